@@ -1,2 +1,3 @@
-//! Placeholder.
+//! The `tidegate-agent` binary.
+
 fn main() {}

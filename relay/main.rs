@@ -1,2 +1,3 @@
-//! Placeholder.
+//! The `tidegate-relay` binary.
+
 fn main() {}
