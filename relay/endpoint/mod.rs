@@ -13,8 +13,10 @@ use std::path::PathBuf;
 
 use async_trait::async_trait;
 pub use error::{Class, EndpointError};
-use tidegate_sync::baseline::{Fingerprint, Fingerprinter};
-use tidegate_sync::model::{BatchId, Change, Key, Outcome, PairId, Position, Row, Side, Step};
+use tidegate_sync::baseline::Fingerprinter;
+use tidegate_sync::model::{
+    BatchId, Change, Key, Outcome, PairId, Position, Recovered, Row, Side, Step,
+};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 
@@ -179,18 +181,6 @@ pub trait Capture: Send {
 
     /// Everything up to `position` is settled: the side may forget it. Never blocks.
     fn acknowledge(&self, position: &Position);
-}
-
-/// One step's outcome as the side's own progress record remembers it, for recovery after a crash.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Recovered {
-    Written {
-        key: Key,
-        fingerprints: Vec<Fingerprint>,
-    },
-    Deleted,
-    /// Nothing was written for this step: it is derived again.
-    NotDone,
 }
 
 /// Writes batches to one side, one at a time.

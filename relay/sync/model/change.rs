@@ -6,7 +6,7 @@ use super::{BatchId, Key, PairId};
 use crate::value::Value;
 
 /// One mapped field of a reported record.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Cell {
     Value(Value),
     /// The side did not send the value because it did not change (PostgreSQL: unchanged TOAST).

@@ -10,7 +10,7 @@ pub use change::{Cell, Change, ChangeKind, Position, Row};
 pub use key::Key;
 pub use link::{Link, LinkId, Lookup};
 pub use side::{BySide, Side};
-pub use step::{Conflict, Finding, FindingCode, Outcome, Step, StepKind, Stored};
+pub use step::{Conflict, Finding, FindingCode, Outcome, Recovered, Step, StepKind, Stored};
 
 /// Index of a table pair within its sync, in the order of the sync file.
 #[derive(

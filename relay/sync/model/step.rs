@@ -68,6 +68,18 @@ pub enum Outcome {
     },
 }
 
+/// One step's outcome as the side's own progress record remembers it, for recovery after a crash.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Recovered {
+    Written {
+        key: Key,
+        fingerprints: Vec<Fingerprint>,
+    },
+    Deleted,
+    /// Nothing was written for this step: it is derived again.
+    NotDone,
+}
+
 /// Stable codes of findings; part of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -90,6 +102,8 @@ pub enum FindingCode {
     ValueOutOfRange,
     /// The side's permissions forbid the write.
     PermissionDenied,
+    /// The record changed while existing data was copied; it is tried again by itself.
+    ChangedWhileCopied,
     /// Any other refusal, with the side's own code in the detail.
     RejectedBySide,
 }
@@ -106,6 +120,7 @@ impl FindingCode {
             FindingCode::CheckViolation => "check-violation",
             FindingCode::ValueOutOfRange => "value-out-of-range",
             FindingCode::PermissionDenied => "permission-denied",
+            FindingCode::ChangedWhileCopied => "changed-while-copied",
             FindingCode::RejectedBySide => "rejected-by-side",
         }
     }
@@ -132,13 +147,14 @@ impl FindingCode {
             FindingCode::CheckViolation => "change the value so that the constraint accepts it",
             FindingCode::ValueOutOfRange => "shorten or change the value, or widen the column",
             FindingCode::PermissionDenied => "grant the sync's role this right, then retry",
+            FindingCode::ChangedWhileCopied => "nothing: it is tried again by itself",
             FindingCode::RejectedBySide => "see the detail; correct the record or the table",
         }
     }
 }
 
 /// One record that could not be synced.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
     pub pair: PairId,
     /// The side whose record cannot be carried over.
@@ -150,7 +166,7 @@ pub struct Finding {
 }
 
 /// One field that both sides changed to different values, and what was done.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Conflict {
     pub pair: PairId,
     pub keys: BySide<Option<Key>>,
