@@ -211,7 +211,10 @@ impl Database {
         let record = Record {
             cells: cells.clone(),
         };
-        let changed: Vec<bool> = cells.iter().map(|cell| !matches!(cell, Value::Null)).collect();
+        let changed: Vec<bool> = cells
+            .iter()
+            .map(|cell| !matches!(cell, Value::Null))
+            .collect();
         self.tables[pair.0 as usize]
             .rows
             .insert(key.clone(), record);
@@ -461,7 +464,12 @@ impl Database {
     }
 
     /// Writes one batch in one transaction. `None` when a newer run has fenced this one off.
-    pub fn apply(&mut self, batch: BatchId, steps: &[Step], recorded: bool) -> Option<Vec<Outcome>> {
+    pub fn apply(
+        &mut self,
+        batch: BatchId,
+        steps: &[Step],
+        recorded: bool,
+    ) -> Option<Vec<Outcome>> {
         if (batch.0 >> 32) < u64::from(self.epoch) {
             return None;
         }

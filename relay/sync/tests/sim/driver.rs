@@ -445,7 +445,10 @@ fn brief_row(row: &Row) -> String {
 }
 
 fn brief_set(set: &[(usize, tidegate_sync::value::Value)]) -> String {
-    let cells: Vec<String> = set.iter().map(|(f, v)| format!("{f}={}", normal(v))).collect();
+    let cells: Vec<String> = set
+        .iter()
+        .map(|(f, v)| format!("{f}={}", normal(v)))
+        .collect();
     cells.join(",")
 }
 
@@ -484,7 +487,9 @@ fn brief_command(command: &Command) -> String {
                 .iter()
                 .map(|(pair, link)| {
                     let key = |side: Side| {
-                        link.keys[side].as_ref().map_or("-".to_owned(), |k| k.to_string())
+                        link.keys[side]
+                            .as_ref()
+                            .map_or("-".to_owned(), |k| k.to_string())
                     };
                     format!(
                         " {}/#{} {}:{} seen {}:{} written {:x}:{:x}",
@@ -503,12 +508,29 @@ fn brief_command(command: &Command) -> String {
             let findings: String = settlement
                 .findings
                 .iter()
-                .map(|f| format!(" {}/{} {} {}", f.pair.0, f.side.name(), f.key, f.code.name()))
+                .map(|f| {
+                    format!(
+                        " {}/{} {} {}",
+                        f.pair.0,
+                        f.side.name(),
+                        f.key,
+                        f.code.name()
+                    )
+                })
                 .collect();
             let gone: String = settlement
                 .gone
                 .iter()
-                .map(|g| format!(" {}/{} {} @{} {:x}", g.pair.0, g.side.name(), g.key, g.seen, g.written.0))
+                .map(|g| {
+                    format!(
+                        " {}/{} {} @{} {:x}",
+                        g.pair.0,
+                        g.side.name(),
+                        g.key,
+                        g.seen,
+                        g.written.0
+                    )
+                })
                 .collect();
             let dropped: String = settlement
                 .dropped

@@ -40,7 +40,10 @@ fn search(seeds: impl Iterator<Item = u64>, troubles: Troubles) {
             }
             println!("left {:?}", again.scenario.quirks.left);
             println!("right {:?}", again.scenario.quirks.right);
-            panic!("seed {seed} breaks {}: {}", violation.invariant, violation.what);
+            panic!(
+                "seed {seed} breaks {}: {}",
+                violation.invariant, violation.what
+            );
         }
     }
 }

@@ -86,9 +86,9 @@ fn converged_link(facts: &Facts<'_>, pair: PairId, link: &Link) -> Check {
         let free = mapped.direction != tidegate_sync::policy::Direction::Both
             && policy.drift == Drift::Ignore;
         let cells = BySide::new(&left.cells[field], &right.cells[field]);
-        let agreed = Side::BOTH.iter().all(|&side| {
-            facts.sides[side].prints.value(cells[side]) == link.baseline[side][field]
-        });
+        let agreed = Side::BOTH
+            .iter()
+            .all(|&side| facts.sides[side].prints.value(cells[side]) == link.baseline[side][field]);
         let link_only = policy.existing == Existing::LinkOnly && agreed;
         if !free && !link_only && !same(facts, pair, field, cells) {
             let text = format!("{pair:?} field {field}: {cells:?} in {:?}", link.keys);
@@ -192,13 +192,19 @@ pub fn no_phantom_delete(
     if known {
         return Ok(());
     }
-    let text = format!("{} {key} of {pair:?}: nobody deleted its counterpart", side.name());
+    let text = format!(
+        "{} {key} of {pair:?}: nobody deleted its counterpart",
+        side.name()
+    );
     Violation::check("I5", text)
 }
 
 /// I6: a key in two links.
 pub fn link_taken(pair: PairId, side: Side, key: &Key, a: LinkId, b: LinkId) -> Check {
-    let text = format!("{} {key} of {pair:?} is in links {a:?} and {b:?}", side.name());
+    let text = format!(
+        "{} {key} of {pair:?} is in links {a:?} and {b:?}",
+        side.name()
+    );
     Violation::check("I6", text)
 }
 
@@ -210,8 +216,7 @@ pub fn no_duplicates(sides: &BySide<Database>) -> Check {
             for (key, record) in &table.rows {
                 for token in record.cells.iter().filter_map(token) {
                     if let Some(other) = holders.insert(token, (number, key)) {
-                        let text =
-                            format!("{} token {token}: {other:?} and {key}", side.name());
+                        let text = format!("{} token {token}: {other:?} and {key}", side.name());
                         return Violation::check("I6", text);
                     }
                 }
@@ -233,9 +238,8 @@ pub fn honest_settlement(
         let former = store.links.get(&(*pair, link.id));
         for field in 0..policy.fields.len() {
             let now = BySide::from_fn(|side| link.baseline[side][field]);
-            let unmoved = former.is_some_and(|former| {
-                BySide::from_fn(|side| former.baseline[side][field]) == now
-            });
+            let unmoved = former
+                .is_some_and(|former| BySide::from_fn(|side| former.baseline[side][field]) == now);
             if unmoved || (policy.existing == Existing::LinkOnly && former.is_none()) {
                 continue;
             }
@@ -253,7 +257,10 @@ fn honest_field(
 ) -> Check {
     let forms = BySide::from_fn(|side| form(&sides[side].ledger.had, now[side]));
     let broken = |what: &str| {
-        let text = format!("{pair:?} field {field} {what}: {forms:?} in {:?}", link.keys);
+        let text = format!(
+            "{pair:?} field {field} {what}: {forms:?} in {:?}",
+            link.keys
+        );
         Violation::check("I7", text)
     };
     if forms.left.as_deref() == Some("?") || forms.right.as_deref() == Some("?") {
@@ -285,7 +292,11 @@ pub fn honest_acknowledgement(store: &Store, side: Side, position: &Position) ->
     if position.offset <= settled {
         return Ok(());
     }
-    let text = format!("{} acknowledged {} over {settled}", side.name(), position.offset);
+    let text = format!(
+        "{} acknowledged {} over {settled}",
+        side.name(),
+        position.offset
+    );
     Violation::check("I9", text)
 }
 
@@ -294,7 +305,12 @@ pub fn position_advances(facts: &Facts<'_>) -> Check {
     for side in Side::BOTH {
         let db = &facts.sides[side];
         if db.acknowledged < db.lsn {
-            let text = format!("{} is held at {} of {}", side.name(), db.acknowledged, db.lsn);
+            let text = format!(
+                "{} is held at {} of {}",
+                side.name(),
+                db.acknowledged,
+                db.lsn
+            );
             return Violation::check("I9", text);
         }
     }

@@ -24,7 +24,13 @@ pub fn draw(rng: &mut Rng, troubles: Troubles) -> Scenario {
     });
     Scenario {
         kinds: vec![
-            vec![Kind::Text, Kind::Text, Kind::Text, Kind::Decimal, Kind::Text];
+            vec![
+                Kind::Text,
+                Kind::Text,
+                Kind::Text,
+                Kind::Decimal,
+                Kind::Text
+            ];
             pairs
         ],
         policies,
@@ -34,8 +40,16 @@ pub fn draw(rng: &mut Rng, troubles: Troubles) -> Scenario {
         copy_round_max: *rng.pick(&[1, 3, 100]),
         steps: 60 + rng.below(300),
         rows: BySide::new(rng.below(7), rng.below(7)),
-        crash_rate: if troubles.crashes { *rng.pick(&[0, 10, 40]) } else { 0 },
-        loss_rate: if troubles.lost_positions { *rng.pick(&[0, 0, 5]) } else { 0 },
+        crash_rate: if troubles.crashes {
+            *rng.pick(&[0, 10, 40])
+        } else {
+            0
+        },
+        loss_rate: if troubles.lost_positions {
+            *rng.pick(&[0, 0, 5])
+        } else {
+            0
+        },
         busy: *rng.pick(&[5, 15, 40]),
         replays: rng.percent(30),
         troubles,

@@ -50,7 +50,10 @@ impl Store {
 
     pub fn lookup(&self, side: Side, pair: PairId, key: &Key) -> Lookup {
         let slot = (side, pair, key.clone());
-        let link = self.by_key.get(&slot).map(|id| self.links[&(pair, *id)].clone());
+        let link = self
+            .by_key
+            .get(&slot)
+            .map(|id| self.links[&(pair, *id)].clone());
         let (gone_seen, gone_written) = self.gone.get(&slot).copied().unwrap_or_default();
         let has_finding = self.findings.contains_key(&(pair, side, key.clone()));
         Lookup {

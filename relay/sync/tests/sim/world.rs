@@ -312,7 +312,12 @@ impl World {
         let Some(checkpoint) = self.checkpoint.clone() else {
             return Ok(());
         };
-        self.note(|| format!("replay from {}:{}", checkpoint.left.offset, checkpoint.right.offset));
+        self.note(|| {
+            format!(
+                "replay from {}:{}",
+                checkpoint.left.offset, checkpoint.right.offset
+            )
+        });
         self.replaying = true;
         self.store.positions = Some(checkpoint);
         let before = self.store.written;
@@ -465,7 +470,13 @@ impl World {
         };
         let done = self.sides[side].update(pair, &key, &set, new_key, Cause::Person);
         if let Ok(now) = done {
-            self.note(|| format!("{} person rekeys {}/{key} to {now} {set:?}", side.name(), pair.0));
+            self.note(|| {
+                format!(
+                    "{} person rekeys {}/{key} to {now} {set:?}",
+                    side.name(),
+                    pair.0
+                )
+            });
         }
     }
 
