@@ -328,6 +328,10 @@ impl Planner<'_> {
                 if self.value(to.other(), field).is_none() {
                     return Verdict::NeedRead(to.other());
                 }
+                if !self.expect(to, link)[field].is_known() {
+                    // A value that was never agreed on and is not in sight must not be overwritten.
+                    return Verdict::NeedRead(to);
+                }
                 writes[to].push(field);
             }
         }
