@@ -7,7 +7,7 @@
 use crate::baseline::{Fingerprint, Fingerprinter};
 use crate::merge::{FieldRule, FieldState, FieldVerdict, merge};
 use crate::model::{
-    BatchId, BySide, Cell, Conflict, Key, Link, LinkId, PairId, Row, Side, StepKind,
+    BatchId, BySide, Cell, Conflict, Key, Link, LinkId, PairId, Row, Side, StepKind, Stored,
 };
 use crate::policy::{DeleteConflict, DeletePolicy, Drift, Existing, PairPolicy};
 use crate::value::Value;
@@ -76,6 +76,16 @@ pub struct Case {
     pub seen: BySide<Seen>,
     /// Set while existing data is reconciled for the first time: how matched records are merged.
     pub existing: Option<Existing>,
+}
+
+impl Case {
+    /// A write of ours made the record this, while the other side's step must be planned again.
+    pub(crate) fn wrote(&mut self, side: Side, stored: Stored) {
+        self.keys[side] = Some(stored.key);
+        if let Seen::Present { row, .. } = &mut self.seen[side] {
+            *row = stored.row;
+        }
+    }
 }
 
 /// One step with what its success lets us remember.

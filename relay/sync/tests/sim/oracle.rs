@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use tidegate_sync::baseline::Fingerprint;
 use tidegate_sync::model::{BySide, Key, Link, LinkId, PairId, Position, Side};
-use tidegate_sync::policy::{ConflictPolicy, Drift, Existing};
+use tidegate_sync::policy::{Drift, Existing};
 use tidegate_sync::session::Settlement;
 use tidegate_sync::value::Value;
 
@@ -335,12 +335,4 @@ pub fn position_advances(facts: &Facts<'_>) -> Check {
         }
     }
     Ok(())
-}
-
-/// True when mirroring has a meaning: `newest` falls back to the left where times are equal.
-pub fn is_symmetric(scenario: &Scenario) -> bool {
-    scenario
-        .policies
-        .iter()
-        .all(|policy| policy.conflict != ConflictPolicy::Newest)
 }

@@ -29,6 +29,7 @@ pub enum Plant {
     AcknowledgeFirst,
     IgnorePassed,
     NoMarker,
+    Shuffle,
 }
 
 /// Which troubles a world knows.
