@@ -9,7 +9,10 @@ const CALM: Troubles = Troubles::NONE;
 
 fn check(seed: u64, troubles: Troubles) {
     if let Err(violation) = World::new(seed, troubles, Plant::None, false).run() {
-        panic!("seed {seed} breaks {}: {}", violation.invariant, violation.what);
+        panic!(
+            "seed {seed} breaks {}: {}",
+            violation.invariant, violation.what
+        );
     }
 }
 

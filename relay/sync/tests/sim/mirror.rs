@@ -2,9 +2,7 @@
 
 use tidegate_sync::baseline::{Fingerprint, Fingerprinter};
 use tidegate_sync::decide::{Decision, Match, Scanned, decide};
-use tidegate_sync::model::{
-    BatchId, BySide, Cell, Conflict, Key, Link, LinkId, PairId, Row, Side,
-};
+use tidegate_sync::model::{BatchId, BySide, Cell, Conflict, Key, Link, LinkId, PairId, Row, Side};
 use tidegate_sync::plan::{Case, Decided, PlannedStep, Seen, Verdict, plan};
 use tidegate_sync::policy::{ConflictPolicy, Existing, PairPolicy};
 use tidegate_sync::value::Value;
@@ -63,6 +61,7 @@ fn mirror_case(case: &Case) -> Case {
         link: case.link.map(mirror_link),
         keys: swap(case.keys),
         seen: swap(case.seen),
+        since: swap(case.since),
         existing: mirror_existing(case.existing),
     }
 }
@@ -179,6 +178,7 @@ fn case(rng: &mut Rng, policy: &PairPolicy, prints: &Fingerprinter) -> Case {
         pair: PairId(0),
         link,
         keys,
+        since: BySide::default(),
         seen,
         existing,
     }

@@ -9,7 +9,9 @@ const TRIES: u64 = 3_000;
 fn first_violation(plant: Plant, wanted: &[&str]) -> Option<(u64, Violation)> {
     (0..TRIES).find_map(|seed| {
         let violation = World::new(seed, Troubles::ALL, plant, false).run().err()?;
-        wanted.contains(&violation.invariant).then_some((seed, violation))
+        wanted
+            .contains(&violation.invariant)
+            .then_some((seed, violation))
     })
 }
 
@@ -85,7 +87,11 @@ fn log_of(seed: u64, plant: Plant) -> Vec<String> {
 #[test]
 fn same_seed_gives_the_same_trace() {
     for seed in 0..300 {
-        assert_eq!(log_of(seed, Plant::None), log_of(seed, Plant::None), "seed {seed}");
+        assert_eq!(
+            log_of(seed, Plant::None),
+            log_of(seed, Plant::None),
+            "seed {seed}"
+        );
     }
 }
 
