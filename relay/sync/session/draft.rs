@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use super::deferred::{Deferred, Waiting};
 use crate::baseline::Fingerprinter;
 use crate::inbox::{fold, is_stale};
-use crate::model::{BySide, Cell, Change, FindingCode, Key, Link, LinkId, Lookup, PairId, Side};
+use crate::model::{
+    BySide, Cell, Change, ChangeKind, FindingCode, Key, Link, LinkId, Lookup, PairId, Side,
+};
 use crate::plan::{Case, Seen};
 use crate::policy::PairPolicy;
 
@@ -18,6 +20,16 @@ pub(super) struct Draft {
     pub has_finding: BySide<bool>,
     /// Set when the case cannot be planned at all.
     pub problem: Option<(Side, FindingCode)>,
+}
+
+impl Draft {
+    /// A side whose record could not be synced before and is not seen whole now: what it did not
+    /// send because it did not change may be what the other side never got.
+    pub fn unknown_side(&self) -> Option<Side> {
+        let is_unknown =
+            |side: &Side| self.has_finding[*side] && self.case.seen[*side].is_partial();
+        Side::BOTH.into_iter().find(is_unknown)
+    }
 }
 
 /// Collects drafts; the order of the first news of each record is kept.
@@ -44,7 +56,9 @@ impl<'a> Drafts<'a> {
         let right = self.lookup(Side::Right, case.pair, &case.keys.right);
         let has_finding = BySide::new(left.has_finding, right.has_finding);
         let links = BySide::new(left.link.clone(), right.link.clone());
-        if is_outdated(&case, &left, Side::Left) || is_outdated(&case, &right, Side::Right) {
+        if is_outdated(&case, &left, &links, Side::Left)
+            || is_outdated(&case, &right, &links, Side::Right)
+        {
             // A write of ours came after what is known of it, or its key was given up.
             let own = case.link.as_ref().map(|link| link.id);
             for link in [&links.left, &links.right].into_iter().flatten() {
@@ -153,15 +167,40 @@ impl<'a> Drafts<'a> {
             || (moved && waiting.contains(side, change.pair, &change.key))
     }
 
+    /// What is news of a change. A record that took another key left its former one, even when
+    /// what came after it at the new key is known already; and the other way round.
+    fn news_of(&self, side: Side, mut change: Change) -> Option<Change> {
+        let at_key = self.lookup(side, change.pair, &Some(change.key.clone()));
+        let is_known = is_stale(&change, &at_key, side);
+        let Some(former) = change.old_key.clone() else {
+            return (!is_known).then_some(change);
+        };
+        let at_former = self.lookup(side, change.pair, &Some(former.clone()));
+        match (is_stale(&change, &at_former, side), is_known) {
+            (true, true) => None,
+            (true, false) => {
+                change.old_key = None;
+                Some(change)
+            }
+            (false, true) => Some(Change {
+                key: former,
+                old_key: None,
+                kind: ChangeKind::Gone,
+                ..change
+            }),
+            (false, false) => Some(change),
+        }
+    }
+
     /// A change from the stream. `waiting` takes those of records that wait.
     pub fn add_change(&mut self, side: Side, change: Change, waiting: &mut Waiting) {
         let pair = change.pair;
+        let Some(change) = self.news_of(side, change) else {
+            return;
+        };
         let former = change.old_key.as_ref().unwrap_or(&change.key);
         let by_former = self.lookup(side, pair, &Some(former.clone()));
         let by_key = self.lookup(side, pair, &Some(change.key.clone()));
-        if is_stale(&change, &by_former, side) || is_stale(&change, &by_key, side) {
-            return;
-        }
         let moved = change.old_key.is_some();
         let link = by_former.link.as_ref().or(by_key.link.as_ref());
         if let Some(number) = waiting.home(side, &change, link) {
@@ -303,15 +342,17 @@ fn new_match_key(
 
 /// True when a write of ours came after the news that the case has of `side`'s record, or when the
 /// news is about a key that no longer names it.
-fn is_outdated(case: &Case, lookup: &Lookup, side: Side) -> bool {
+fn is_outdated(case: &Case, lookup: &Lookup, links: &BySide<Option<Link>>, side: Side) -> bool {
     if case.seen[side] == Seen::Unseen {
         return false;
     }
-    let written = lookup.link.as_ref().map(|link| link.written[side]);
-    let is_given_up = lookup.link.is_none()
-        && case.link.is_some()
-        && case.seen[side].offset() <= lookup.gone_seen;
-    case.passed[side] < written.unwrap_or_default().max(lookup.gone_written) || is_given_up
+    let own = case.link.as_ref().map(|link| link.id);
+    let others = links[side.other()].as_ref();
+    let moved = others.filter(|link| lookup.link.is_none() && own == Some(link.id));
+    let link = lookup.link.as_ref().or(moved);
+    let written = link.map(|link| link.written[side]).unwrap_or_default();
+    let is_given_up = moved.is_some() && case.seen[side].offset() <= lookup.gone_seen;
+    case.passed[side] < written.max(lookup.gone_written) || is_given_up
 }
 
 /// The one link of a case, if its records do not have two.
