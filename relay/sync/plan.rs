@@ -52,7 +52,7 @@ impl Seen {
         }
     }
 
-    fn is_gone(&self) -> bool {
+    pub fn is_gone(&self) -> bool {
         matches!(self, Seen::Gone { .. })
     }
 
