@@ -75,7 +75,7 @@ pub enum StoreError {
     },
     /// A run that was replaced tried to write.
     #[error("run {given} of this sync was replaced by run {held}; its writes are refused")]
-    StaleEpoch { held: u64, given: u64 },
+    StaleEpoch { held: u32, given: u32 },
     /// A link would give one record two partners.
     #[error("table pair {pair}: a record of the {side} side already has a link")]
     LinkTaken { pair: u32, side: &'static str },
@@ -127,6 +127,29 @@ impl StoreError {
                     | rusqlite::ffi::SQLITE_CONSTRAINT_ROWID
             )
         )
+    }
+
+    pub(super) fn not_found(noun: &'static str, name: impl ToString) -> Self {
+        Self::NotFound {
+            noun,
+            name: name.to_string(),
+        }
+    }
+
+    /// Tells a taken name from other failures of an insert.
+    pub(super) fn named(
+        result: rusqlite::Result<usize>,
+        noun: &'static str,
+        name: &str,
+    ) -> Result<usize, Self> {
+        result.map_err(|error| {
+            if Self::is_unique_violation(&error) {
+                let name = name.to_owned();
+                Self::Taken { noun, name }
+            } else {
+                Self::Sqlite(error)
+            }
+        })
     }
 
     pub(super) fn file(

@@ -7,6 +7,12 @@
 //!
 //! Row values and record keys are sealed before they reach SQLite (see [`sealer`]).
 
+pub mod connections;
+pub mod syncs;
+
+pub mod audit;
+pub mod tokens;
+
 mod error;
 mod migrations;
 mod sealer;

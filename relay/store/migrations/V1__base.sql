@@ -33,6 +33,8 @@ create table syncs (
     wanted       text not null default 'running' check (wanted in ('running', 'paused')),
     -- Grows with each run. Writes of a run with a smaller number are refused.
     epoch        integer not null default 0,
+    -- Changes are streamed from settled positions; else a reconcile is due.
+    live         integer not null default 0,
     key_sealed   blob not null,
     last_error   text,
     -- Counters for people, as one JSON document.
