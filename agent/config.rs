@@ -80,19 +80,32 @@ pub enum SslMode {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     #[error("can't read {}: {source}", file.display())]
-    Read { file: PathBuf, source: std::io::Error },
+    Read {
+        file: PathBuf,
+        source: std::io::Error,
+    },
     #[error("{} is larger than 1 MiB: is this the right file?", file.display())]
     TooLarge { file: PathBuf },
     #[error("{}:{line}:{column}: {message}", file.display())]
-    Wrong { file: PathBuf, line: usize, column: usize, message: String },
+    Wrong {
+        file: PathBuf,
+        line: usize,
+        column: usize,
+        message: String,
+    },
 }
 
 impl Config {
     /// Reads and checks `file`. Relative paths in it are relative to its directory.
     pub fn load(file: &Path) -> Result<Config, ConfigError> {
-        let read = |source| ConfigError::Read { file: file.to_owned(), source };
+        let read = |source| ConfigError::Read {
+            file: file.to_owned(),
+            source,
+        };
         if std::fs::metadata(file).map_err(read)?.len() > limits::FILE_BYTES_MAX {
-            return Err(ConfigError::TooLarge { file: file.to_owned() });
+            return Err(ConfigError::TooLarge {
+                file: file.to_owned(),
+            });
         }
         let text = std::fs::read_to_string(file).map_err(read)?;
         Config::parse(&text, file)
@@ -102,7 +115,12 @@ impl Config {
     pub fn parse(text: &str, file: &Path) -> Result<Config, ConfigError> {
         let wrong = |at: usize, message: String| {
             let (line, column) = place(text, at);
-            ConfigError::Wrong { file: file.to_owned(), line, column, message }
+            ConfigError::Wrong {
+                file: file.to_owned(),
+                line,
+                column,
+                message,
+            }
         };
         let raw: RawConfig = toml::from_str(text).map_err(|error| {
             let at = error.span().map_or(0, |span| span.start);
@@ -112,15 +130,19 @@ impl Config {
         let mut targets: Vec<Target> = Vec::with_capacity(raw.target.len());
         for raw_target in raw.target {
             let name_at = raw_target.name.span().start;
-            let target =
-                raw_target.check(base).map_err(|(at, message)| wrong(at, message))?;
+            let target = raw_target
+                .check(base)
+                .map_err(|(at, message)| wrong(at, message))?;
             if targets.iter().any(|known| known.name == target.name) {
                 let message = format!("target {:?} is defined twice", target.name);
                 return Err(wrong(name_at, message));
             }
             targets.push(target);
         }
-        Ok(Config { state_dir: base.join(raw.state_dir), targets })
+        Ok(Config {
+            state_dir: base.join(raw.state_dir),
+            targets,
+        })
     }
 }
 
@@ -134,8 +156,14 @@ impl Address {
         const EXPECTED: &str = "expected host:port (\"127.0.0.1:5432\") or a socket directory \
                                 (\"/var/run/postgresql\")";
         let (host, port) = text.rsplit_once(':').ok_or(EXPECTED)?;
-        let port = port.parse::<u16>().ok().filter(|port| *port != 0).ok_or(EXPECTED)?;
-        let bracketed = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        let port = port
+            .parse::<u16>()
+            .ok()
+            .filter(|port| *port != 0)
+            .ok_or(EXPECTED)?;
+        let bracketed = host
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'));
         if bracketed.is_none() && host.contains(':') {
             return Err("an IPv6 address needs brackets: \"[::1]:5432\"".into());
         }
@@ -143,7 +171,10 @@ impl Address {
         if host.is_empty() || host.contains(|c: char| c.is_whitespace() || c == '/') {
             return Err(EXPECTED.into());
         }
-        Ok(Address::Tcp { host: host.to_owned(), port })
+        Ok(Address::Tcp {
+            host: host.to_owned(),
+            port,
+        })
     }
 
     fn parse_socket(text: &str) -> Result<Address, String> {
@@ -154,14 +185,23 @@ impl Address {
             .and_then(|name| name.strip_prefix(".s.PGSQL."))
             .and_then(|port| port.parse().ok());
         if let (Some(port), Some(directory)) = (file_port, path.parent()) {
-            return Ok(Address::Socket { directory: directory.to_owned(), port });
+            return Ok(Address::Socket {
+                directory: directory.to_owned(),
+                port,
+            });
         }
         if let Some((directory, port)) = text.rsplit_once(':')
             && let Ok(port) = port.parse()
         {
-            return Ok(Address::Socket { directory: directory.into(), port });
+            return Ok(Address::Socket {
+                directory: directory.into(),
+                port,
+            });
         }
-        Ok(Address::Socket { directory: text.into(), port: 5432 })
+        Ok(Address::Socket {
+            directory: text.into(),
+            port: 5432,
+        })
     }
 
     /// Whether traffic to it stays inside this host, judged by what was written.
@@ -170,7 +210,9 @@ impl Address {
             Address::Socket { .. } => true,
             Address::Tcp { host, .. } => {
                 host == "localhost"
-                    || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+                    || host
+                        .parse::<std::net::IpAddr>()
+                        .is_ok_and(|ip| ip.is_loopback())
             }
         }
     }
@@ -244,15 +286,21 @@ impl RawTarget {
                 return Err((value.span().start, format!("{field} must not be empty")));
             }
         }
-        let sessions = self.max_sessions.as_ref().map_or(limits::SESSIONS_DEFAULT, |s| *s.get_ref());
+        let sessions = self
+            .max_sessions
+            .as_ref()
+            .map_or(limits::SESSIONS_DEFAULT, |s| *s.get_ref());
         if sessions == 0 || sessions > limits::SESSIONS_MAX {
             let at = self.max_sessions.map_or(0, |s| s.span().start);
             return Err((at, "max_sessions is 1 to 1024".into()));
         }
         // Off this host nothing but a checked certificate keeps the password's proof and the rows
         // from whoever sits between, so that leaving it out must not mean "whatever is offered".
-        let default_mode =
-            if address.is_local() { SslMode::Prefer } else { SslMode::VerifyFull };
+        let default_mode = if address.is_local() {
+            SslMode::Prefer
+        } else {
+            SslMode::VerifyFull
+        };
         Ok(Target {
             name: self.name.into_inner(),
             address,
@@ -277,7 +325,11 @@ fn default_state_dir() -> PathBuf {
 fn place(text: &str, at: usize) -> (usize, usize) {
     let before = text.get(..at).unwrap_or(text);
     let line = before.matches('\n').count() + 1;
-    let column = before.rsplit('\n').next().map_or(0, |tail| tail.chars().count()) + 1;
+    let column = before
+        .rsplit('\n')
+        .next()
+        .map_or(0, |tail| tail.chars().count())
+        + 1;
     (line, column)
 }
 
@@ -318,8 +370,14 @@ password_file = "main.password"
     fn unknown_key_is_refused_with_line_and_column() {
         let text = format!("{GOOD}  sslmod = \"require\"\n");
         let message = error(&text);
-        assert!(message.starts_with("/etc/tidegate-agent/agent.toml:9:3: "), "{message}");
-        assert!(message.contains("sslmod") && message.contains("sslmode"), "{message}");
+        assert!(
+            message.starts_with("/etc/tidegate-agent/agent.toml:9:3: "),
+            "{message}"
+        );
+        assert!(
+            message.contains("sslmod") && message.contains("sslmode"),
+            "{message}"
+        );
     }
 
     #[test]
@@ -327,7 +385,10 @@ password_file = "main.password"
         let message = error(&GOOD.replace("127.0.0.1:5432", "127.0.0.1"));
         assert!(message.contains(":5:11: expected host:port"), "{message}");
         let message = error(&format!("{GOOD}sslmode = \"verify\"\n"));
-        assert!(message.contains(":9:11: ") && message.contains("verify-full"), "{message}");
+        assert!(
+            message.contains(":9:11: ") && message.contains("verify-full"),
+            "{message}"
+        );
         let message = error(&format!("{GOOD}max_sessions = 0\n"));
         assert!(message.contains(":9:16: max_sessions"), "{message}");
         let message = error(&GOOD.replace("\"main\"", "\"a b\""));
@@ -339,7 +400,10 @@ password_file = "main.password"
         let message = error(&GOOD.replace("database = \"shop\"\n", ""));
         assert!(message.contains("missing field `database`"), "{message}");
         let message = error("state_dir = \n");
-        assert!(message.starts_with("/etc/tidegate-agent/agent.toml:1:"), "{message}");
+        assert!(
+            message.starts_with("/etc/tidegate-agent/agent.toml:1:"),
+            "{message}"
+        );
     }
 
     #[test]
@@ -352,20 +416,39 @@ password_file = "main.password"
     #[test]
     fn target_on_another_host_is_verified_unless_told_otherwise() {
         let remote = GOOD.replace("127.0.0.1:5432", "db.internal:5432");
-        assert_eq!(parse(&remote).unwrap().targets[0].sslmode, SslMode::VerifyFull);
+        assert_eq!(
+            parse(&remote).unwrap().targets[0].sslmode,
+            SslMode::VerifyFull
+        );
         let told = format!("{remote}sslmode = \"prefer\"\n");
         assert_eq!(parse(&told).unwrap().targets[0].sslmode, SslMode::Prefer);
     }
 
     #[test]
     fn address_forms_of_postgresql_are_understood() {
-        let tcp = |host: &str, port| Ok(Address::Tcp { host: host.into(), port });
-        let socket = |dir: &str, port| Ok(Address::Socket { directory: dir.into(), port });
+        let tcp = |host: &str, port| {
+            Ok(Address::Tcp {
+                host: host.into(),
+                port,
+            })
+        };
+        let socket = |dir: &str, port| {
+            Ok(Address::Socket {
+                directory: dir.into(),
+                port,
+            })
+        };
         assert_eq!(Address::parse("[::1]:5433"), tcp("::1", 5433));
         assert_eq!(Address::parse("db:5432"), tcp("db", 5432));
-        assert_eq!(Address::parse("/run/postgresql"), socket("/run/postgresql", 5432));
+        assert_eq!(
+            Address::parse("/run/postgresql"),
+            socket("/run/postgresql", 5432)
+        );
         assert_eq!(Address::parse("/run/pg:5433"), socket("/run/pg", 5433));
-        assert_eq!(Address::parse("/run/pg/.s.PGSQL.5434"), socket("/run/pg", 5434));
+        assert_eq!(
+            Address::parse("/run/pg/.s.PGSQL.5434"),
+            socket("/run/pg", 5434)
+        );
         assert!(Address::parse("::1:5432").is_err());
         assert!(Address::parse("db:0").is_err());
         assert!(Address::parse(":5432").is_err());

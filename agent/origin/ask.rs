@@ -56,7 +56,11 @@ pub async fn ask(frames: &mut Frames, sql: &str) -> Result<Vec<Row>, OriginError
             | Message::EmptyQueryResponse
             | Message::NoticeResponse(_)
             | Message::ParameterStatus(_) => {}
-            _ => return Err(OriginError::Protocol("an unexpected answer to a query".into())),
+            _ => {
+                return Err(OriginError::Protocol(
+                    "an unexpected answer to a query".into(),
+                ));
+            }
         }
     }
 }

@@ -79,26 +79,40 @@ pub async fn dial(target: &Target, security: Security) -> Result<Dialled, Origin
         Address::Socket { directory, port } => {
             let path = directory.join(format!(".s.PGSQL.{port}"));
             let stream = within("connect to PostgreSQL", limits::CONNECT, async {
-                UnixStream::connect(&path).await.map_err(|source| OriginError::Unreachable {
-                    address: path.display().to_string(),
-                    source,
-                })
+                UnixStream::connect(&path)
+                    .await
+                    .map_err(|source| OriginError::Unreachable {
+                        address: path.display().to_string(),
+                        source,
+                    })
             })
             .await?;
-            return Ok(Dialled { stream: Box::new(stream), encryption: Encryption::None });
+            return Ok(Dialled {
+                stream: Box::new(stream),
+                encryption: Encryption::None,
+            });
         }
         Address::Tcp { host, port } => (host, *port),
     };
     let stream = connect_tcp(host, port).await?;
     if security == Security::Plain {
-        return Ok(Dialled { stream: Box::new(stream), encryption: Encryption::None });
+        return Ok(Dialled {
+            stream: Box::new(stream),
+            encryption: Encryption::None,
+        });
     }
-    let encrypted =
-        within("TLS handshake with PostgreSQL", limits::TLS, encrypt(stream, target, host));
+    let encrypted = within(
+        "TLS handshake with PostgreSQL",
+        limits::TLS,
+        encrypt(stream, target, host),
+    );
     match encrypted.await? {
         Ok(dialled) => Ok(dialled),
         Err(_) if security == Security::TlsRequired => Err(OriginError::TlsNotOffered),
-        Err(plain) => Ok(Dialled { stream: Box::new(plain), encryption: Encryption::None }),
+        Err(plain) => Ok(Dialled {
+            stream: Box::new(plain),
+            encryption: Encryption::None,
+        }),
     }
 }
 
@@ -110,26 +124,39 @@ pub async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, OriginErr
         Some(ip) => vec![SocketAddr::new(ip, port)],
         None => tokio::net::lookup_host((host, port))
             .await
-            .map_err(|source| OriginError::Resolve { host: host.to_owned(), source })?
+            .map_err(|source| OriginError::Resolve {
+                host: host.to_owned(),
+                source,
+            })?
             .take(limits::ADDRESSES_MAX)
             .collect(),
     };
     for address in &addresses {
-        gate::admit_address(address.ip(), literal.is_some())
-            .map_err(|refused| OriginError::AddressRefused { host: host.to_owned(), refused })?;
+        gate::admit_address(address.ip(), literal.is_some()).map_err(|refused| {
+            OriginError::AddressRefused {
+                host: host.to_owned(),
+                refused,
+            }
+        })?;
     }
     if addresses.is_empty() {
-        return Err(OriginError::NoAddress { host: host.to_owned() });
+        return Err(OriginError::NoAddress {
+            host: host.to_owned(),
+        });
     }
     Ok(addresses)
 }
 
 /// The first address that accepts. Retries nothing: the relay asks again.
 async fn connect_tcp(host: &str, port: u16) -> Result<TcpStream, OriginError> {
-    let mut last = OriginError::NoAddress { host: host.to_owned() };
+    let mut last = OriginError::NoAddress {
+        host: host.to_owned(),
+    };
     for address in within("resolve the host", limits::CONNECT, resolve(host, port)).await? {
-        let unreachable =
-            |source| OriginError::Unreachable { address: address.to_string(), source };
+        let unreachable = |source| OriginError::Unreachable {
+            address: address.to_string(),
+            source,
+        };
         let connected = within("connect to PostgreSQL", limits::CONNECT, async {
             TcpStream::connect(address).await.map_err(unreachable)
         });
@@ -180,7 +207,10 @@ async fn encrypt(
     let end_point = (stream.get_ref().1.peer_certificates())
         .and_then(|chain| chain.first())
         .and_then(|leaf| tls::channel_binding(leaf));
-    Ok(Ok(Dialled { stream: Box::new(stream), encryption: Encryption::Tls { end_point } }))
+    Ok(Ok(Dialled {
+        stream: Box::new(stream),
+        encryption: Encryption::Tls { end_point },
+    }))
 }
 
 async fn within<T>(
@@ -189,7 +219,9 @@ async fn within<T>(
     work: impl Future<Output = Result<T, OriginError>>,
 ) -> Result<T, OriginError> {
     let seconds = limit.as_secs();
-    tokio::time::timeout(limit, work).await.map_err(|_| OriginError::Timeout { step, seconds })?
+    tokio::time::timeout(limit, work)
+        .await
+        .map_err(|_| OriginError::Timeout { step, seconds })?
 }
 
 #[cfg(test)]
@@ -222,7 +254,10 @@ mod tests {
     #[tokio::test]
     async fn metadata_address_is_refused_even_as_a_literal() {
         let error = resolve("169.254.169.254", 5432).await.unwrap_err();
-        assert!(matches!(error, OriginError::AddressRefused { .. }), "{error}");
+        assert!(
+            matches!(error, OriginError::AddressRefused { .. }),
+            "{error}"
+        );
         assert!(resolve("127.0.0.1", 5432).await.is_ok());
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::identity::keystore::replace_file;
+use crate::durable::replace_file;
 
 /// Epochs by sync, with the file that holds them.
 #[derive(Debug)]

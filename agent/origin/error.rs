@@ -19,7 +19,10 @@ pub enum OriginError {
     #[error("{host} resolves to no address")]
     NoAddress { host: String },
     #[error("address of {host} is refused: {refused}")]
-    AddressRefused { host: String, refused: AddressRefused },
+    AddressRefused {
+        host: String,
+        refused: AddressRefused,
+    },
     #[error("connect to PostgreSQL at {address}: {source}")]
     Unreachable { address: String, source: io::Error },
     #[error("{step} took longer than {seconds} s")]
@@ -31,9 +34,15 @@ pub enum OriginError {
     #[error("no password is configured for target {target}")]
     PasswordMissing { target: String },
     #[error("password of target {target}: {source}")]
-    Password { target: String, source: PasswordError },
+    Password {
+        target: String,
+        source: PasswordError,
+    },
     #[error("PostgreSQL asks for {method} authentication, which target {target} doesn't allow")]
-    WeakAuthentication { target: String, method: &'static str },
+    WeakAuthentication {
+        target: String,
+        method: &'static str,
+    },
     #[error("PostgreSQL asks for {0} authentication, which the agent doesn't speak")]
     UnknownAuthentication(String),
     #[error("SCRAM exchange: {0}")]
@@ -43,7 +52,11 @@ pub enum OriginError {
     #[error("PostgreSQL refused the login: {message} (SQLSTATE {code})")]
     Refused { code: String, message: String },
     #[error("role {user} may write to {table}, and target {target} is read_only")]
-    WriteGrant { target: String, user: String, table: String },
+    WriteGrant {
+        target: String,
+        user: String,
+        table: String,
+    },
     #[error("PostgreSQL closed the connection during login")]
     ClosedEarly,
     #[error("PostgreSQL sent what the protocol doesn't allow here: {0}")]

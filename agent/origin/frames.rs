@@ -21,7 +21,10 @@ pub struct Frames {
 
 impl Frames {
     pub fn new(stream: Box<dyn Duplex>) -> Frames {
-        Frames { stream, buffer: BytesMut::with_capacity(8 * 1024) }
+        Frames {
+            stream,
+            buffer: BytesMut::with_capacity(8 * 1024),
+        }
     }
 
     /// Sends bytes as they are.
@@ -115,7 +118,9 @@ impl Boundary {
             if self.is_terminated() {
                 return Err(NotFrontend::AfterTerminate);
             }
-            let skipped = usize::try_from(self.body_bytes).unwrap_or(usize::MAX).min(bytes.len());
+            let skipped = usize::try_from(self.body_bytes)
+                .unwrap_or(usize::MAX)
+                .min(bytes.len());
             bytes = &bytes[skipped..];
             self.body_bytes -= skipped as u64;
             if self.body_bytes > 0 || bytes.is_empty() {
@@ -134,8 +139,11 @@ impl Boundary {
             }
             let [kind, a, b, c, d] = self.header;
             let length = i32::from_be_bytes([a, b, c, d]);
-            self.body_bytes =
-                u64::try_from(length).ok().filter(|l| *l >= 4).ok_or(NotFrontend::Length)? - 4;
+            self.body_bytes = u64::try_from(length)
+                .ok()
+                .filter(|l| *l >= 4)
+                .ok_or(NotFrontend::Length)?
+                - 4;
             self.header_bytes = 0;
             self.terminated = kind == b'X';
         }
@@ -181,6 +189,9 @@ mod tests {
         assert_eq!(feed(b"GET / HTTP/1.1"), Err(NotFrontend::Type(b'G')));
         assert_eq!(feed(b"Q\0\0\0\x03"), Err(NotFrontend::Length));
         assert_eq!(feed(b"Q\xff\xff\xff\xff"), Err(NotFrontend::Length));
-        assert_eq!(feed(&[TERMINATE, QUERY].concat()), Err(NotFrontend::AfterTerminate));
+        assert_eq!(
+            feed(&[TERMINATE, QUERY].concat()),
+            Err(NotFrontend::AfterTerminate)
+        );
     }
 }

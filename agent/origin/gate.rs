@@ -115,14 +115,20 @@ pub fn decide(policy: Policy<'_>, request: &Request) -> Result<Admitted, Denial>
     }
     let seen = policy.epochs.get(&request.sync).copied();
     if let Some(seen) = seen.filter(|seen| request.epoch < *seen) {
-        return Err(Denial::StaleEpoch { asked: request.epoch, seen });
+        return Err(Denial::StaleEpoch {
+            asked: request.epoch,
+            seen,
+        });
     }
     if seen.is_none() && policy.epochs.len() >= limits::SYNCS_MAX {
         return Err(Denial::SyncLimit);
     }
     let open = policy.open.get(&target.name).copied().unwrap_or(0);
     if request.purpose != Purpose::Cancel && open >= target.max_sessions {
-        return Err(Denial::SessionLimit { target: target.name.clone(), max: target.max_sessions });
+        return Err(Denial::SessionLimit {
+            target: target.name.clone(),
+            max: target.max_sessions,
+        });
     }
     // Epoch 0 of an unknown sync says nothing that would have to be remembered.
     let newer_epoch = (request.epoch > seen.unwrap_or(0)).then_some(request.epoch);
@@ -222,45 +228,90 @@ mod tests {
     fn check(open: u32, seen: Option<u64>, request: &Request) -> Result<Admitted, Denial> {
         let targets = targets();
         let open = BTreeMap::from([("main".to_owned(), open)]);
-        let epochs = seen.map(|epoch| ("blog".to_owned(), epoch)).into_iter().collect();
-        decide(Policy { targets: &targets, open: &open, epochs: &epochs, draining: false }, request)
+        let epochs = seen
+            .map(|epoch| ("blog".to_owned(), epoch))
+            .into_iter()
+            .collect();
+        decide(
+            Policy {
+                targets: &targets,
+                open: &open,
+                epochs: &epochs,
+                draining: false,
+            },
+            request,
+        )
     }
 
     #[test]
     fn known_target_is_admitted_and_its_new_epoch_reported() {
         let admitted = check(0, None, &request()).unwrap();
-        assert_eq!((admitted.target.name.as_str(), admitted.newer_epoch), ("main", Some(7)));
+        assert_eq!(
+            (admitted.target.name.as_str(), admitted.newer_epoch),
+            ("main", Some(7))
+        );
         assert_eq!(check(0, Some(7), &request()).unwrap().newer_epoch, None);
         assert_eq!(check(0, Some(6), &request()).unwrap().newer_epoch, Some(7));
     }
 
     #[test]
     fn unknown_target_is_denied_by_default() {
-        let other = Request { target: "127.0.0.1:22".into(), ..request() };
-        assert_eq!(check(0, None, &other), Err(Denial::UnknownTarget("127.0.0.1:22".into())));
+        let other = Request {
+            target: "127.0.0.1:22".into(),
+            ..request()
+        };
+        assert_eq!(
+            check(0, None, &other),
+            Err(Denial::UnknownTarget("127.0.0.1:22".into()))
+        );
         let empty = BTreeMap::new();
-        let policy =
-            Policy { targets: &[], open: &empty, epochs: &BTreeMap::new(), draining: false };
-        assert_eq!(decide(policy, &request()), Err(Denial::UnknownTarget("main".into())));
+        let policy = Policy {
+            targets: &[],
+            open: &empty,
+            epochs: &BTreeMap::new(),
+            draining: false,
+        };
+        assert_eq!(
+            decide(policy, &request()),
+            Err(Denial::UnknownTarget("main".into()))
+        );
     }
 
     #[test]
     fn older_epoch_is_denied_whatever_the_purpose() {
-        for purpose in
-            [Purpose::Session, Purpose::Replication, Purpose::Cancel, Purpose::Probe]
-        {
-            let old = Request { purpose, ..request() };
-            assert_eq!(check(0, Some(8), &old), Err(Denial::StaleEpoch { asked: 7, seen: 8 }));
+        for purpose in [
+            Purpose::Session,
+            Purpose::Replication,
+            Purpose::Cancel,
+            Purpose::Probe,
+        ] {
+            let old = Request {
+                purpose,
+                ..request()
+            };
+            assert_eq!(
+                check(0, Some(8), &old),
+                Err(Denial::StaleEpoch { asked: 7, seen: 8 })
+            );
         }
     }
 
     #[test]
     fn session_limit_counts_sessions_but_not_cancels() {
-        let denied = Denial::SessionLimit { target: "main".into(), max: 2 };
+        let denied = Denial::SessionLimit {
+            target: "main".into(),
+            max: 2,
+        };
         assert_eq!(check(2, None, &request()), Err(denied.clone()));
-        let probe = Request { purpose: Purpose::Probe, ..request() };
+        let probe = Request {
+            purpose: Purpose::Probe,
+            ..request()
+        };
         assert_eq!(check(2, None, &probe), Err(denied));
-        let cancel = Request { purpose: Purpose::Cancel, ..request() };
+        let cancel = Request {
+            purpose: Purpose::Cancel,
+            ..request()
+        };
         assert!(check(2, None, &cancel).is_ok());
         assert!(check(1, None, &request()).is_ok());
     }
@@ -268,7 +319,10 @@ mod tests {
     #[test]
     fn labels_that_could_forge_logs_are_denied() {
         for sync in ["a\nb".to_owned(), "é".to_owned(), "x".repeat(129)] {
-            assert_eq!(check(0, None, &Request { sync, ..request() }), Err(Denial::WrongLabel));
+            assert_eq!(
+                check(0, None, &Request { sync, ..request() }),
+                Err(Denial::WrongLabel)
+            );
         }
     }
 
@@ -276,9 +330,17 @@ mod tests {
     fn draining_agent_opens_nothing_new_but_still_cancels() {
         let targets = targets();
         let (open, epochs) = (BTreeMap::new(), BTreeMap::new());
-        let policy = Policy { targets: &targets, open: &open, epochs: &epochs, draining: true };
+        let policy = Policy {
+            targets: &targets,
+            open: &open,
+            epochs: &epochs,
+            draining: true,
+        };
         assert_eq!(decide(policy, &request()), Err(Denial::Draining));
-        let cancel = Request { purpose: Purpose::Cancel, ..request() };
+        let cancel = Request {
+            purpose: Purpose::Cancel,
+            ..request()
+        };
         assert!(decide(policy, &cancel).is_ok());
     }
 
@@ -286,12 +348,28 @@ mod tests {
     fn name_never_leads_to_metadata_link_local_multicast_or_nowhere() {
         let refused = |text: &str, literal| admit_address(text.parse().unwrap(), literal).is_err();
         for address in [
-            "169.254.169.254", "169.254.1.1", "fe80::1", "224.0.0.1", "ff02::1", "0.0.0.0", "::",
-            "255.255.255.255", "::ffff:169.254.169.254", "::ffff:10.0.0.1", "fd00:ec2::254",
+            "169.254.169.254",
+            "169.254.1.1",
+            "fe80::1",
+            "224.0.0.1",
+            "ff02::1",
+            "0.0.0.0",
+            "::",
+            "255.255.255.255",
+            "::ffff:169.254.169.254",
+            "::ffff:10.0.0.1",
+            "fd00:ec2::254",
         ] {
             assert!(refused(address, false), "{address}");
         }
-        for address in ["127.0.0.1", "::1", "10.0.0.1", "192.168.1.1", "fd12::1", "203.0.113.7"] {
+        for address in [
+            "127.0.0.1",
+            "::1",
+            "10.0.0.1",
+            "192.168.1.1",
+            "fd12::1",
+            "203.0.113.7",
+        ] {
             assert!(!refused(address, false), "{address}");
         }
         assert!(!refused("169.254.1.1", true), "the operator wrote it");

@@ -69,7 +69,10 @@ pub async fn login(
     let step = "login to PostgreSQL";
     tokio::time::timeout(LOGIN, try_ways(target, places, wanted))
         .await
-        .map_err(|_| OriginError::Timeout { step, seconds: LOGIN.as_secs() })?
+        .map_err(|_| OriginError::Timeout {
+            step,
+            seconds: LOGIN.as_secs(),
+        })?
 }
 
 async fn try_ways(
@@ -135,7 +138,10 @@ fn startup_packet(target: &Target, wanted: &Wanted) -> Result<BytesMut, OriginEr
     if target.read_only {
         parameters.push(("default_transaction_read_only", "on"));
     }
-    let passed = wanted.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let passed = wanted
+        .parameters
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()));
     let mut packet = BytesMut::new();
     frontend::startup_message(parameters.into_iter().chain(passed), &mut packet)?;
     Ok(packet)
@@ -148,7 +154,10 @@ async fn authenticate(
     places: &Places,
     encryption: &Encryption,
 ) -> Result<(), OriginError> {
-    let weak = |method| OriginError::WeakAuthentication { target: target.name.clone(), method };
+    let weak = |method| OriginError::WeakAuthentication {
+        target: target.name.clone(),
+        method,
+    };
     let mut answer = BytesMut::new();
     match frames.next().await?.0 {
         Message::AuthenticationOk => return Ok(()),
@@ -187,7 +196,10 @@ fn find_password(target: &Target, places: &Places) -> Result<Password, OriginErr
     let name = || target.name.clone();
     places
         .find(target)
-        .map_err(|source| OriginError::Password { target: name(), source })?
+        .map_err(|source| OriginError::Password {
+            target: name(),
+            source,
+        })?
         .ok_or_else(|| OriginError::PasswordMissing { target: name() })
 }
 
@@ -207,7 +219,10 @@ async fn scram(
     };
     let plus = offered.contains(&sasl::SCRAM_SHA_256_PLUS);
     let (mechanism, binding) = match end_point {
-        Some(hash) if plus => (sasl::SCRAM_SHA_256_PLUS, ChannelBinding::tls_server_end_point(hash)),
+        Some(hash) if plus => (
+            sasl::SCRAM_SHA_256_PLUS,
+            ChannelBinding::tls_server_end_point(hash),
+        ),
         // "We could, you don't": the server notices if somebody between removed its offer.
         Some(_) => (sasl::SCRAM_SHA_256, ChannelBinding::unrequested()),
         None => (sasl::SCRAM_SHA_256, ChannelBinding::unsupported()),
@@ -265,7 +280,10 @@ async fn read_greeting(
             }
             Message::BackendKeyData(body) => {
                 let (process_id, secret_key) = (body.process_id(), body.secret_key());
-                key = Some(CancelKey { process_id, secret_key });
+                key = Some(CancelKey {
+                    process_id,
+                    secret_key,
+                });
             }
             Message::NoticeResponse(_) => greeting.extend_from_slice(&raw),
             Message::ReadyForQuery(_) => {
@@ -281,7 +299,11 @@ async fn read_greeting(
                 });
             }
             Message::ErrorResponse(body) => return Err(refusal_of(body.fields())?),
-            _ => return Err(OriginError::Protocol("an unexpected message at login".into())),
+            _ => {
+                return Err(OriginError::Protocol(
+                    "an unexpected message at login".into(),
+                ));
+            }
         }
     }
 }
@@ -292,7 +314,11 @@ const AUTHENTICATION_OK: [u8; 9] = [b'R', 0, 0, 0, 8, 0, 0, 0, 0];
 /// A read-only target with a role that may write is a promise that nobody keeps.
 async fn refuse_write_grants(frames: &mut Frames, target: &Target) -> Result<(), OriginError> {
     let rows = ask::ask(frames, ask::FIRST_WRITABLE_TABLE).await?;
-    match rows.into_iter().next().and_then(|row| row.into_iter().next().flatten()) {
+    match rows
+        .into_iter()
+        .next()
+        .and_then(|row| row.into_iter().next().flatten())
+    {
         None => Ok(()),
         Some(table) => Err(OriginError::WriteGrant {
             target: target.name.clone(),
@@ -305,9 +331,9 @@ async fn refuse_write_grants(frames: &mut Frames, target: &Target) -> Result<(),
 /// What the server's refusal means; a wrong password is told apart for its advice.
 fn refusal(target: &Target, fields: ErrorFields<'_>) -> OriginError {
     match refusal_of(fields) {
-        Ok(OriginError::Refused { code, .. }) if code == "28P01" => {
-            OriginError::PasswordRefused { target: target.name.clone() }
-        }
+        Ok(OriginError::Refused { code, .. }) if code == "28P01" => OriginError::PasswordRefused {
+            target: target.name.clone(),
+        },
         Ok(error) | Err(error) => error,
     }
 }
@@ -315,8 +341,9 @@ fn refusal(target: &Target, fields: ErrorFields<'_>) -> OriginError {
 /// Code and primary message of an ErrorResponse, in one bounded line.
 pub(super) fn refusal_of(mut fields: ErrorFields<'_>) -> Result<OriginError, OriginError> {
     let (mut code, mut message) = (String::from("XX000"), String::new());
-    while let Some(field) =
-        fields.next().map_err(|error| OriginError::Protocol(error.to_string()))?
+    while let Some(field) = fields
+        .next()
+        .map_err(|error| OriginError::Protocol(error.to_string()))?
     {
         let text = String::from_utf8_lossy(field.value_bytes());
         match field.type_() {

@@ -38,7 +38,11 @@ pub struct Places {
 impl Places {
     /// The places of this process.
     pub fn from_env() -> Places {
-        let path = |name| std::env::var_os(name).filter(|v: &OsString| !v.is_empty()).map(Into::into);
+        let path = |name| {
+            std::env::var_os(name)
+                .filter(|v: &OsString| !v.is_empty())
+                .map(Into::into)
+        };
         Places {
             credentials: path("CREDENTIALS_DIRECTORY"),
             pgpassfile: path("PGPASSFILE"),
@@ -96,15 +100,22 @@ fn read_whole(file: &Path) -> Result<Password, PasswordError> {
         }
     }
     if bytes.is_empty() {
-        return Err(PasswordError::Empty { file: file.to_owned() });
+        return Err(PasswordError::Empty {
+            file: file.to_owned(),
+        });
     }
     Ok(Password(bytes))
 }
 
 fn read_bounded(file: &Path) -> Result<Zeroizing<Vec<u8>>, PasswordError> {
-    let failed = |source| PasswordError::Read { file: file.to_owned(), source };
+    let failed = |source| PasswordError::Read {
+        file: file.to_owned(),
+        source,
+    };
     if std::fs::metadata(file).map_err(failed)?.len() > FILE_BYTES_MAX {
-        return Err(PasswordError::TooLarge { file: file.to_owned() });
+        return Err(PasswordError::TooLarge {
+            file: file.to_owned(),
+        });
     }
     Ok(Zeroizing::new(std::fs::read(file).map_err(failed)?))
 }
@@ -112,10 +123,18 @@ fn read_bounded(file: &Path) -> Result<Zeroizing<Vec<u8>>, PasswordError> {
 /// libpq ignores a password file that others can read; ignoring it silently helps nobody.
 fn refuse_open_modes(file: &Path) -> Result<(), PasswordError> {
     use std::os::unix::fs::PermissionsExt;
-    let failed = |source| PasswordError::Read { file: file.to_owned(), source };
-    let mode = std::fs::metadata(file).map_err(failed)?.permissions().mode();
+    let failed = |source| PasswordError::Read {
+        file: file.to_owned(),
+        source,
+    };
+    let mode = std::fs::metadata(file)
+        .map_err(failed)?
+        .permissions()
+        .mode();
     if mode & 0o077 != 0 {
-        return Err(PasswordError::OpenModes { file: file.to_owned() });
+        return Err(PasswordError::OpenModes {
+            file: file.to_owned(),
+        });
     }
     Ok(())
 }
@@ -126,9 +145,10 @@ fn refuse_open_modes(file: &Path) -> Result<(), PasswordError> {
 fn find_in_pgpass(text: &[u8], target: &Target) -> Option<Password> {
     let (hosts, port) = match &target.address {
         Address::Tcp { host, port } => (vec![host.clone()], port),
-        Address::Socket { directory, port } => {
-            (vec!["localhost".to_owned(), directory.display().to_string()], port)
-        }
+        Address::Socket { directory, port } => (
+            vec!["localhost".to_owned(), directory.display().to_string()],
+            port,
+        ),
     };
     let port = port.to_string();
     for line in text.split(|byte| *byte == b'\n') {
@@ -137,7 +157,9 @@ fn find_in_pgpass(text: &[u8], target: &Target) -> Option<Password> {
             continue;
         }
         let fields = split_pgpass(line);
-        let [host, line_port, database, user, password] = fields.as_slice() else { continue };
+        let [host, line_port, database, user, password] = fields.as_slice() else {
+            continue;
+        };
         let is = |field: &[u8], value: &str| field == b"*" || field == value.as_bytes();
         if hosts.iter().any(|name| is(host, name))
             && is(line_port, &port)
@@ -157,7 +179,9 @@ fn split_pgpass(line: &[u8]) -> Vec<Zeroizing<Vec<u8>>> {
     let mut bytes = line.iter();
     while let Some(&byte) = bytes.next() {
         let count = fields.len();
-        let Some(field) = fields.last_mut() else { break };
+        let Some(field) = fields.last_mut() else {
+            break;
+        };
         match byte {
             b'\\' => field.extend(bytes.next().copied()),
             b':' if count < 5 => fields.push(Zeroizing::new(Vec::new())),
@@ -178,7 +202,10 @@ mod tests {
         let text = format!(
             "[[target]]\nname='main'\naddress='{address}'\ndatabase='shop'\nuser='tide'\n{extra}"
         );
-        Config::parse(&text, Path::new("agent.toml")).unwrap().targets.remove(0)
+        Config::parse(&text, Path::new("agent.toml"))
+            .unwrap()
+            .targets
+            .remove(0)
     }
 
     fn pgpass(text: &str, address: &str) -> Option<String> {
@@ -191,8 +218,14 @@ mod tests {
         let text = "# comment\ndb:5432:other:tide:no\n*:*:shop:tide:a\\:b\\\\c:d\n*:*:*:*:late\n";
         assert_eq!(pgpass(text, "db:5432").as_deref(), Some("a:b\\c:d"));
         assert_eq!(pgpass("db:5432:shop:other:no\n", "db:5432"), None);
-        assert_eq!(pgpass("localhost:5432:shop:tide:s\n", "/run/pg").as_deref(), Some("s"));
-        assert_eq!(pgpass("/run/pg:5432:shop:tide:s\n", "/run/pg").as_deref(), Some("s"));
+        assert_eq!(
+            pgpass("localhost:5432:shop:tide:s\n", "/run/pg").as_deref(),
+            Some("s")
+        );
+        assert_eq!(
+            pgpass("/run/pg:5432:shop:tide:s\n", "/run/pg").as_deref(),
+            Some("s")
+        );
     }
 
     #[test]
@@ -229,8 +262,15 @@ mod tests {
         let file = dir.path().join("pgpass");
         std::fs::write(&file, "*:*:*:*:x\n").unwrap();
         std::fs::set_permissions(&file, PermissionsExt::from_mode(0o644)).unwrap();
-        let places = Places { pgpassfile: Some(file.clone()), ..Places::default() };
-        let error = places.find(&target("db:5432", "")).err().unwrap().to_string();
+        let places = Places {
+            pgpassfile: Some(file.clone()),
+            ..Places::default()
+        };
+        let error = places
+            .find(&target("db:5432", ""))
+            .err()
+            .unwrap()
+            .to_string();
         assert!(error.contains("chmod 0600"), "{error}");
         std::fs::write(&file, "\n").unwrap();
         let with_file = target("db:5432", &format!("password_file='{}'", file.display()));

@@ -117,9 +117,7 @@ where
 }
 
 /// One packet: its code and what follows. The length is checked before anything is buffered.
-async fn read_packet<S: AsyncRead + Unpin>(
-    stream: &mut S,
-) -> Result<(u32, Vec<u8>), StartupError> {
+async fn read_packet<S: AsyncRead + Unpin>(stream: &mut S) -> Result<(u32, Vec<u8>), StartupError> {
     let ended = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::UnexpectedEof => StartupError::Ended,
         _ => StartupError::Io(error),
@@ -136,22 +134,30 @@ async fn read_packet<S: AsyncRead + Unpin>(
 
 fn parse_cancel(body: &[u8]) -> Result<Opening, StartupError> {
     let (process_id, secret_key) = match body {
-        [a, b, c, d, e, f, g, h] => {
-            (i32::from_be_bytes([*a, *b, *c, *d]), i32::from_be_bytes([*e, *f, *g, *h]))
-        }
+        [a, b, c, d, e, f, g, h] => (
+            i32::from_be_bytes([*a, *b, *c, *d]),
+            i32::from_be_bytes([*e, *f, *g, *h]),
+        ),
         _ => return Err(StartupError::Malformed("a cancel request has 16 bytes")),
     };
-    Ok(Opening::Cancel { process_id, secret_key })
+    Ok(Opening::Cancel {
+        process_id,
+        secret_key,
+    })
 }
 
 /// The parameters that may pass. Everything else is dropped, as the target or the agent sets it;
 /// `replication` is refused instead, because a client that asked for it can't go on without.
 fn parse_startup(body: &[u8], purpose: Purpose) -> Result<Vec<(String, String)>, StartupError> {
-    let body = body.strip_suffix(b"\0").ok_or(StartupError::Malformed("no final zero"))?;
+    let body = body
+        .strip_suffix(b"\0")
+        .ok_or(StartupError::Malformed("no final zero"))?;
     let mut passed: Vec<(String, String)> = Vec::new();
     let mut words = body.split(|byte| *byte == 0);
     for count in 0.. {
-        let (Some(name), Some(value)) = (words.next(), words.next()) else { break };
+        let (Some(name), Some(value)) = (words.next(), words.next()) else {
+            break;
+        };
         if count >= limits::PARAMETERS_MAX {
             return Err(StartupError::Malformed("more than 64 parameters"));
         }
@@ -166,7 +172,9 @@ fn parse_startup(body: &[u8], purpose: Purpose) -> Result<Vec<(String, String)>,
             continue;
         };
         if value.len() > limits::VALUE_BYTES_MAX || value.chars().any(char::is_control) {
-            return Err(StartupError::Malformed("a parameter's value is too long or not text"));
+            return Err(StartupError::Malformed(
+                "a parameter's value is too long or not text",
+            ));
         }
         if passed.iter().any(|(seen, _)| seen == known) {
             return Err(StartupError::Malformed("a parameter is given twice"));
@@ -230,8 +238,10 @@ mod tests {
             ("client_encoding", "UTF8"),
         ];
         let expected = [("TimeZone", "UTC"), ("client_encoding", "UTF8")];
-        let expected: Vec<_> =
-            expected.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
+            .collect();
         assert_eq!(passed(&given, Purpose::Session).await, expected);
     }
 
@@ -240,12 +250,20 @@ mod tests {
         let given = [("user", "x"), ("replication", "database")];
         assert!(passed(&given, Purpose::Replication).await.is_empty());
         let refused = read(&startup(&given), Purpose::Session).await.0;
-        assert!(matches!(refused, Err(StartupError::ReplicationNotAsked)), "{refused:?}");
+        assert!(
+            matches!(refused, Err(StartupError::ReplicationNotAsked)),
+            "{refused:?}"
+        );
     }
 
     #[tokio::test]
     async fn tls_and_gss_requests_are_declined_once() {
-        let asked = [packet(TLS, b""), packet(GSS, b""), startup(&[("user", "x")])].concat();
+        let asked = [
+            packet(TLS, b""),
+            packet(GSS, b""),
+            startup(&[("user", "x")]),
+        ]
+        .concat();
         let (opening, answered) = read(&asked, Purpose::Session).await;
         assert_eq!(opening.unwrap(), Opening::Startup(vec![]));
         assert_eq!(answered, b"NN");
@@ -265,19 +283,34 @@ mod tests {
             b"\0\0\0\x04\0\0\0\0",
         ] {
             let opening = read(bytes, Purpose::Session).await.0;
-            assert!(matches!(opening, Err(StartupError::NotPostgres)), "{opening:?}");
+            assert!(
+                matches!(opening, Err(StartupError::NotPostgres)),
+                "{opening:?}"
+            );
         }
         let newer = packet(PROTOCOL_3_0 + 2, b"\0");
-        assert!(matches!(read(&newer, Purpose::Session).await.0, Err(StartupError::Version)));
+        assert!(matches!(
+            read(&newer, Purpose::Session).await.0,
+            Err(StartupError::Version)
+        ));
         let cut = &startup(&[("user", "x")])[..10];
-        assert!(matches!(read(cut, Purpose::Session).await.0, Err(StartupError::Ended)));
+        assert!(matches!(
+            read(cut, Purpose::Session).await.0,
+            Err(StartupError::Ended)
+        ));
     }
 
     #[tokio::test]
     async fn cancel_packet_and_cancel_purpose_belong_together() {
         let cancel = packet(CANCEL, &[0, 0, 0, 7, 0xff, 0xff, 0xff, 0xfe]);
         let opening = read(&cancel, Purpose::Cancel).await.0.unwrap();
-        assert_eq!(opening, Opening::Cancel { process_id: 7, secret_key: -2 });
+        assert_eq!(
+            opening,
+            Opening::Cancel {
+                process_id: 7,
+                secret_key: -2
+            }
+        );
         let wrong = read(&cancel, Purpose::Session).await.0;
         assert!(matches!(wrong, Err(StartupError::WrongPurpose)));
         let wrong = read(&startup(&[("user", "x")]), Purpose::Cancel).await.0;

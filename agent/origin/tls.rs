@@ -13,7 +13,9 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, aws_lc_rs as provider};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
 
 use super::error::OriginError;
 use crate::config::{SslMode, Target};
@@ -43,8 +45,11 @@ pub(super) fn channel_binding(certificate: &CertificateDer<'_>) -> Option<Vec<u8
     let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
     let algorithm = match parsed.signature_algorithm.algorithm.to_id_string().as_str() {
         // md5 and sha1 with RSA, sha256 with RSA and ECDSA, ECDSA with sha1.
-        "1.2.840.113549.1.1.4" | "1.2.840.113549.1.1.5" | "1.2.840.113549.1.1.11"
-        | "1.2.840.10045.4.1" | "1.2.840.10045.4.3.2" => &digest::SHA256,
+        "1.2.840.113549.1.1.4"
+        | "1.2.840.113549.1.1.5"
+        | "1.2.840.113549.1.1.11"
+        | "1.2.840.10045.4.1"
+        | "1.2.840.10045.4.3.2" => &digest::SHA256,
         "1.2.840.113549.1.1.12" | "1.2.840.10045.4.3.3" => &digest::SHA384,
         "1.2.840.113549.1.1.13" | "1.2.840.10045.4.3.4" => &digest::SHA512,
         _ => return None,
@@ -77,13 +82,23 @@ impl Verifier {
         provider: Arc<CryptoProvider>,
     ) -> Result<Verifier, OriginError> {
         if check == Check::Nothing {
-            return Ok(Verifier { check, webpki: None, pinned: Vec::new(), provider });
+            return Ok(Verifier {
+                check,
+                webpki: None,
+                pinned: Vec::new(),
+                provider,
+            });
         }
         let (pinned, store) = load_roots(roots)?;
         let webpki = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider.clone())
             .build()
             .map_err(|error| OriginError::Tls(error.to_string()))?;
-        Ok(Verifier { check, webpki: Some(webpki), pinned, provider })
+        Ok(Verifier {
+            check,
+            webpki: Some(webpki),
+            pinned,
+            provider,
+        })
     }
 }
 
@@ -175,7 +190,9 @@ impl ServerCertVerifier for Verifier {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }
 
@@ -188,7 +205,9 @@ fn check_pinned(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), r
         return Err(rustls::Error::InvalidCertificate(CertificateError::Expired));
     }
     if now < parsed.validity().not_before.timestamp() {
-        return Err(rustls::Error::InvalidCertificate(CertificateError::NotValidYet));
+        return Err(rustls::Error::InvalidCertificate(
+            CertificateError::NotValidYet,
+        ));
     }
     Ok(())
 }
