@@ -1,1 +1,4 @@
 //! PostgreSQL as a side of a sync.
+
+mod temporal;
+pub mod types;
