@@ -10,6 +10,7 @@
 pub mod connections;
 pub mod syncs;
 
+pub mod agents;
 pub mod audit;
 pub mod tokens;
 
