@@ -29,6 +29,7 @@ mod settle;
 
 mod ledger;
 
+pub mod agents;
 pub mod audit;
 pub mod tokens;
 
