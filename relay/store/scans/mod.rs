@@ -158,13 +158,15 @@ impl Scan {
     }
 
     /// Records added of one side.
-    pub async fn count(&self, pair: PairId, side: Side) -> Result<i64, StoreError> {
+    pub async fn count(&self, pair: PairId, side: Side) -> Result<u64, StoreError> {
         let inner = Arc::clone(&self.inner);
         blocking(move || {
             let conn = inner.lock();
             let mut statement =
                 conn.prepare_cached("select count(*) from rows where pair = ?1 and side = ?2")?;
-            Ok(statement.query_row(params![pair.0, side_number(side)], |row| row.get(0))?)
+            let count: Bits =
+                statement.query_row(params![pair.0, side_number(side)], |row| row.get(0))?;
+            Ok(count.0)
         })
         .await
     }
