@@ -77,8 +77,8 @@ pub enum StoreError {
     #[error("run {given} of this sync was replaced by run {held}; its writes are refused")]
     StaleEpoch { held: u32, given: u32 },
     /// A link would give one record two partners.
-    #[error("table pair {pair}: a record of the {side} side already has a link")]
-    LinkTaken { pair: u32, side: &'static str },
+    #[error("table pair {pair}: a record would get a second link")]
+    LinkTaken { pair: u32 },
     /// The store is shutting down.
     #[error("the store is closed")]
     Closed,

@@ -8,7 +8,10 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use super::StoreError;
 
-const ALL: &[(&str, &str)] = &[("V1__base", include_str!("migrations/V1__base.sql"))];
+const ALL: &[(&str, &str)] = &[
+    ("V1__base", include_str!("migrations/V1__base.sql")),
+    ("V3__ledger", include_str!("migrations/V3__ledger.sql")),
+];
 
 /// Applies what is missing. Running it again does nothing. Fails when the database holds a
 /// version that this program does not know.

@@ -10,15 +10,37 @@
 pub mod connections;
 pub mod syncs;
 
+pub mod pairs;
+
+pub mod scans;
+
+mod tombstones;
+
+pub mod links;
+pub mod positions;
+
+mod intents;
+
+pub mod conflicts;
+pub mod findings;
+pub mod history;
+
+mod settle;
+
+mod ledger;
+
 pub mod audit;
 pub mod tokens;
 
 mod error;
+mod keys;
 mod migrations;
 mod sealer;
 mod sqlite;
 
 pub use error::{Class, StoreError};
+pub use keys::RecordKeys;
+pub use ledger::Ledger;
 pub use sealer::{KeySource, Sealer};
 pub use sqlite::Store;
 
@@ -38,6 +60,8 @@ pub mod limits {
     pub const WRITER_CACHE_KIB: i64 = 32 * 1024;
     /// Page cache of each reader, KiB.
     pub const READER_CACHE_KIB: i64 = 4 * 1024;
+    /// Page cache of a reconcile's scan table, KiB: the index by key of a million records.
+    pub const SCAN_CACHE_KIB: i64 = 48 * 1024;
     /// Size to which the write-ahead log is cut back after a checkpoint, bytes.
     pub const WAL_BYTES_KEPT: i64 = 64 * 1024 * 1024;
     /// Prepared statements kept per connection: more than the number of statements in this room.

@@ -15,7 +15,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::sealer::{KeySource, Sealer};
-use super::{StoreError, limits, migrations};
+use super::{StoreError, limits, migrations, scans};
 
 /// Name of the database in the data directory.
 pub(super) const DATABASE_FILE: &str = "tidegate.db";
@@ -55,6 +55,7 @@ impl Store {
             .create(data_dir)
             .map_err(StoreError::file("create", data_dir))?;
         let lock = lock_directory(data_dir)?;
+        scans::remove_leftovers(data_dir)?;
         let path = data_dir.join(DATABASE_FILE);
         make_private_file(&path)?;
         let mut conn = connect(&path, limits::WRITER_CACHE_KIB)?;
@@ -77,6 +78,10 @@ impl Store {
     /// The directory that was opened.
     pub fn data_dir(&self) -> &Path {
         &self.inner.data_dir
+    }
+
+    pub(super) fn database_path(&self) -> PathBuf {
+        self.inner.data_dir.join(DATABASE_FILE)
     }
 
     /// Seals and opens columns of this store.
@@ -279,7 +284,7 @@ fn lock_directory(data_dir: &Path) -> Result<File, StoreError> {
 }
 
 /// SQLite gives the log and the shared memory file the mode of the database file.
-fn make_private_file(path: &Path) -> Result<(), StoreError> {
+pub(super) fn make_private_file(path: &Path) -> Result<(), StoreError> {
     fs::OpenOptions::new()
         .create(true)
         .truncate(false)
