@@ -2,3 +2,22 @@
 
 mod temporal;
 pub mod types;
+
+mod frame;
+pub mod replication;
+
+mod pgoutput;
+pub mod slots;
+
+mod staging;
+
+mod mapping;
+
+mod transactions;
+
+mod feedback;
+mod queue;
+
+pub mod capture;
+
+pub use mapping::CaptureTable;
