@@ -31,9 +31,8 @@ pub(super) async fn live_events(
     Query(which): Query<Which>,
 ) -> Sse<impl futures_util::Stream<Item = Result<Event, Infallible>>> {
     let receiver = api.syncs.events();
-    let stream = futures_util::stream::unfold(
-        (receiver, which.sync),
-        |(mut receiver, sync)| async move {
+    let stream =
+        futures_util::stream::unfold((receiver, which.sync), |(mut receiver, sync)| async move {
             loop {
                 match receiver.recv().await {
                     Ok(event) => {
@@ -47,7 +46,6 @@ pub(super) async fn live_events(
                     Err(RecvError::Closed) => return None,
                 }
             }
-        },
-    );
+        });
     Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
 }
