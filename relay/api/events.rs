@@ -31,8 +31,9 @@ pub(super) async fn live_events(
     Query(which): Query<Which>,
 ) -> Sse<impl futures_util::Stream<Item = Result<Event, Infallible>>> {
     let receiver = api.syncs.events();
-    let stream =
-        futures_util::stream::unfold((receiver, which.sync), |(mut receiver, sync)| async move {
+    let stream = futures_util::stream::unfold(
+        (receiver, which.sync),
+        |(mut receiver, sync)| async move {
             loop {
                 match receiver.recv().await {
                     Ok(event) => {
@@ -46,6 +47,7 @@ pub(super) async fn live_events(
                     Err(RecvError::Closed) => return None,
                 }
             }
-        });
+        },
+    );
     Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
 }

@@ -80,14 +80,8 @@ pub fn router(api: Api) -> Router {
         .routes(routes!(agents::list_agents, agents::invite_agent))
         .routes(routes!(agents::show_agent))
         .routes(routes!(agents::revoke_agent))
-        .routes(routes!(
-            connections::list_connections,
-            connections::add_connection
-        ))
-        .routes(routes!(
-            connections::show_connection,
-            connections::remove_connection
-        ))
+        .routes(routes!(connections::list_connections, connections::add_connection))
+        .routes(routes!(connections::show_connection, connections::remove_connection))
         .routes(routes!(connections::test_connection))
         .routes(routes!(connections::connection_tables))
         .routes(routes!(connections::fix_key))
@@ -108,23 +102,14 @@ pub fn router(api: Api) -> Router {
         .routes(routes!(health::egress))
         .split_for_parts();
     let document = Arc::new(document);
-    let protected = protected.layer(axum::middleware::from_fn_with_state(
-        api.clone(),
-        auth::check,
-    ));
+    let protected = protected.layer(axum::middleware::from_fn_with_state(api.clone(), auth::check));
     Router::new()
         .merge(protected)
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
-        .route(
-            "/api/v1/openapi.json",
-            get(move || health::openapi(document.clone())),
-        )
+        .route("/api/v1/openapi.json", get(move || health::openapi(document.clone())))
         .fallback(problem::no_route)
         .layer(RequestBodyLimitLayer::new(BODY_BYTES_MAX))
-        .layer(TimeoutLayer::with_status_code(
-            StatusCode::GATEWAY_TIMEOUT,
-            REQUEST_MAX,
-        ))
+        .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, REQUEST_MAX))
         .with_state(api)
 }

@@ -36,12 +36,7 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = serde_json::to_string(&self).unwrap_or_default();
-        (
-            status,
-            [(header::CONTENT_TYPE, "application/problem+json")],
-            body,
-        )
-            .into_response()
+        (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response()
     }
 }
 
@@ -71,9 +66,5 @@ impl From<StoreError> for Problem {
 
 /// The answer to a path that does not exist.
 pub(super) async fn no_route() -> Problem {
-    Problem::new(
-        StatusCode::NOT_FOUND,
-        "no-route",
-        "no such path: see /api/v1/openapi.json",
-    )
+    Problem::new(StatusCode::NOT_FOUND, "no-route", "no such path: see /api/v1/openapi.json")
 }

@@ -4,7 +4,8 @@
 
 use serde::Deserialize;
 use tidegate_sync::policy::{
-    ConflictPolicy, DeleteConflict, DeletePolicy, Direction, Drift, Existing, FieldPair, PairPolicy,
+    ConflictPolicy, DeleteConflict, DeletePolicy, Direction, Drift, Existing, FieldPair,
+    PairPolicy,
 };
 use toml::Spanned;
 
@@ -81,9 +82,7 @@ impl SyncFile {
     /// Parses and checks `text`. The error is for people: `line 7, column 3: …`.
     pub fn parse(text: &str) -> Result<SyncFile, String> {
         if text.len() > FILE_BYTES_MAX {
-            return Err(format!(
-                "the sync file is larger than {FILE_BYTES_MAX} bytes"
-            ));
+            return Err(format!("the sync file is larger than {FILE_BYTES_MAX} bytes"));
         }
         let raw: RawFile = toml::from_str(text).map_err(|error| located(text, &error))?;
         let at = |span: std::ops::Range<usize>, message: String| place(text, span.start, &message);
@@ -107,9 +106,7 @@ impl SyncFile {
 fn check_name(name: &str) -> Result<(), String> {
     let fits = !name.is_empty()
         && name.len() <= NAME_CHARS_MAX
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
     if fits {
         return Ok(());
     }
@@ -123,17 +120,10 @@ fn table_of(text: &str, table: Spanned<RawTable>) -> Result<TableFile, String> {
     let table = table.into_inner();
     let fields: Vec<FieldPair> = fields_of(text, table.fields)?;
     if fields.is_empty() {
-        return Err(place(
-            text,
-            start,
-            "`fields` is empty: map at least the match key's fields",
-        ));
+        return Err(place(text, start, "`fields` is empty: map at least the match key's fields"));
     }
     let match_key = match_key_of(text, &table.key, &fields)?;
-    for filter in [&table.filter_left, &table.filter_right]
-        .into_iter()
-        .flatten()
-    {
+    for filter in [&table.filter_left, &table.filter_right].into_iter().flatten() {
         return Err(later(text, filter, "filters"));
     }
     if let Some(changes) = &table.changes
@@ -148,10 +138,7 @@ fn table_of(text: &str, table: Spanned<RawTable>) -> Result<TableFile, String> {
         deletes: choose(
             text,
             &table.deletes,
-            &[
-                ("propagate", DeletePolicy::Propagate),
-                ("ignore", DeletePolicy::Ignore),
-            ],
+            &[("propagate", DeletePolicy::Propagate), ("ignore", DeletePolicy::Ignore)],
             &["archive"],
         )?,
         conflict: choose(
@@ -167,31 +154,19 @@ fn table_of(text: &str, table: Spanned<RawTable>) -> Result<TableFile, String> {
         conflict_delete: choose(
             text,
             &table.conflict_delete,
-            &[
-                ("keep", DeleteConflict::Keep),
-                ("delete", DeleteConflict::Delete),
-            ],
+            &[("keep", DeleteConflict::Keep), ("delete", DeleteConflict::Delete)],
             &["ask"],
         )?,
         drift: table.drift,
     };
-    Ok(TableFile {
-        left: table.left,
-        right: table.right,
-        policy,
-    })
+    Ok(TableFile { left: table.left, right: table.right, policy })
 }
 
 fn fields_of(text: &str, raw: Vec<Spanned<RawField>>) -> Result<Vec<FieldPair>, String> {
     let mut fields: Vec<FieldPair> = Vec::new();
     for field in raw {
         let start = field.span().start;
-        let RawField {
-            left,
-            right,
-            direction,
-            link,
-        } = field.into_inner();
+        let RawField { left, right, direction, link } = field.into_inner();
         if let Some(link) = &link {
             return Err(later(text, link, "links to other table pairs"));
         }
@@ -206,11 +181,7 @@ fn fields_of(text: &str, raw: Vec<Spanned<RawField>>) -> Result<Vec<FieldPair>, 
             let message = format!("the {side} field `{name}` is mapped twice");
             return Err(place(text, start, &message));
         }
-        fields.push(FieldPair {
-            left,
-            right,
-            direction,
-        });
+        fields.push(FieldPair { left, right, direction });
     }
     Ok(fields)
 }
@@ -222,20 +193,16 @@ fn match_key_of(
 ) -> Result<Vec<usize>, String> {
     let start = key.span().start;
     if key.get_ref().is_empty() {
-        let message =
-            "`key` is empty: name at least one pair of fields, as in [[\"slug\", \"Slug\"]]";
+        let message = "`key` is empty: name at least one pair of fields, as in [[\"slug\", \"Slug\"]]";
         return Err(place(text, start, message));
     }
     let mut indices = Vec::new();
     for (left, right) in key.get_ref() {
-        let found = fields
-            .iter()
-            .position(|field| field.left == *left && field.right == *right);
+        let found = fields.iter().position(|field| field.left == *left && field.right == *right);
         match found {
             Some(index) if fields[index].direction == Direction::Both => indices.push(index),
             Some(_) => {
-                let message =
-                    format!("the match key's field `{left}` must have direction \"both\"");
+                let message = format!("the match key's field `{left}` must have direction \"both\"");
                 return Err(place(text, start, &message));
             }
             None => {
@@ -256,33 +223,20 @@ fn choose<T: Copy + Default>(
     known: &[(&str, T)],
     coming: &[&str],
 ) -> Result<T, String> {
-    let Some(value) = value else {
-        return Ok(T::default());
-    };
+    let Some(value) = value else { return Ok(T::default()) };
     if let Some((_, choice)) = known.iter().find(|(name, _)| name == value.get_ref()) {
         return Ok(*choice);
     }
     if coming.contains(&value.get_ref().as_str()) {
         return Err(later(text, value, &format!("\"{}\"", value.get_ref())));
     }
-    let names: Vec<String> = known
-        .iter()
-        .map(|(name, _)| format!("\"{name}\""))
-        .collect();
-    let message = format!(
-        "expected {}, found \"{}\"",
-        names.join(" or "),
-        value.get_ref()
-    );
+    let names: Vec<String> = known.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+    let message = format!("expected {}, found \"{}\"", names.join(" or "), value.get_ref());
     Err(place(text, value.span().start, &message))
 }
 
 fn later(text: &str, value: &Spanned<String>, what: &str) -> String {
-    place(
-        text,
-        value.span().start,
-        &format!("this version can't do {what} yet: leave it out"),
-    )
+    place(text, value.span().start, &format!("this version can't do {what} yet: leave it out"))
 }
 
 fn located(text: &str, error: &toml::de::Error) -> String {
@@ -337,27 +291,15 @@ fields = [
     #[test]
     fn wrong_files_tell_line_column_and_what_was_expected() {
         let unknown = refused(|text| text.replace("conflict =", "conflct ="));
-        assert!(
-            unknown.starts_with("line 11, column 1: unknown field `conflct`"),
-            "{unknown}"
-        );
+        assert!(unknown.starts_with("line 11, column 1: unknown field `conflct`"), "{unknown}");
         let value = refused(|text| text.replace("\"right\"\nfields", "\"latest\"\nfields"));
-        assert!(
-            value.contains("line 11, column 12: expected \"newest\" or \"left\""),
-            "{value}"
-        );
+        assert!(value.contains("line 11, column 12: expected \"newest\" or \"left\""), "{value}");
         let key = refused(|text| text.replace("[[\"slug\", \"handle\"]]", "[[\"id\", \"id\"]]"));
-        assert!(
-            key.contains("line 9") && key.contains("does not map"),
-            "{key}"
-        );
+        assert!(key.contains("line 9") && key.contains("does not map"), "{key}");
         let twice = refused(|text| text.replace("left = \"body\"", "left = \"slug\""));
         assert!(twice.contains("mapped twice"), "{twice}");
         let later = refused(|text| text.replace("\"right\"\nfields", "\"ask\"\nfields"));
-        assert!(
-            later.contains("this version can't do \"ask\" yet"),
-            "{later}"
-        );
+        assert!(later.contains("this version can't do \"ask\" yet"), "{later}");
         let name = refused(|text| text.replace("\"blog\"", "\"My Blog\""));
         assert!(name.starts_with("line 2, column 8"), "{name}");
     }
