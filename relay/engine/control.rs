@@ -30,12 +30,13 @@ use crate::store::{
 };
 
 /// Makes the endpoint of a connection; `app` knows tunnels and sockets.
+#[async_trait]
 pub trait EndpointSource: Send + Sync + 'static {
     fn through_agent(&self, agent: &str, target: &str) -> Arc<dyn Endpoint>;
     /// Refuses a URL that can't be used, with what to write instead.
     fn direct(&self, url: &SecretString) -> Result<Arc<dyn Endpoint>, EndpointError>;
     /// True when there is an agent of that name.
-    fn knows_agent(&self, agent: &str) -> bool;
+    async fn knows_agent(&self, agent: &str) -> bool;
 }
 
 /// Live events that a slow receiver may lag behind before it loses the oldest.
@@ -229,7 +230,8 @@ impl Engine {
                     let pair = PairId(number as u32);
                     let linked = pairs.iter().find(|p| p.pair == pair).map_or(0, |p| p.linked);
                     let findings = findings::count(conn, id, pair)?;
-                    rows.push((linked.max(0) as u64, findings, conflicts::count(conn, id, pair)?));
+                    let conflicts = conflicts::count(conn, id, pair)?;
+                    rows.push((linked.max(0) as u64, findings as u64, conflicts as u64));
                 }
                 Ok(rows)
             })
@@ -489,7 +491,7 @@ impl ConnectionControl for Engine {
         }
         let route = match target {
             ConnectionTarget::Agent { agent, target } => {
-                if !self.sources.knows_agent(&agent) {
+                if !self.sources.knows_agent(&agent).await {
                     let text = format!(
                         "there is no agent `{agent}`: make one with `agent invite {agent}` and pair it"
                     );

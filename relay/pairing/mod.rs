@@ -8,6 +8,9 @@ mod issue;
 mod redeem;
 mod throttle;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 

@@ -68,10 +68,11 @@ pub fn list(
 }
 
 /// Number of conflicts on record for a table pair.
-pub fn count(conn: &Connection, sync: SyncId, pair: PairId) -> Result<i64, StoreError> {
+pub fn count(conn: &Connection, sync: SyncId, pair: PairId) -> Result<u64, StoreError> {
     let mut statement =
         conn.prepare_cached("select count(*) from conflicts where sync = ?1 and pair = ?2")?;
-    Ok(statement.query_row(params![sync.0, pair.0], |row| row.get(0))?)
+    let count: Bits = statement.query_row(params![sync.0, pair.0], |row| row.get(0))?;
+    Ok(count.0)
 }
 
 /// Removes conflicts of all syncs that are older than the retention time allows.

@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use tidegate_sync::model::{Finding, FindingCode, Key, PairId, Side};
 
 use super::StoreError;
-use super::keys::{KeyHash, RecordKeys, side_number, side_of};
+use super::keys::{Bits, KeyHash, RecordKeys, side_number, side_of};
 use super::syncs::SyncId;
 
 const KEY: &str = "findings.key";
@@ -114,10 +114,11 @@ pub fn list(
 }
 
 /// Number of open findings of a table pair.
-pub fn count(conn: &Connection, sync: SyncId, pair: PairId) -> Result<i64, StoreError> {
+pub fn count(conn: &Connection, sync: SyncId, pair: PairId) -> Result<u64, StoreError> {
     let mut statement =
         conn.prepare_cached("select count(*) from findings where sync = ?1 and pair = ?2")?;
-    Ok(statement.query_row(params![sync.0, pair.0], |row| row.get(0))?)
+    let count: Bits = statement.query_row(params![sync.0, pair.0], |row| row.get(0))?;
+    Ok(count.0)
 }
 
 /// Records whose wait is over, longest waiting first.

@@ -12,7 +12,7 @@ use tidegate_shared::wire::{
 };
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 
 use super::agents::{Command, Registration};
 use super::{Agents, Clock, Doorkeeper, NotAdmitted, limits};
@@ -196,7 +196,7 @@ impl<D: Doorkeeper> Serving<D> {
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut unanswered = 0;
         let mut nonce = registration.number << 32;
-        let mut expiry = self.expiry(self.leaf.facts.not_after);
+        let mut not_after = self.leaf.facts.not_after;
         loop {
             // The end first, then our own orders, so that a talkative agent can't delay either.
             let outcome = tokio::select! {
@@ -209,7 +209,8 @@ impl<D: Doorkeeper> Serving<D> {
                     }
                     None => return CloseCode::DONE,
                 },
-                () = sleep_until(expiry) => return CloseCode::EXPIRED,
+                // Counted anew each time: a machine may have slept, or its clock been set.
+                () = sleep(self.left_until(not_after)) => return CloseCode::EXPIRED,
                 _ = pings.tick() => {
                     if unanswered >= limits::PINGS_UNANSWERED_MAX {
                         return CloseCode::TIMEOUT;
@@ -224,7 +225,7 @@ impl<D: Doorkeeper> Serving<D> {
                         Ok(())
                     }
                     Ok(AgentMessage::Renew { csr_der }) => {
-                        self.renew(control, &csr_der, &mut expiry).await
+                        self.renew(control, &csr_der, &mut not_after).await
                     }
                     other => answer(control, other).await,
                 },
@@ -239,11 +240,11 @@ impl<D: Doorkeeper> Serving<D> {
         &mut self,
         control: &mut Control,
         csr_der: &[u8],
-        expiry: &mut Instant,
+        not_after: &mut SystemTime,
     ) -> Result<(), CloseCode> {
         match self.door.renew(&self.leaf, csr_der, (self.clock)()).await {
             Ok(renewal) => {
-                *expiry = self.expiry(renewal.not_after);
+                *not_after = renewal.not_after;
                 let chain_der = renewal.chain.iter().map(|part| part.to_vec()).collect();
                 control.send(&RelayMessage::Renewed { chain_der }).await
             }
@@ -251,13 +252,12 @@ impl<D: Doorkeeper> Serving<D> {
         }
     }
 
-    /// When the session must end unless it is renewed. An identity that ran out must not go on
+    /// What is left of the session unless it is renewed. An identity that ran out must not go on
     /// working on a connection that happens to be open.
-    fn expiry(&self, not_after: SystemTime) -> Instant {
-        let left = not_after
+    fn left_until(&self, not_after: SystemTime) -> Duration {
+        (not_after + CLOCK_SKEW)
             .duration_since((self.clock)())
-            .unwrap_or(Duration::ZERO);
-        Instant::now() + left + CLOCK_SKEW
+            .unwrap_or(Duration::ZERO)
     }
 }
 

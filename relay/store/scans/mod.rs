@@ -9,6 +9,7 @@ mod join;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use rusqlite::{Connection, Transaction, params};
@@ -21,6 +22,12 @@ use super::keys::{Bits, RecordKeys, pack_prints, side_number, unpack_prints};
 use super::sealer::fill_random;
 use super::syncs::SyncId;
 use super::{Sealer, Store, StoreError, limits, links};
+
+/// Numbers the scan tables beside running syncs, so that two previews never share a file.
+static LOOKS: AtomicU64 = AtomicU64::new(1);
+
+/// No sync has this number, so no link has it.
+const NO_SYNC: SyncId = SyncId(0);
 
 const DIRECTORY: &str = "scans";
 const KEY: &str = "scans.key";
@@ -70,17 +77,32 @@ struct Inner {
 }
 
 impl Scan {
+    /// A scan table beside a running sync, for a preview or a verify; `sync` is `None` for one that
+    /// does not exist yet and has no links.
+    pub async fn aside(
+        store: &Store,
+        sync: Option<SyncId>,
+        purpose: &'static str,
+    ) -> Result<Scan, StoreError> {
+        let number = LOOKS.fetch_add(1, Ordering::Relaxed);
+        Self::open(store, sync.unwrap_or(NO_SYNC), format!("{purpose}-{number}")).await
+    }
+
     pub(super) async fn create(
         store: &Store,
         sync: SyncId,
         epoch: u32,
     ) -> Result<Scan, StoreError> {
+        Self::open(store, sync, format!("run-{epoch}")).await
+    }
+
+    async fn open(store: &Store, sync: SyncId, purpose: String) -> Result<Scan, StoreError> {
         let dir = store.data_dir().join(DIRECTORY);
         let database = store.database_path();
         let links = RecordKeys::new(store.sealer(), sync);
         blocking(move || {
             fs::create_dir_all(&dir).map_err(StoreError::file("create", &dir))?;
-            let path = dir.join(format!("{}-{epoch}.db", sync.0));
+            let path = dir.join(format!("{}-{purpose}.db", sync.0));
             remove_if_there(&path)?;
             super::sqlite::make_private_file(&path)?;
             let conn = open_table(&path, &database)?;
@@ -136,13 +158,15 @@ impl Scan {
     }
 
     /// Records added of one side.
-    pub async fn count(&self, pair: PairId, side: Side) -> Result<i64, StoreError> {
+    pub async fn count(&self, pair: PairId, side: Side) -> Result<u64, StoreError> {
         let inner = Arc::clone(&self.inner);
         blocking(move || {
             let conn = inner.lock();
             let mut statement =
                 conn.prepare_cached("select count(*) from rows where pair = ?1 and side = ?2")?;
-            Ok(statement.query_row(params![pair.0, side_number(side)], |row| row.get(0))?)
+            let count: Bits =
+                statement.query_row(params![pair.0, side_number(side)], |row| row.get(0))?;
+            Ok(count.0)
         })
         .await
     }
