@@ -144,8 +144,7 @@ impl<D: Doorkeeper> Listener<D> {
             return;
         }
         if under_way >= limits::HANDSHAKES_BEFORE_RETRY && !arriving.validated() {
-            // Fails only for a sender that has proved its address, which was just ruled out.
-            let _ = arriving.retry();
+            arriving.retry();
             return;
         }
         let Some(place) = Handshakes::enter(&self.served, arriving.remote().ip()) else {
