@@ -18,6 +18,7 @@ fail() { echo "demo: $*" >&2; exit 1; }
 dir=
 servers=()
 processes=()
+printer=
 
 stop_process() {
   kill -TERM "$1" 2>/dev/null || return 0
@@ -43,6 +44,7 @@ clean_up() {
   trap - EXIT
   [ -n "$dir" ] || exit "$status"
   case $status in 0 | 130 | 143) ;; *) show_logs ;; esac
+  [ -z "$printer" ] || kill "$printer" 2>/dev/null || true
   for ((index = ${#processes[@]} - 1; index >= 0; index--)); do
     stop_process "${processes[index]}"
   done
@@ -62,6 +64,14 @@ start() {
   shift
   setsid "$@" >>"$dir/$log" 2>&1 </dev/null &
   processes+=("$!")
+}
+
+# Relay, agent and edits go on until they are stopped.
+check_running() {
+  local process
+  for process in "${processes[@]}"; do
+    kill -0 "$process" 2>/dev/null || fail "relay, agent or edits ended by themselves"
+  done
 }
 
 # --- PostgreSQL --------------------------------------------------------------------------------
@@ -100,7 +110,8 @@ start_server() {
   secret >"$dir/$name/admin.password"
   [ "$(id -u)" != 0 ] || chown -R "$server_user" "$dir/$name"
   as_server_user "$postgres/initdb" -D "$data" -U postgres -A scram-sha-256 -E UTF8 \
-    --locale=C.UTF-8 --no-sync --pwfile "$dir/$name/admin.password" >"$dir/$name.initdb.log"
+    --locale=C.UTF-8 --no-sync --pwfile "$dir/$name/admin.password" >"$dir/initdb.log"
+  rm "$dir/initdb.log"
   cat >"$dir/settings" <<SETTINGS
 port = $port
 listen_addresses = '127.0.0.1'
@@ -208,15 +219,16 @@ is_quiet() { [[ $(relay sync status blog --json) =~ \"quiet\":\ *true ]]; }
 
 # One line for each change that crosses, as the relay's event stream tells it.
 print_changes() {
-  local line arrow
+  local line arrow fields
   local pattern='"table":"([^"]*)","side":"([a-z]*)","kind":"([a-z]*)","key":"([^"]*)","fields":\[([^]]*)\],"latency_ms":([0-9]+|null)'
   http "/api/v1/events?sync=blog" | while IFS= read -r line; do
     [[ $line =~ $pattern ]] || continue
     arrow='office-db -> marketing'
     [ "${BASH_REMATCH[2]}" = right ] || arrow='marketing -> office-db'
-    printf '%s  %s  %-20s %-6s %s  %s (%s ms)\n' "$(date +%H:%M:%S)" "$arrow" \
-      "${BASH_REMATCH[1]}" "${BASH_REMATCH[3]}" "${BASH_REMATCH[4]}" \
-      "${BASH_REMATCH[5]//\"/}" "${BASH_REMATCH[6]}"
+    fields=
+    [ "${BASH_REMATCH[3]}" != update ] || fields=" ${BASH_REMATCH[5]//\"/}"
+    printf '%(%H:%M:%S)T  %s  %-6s %s %s%s (%s ms)\n' -1 "$arrow" "${BASH_REMATCH[3]}" \
+      "${BASH_REMATCH[1]}" "${BASH_REMATCH[4]}" "$fields" "${BASH_REMATCH[6]}"
   done
 }
 
@@ -311,25 +323,25 @@ start edits.log "$demo/edits.sh"
 edits=${processes[-1]}
 print_changes &
 printer=$!
-processes+=("$printer")
 trap 'echo; say "Stopping"; exit 0' INT
 
-if [ -z "$seconds" ]; then
-  while sleep 1; do
-    kill -0 "$edits" 2>/dev/null || fail "the edits ended by themselves"
-  done
-fi
-sleep "$seconds"
-kill -0 "$edits" 2>/dev/null || fail "the edits ended by themselves"
+for ((elapsed = 0; ${#seconds} == 0 || elapsed < seconds; elapsed++)); do
+  check_running
+  sleep 1
+done
+check_running
 stop_process "$edits"
+unset 'processes[-1]'
 
 say "Edits stopped: waiting until both sides are quiet, then comparing them completely"
 for ((waited = 0; ; waited++)); do
+  check_running
   is_quiet && sleep 1 && is_quiet && break
   [ "$waited" -lt "$quiet_seconds_max" ] || fail "not quiet after $quiet_seconds_max s"
   sleep 1
 done
 stop_process "$printer"
+echo
 relay sync status blog
 report=$(relay sync verify blog --json) || fail "the sides differ: $report"
 echo
