@@ -11,6 +11,7 @@ use tidegate_shared::tunnel::{Backoff, CloseCode, TunnelError};
 use tidegate_shared::wire::{
     AgentMessage, Goodbye, RelayMessage, RenewRefusal, WireError, write_message,
 };
+use tokio::io::AsyncWriteExt;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
@@ -34,8 +35,9 @@ mod limits {
     pub(super) const CLOSE: Duration = Duration::from_secs(1);
     /// How often certificates are compared with the wall clock.
     pub(super) const LOOK: Duration = Duration::from_secs(60);
-    /// A session of this length was a good one: the next dial starts without waiting long.
-    pub(super) const GOOD_SESSION: Duration = Duration::from_secs(30);
+    /// A session of this length was a good one: the next dial starts without waiting long. Long
+    /// enough that a relay which drops every session at once isn't dialled in a tight loop.
+    pub(super) const GOOD_SESSION: Duration = Duration::from_secs(5);
     /// Between two asks for renewal, at least; with hours left there is no hurry.
     pub(super) const RENEW_AGAIN: Duration = Duration::from_secs(300);
     /// A relay can't send us away for longer, however it words its goodbye.
@@ -204,6 +206,7 @@ impl Supervisor {
             }
             Ended::Goodbye(delay) => {
                 info!(delay_ms = delay.as_millis(), "the relay said goodbye");
+                self.backoff.reset();
                 self.backoff.after_hint(delay)
             }
             Ended::Reconnect => {
@@ -477,6 +480,14 @@ async fn drain(mut connected: Connected, mut streams: JoinSet<()>, origin: &Arc<
         }
     };
     let _ = timeout(limits::DRAIN, finish).await;
+    // A close overtakes what isn't delivered yet, the goodbye too.
+    let writer = &mut connected.control.writer;
+    let delivered = async {
+        if writer.shutdown().await.is_ok() {
+            writer.drained().await;
+        }
+    };
+    let _ = timeout(limits::CLOSE, delivered).await;
     connected.tunnel.close(CloseCode::GOODBYE);
     let _ = timeout(limits::CLOSE, connected.dialer.wait_idle()).await;
 }
