@@ -1,1 +1,213 @@
-//! Room under construction: endpoint.
+//! A side of a sync: what the engine can ask of a database or an app.
+//!
+//! One [`Endpoint`] per connection, the same for a tunnelled and a direct PostgreSQL (and, later,
+//! for apps). It is handed a [`Dial`] and can't tell a tunnel from a socket. The engine calls
+//! [`Endpoint::open`] once per run of a sync and then owns three independent parts, each with its
+//! own stream: a [`Capture`], a [`Writer`] and, while data is copied or compared, a [`Snapshot`].
+
+pub mod catalog;
+mod error;
+pub mod postgres;
+
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+pub use error::{Class, EndpointError};
+use tidegate_sync::baseline::Fingerprinter;
+use tidegate_sync::model::{
+    BatchId, Change, Key, Outcome, PairId, Position, Recovered, Row, Side, Step,
+};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
+
+use self::catalog::Catalog;
+
+/// Any byte stream that carries a PostgreSQL session.
+pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> ByteStream for T {}
+
+/// What a stream will be used for; the agent's gate may allow some and not others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    Session,
+    Replication,
+    Cancel,
+}
+
+/// Who proves the role's password.
+#[derive(Clone)]
+pub enum Login {
+    /// The stream is logged in by the agent; user and database are the agent's.
+    ByAgent,
+    /// A direct connection: the relay logs in itself.
+    Password {
+        user: String,
+        password: secrecy::SecretString,
+        database: String,
+    },
+}
+
+/// Opens streams to one PostgreSQL server, through an agent or directly (TLS already done).
+#[async_trait]
+pub trait Dial: Send + Sync + 'static {
+    /// `run` labels the stream at the agent and in `application_name`; `epoch` is the run's lease
+    /// epoch, 0 for what is no sync run (test, inspect).
+    async fn dial(
+        &self,
+        purpose: Purpose,
+        label: &StreamLabel,
+    ) -> Result<Box<dyn ByteStream>, EndpointError>;
+
+    fn login(&self) -> Login;
+}
+
+/// Why a stream is opened, as the agent and `pg_stat_activity` see it.
+#[derive(Clone, Debug, Default)]
+pub struct StreamLabel {
+    /// The sync's name; empty when no sync is involved.
+    pub sync: String,
+    /// What within it: `inspect`, `control`, `capture`, `snapshot`, `apply`.
+    pub run: String,
+    pub epoch: u32,
+}
+
+/// One side of one run of a sync.
+#[derive(Clone, Debug)]
+pub struct Binding {
+    /// Stable identifier of the sync, `[a-z0-9_]{1,40}`: slot, publication and progress row are
+    /// named after it.
+    pub sync: String,
+    pub side: Side,
+    pub epoch: u32,
+    pub tables: Vec<TableBinding>,
+    pub fingerprinter: Fingerprinter,
+    /// A directory of this run's own, for big transactions staged on disk.
+    pub staging: PathBuf,
+}
+
+/// One mapped table of a side.
+#[derive(Clone, Debug)]
+pub struct TableBinding {
+    pub pair: PairId,
+    /// As in the sync file: `schema.table`, or `table` for schema `public`.
+    pub table: String,
+    /// Mapped field names in the order of the pair's field pairs.
+    pub fields: Vec<String>,
+    /// Indices into `fields`.
+    pub match_key: Vec<usize>,
+}
+
+/// A database or app that can be one side of a sync.
+#[async_trait]
+pub trait Endpoint: Send + Sync + 'static {
+    /// Reads tables, columns, keys, rights and what stands in the way of a sync.
+    async fn inspect(&self) -> Result<Catalog, EndpointError>;
+
+    /// Checks the binding against the catalog and prepares the writer. Creates nothing yet but
+    /// the progress table.
+    async fn open(&self, binding: Binding) -> Result<Box<dyn OpenSide>, EndpointError>;
+
+    /// Drops everything that a sync left on this side (slot, publication, progress row).
+    async fn forget(&self, sync: &str) -> Result<(), EndpointError>;
+
+    /// Runs one of the offered fixes (see [`catalog::Fix`]) after the person confirmed it.
+    async fn fix_key(&self, table: &str, fix: &catalog::Fix) -> Result<(), EndpointError>;
+}
+
+/// An opened side. Its parts use streams of their own, so that a copy can't block the changes.
+#[async_trait]
+pub trait OpenSide: Send {
+    /// Can the change log be continued from `position` without a hole? `Err(reason)` in the inner
+    /// result asks for a fresh snapshot and a reconcile (slot lost, other server, other timeline).
+    async fn check_position(
+        &mut self,
+        position: &Position,
+    ) -> Result<Result<(), String>, EndpointError>;
+
+    /// Starts over: creates the change log's position anew (slot with exported snapshot), together
+    /// with a consistent view of the data at exactly that position.
+    async fn snapshot(&mut self) -> Result<Box<dyn Snapshot>, EndpointError>;
+
+    /// A consistent view without touching the change log (preview, verify). `position` of the
+    /// result is a fence: everything visible is at or before it.
+    async fn view(&mut self) -> Result<Box<dyn Snapshot>, EndpointError>;
+
+    /// Streams changes committed after `position`.
+    async fn capture(&mut self, position: &Position) -> Result<Box<dyn Capture>, EndpointError>;
+
+    async fn writer(&mut self) -> Result<Box<dyn Writer>, EndpointError>;
+}
+
+/// A consistent view of all bound tables.
+#[async_trait]
+pub trait Snapshot: Send {
+    /// The position at which the view was taken.
+    fn position(&self) -> Position;
+
+    /// Estimated number of records, for progress.
+    async fn estimate(&mut self, pair: PairId) -> Result<u64, EndpointError>;
+
+    /// Sends every record of the table, in chunks, with bounded memory. Order is not defined.
+    async fn scan(
+        &mut self,
+        pair: PairId,
+        sink: mpsc::Sender<Vec<(Key, Row)>>,
+    ) -> Result<(), EndpointError>;
+
+    /// Reads these records within the same view, in the order asked.
+    async fn fetch(
+        &mut self,
+        pair: PairId,
+        keys: &[Key],
+    ) -> Result<Vec<Option<Row>>, EndpointError>;
+}
+
+/// A batch of changes in commit order, and the position after them. Ends at a commit boundary.
+#[derive(Clone, Debug, Default)]
+pub struct Captured {
+    pub changes: Vec<Change>,
+    pub position: Position,
+    /// Tables that were truncated or whose shape changed: their pairs need a reconcile.
+    pub reconcile: Vec<(PairId, String)>,
+}
+
+/// A running change stream.
+#[async_trait]
+pub trait Capture: Send {
+    /// The next batch: returns as soon as something is there (a position alone counts, at most
+    /// every 100 ms while idle). Cancel safe.
+    async fn next(&mut self) -> Result<Captured, EndpointError>;
+
+    /// Everything up to `position` is settled: the side may forget it. Never blocks.
+    fn acknowledge(&self, position: &Position);
+}
+
+/// Writes batches to one side, one at a time.
+#[async_trait]
+pub trait Writer: Send {
+    /// Writes one batch in one transaction, guarded as invariant I8 says: rows are locked and read,
+    /// only those that still have the expected fingerprints are written. One outcome per step, in
+    /// order. With `recorded`, the outcomes are committed beside the data, so that
+    /// [`Writer::recover`] finds them. Refused when a newer epoch has written.
+    ///
+    /// An error means that the outcome is unknown: the caller recovers.
+    async fn apply(
+        &mut self,
+        batch: BatchId,
+        steps: &[Step],
+        recorded: bool,
+    ) -> Result<Vec<Outcome>, EndpointError>;
+
+    /// Fences older epochs off and tells whether `batch` was committed: `None` if it was not (and
+    /// now never will be).
+    async fn recover(&mut self, batch: BatchId) -> Result<Option<Vec<Recovered>>, EndpointError>;
+
+    /// Reads records as they are now, in the order asked, and a fence: whatever made them so is in
+    /// the change log at or before it.
+    async fn read(
+        &mut self,
+        pair: PairId,
+        keys: &[Key],
+    ) -> Result<(Vec<Option<Row>>, u64), EndpointError>;
+}

@@ -94,7 +94,9 @@ mod tests {
         assert!(longest(1) > Backoff::BASE && longest(1) <= Backoff::BASE * 2);
         assert!(longest(3) > Backoff::BASE * 4);
         let mut backoff = Backoff::seeded(1);
-        (0..10).for_each(|_| drop(backoff.next_wait()));
+        for _ in 0..10 {
+            backoff.next_wait();
+        }
         backoff.reset();
         assert!(backoff.next_wait() <= Backoff::BASE);
     }

@@ -99,11 +99,10 @@ impl Arriving {
     }
 
     /// Asks the sender to prove its address, without keeping any state for it (RFC 9000 section
-    /// 8.1.2). A sender that did so already is handed back.
-    pub fn retry(self) -> Result<(), Arriving> {
-        self.0
-            .retry()
-            .map_err(|error| Arriving(error.into_incoming()))
+    /// 8.1.2). A sender that did so already is refused: ask `validated` first.
+    pub fn retry(self) {
+        // The error hands the arrival back, and dropping it refuses it.
+        let _ = self.0.retry();
     }
 
     /// Answers that no connection is taken now.

@@ -1,0 +1,103 @@
+//! What a side consists of: tables, fields, keys, rights, and what stands in a sync's way.
+
+use serde::{Deserialize, Serialize};
+use tidegate_sync::codec::FieldType;
+
+/// Everything `inspect` found.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Catalog {
+    /// `PostgreSQL 15.18`.
+    pub server: String,
+    /// Who one is signed in as.
+    pub user: String,
+    pub database: String,
+    pub tables: Vec<Table>,
+    /// What stands in the way of a sync of any table, each with its remedy.
+    pub problems: Vec<Problem>,
+}
+
+impl Catalog {
+    /// Finds `schema.table`, or `table` in schema `public`; quoted names as PostgreSQL reads them.
+    pub fn table(&self, name: &str) -> Option<&Table> {
+        self.tables.iter().find(|table| table.is_named(name))
+    }
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Table {
+    pub schema: String,
+    pub name: String,
+    /// `table`, `partitioned`, `view`.
+    pub kind: String,
+    pub columns: Vec<Column>,
+    /// Column names in key order; empty when there is none.
+    pub primary_key: Vec<String>,
+    pub unique_keys: Vec<Vec<String>>,
+    pub foreign_keys: Vec<ForeignKey>,
+    pub triggers: Vec<String>,
+    /// `default`, `nothing`, `full`, `index`.
+    pub replica_identity: String,
+    pub row_estimate: u64,
+    pub can_read: bool,
+    pub can_write: bool,
+    pub is_owner: bool,
+    pub problems: Vec<Problem>,
+    /// Ready-made ways to give the table a primary key, when it has none.
+    pub fixes: Vec<Fix>,
+}
+
+impl Table {
+    pub fn is_named(&self, name: &str) -> bool {
+        name == format!("{}.{}", self.schema, self.name)
+            || (self.schema == "public" && name == self.name)
+    }
+
+    pub fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Column {
+    pub name: String,
+    /// As the side names it: `character varying(80)`.
+    pub type_name: String,
+    pub field_type: FieldType,
+    pub nullable: bool,
+    pub has_default: bool,
+    /// `generated always as (…) stored`: can be read and not written.
+    pub generated: bool,
+    /// `always`, `by-default`, or empty.
+    pub identity: String,
+    pub enum_labels: Vec<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ForeignKey {
+    pub columns: Vec<String>,
+    /// `schema.table`.
+    pub table: String,
+    pub references: Vec<String>,
+}
+
+/// Something that prevents a sync, or makes it worse.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Problem {
+    /// Stable code: `no-primary-key`, `wal-level`, `no-replication-right` …
+    pub code: String,
+    pub message: String,
+    /// One sentence: what to do. May hold SQL to copy.
+    pub remedy: String,
+    /// True when a sync can't run at all.
+    pub blocking: bool,
+}
+
+/// A way to give a table a primary key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Fix {
+    /// Add an identity column and make it the key.
+    IdentityColumn { column: String, sql: Vec<String> },
+    /// Make an existing column the key, after it was checked to be unique and not null.
+    ExistingColumn { column: String, sql: Vec<String> },
+}

@@ -1,0 +1,240 @@
+//! What a reconcile does with each record, decided on fingerprints before any value is read.
+//!
+//! A reconcile is the one path for the first run, an interrupted copy, a lost position and a
+//! repair: both sides are scanned at known positions, the scans are joined with the links and by
+//! match key, and every [`Match`] is decided here. The preview counts the same decisions, which is
+//! why its counts equal what start then does.
+
+use serde::{Deserialize, Serialize};
+
+use crate::baseline::Fingerprint;
+use crate::merge::{FieldState, FieldVerdict, merge};
+use crate::model::{BySide, FindingCode, Key, Link, Side};
+use crate::plan::rule;
+use crate::policy::{DeletePolicy, Existing, PairPolicy};
+
+/// One scanned record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scanned {
+    pub key: Key,
+    /// One per field pair.
+    pub fingerprints: Vec<Fingerprint>,
+}
+
+/// One record as a reconcile finds it: linked before, matched by key, or alone.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Match {
+    pub link: Option<Link>,
+    /// `None`: the complete scan of that side does not have it.
+    pub scanned: BySide<Option<Scanned>>,
+    /// Why it cannot be matched, if so; then only one side is set.
+    pub problem: Option<FindingCode>,
+}
+
+/// What is to be done about one record.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Decision {
+    /// Linked and equal to the baseline, or nothing that flows.
+    Nothing,
+    /// Write nothing, remember the two as linked with these baselines.
+    Link,
+    /// Remember that the record stays alone.
+    Detach,
+    /// A person must look at it.
+    Finding(Side, FindingCode),
+    /// Both records of a link are gone.
+    Unlink,
+    /// Read these sides' values and plan it. `writes` tells which steps the plan will have.
+    Plan {
+        fetch: BySide<bool>,
+        writes: BySide<Option<Write>>,
+    },
+}
+
+/// The kind of a planned write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Write {
+    Create,
+    Update,
+    Delete,
+}
+
+/// Decides one record. `first_run` is true until the pair was live once: then `existing` rules.
+pub fn decide(found: &Match, policy: &PairPolicy, first_run: bool) -> Decision {
+    if let Some(code) = found.problem {
+        let side = if found.scanned.left.is_some() {
+            Side::Left
+        } else {
+            Side::Right
+        };
+        return Decision::Finding(side, code);
+    }
+    match (&found.link, &found.scanned.left, &found.scanned.right) {
+        (Some(link), _, _) if link.is_detached() => detached(link, found),
+        (Some(link), Some(left), Some(right)) => both(Some(link), left, right, policy, None),
+        (Some(link), None, Some(right)) => gone(Side::Left, link, right, policy),
+        (Some(link), Some(left), None) => gone(Side::Right, link, left, policy),
+        (Some(_), None, None) => Decision::Unlink,
+        (None, Some(left), Some(right)) => {
+            let existing = if first_run {
+                policy.existing
+            } else {
+                Existing::Merge
+            };
+            both(None, left, right, policy, Some(existing))
+        }
+        (None, Some(_), None) => alone(Side::Left, policy, first_run),
+        (None, None, Some(_)) => alone(Side::Right, policy, first_run),
+        (None, None, None) => Decision::Nothing,
+    }
+}
+
+fn detached(link: &Link, found: &Match) -> Decision {
+    let side = if link.keys.left.is_some() {
+        Side::Left
+    } else {
+        Side::Right
+    };
+    if found.scanned[side].is_some() {
+        Decision::Nothing
+    } else {
+        Decision::Unlink
+    }
+}
+
+fn both(
+    link: Option<&Link>,
+    left: &Scanned,
+    right: &Scanned,
+    policy: &PairPolicy,
+    existing: Option<Existing>,
+) -> Decision {
+    if existing == Some(Existing::LinkOnly) {
+        return Decision::Link;
+    }
+    let mut writes = BySide::default();
+    let mut settles = link.is_none();
+    for field in 0..policy.fields.len() {
+        let now = BySide::new(left.fingerprints[field], right.fingerprints[field]);
+        let state = FieldState {
+            baseline: BySide::from_fn(|side| {
+                link.map_or(Fingerprint::UNKNOWN, |link| link.baseline[side][field])
+            }),
+            observed: BySide::new(Some(now.left), Some(now.right)),
+        };
+        let verdict = merge(&state, &rule(policy, field, existing, BySide::default()));
+        settles |= verdict == FieldVerdict::Settle;
+        if let Some(to) = verdict.target() {
+            writes[to] = Some(Write::Update);
+        }
+    }
+    match (writes.left, writes.right, settles) {
+        (None, None, false) => Decision::Nothing,
+        (None, None, true) => Decision::Link,
+        _ => Decision::Plan {
+            fetch: BySide::new(true, true),
+            writes,
+        },
+    }
+}
+
+/// The link's record is missing on `side`, in a complete scan.
+fn gone(side: Side, link: &Link, other: &Scanned, policy: &PairPolicy) -> Decision {
+    let rest = side.other();
+    let edited = (0..policy.fields.len()).any(|field| {
+        other.fingerprints[field] != link.baseline[rest][field]
+            && policy.fields[field].direction.flows_to(side)
+    });
+    let mut writes = BySide::default();
+    if !policy.records_flow_to(rest) || (edited && policy.deletes == DeletePolicy::Propagate) {
+        // Restored, or kept because it was edited, unless the policy says otherwise: the plan
+        // decides with the values in hand.
+        writes[side] = Some(Write::Create);
+        if policy.records_flow_to(rest)
+            && policy.conflict_delete == crate::policy::DeleteConflict::Delete
+        {
+            writes = BySide::default();
+            writes[rest] = Some(Write::Delete);
+        } else if !policy.records_flow_to(rest) && policy.drift == crate::policy::Drift::Ignore {
+            writes = BySide::default();
+        }
+    } else if policy.deletes == DeletePolicy::Propagate {
+        writes[rest] = Some(Write::Delete);
+    }
+    let mut fetch = BySide::new(false, false);
+    fetch[rest] = true;
+    Decision::Plan { fetch, writes }
+}
+
+/// An unlinked record that only `side` has.
+fn alone(side: Side, policy: &PairPolicy, first_run: bool) -> Decision {
+    let to = side.other();
+    let wanted = match (first_run, policy.existing) {
+        (false, _) | (true, Existing::Merge) => true,
+        (true, Existing::LeftToRight) => to == Side::Right,
+        (true, Existing::RightToLeft) => to == Side::Left,
+        (true, Existing::LinkOnly) => false,
+    };
+    if !wanted || !policy.records_flow_to(to) {
+        return if first_run {
+            Decision::Detach
+        } else {
+            Decision::Nothing
+        };
+    }
+    let mut fetch = BySide::new(false, false);
+    fetch[side] = true;
+    let mut writes = BySide::default();
+    writes[to] = Some(Write::Create);
+    Decision::Plan { fetch, writes }
+}
+
+/// Counts of decisions: the preview's figures, and the expectation that start checks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    pub records: BySide<u64>,
+    pub creates: BySide<u64>,
+    pub updates: BySide<u64>,
+    pub deletes: BySide<u64>,
+    /// Linked without a write.
+    pub links: u64,
+    /// Stays alone on its side.
+    pub detached: u64,
+    /// Equal already.
+    pub unchanged: u64,
+    pub findings: u64,
+}
+
+impl Tally {
+    pub fn add(&mut self, found: &Match, decision: &Decision) {
+        for side in Side::BOTH {
+            self.records[side] += u64::from(found.scanned[side].is_some());
+        }
+        match decision {
+            Decision::Nothing => self.unchanged += 1,
+            Decision::Link => self.links += 1,
+            Decision::Detach => self.detached += 1,
+            Decision::Unlink => {}
+            Decision::Finding(..) => self.findings += 1,
+            Decision::Plan { writes, .. } => {
+                for side in Side::BOTH {
+                    match writes[side] {
+                        Some(Write::Create) => self.creates[side] += 1,
+                        Some(Write::Update) => self.updates[side] += 1,
+                        Some(Write::Delete) => self.deletes[side] += 1,
+                        None => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// True when a start would write nothing.
+    pub fn is_quiet(&self) -> bool {
+        let writes = [&self.creates, &self.updates, &self.deletes];
+        writes
+            .iter()
+            .all(|count| count.left == 0 && count.right == 0)
+    }
+}

@@ -1,0 +1,513 @@
+//! One record's plan: a pure function of what both sides report, the link and the policy.
+//!
+//! A [`Case`] is everything known about one record; [`plan`] turns it into a [`Verdict`]: at most
+//! one step per side, and what may be remembered once the steps have succeeded. Plans are never
+//! stored: after a crash they are derived again.
+
+use crate::baseline::{Fingerprint, Fingerprinter};
+use crate::merge::{FieldRule, FieldState, FieldVerdict, merge};
+use crate::model::{
+    BatchId, BySide, Cell, Conflict, Key, Link, LinkId, PairId, Row, Side, StepKind,
+};
+use crate::policy::{DeleteConflict, DeletePolicy, Drift, Existing, PairPolicy};
+use crate::value::Value;
+
+/// The newest that one side reports about a record.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Seen {
+    /// No news: the side still has what the baseline says.
+    #[default]
+    Unseen,
+    Present {
+        row: Row,
+        time: Option<i64>,
+        offset: u64,
+    },
+    Gone {
+        time: Option<i64>,
+        offset: u64,
+    },
+}
+
+impl Seen {
+    pub fn row(&self) -> Option<&Row> {
+        match self {
+            Seen::Present { row, .. } => Some(row),
+            Seen::Unseen | Seen::Gone { .. } => None,
+        }
+    }
+
+    pub fn time(&self) -> Option<i64> {
+        match self {
+            Seen::Unseen => None,
+            Seen::Present { time, .. } | Seen::Gone { time, .. } => *time,
+        }
+    }
+
+    /// 0 when there is no news.
+    pub fn offset(&self) -> u64 {
+        match self {
+            Seen::Unseen => 0,
+            Seen::Present { offset, .. } | Seen::Gone { offset, .. } => *offset,
+        }
+    }
+
+    fn is_gone(&self) -> bool {
+        matches!(self, Seen::Gone { .. })
+    }
+
+    fn is_present(&self) -> bool {
+        matches!(self, Seen::Present { .. })
+    }
+
+    /// True when a row is there but lacks cells that the side did not send.
+    fn is_partial(&self) -> bool {
+        self.row().is_some_and(|row| row.contains(&Cell::Unchanged))
+    }
+}
+
+/// Everything known about one record when it is planned.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Case {
+    pub pair: PairId,
+    pub link: Option<Link>,
+    /// The keys that the sides use now; where a link exists and its side sent no news, the link's.
+    pub keys: BySide<Option<Key>>,
+    pub seen: BySide<Seen>,
+    /// Set while existing data is reconciled for the first time: how matched records are merged.
+    pub existing: Option<Existing>,
+}
+
+/// One step with what its success lets us remember.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlannedStep {
+    pub side: Side,
+    pub kind: StepKind,
+    /// Fields whose baseline moves on both sides when the step succeeds.
+    pub fields: Vec<usize>,
+}
+
+/// What to do with the link beside the steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkFate {
+    /// There is none and none comes of this.
+    None,
+    /// It is kept (or made) as [`Verdict::link`] says.
+    Keep,
+    /// Both records are gone, or will be when the steps have succeeded.
+    Drop,
+}
+
+/// The plan of one record.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// The side's full record must be read before it can be decided.
+    NeedRead(Side),
+    Decided(Box<Decided>),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decided {
+    /// At most one per side.
+    pub steps: Vec<PlannedStep>,
+    /// The link with everything that both sides confirmed already, before any step.
+    pub link: Link,
+    pub fate: LinkFate,
+    /// True when `link` differs from the stored one even if no step is taken.
+    pub link_changed: bool,
+    /// What each side was seen to have, [`Fingerprint::UNKNOWN`] where it sent no news.
+    pub observed: BySide<Vec<Fingerprint>>,
+    pub conflicts: Vec<Conflict>,
+}
+
+/// Plans one record.
+pub fn plan(case: &Case, policy: &PairPolicy, prints: &Fingerprinter) -> Verdict {
+    let planner = Planner {
+        case,
+        policy,
+        prints,
+    };
+    match &case.link {
+        Some(link) if link.is_detached() => planner.detached(link),
+        Some(link) => planner.linked(link),
+        None => planner.unlinked(),
+    }
+}
+
+struct Planner<'a> {
+    case: &'a Case,
+    policy: &'a PairPolicy,
+    prints: &'a Fingerprinter,
+}
+
+impl Planner<'_> {
+    fn unlinked(&self) -> Verdict {
+        let seen = &self.case.seen;
+        match (seen.left.is_present(), seen.right.is_present()) {
+            (true, true) => self.merged(&self.fresh_link()),
+            (true, false) => self.created_from(Side::Left),
+            (false, true) => self.created_from(Side::Right),
+            (false, false) => self.nothing(self.fresh_link(), LinkFate::None),
+        }
+    }
+
+    /// A record that only `from` has.
+    fn created_from(&self, from: Side) -> Verdict {
+        if !self.policy.records_flow_to(from.other()) {
+            return self.nothing(self.fresh_link(), LinkFate::None);
+        }
+        if self.case.seen[from].is_partial() {
+            return Verdict::NeedRead(from);
+        }
+        let mut decided = self.decided(self.fresh_link(), LinkFate::Keep);
+        decided.link.keys[from.other()] = None;
+        decided.steps.push(self.create_on(from.other()));
+        Verdict::Decided(Box::new(decided))
+    }
+
+    /// A record whose counterpart is missing on purpose.
+    fn detached(&self, link: &Link) -> Verdict {
+        let side = if link.keys.left.is_some() {
+            Side::Left
+        } else {
+            Side::Right
+        };
+        if self.case.seen[side].is_gone() {
+            return self.changed(link.clone(), LinkFate::Drop);
+        }
+        if self.case.seen[side.other()].is_present() {
+            // The counterpart came back (or was found again by its match key): link anew.
+            let mut fresh = self.fresh_link();
+            fresh.id = link.id;
+            return if self.case.seen[side].is_present() {
+                self.merged(&fresh)
+            } else {
+                Verdict::NeedRead(side)
+            };
+        }
+        let mut link = link.clone();
+        let moved = self.case.keys[side].is_some() && self.case.keys[side] != link.keys[side];
+        if moved {
+            link.keys[side] = self.case.keys[side].clone();
+            return self.changed(link, LinkFate::Keep);
+        }
+        self.nothing(link, LinkFate::Keep)
+    }
+
+    fn linked(&self, link: &Link) -> Verdict {
+        let seen = &self.case.seen;
+        match (seen.left.is_gone(), seen.right.is_gone()) {
+            (true, true) => self.changed(link.clone(), LinkFate::Drop),
+            (true, false) => self.deleted_on(Side::Left, link),
+            (false, true) => self.deleted_on(Side::Right, link),
+            (false, false) => self.merged(link),
+        }
+    }
+
+    /// The record is gone on `side` and not known to be gone on the other one.
+    fn deleted_on(&self, side: Side, link: &Link) -> Verdict {
+        let other = side.other();
+        if !self.policy.records_flow_to(other) {
+            return match self.policy.drift {
+                Drift::Overwrite => self.recreate_on(side, link),
+                Drift::Ignore => self.detach(side, link),
+            };
+        }
+        if self.policy.deletes == DeletePolicy::Ignore {
+            return self.detach(side, link);
+        }
+        let edited = self.edited_fields(other, link);
+        if edited.is_empty() {
+            return self.delete_on(other, link, Vec::new());
+        }
+        match self.policy.conflict_delete {
+            DeleteConflict::Keep => self.recreate_on(side, link),
+            DeleteConflict::Delete => {
+                let lost = edited
+                    .iter()
+                    .map(|&field| self.conflict(Some(field), side))
+                    .collect();
+                self.delete_on(other, link, lost)
+            }
+        }
+    }
+
+    fn detach(&self, side: Side, link: &Link) -> Verdict {
+        let mut link = link.clone();
+        link.keys[side] = None;
+        self.changed(link, LinkFate::Keep)
+    }
+
+    fn delete_on(&self, side: Side, link: &Link, conflicts: Vec<Conflict>) -> Verdict {
+        let Some(key) = self.key(side, link) else {
+            return self.changed(link.clone(), LinkFate::Drop);
+        };
+        let mut decided = self.decided(link.clone(), LinkFate::Drop);
+        decided.steps.push(PlannedStep {
+            side,
+            kind: StepKind::Delete {
+                key,
+                expect: self.expect(side, link),
+            },
+            fields: Vec::new(),
+        });
+        decided.conflicts = conflicts;
+        Verdict::Decided(Box::new(decided))
+    }
+
+    /// Creates the record anew on the side that lost it.
+    fn recreate_on(&self, side: Side, link: &Link) -> Verdict {
+        let from = side.other();
+        if !self.case.seen[from].is_present() || self.case.seen[from].is_partial() {
+            return Verdict::NeedRead(from);
+        }
+        let fields = self.policy.fields.len();
+        let mut link = link.clone();
+        link.keys[side] = None;
+        link.baseline = BySide::from_fn(|_| vec![Fingerprint::UNKNOWN; fields]);
+        let mut decided = self.decided(link, LinkFate::Keep);
+        decided.steps.push(self.create_on(side));
+        decided.conflicts.push(self.conflict(None, from));
+        Verdict::Decided(Box::new(decided))
+    }
+
+    fn create_on(&self, to: Side) -> PlannedStep {
+        let from = to.other();
+        let fields: Vec<usize> = (0..self.policy.fields.len())
+            .filter(|&field| self.policy.fields[field].direction.flows_to(to))
+            .collect();
+        // While existing data is reconciled, matching was decided before the first write.
+        let matching = if self.case.existing.is_some() {
+            Vec::new()
+        } else {
+            self.values(from, &self.policy.match_key)
+        };
+        let has_null = matching.iter().any(|(_, value)| value.is_null());
+        PlannedStep {
+            side: to,
+            kind: StepKind::Create {
+                set: self.values(from, &fields),
+                matching: if has_null { Vec::new() } else { matching },
+            },
+            fields,
+        }
+    }
+
+    /// Both records exist as far as is known: merge field by field.
+    fn merged(&self, link: &Link) -> Verdict {
+        let observed = self.observed();
+        let mut decided = self.decided(link.clone(), LinkFate::Keep);
+        let mut writes: BySide<Vec<usize>> = BySide::default();
+        for field in 0..self.policy.fields.len() {
+            let state = FieldState {
+                baseline: BySide::from_fn(|side| link.baseline[side][field]),
+                observed: BySide::from_fn(|side| known(observed[side][field])),
+            };
+            let verdict = self.merge_field(field, &state);
+            match verdict {
+                FieldVerdict::Nothing => {}
+                FieldVerdict::Settle => {
+                    for side in Side::BOTH {
+                        decided.link.baseline[side][field] = observed[side][field];
+                    }
+                    decided.link_changed = true;
+                }
+                FieldVerdict::Write { .. } => {}
+                FieldVerdict::Conflict { winner } => {
+                    if self.is_recorded() {
+                        decided.conflicts.push(self.conflict(Some(field), winner));
+                    }
+                }
+                FieldVerdict::Restore { to } => {
+                    decided
+                        .conflicts
+                        .push(self.conflict(Some(field), to.other()));
+                }
+            }
+            if let Some(to) = verdict.target() {
+                if self.value(to.other(), field).is_none() {
+                    return Verdict::NeedRead(to.other());
+                }
+                writes[to].push(field);
+            }
+        }
+        for side in Side::BOTH {
+            let fields = std::mem::take(&mut writes[side]);
+            if fields.is_empty() {
+                continue;
+            }
+            let Some(key) = self.key(side, link) else {
+                continue;
+            };
+            let set = self.values(side.other(), &fields);
+            let expect = self.expect(side, link);
+            let kind = StepKind::Update { key, set, expect };
+            decided.steps.push(PlannedStep { side, kind, fields });
+        }
+        Verdict::Decided(Box::new(decided))
+    }
+
+    fn merge_field(&self, field: usize, state: &FieldState) -> FieldVerdict {
+        if self.case.existing == Some(Existing::LinkOnly) && self.case.link.is_none() {
+            return FieldVerdict::Settle;
+        }
+        let rule = rule(self.policy, field, self.first_match(), self.times());
+        merge(state, &rule)
+    }
+
+    /// The run mode, where it decides how two newly matched records are merged.
+    fn first_match(&self) -> Option<Existing> {
+        if self.case.link.is_none() {
+            self.case.existing
+        } else {
+            None
+        }
+    }
+
+    /// Overwriting what a person chose to overwrite (`left-to-right`) is no conflict.
+    fn is_recorded(&self) -> bool {
+        !matches!(
+            self.first_match(),
+            Some(Existing::LeftToRight | Existing::RightToLeft)
+        )
+    }
+
+    fn edited_fields(&self, side: Side, link: &Link) -> Vec<usize> {
+        let observed = self.observed();
+        (0..self.policy.fields.len())
+            .filter(|&field| {
+                let now = observed[side][field];
+                now.is_known()
+                    && now != link.baseline[side][field]
+                    && self.policy.fields[field].direction.flows_to(side.other())
+            })
+            .collect()
+    }
+
+    fn conflict(&self, field: Option<usize>, winner: Side) -> Conflict {
+        let cell = |side: Side| match (field, self.case.seen[side].row()) {
+            (Some(field), Some(row)) => row[field].clone(),
+            _ => Cell::Unchanged,
+        };
+        Conflict {
+            pair: self.case.pair,
+            keys: self.case.keys.clone(),
+            field,
+            values: BySide::from_fn(cell),
+            times: self.times(),
+            winner,
+        }
+    }
+
+    /// What the record must still look like for a write to land.
+    fn expect(&self, side: Side, link: &Link) -> Vec<Fingerprint> {
+        let observed = self.prints_of(side);
+        observed
+            .iter()
+            .zip(&link.baseline[side])
+            .map(|(now, base)| if now.is_known() { *now } else { *base })
+            .collect()
+    }
+
+    fn key(&self, side: Side, link: &Link) -> Option<Key> {
+        self.case.keys[side]
+            .clone()
+            .or_else(|| link.keys[side].clone())
+    }
+
+    fn times(&self) -> BySide<Option<i64>> {
+        BySide::from_fn(|side| self.case.seen[side].time())
+    }
+
+    fn observed(&self) -> BySide<Vec<Fingerprint>> {
+        BySide::from_fn(|side| self.prints_of(side))
+    }
+
+    fn prints_of(&self, side: Side) -> Vec<Fingerprint> {
+        match self.case.seen[side].row() {
+            Some(row) => self.prints.row(row),
+            None => vec![Fingerprint::UNKNOWN; self.policy.fields.len()],
+        }
+    }
+
+    fn value(&self, side: Side, field: usize) -> Option<&Value> {
+        self.case.seen[side]
+            .row()
+            .and_then(|row| row[field].value())
+    }
+
+    fn values(&self, side: Side, fields: &[usize]) -> Vec<(usize, Value)> {
+        fields
+            .iter()
+            .filter_map(|&field| self.value(side, field).map(|value| (field, value.clone())))
+            .collect()
+    }
+
+    fn fresh_link(&self) -> Link {
+        let fields = self.policy.fields.len();
+        Link {
+            id: LinkId(0),
+            keys: self.case.keys.clone(),
+            baseline: BySide::from_fn(|_| vec![Fingerprint::UNKNOWN; fields]),
+            seen: BySide::default(),
+            written: BySide::new(BatchId::NONE, BatchId::NONE),
+        }
+    }
+
+    /// A verdict without steps, whose link is as it was, but for the sides' new keys.
+    fn decided(&self, mut link: Link, fate: LinkFate) -> Decided {
+        let mut link_changed = link.id == LinkId(0) && fate == LinkFate::Keep;
+        for side in Side::BOTH {
+            let now = &self.case.keys[side];
+            if link.keys[side].is_some() && now.is_some() && *now != link.keys[side] {
+                link.keys[side] = now.clone();
+                link_changed = true;
+            }
+        }
+        Decided {
+            steps: Vec::new(),
+            link,
+            fate,
+            link_changed,
+            observed: self.observed(),
+            conflicts: Vec::new(),
+        }
+    }
+
+    fn nothing(&self, link: Link, fate: LinkFate) -> Verdict {
+        let mut decided = self.decided(link, fate);
+        decided.link_changed = false;
+        Verdict::Decided(Box::new(decided))
+    }
+
+    fn changed(&self, link: Link, fate: LinkFate) -> Verdict {
+        let mut decided = self.decided(link, fate);
+        decided.link_changed = true;
+        Verdict::Decided(Box::new(decided))
+    }
+}
+
+/// The rule of one field; `first_match` is set when two records meet for the first time.
+pub(crate) fn rule(
+    policy: &PairPolicy,
+    field: usize,
+    first_match: Option<Existing>,
+    times: BySide<Option<i64>>,
+) -> FieldRule {
+    use crate::policy::ConflictPolicy;
+    let conflict = match first_match {
+        Some(Existing::LeftToRight) => ConflictPolicy::Left,
+        Some(Existing::RightToLeft) => ConflictPolicy::Right,
+        _ => policy.conflict,
+    };
+    FieldRule {
+        direction: policy.fields[field].direction,
+        conflict,
+        drift: policy.drift,
+        times,
+    }
+}
+
+fn known(print: Fingerprint) -> Option<Fingerprint> {
+    print.is_known().then_some(print)
+}

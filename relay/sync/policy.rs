@@ -1,0 +1,120 @@
+//! What a person decided for a table pair: mapping, directions and policies.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::Side;
+
+/// Where a field's changes may travel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    #[default]
+    Both,
+    LeftToRight,
+    RightToLeft,
+}
+
+impl Direction {
+    /// May a change travel to `side`?
+    pub fn flows_to(self, side: Side) -> bool {
+        match self {
+            Direction::Both => true,
+            Direction::LeftToRight => side == Side::Right,
+            Direction::RightToLeft => side == Side::Left,
+        }
+    }
+
+    pub fn mirrored(self) -> Direction {
+        match self {
+            Direction::Both => Direction::Both,
+            Direction::LeftToRight => Direction::RightToLeft,
+            Direction::RightToLeft => Direction::LeftToRight,
+        }
+    }
+}
+
+/// What happens to the records that exist before the first run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Existing {
+    /// The right is made equal to the left for matched records; missing ones are created right.
+    LeftToRight,
+    RightToLeft,
+    /// Missing records are created on both sides; differing fields follow the conflict policy.
+    #[default]
+    Merge,
+    /// Matched records are linked; nothing is written.
+    LinkOnly,
+}
+
+/// Who wins when both sides changed a field to different values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ConflictPolicy {
+    /// The later change by each side's own clock; the left where a side gives no time.
+    #[default]
+    Newest,
+    Left,
+    Right,
+}
+
+/// Who wins when one side deleted a record that the other side edited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeleteConflict {
+    /// The edited record is kept and created anew on the side that deleted it.
+    #[default]
+    Keep,
+    Delete,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeletePolicy {
+    #[default]
+    Propagate,
+    /// The counterpart stays and is detached.
+    Ignore,
+}
+
+/// What happens to a one-way field that was edited on the side it flows to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Drift {
+    /// The value is restored.
+    #[default]
+    Overwrite,
+    /// The edit is left alone.
+    Ignore,
+}
+
+/// One left field and one right field.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FieldPair {
+    pub left: String,
+    pub right: String,
+    pub direction: Direction,
+}
+
+/// One table pair's mapping and policies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PairPolicy {
+    pub fields: Vec<FieldPair>,
+    /// Indices into `fields` of the match key.
+    pub match_key: Vec<usize>,
+    pub existing: Existing,
+    pub deletes: DeletePolicy,
+    pub conflict: ConflictPolicy,
+    pub conflict_delete: DeleteConflict,
+    pub drift: Drift,
+}
+
+impl PairPolicy {
+    /// May records be created or deleted on `side` because of the other one? Only when the match
+    /// key travels there: a record without it could never be found again.
+    pub fn records_flow_to(&self, side: Side) -> bool {
+        self.match_key
+            .iter()
+            .all(|&field| self.fields[field].direction.flows_to(side))
+    }
+}

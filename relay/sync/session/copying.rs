@@ -1,0 +1,241 @@
+//! The reconcile phase: existing data, an interrupted copy, or a lost position.
+//!
+//! Both sides are scanned at known positions. Page by page the matches are decided; what needs
+//! values is fetched from the same views, planned by the same planner as live changes, and
+//! settled. Interrupted anywhere, it starts over and finds what is linked already.
+
+use super::draft::Draft;
+use super::{Command, Session, Settlement, State};
+use crate::baseline::Fingerprint;
+use crate::decide::{Decision, Match, decide};
+use crate::model::{
+    BatchId, BySide, Finding, FindingCode, Key, Link, LinkId, PairId, Position, Row, Side,
+};
+use crate::plan::{Case, Seen};
+
+/// A reconcile in progress.
+#[derive(Debug)]
+pub(super) struct Copying {
+    /// Where both sides were scanned.
+    positions: BySide<Position>,
+    pair: u32,
+    page_done: bool,
+    /// Matches whose values are being fetched.
+    fetching: Vec<Match>,
+    /// What the page settles without a step.
+    extra: Settlement,
+}
+
+impl Session {
+    pub(super) fn handle_scanned(&mut self, mut positions: BySide<Position>) {
+        let State::Scanning = self.state else { return };
+        for side in Side::BOTH {
+            // Every batch of an earlier run was committed before the scan, or never will be.
+            positions[side].passed = BatchId::of_run(self.config.epoch, 0);
+        }
+        self.copying = Some(Copying {
+            positions,
+            pair: 0,
+            page_done: false,
+            fetching: Vec::new(),
+            extra: Settlement::default(),
+        });
+        self.next_page();
+    }
+
+    /// Asks for the pair's next matches, or goes live after the last pair.
+    pub(super) fn next_page(&mut self) {
+        let Some(copying) = &mut self.copying else {
+            return;
+        };
+        if std::mem::take(&mut copying.page_done) {
+            copying.pair += 1;
+        }
+        if (copying.pair as usize) < self.config.policies.len() {
+            let pair = PairId(copying.pair);
+            self.state = State::Matching;
+            let limit = self.config.copy_round_max;
+            self.commands
+                .push_back(Command::NextMatches { pair, limit });
+            return;
+        }
+        let positions = copying.positions.clone();
+        let settlement = Settlement {
+            positions: BySide::new(Some(positions.left.clone()), Some(positions.right.clone())),
+            live: true,
+            findings: self.waiting_findings(),
+            ..Settlement::default()
+        };
+        self.state = State::SettlingCopy;
+        self.commands
+            .push_back(Command::Settle(Box::new(settlement)));
+    }
+
+    /// Records that wait rely on the scan, which no stream repeats: a crash must not forget them.
+    fn waiting_findings(&self) -> Vec<Finding> {
+        self.waiting
+            .cases()
+            .filter_map(|case| {
+                let has_row =
+                    |side: &Side| case.keys[*side].is_some() && case.seen[*side] != Seen::Unseen;
+                let side = Side::BOTH.into_iter().find(has_row)?;
+                Some(Finding {
+                    pair: case.pair,
+                    side,
+                    key: case.keys[side].clone()?,
+                    code: FindingCode::ChangedWhileCopied,
+                    detail: FindingCode::ChangedWhileCopied.advice().to_owned(),
+                })
+            })
+            .collect()
+    }
+
+    pub(super) fn handle_copy_settled(&mut self) {
+        if let Some(copying) = self.copying.take() {
+            self.resume.positions = Some(copying.positions.clone());
+            self.open_streams(copying.positions);
+        }
+    }
+
+    pub(super) fn handle_matches(&mut self, found: Vec<Match>, done: bool) {
+        let (State::Matching, Some(copying)) = (&self.state, &mut self.copying) else {
+            return;
+        };
+        let pair = PairId(copying.pair);
+        let policy = &self.config.policies[pair.0 as usize];
+        let first_run = self
+            .resume
+            .first_run
+            .get(pair.0 as usize)
+            .copied()
+            .unwrap_or(true);
+        copying.page_done = done;
+        let mut keys: BySide<Vec<Key>> = BySide::default();
+        for found in found {
+            match decide(&found, policy, first_run) {
+                Decision::Nothing => {}
+                Decision::Link => copying
+                    .extra
+                    .links
+                    .push((pair, link_of(&found, &copying.positions))),
+                Decision::Detach => {
+                    copying
+                        .extra
+                        .links
+                        .push((pair, link_of(&found, &copying.positions)));
+                }
+                Decision::Finding(side, code) => {
+                    if let Some(scanned) = &found.scanned[side] {
+                        let key = scanned.key.clone();
+                        let detail = code.advice().to_owned();
+                        copying.extra.findings.push(Finding {
+                            pair,
+                            side,
+                            key,
+                            code,
+                            detail,
+                        });
+                    }
+                }
+                Decision::Unlink => {
+                    if let Some(link) = &found.link {
+                        copying.extra.dropped.push((pair, link.id));
+                    }
+                }
+                Decision::Plan { fetch, .. } => {
+                    for side in Side::BOTH {
+                        if let (true, Some(scanned)) = (fetch[side], &found.scanned[side]) {
+                            keys[side].push(scanned.key.clone());
+                        }
+                    }
+                    copying.fetching.push(found);
+                }
+            }
+        }
+        if keys.left.is_empty() && keys.right.is_empty() && copying.fetching.is_empty() {
+            let extra = std::mem::take(&mut copying.extra);
+            self.start_round(Vec::new(), extra, true);
+            return;
+        }
+        self.state = State::Fetching;
+        self.commands.push_back(Command::Fetch { pair, keys });
+    }
+
+    pub(super) fn handle_fetched(&mut self, rows: BySide<Vec<Option<Row>>>) {
+        let (State::Fetching, Some(copying)) = (&self.state, &mut self.copying) else {
+            return;
+        };
+        let pair = PairId(copying.pair);
+        let policy = &self.config.policies[pair.0 as usize];
+        let first_run = self
+            .resume
+            .first_run
+            .get(pair.0 as usize)
+            .copied()
+            .unwrap_or(true);
+        let offsets = BySide::from_fn(|side| copying.positions[side].offset);
+        let mut rows = BySide::new(rows.left.into_iter(), rows.right.into_iter());
+        let mut drafts = Vec::new();
+        for found in std::mem::take(&mut copying.fetching) {
+            let Decision::Plan { fetch, .. } = decide(&found, policy, first_run) else {
+                continue;
+            };
+            let mut seen: BySide<Seen> = BySide::default();
+            let mut keys: BySide<Option<Key>> = BySide::default();
+            for side in Side::BOTH {
+                let offset = offsets[side];
+                keys[side] = found.scanned[side]
+                    .as_ref()
+                    .map(|scanned| scanned.key.clone());
+                if fetch[side] && found.scanned[side].is_some() {
+                    if let Some(row) = rows[side].next().flatten() {
+                        seen[side] = Seen::Present {
+                            row,
+                            time: None,
+                            offset,
+                        };
+                    }
+                } else if found.link.is_some() && found.scanned[side].is_none() {
+                    seen[side] = Seen::Gone { time: None, offset };
+                }
+                if keys[side].is_none() {
+                    keys[side] = found.link.as_ref().and_then(|link| link.keys[side].clone());
+                }
+            }
+            let existing = first_run.then_some(policy.existing);
+            let case = Case {
+                pair,
+                link: found.link,
+                keys,
+                seen,
+                existing,
+            };
+            drafts.push(Draft {
+                case,
+                has_finding: BySide::default(),
+                problem: None,
+            });
+        }
+        let extra = std::mem::take(&mut copying.extra);
+        self.start_round(drafts, extra, true);
+    }
+}
+
+/// The link that two scanned records (or one that stays alone) make as they are.
+fn link_of(found: &Match, positions: &BySide<Position>) -> Link {
+    let prints = |side: Side| -> Vec<Fingerprint> {
+        match (&found.scanned[side], &found.scanned[side.other()]) {
+            (Some(scanned), _) => scanned.fingerprints.clone(),
+            (None, Some(other)) => vec![Fingerprint::UNKNOWN; other.fingerprints.len()],
+            (None, None) => Vec::new(),
+        }
+    };
+    let link = found.link.as_ref();
+    Link {
+        id: link.map_or(LinkId(0), |link| link.id),
+        keys: BySide::from_fn(|side| found.scanned[side].as_ref().map(|s| s.key.clone())),
+        baseline: BySide::from_fn(prints),
+        seen: BySide::from_fn(|side| positions[side].offset),
+        written: BySide::from_fn(|side| link.map_or(BatchId::NONE, |link| link.written[side])),
+    }
+}

@@ -1,0 +1,228 @@
+//! Turns a round's changes and look-ups into cases: one per record, both sides together.
+
+use std::collections::HashMap;
+
+use super::deferred::Waiting;
+use crate::baseline::Fingerprinter;
+use crate::inbox::{fold, is_stale};
+use crate::model::{BySide, Cell, Change, FindingCode, Key, LinkId, Lookup, PairId, Side};
+use crate::plan::{Case, Seen};
+use crate::policy::PairPolicy;
+
+/// Look-ups of a round by side, pair and key.
+pub(super) type Lookups = HashMap<(Side, PairId, Key), Lookup>;
+
+/// A case and which of its keys have an open finding.
+pub(super) struct Draft {
+    pub case: Case,
+    pub has_finding: BySide<bool>,
+    /// Set when the case cannot be planned at all.
+    pub problem: Option<(Side, FindingCode)>,
+}
+
+/// Collects drafts; the order of the first news of each record is kept.
+pub(super) struct Drafts<'a> {
+    lookups: &'a Lookups,
+    drafts: Vec<Draft>,
+    by_key: HashMap<(Side, PairId, Key), usize>,
+    by_link: HashMap<(PairId, LinkId), usize>,
+}
+
+impl<'a> Drafts<'a> {
+    pub fn new(lookups: &'a Lookups) -> Self {
+        Drafts {
+            lookups,
+            drafts: Vec::new(),
+            by_key: HashMap::new(),
+            by_link: HashMap::new(),
+        }
+    }
+
+    /// A released case: its link is looked up anew, since it may have changed while it waited.
+    pub fn add_released(&mut self, mut case: Case) {
+        let left = self.lookup(Side::Left, case.pair, &case.keys.left);
+        let right = self.lookup(Side::Right, case.pair, &case.keys.right);
+        let has_finding = BySide::new(left.has_finding, right.has_finding);
+        let mut problem = None;
+        let known = case.link.as_ref().map(|link| link.id);
+        case.link = match (left.link, right.link) {
+            (Some(a), Some(b)) if a.id == b.id => Some(a),
+            // One of the two is alone on purpose, or the link lacks the key we know: adopt it.
+            (Some(a), Some(b)) if b.is_detached() && !a.is_detached() => Some(a),
+            (Some(a), Some(b)) if a.is_detached() => Some(b),
+            (Some(_), Some(_)) => {
+                problem = Some((Side::Left, FindingCode::MatchKeyTaken));
+                None
+            }
+            (Some(a), None) | (None, Some(a)) => Some(a),
+            (None, None) => None,
+        };
+        if let Some(link) = &case.link {
+            // A key that differs from the link's is a moved record if the case came from this link.
+            if known != Some(link.id) {
+                problem = problem.or_else(|| taken(&case, link));
+            }
+            for side in Side::BOTH {
+                if case.keys[side].is_none() {
+                    case.keys[side] = link.keys[side].clone();
+                }
+                // What waited may have been settled meanwhile.
+                if case.seen[side].offset() != 0 && case.seen[side].offset() <= link.seen[side] {
+                    case.seen[side] = Seen::Unseen;
+                }
+            }
+        }
+        self.push(Draft {
+            case,
+            has_finding,
+            problem,
+        });
+    }
+
+    /// A change from the stream. `waiting` takes those of records that wait.
+    pub fn add_change(&mut self, side: Side, change: Change, waiting: &mut Waiting) {
+        let pair = change.pair;
+        let former = change.old_key.as_ref().unwrap_or(&change.key);
+        let by_former = self.lookup(side, pair, &Some(former.clone()));
+        let by_key = self.lookup(side, pair, &Some(change.key.clone()));
+        if is_stale(&change, &by_former, side) || is_stale(&change, &by_key, side) {
+            return;
+        }
+        if waiting.contains(side, pair, former) || waiting.contains(side, pair, &change.key) {
+            waiting.absorb(side, change);
+            return;
+        }
+        let known = self
+            .by_key
+            .get(&(side, pair, former.clone()))
+            .or_else(|| self.by_key.get(&(side, pair, change.key.clone())))
+            .copied();
+        let moved = change.old_key.is_some();
+        let lookup = if by_former.link.is_some() {
+            by_former
+        } else {
+            by_key
+        };
+        let number = known.unwrap_or_else(|| self.draft_of(side, pair, former, lookup));
+        self.by_key.insert((side, pair, change.key.clone()), number);
+        let draft = &mut self.drafts[number];
+        if moved || draft.case.keys[side].is_none() {
+            draft.case.keys[side] = Some(change.key.clone());
+        }
+        fold(&mut draft.case.seen[side], change);
+    }
+
+    fn draft_of(&mut self, side: Side, pair: PairId, key: &Key, lookup: Lookup) -> usize {
+        let mut has_finding = BySide::default();
+        has_finding[side] = lookup.has_finding;
+        if let Some(link) = &lookup.link
+            && let Some(&number) = self.by_link.get(&(pair, link.id))
+        {
+            self.drafts[number].has_finding[side] |= lookup.has_finding;
+            self.by_key.insert((side, pair, key.clone()), number);
+            return number;
+        }
+        let mut keys = BySide::default();
+        if let Some(link) = &lookup.link {
+            keys = link.keys.clone();
+        }
+        if keys[side].is_none() {
+            keys[side] = Some(key.clone());
+        }
+        let case = Case {
+            pair,
+            link: lookup.link,
+            keys,
+            seen: BySide::default(),
+            existing: None,
+        };
+        self.push(Draft {
+            case,
+            has_finding,
+            problem: None,
+        })
+    }
+
+    fn push(&mut self, draft: Draft) -> usize {
+        let number = self.drafts.len();
+        let pair = draft.case.pair;
+        if let Some(link) = &draft.case.link {
+            self.by_link.insert((pair, link.id), number);
+        }
+        for side in Side::BOTH {
+            if let Some(key) = &draft.case.keys[side] {
+                self.by_key.insert((side, pair, key.clone()), number);
+            }
+        }
+        self.drafts.push(draft);
+        number
+    }
+
+    fn lookup(&self, side: Side, pair: PairId, key: &Option<Key>) -> Lookup {
+        let Some(key) = key else {
+            return Lookup::default();
+        };
+        self.lookups
+            .get(&(side, pair, key.clone()))
+            .cloned()
+            .unwrap_or_default()
+    }
+
+    /// The drafts, with new records of both sides that share a match key joined into one.
+    pub fn finish(self, policies: &[PairPolicy], prints: &Fingerprinter) -> Vec<Draft> {
+        let mut by_match: HashMap<(PairId, [u8; 16]), usize> = HashMap::new();
+        let mut drafts: Vec<Option<Draft>> = self.drafts.into_iter().map(Some).collect();
+        for side in Side::BOTH {
+            for number in 0..drafts.len() {
+                let Some(draft) = &drafts[number] else {
+                    continue;
+                };
+                let policy = &policies[draft.case.pair.0 as usize];
+                let Some(print) = new_match_key(draft, side, policy, prints) else {
+                    continue;
+                };
+                let slot = (draft.case.pair, print);
+                if side == Side::Left {
+                    by_match.insert(slot, number);
+                } else if let Some(left) = by_match.remove(&slot)
+                    && left != number
+                    && let Some(right) = drafts[number].take()
+                    && let Some(left) = &mut drafts[left]
+                {
+                    left.case.keys.right = right.case.keys.right;
+                    left.case.seen.right = right.case.seen.right;
+                    left.has_finding.right |= right.has_finding.right;
+                }
+            }
+        }
+        drafts.into_iter().flatten().collect()
+    }
+}
+
+/// The match key of a record that only `side` has and that is not linked.
+fn new_match_key(
+    draft: &Draft,
+    side: Side,
+    policy: &PairPolicy,
+    prints: &Fingerprinter,
+) -> Option<[u8; 16]> {
+    let case = &draft.case;
+    if case.link.is_some() || case.seen[side.other()] != Seen::Unseen || draft.problem.is_some() {
+        return None;
+    }
+    let row = case.seen[side].row()?;
+    let cells: Vec<&Cell> = policy.match_key.iter().map(|&field| &row[field]).collect();
+    prints.match_key(&cells)
+}
+
+/// A record that was matched to one which another record is linked to has no place in that link.
+fn taken(case: &Case, link: &crate::model::Link) -> Option<(Side, FindingCode)> {
+    if link.is_detached() {
+        return None;
+    }
+    let differs = |side: &Side| case.keys[*side].is_some() && case.keys[*side] != link.keys[*side];
+    Side::BOTH
+        .into_iter()
+        .find(differs)
+        .map(|side| (side, FindingCode::MatchKeyTaken))
+}

@@ -1,0 +1,8 @@
+//! The relay's integration tests: one binary, folders mirror the rooms.
+
+// Nothing outside this binary can reach its items.
+#![allow(unreachable_pub)]
+
+mod support;
+
+mod endpoint;

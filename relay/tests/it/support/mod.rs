@@ -1,0 +1,6 @@
+//! What the integration tests stand on.
+
+// Each room's tests use a part of it.
+#![allow(dead_code)]
+
+pub mod postgres;
