@@ -268,7 +268,9 @@ struct Session<'a> {
     supervisor: &'a Supervisor,
     identity: &'a Identity,
     goodbye: Option<Duration>,
-    renewed: bool,
+    /// The renewed identity. The relay counts this session on with it, so that nothing has to be
+    /// cut for it; a new handshake proves it at the next quiet moment, while the old one is good.
+    newest: Option<Identity>,
     reloaded: bool,
     asked_renewal: Option<Instant>,
 }
@@ -291,7 +293,7 @@ impl<'a> Session<'a> {
             supervisor,
             identity,
             goodbye: None,
-            renewed: false,
+            newest: None,
             reloaded: false,
             asked_renewal: None,
         }
@@ -373,14 +375,19 @@ impl<'a> Session<'a> {
     }
 
     fn on_renewed(&mut self, chain_der: Vec<Vec<u8>>) -> Option<Ended> {
-        let saved = match self.identity.with_chain(chain_der) {
-            Ok(renewed) => self.supervisor.store.save_next(&renewed),
-            Err(error) => Err(error.into()),
-        };
+        let saved = self
+            .identity
+            .with_chain(chain_der)
+            .map_err(KeystoreError::from)
+            .and_then(|renewed| self.supervisor.store.save_next(&renewed).map(|()| renewed));
         match saved {
-            Ok(()) => {
-                info!("the certificate was renewed; it is used at the next quiet moment");
-                self.renewed = true;
+            Ok(renewed) => {
+                info!("the certificate was renewed");
+                let until = renewed.facts().ok().map(|facts| unix_ms(facts.not_after));
+                self.supervisor
+                    .board
+                    .update(|status| status.certificate_until_ms = until);
+                self.newest = Some(renewed);
                 self.reconnect_if_quiet()
             }
             Err(error) => {
@@ -390,24 +397,16 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Once a minute: is it time to renew, or to stop waiting for a quiet moment?
+    /// Once a minute: is it time to renew?
     async fn look(&mut self) -> Option<Ended> {
         self.supervisor.board.update(|status| {
             status.rtt_ms = Some(millis(self.connected.tunnel.stats().rtt));
         });
-        let Ok(facts) = self.identity.facts() else {
+        let Ok(facts) = self.newest.as_ref().unwrap_or(self.identity).facts() else {
             return None;
         };
-        let now = SystemTime::now();
-        if self.renewed {
-            let is_late = now >= renew::reconnect_by(&facts);
-            return if is_late {
-                Some(Ended::Reconnect)
-            } else {
-                self.reconnect_if_quiet()
-            };
-        }
-        let due = renew::standing(&facts, self.supervisor.jitter, now) != Standing::Good;
+        let standing = renew::standing(&facts, self.supervisor.jitter, SystemTime::now());
+        let due = standing != Standing::Good;
         let asked = self
             .asked_renewal
             .is_some_and(|at| at.elapsed() < limits::RENEW_AGAIN);
@@ -425,7 +424,7 @@ impl<'a> Session<'a> {
     }
 
     fn reconnect_if_quiet(&self) -> Option<Ended> {
-        let wanted = self.renewed || self.reloaded;
+        let wanted = self.newest.is_some() || self.reloaded;
         (wanted && self.streams.is_empty()).then_some(Ended::Reconnect)
     }
 
