@@ -30,15 +30,37 @@ mod guard;
 pub mod progress;
 mod write;
 
+mod frame;
+pub mod replication;
+
+mod pgoutput;
+pub mod slots;
+
+mod staging;
+
+mod mapping;
+
+mod transactions;
+
+mod feedback;
+mod queue;
+
+pub mod capture;
+
+pub use mapping::CaptureTable;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use tidegate_sync::model::{Position, Side};
 
 use self::apply::PgWriter;
+use self::capture::{CaptureSource, PgCapture};
 use self::connect::SessionLimits;
 use self::progress::ProgressName;
+use self::replication::Connection;
 use self::shape::Shape;
+use self::slots::Names;
 use self::snapshot::{PgSnapshot, ViewOf};
 use super::catalog::{Catalog, Fix};
 use super::{
@@ -93,7 +115,8 @@ impl Endpoint for PostgresEndpoint {
                 .bounded("forget a sync's progress", name.forget(&session))
                 .await?;
         }
-        Ok(())
+        let label = StreamLabel { run: "forget".into(), ..StreamLabel::default() };
+        slots::forget(&*self.dial, &label, sync).await
     }
 
     async fn fix_key(&self, table: &str, fix: &Fix) -> Result<(), EndpointError> {
@@ -116,6 +139,25 @@ struct PgSide {
 }
 
 impl PgSide {
+    fn names(&self) -> Names {
+        Names::new(&self.binding.sync, self.binding.side)
+    }
+
+    fn tables(&self) -> Vec<CaptureTable> {
+        let table = |shape: &Shape| CaptureTable {
+            pair: shape.pair,
+            schema: shape.schema.clone(),
+            name: shape.name.clone(),
+            key: shape.key.iter().map(|column| column.name.clone()).collect(),
+            fields: shape
+                .fields
+                .iter()
+                .map(|column| (column.name.clone(), column.pg_type.clone()))
+                .collect(),
+        };
+        self.shapes.iter().map(table).collect()
+    }
+
     async fn view_of(&self, view: ViewOf) -> Result<Box<dyn Snapshot>, EndpointError> {
         let label = label(&self.binding, "snapshot");
         let shapes = Arc::clone(&self.shapes);
@@ -128,30 +170,39 @@ impl PgSide {
 impl OpenSide for PgSide {
     async fn check_position(
         &mut self,
-        _position: &Position,
+        position: &Position,
     ) -> Result<Result<(), String>, EndpointError> {
-        Err(EndpointError::bug(
-            "not-built",
-            "capture is not built in yet",
-        ))
+        let label = label(&self.binding, "check");
+        let mut connection = Connection::open(&*self.dial, &label).await?;
+        slots::check(&mut connection, &self.names(), &self.tables(), position).await
     }
 
     async fn snapshot(&mut self) -> Result<Box<dyn Snapshot>, EndpointError> {
-        Err(EndpointError::bug(
-            "not-built",
-            "capture is not built in yet",
-        ))
+        let label = label(&self.binding, "slot");
+        let started =
+            slots::start_over(&*self.dial, &label, &self.names(), &self.tables()).await?;
+        let (exported, position) = started;
+        let name = exported.snapshot.clone();
+        let view = self.view_of(ViewOf::Exported { name, position }).await;
+        // The view has imported the snapshot: its exporter may go.
+        drop(exported);
+        view
     }
 
     async fn view(&mut self) -> Result<Box<dyn Snapshot>, EndpointError> {
         self.view_of(ViewOf::Now).await
     }
 
-    async fn capture(&mut self, _position: &Position) -> Result<Box<dyn Capture>, EndpointError> {
-        Err(EndpointError::bug(
-            "not-built",
-            "capture is not built in yet",
-        ))
+    async fn capture(&mut self, position: &Position) -> Result<Box<dyn Capture>, EndpointError> {
+        let source = CaptureSource {
+            dial: Arc::clone(&self.dial),
+            label: label(&self.binding, "capture"),
+            sync: self.binding.sync.clone(),
+            side: self.binding.side,
+            tables: self.tables(),
+            staging: self.binding.staging.clone(),
+        };
+        Ok(Box::new(PgCapture::start(source, position).await?))
     }
 
     async fn writer(&mut self) -> Result<Box<dyn Writer>, EndpointError> {

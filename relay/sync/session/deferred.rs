@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 
 use crate::inbox::{fill, fold};
-use crate::model::{BySide, Change, Key, PairId, Row, Side};
+use crate::model::{BySide, Change, Key, Link, PairId, Row, Side};
 use crate::plan::{Case, Seen};
 
 /// What a read found.
@@ -29,6 +29,8 @@ pub(super) struct Deferred {
     pub to_read: BySide<bool>,
     /// The lowest offset that the case relies on, per side: not to be acknowledged. 0 for none.
     pub relies_on: BySide<u64>,
+    /// Another case holds one of its keys: what is known here may be old by the time it is free.
+    blocked: bool,
 }
 
 impl Deferred {
@@ -40,6 +42,7 @@ impl Deferred {
             fresh: BySide::default(),
             to_read: BySide::default(),
             relies_on,
+            blocked: false,
         }
     }
 
@@ -58,12 +61,43 @@ impl Deferred {
     }
 
     fn is_released(&self, consumed: &BySide<u64>) -> bool {
-        Side::BOTH.iter().all(|&side| {
-            !self.to_read[side]
-                && self.held[side]
-                    .as_ref()
-                    .is_none_or(|(_, fence)| consumed[side] >= *fence)
-        })
+        !self.blocked
+            && Side::BOTH.iter().all(|&side| {
+                !self.to_read[side]
+                    && self.held[side]
+                        .as_ref()
+                        .is_none_or(|(_, fence)| consumed[side] >= *fence)
+            })
+    }
+
+    /// True when both cases may be about the same pair of records.
+    fn agrees_with(&self, other: &Deferred) -> bool {
+        Side::BOTH.iter().all(
+            |&side| match (&self.case.keys[side], &other.case.keys[side]) {
+                (Some(own), Some(others)) => own == others,
+                _ => true,
+            },
+        )
+    }
+
+    /// Takes over another case of the same records. Which of the two knows the newer state is not
+    /// said: both records are read again.
+    fn merge(&mut self, other: Deferred) {
+        for (side, key) in Side::BOTH.into_iter().zip(keys_by_side(other.case.keys)) {
+            let keys = &mut self.case.keys[side];
+            *keys = keys.take().or(key);
+            let bounds = [self.relies_on[side], other.relies_on[side]];
+            self.relies_on[side] = bounds.into_iter().filter(|&at| at != 0).min().unwrap_or(0);
+        }
+        if self.case.link.is_none() {
+            self.case.link = other.case.link;
+        }
+        self.read_again();
+    }
+
+    fn read_again(&mut self) {
+        self.held = BySide::default();
+        self.to_read = BySide::from_fn(|side| self.case.keys[side].is_some());
     }
 
     /// The case with the newest that is known of both sides.
@@ -135,33 +169,68 @@ impl Waiting {
         self.cases.len()
     }
 
-    /// Adds a case, unless one of its records waits already (then the first one goes on).
-    pub fn add(&mut self, deferred: Deferred) {
+    /// Adds a case. One whose records wait already is merged with it; one that shares a record
+    /// with another pair of records waits until that one is through.
+    pub fn add(&mut self, mut deferred: Deferred) {
         let keys = keys_of(&deferred.case);
-        if keys.iter().any(|key| self.by_key.contains_key(key)) {
+        let mut others = keys.iter().filter_map(|key| self.by_key.get(key).copied());
+        let first = others.next();
+        let is_one = others.all(|other| Some(other) == first);
+        if let Some(number) = first
+            && is_one
+            && let Some(waiting) = self.cases.get_mut(&number)
+            && waiting.agrees_with(&deferred)
+        {
+            waiting.merge(deferred);
+            self.claim(keys, number);
             return;
         }
-        for key in keys {
-            self.by_key.insert(key, self.next);
+        deferred.blocked = first.is_some();
+        if !deferred.blocked {
+            self.claim(keys, self.next);
         }
         self.cases.insert(self.next, deferred);
         self.next += 1;
     }
 
-    pub fn contains(&self, side: Side, pair: PairId, key: &Key) -> bool {
-        self.by_key.contains_key(&(side, pair, key.clone()))
+    fn claim(&mut self, keys: Vec<(Side, PairId, Key)>, number: u64) {
+        for key in keys {
+            self.by_key.insert(key, number);
+        }
     }
 
-    /// The waiting case of the record, which the change names by its former or its new key.
-    pub fn absorb(&mut self, side: Side, change: Change) {
-        let old = change.old_key.clone().unwrap_or_else(|| change.key.clone());
-        let Some(&number) = self
-            .by_key
-            .get(&(side, change.pair, old))
-            .or_else(|| self.by_key.get(&(side, change.pair, change.key.clone())))
-        else {
-            return;
-        };
+    /// Lets blocked cases go on whose records nobody holds any more.
+    fn unblock(&mut self) {
+        let blocked = self.cases.iter().filter(|(_, deferred)| deferred.blocked);
+        let numbers: Vec<u64> = blocked.map(|(&number, _)| number).collect();
+        for number in numbers {
+            let Some(deferred) = self.cases.get_mut(&number) else {
+                continue;
+            };
+            let keys = keys_of(&deferred.case);
+            if keys.iter().any(|key| self.by_key.contains_key(key)) {
+                continue;
+            }
+            deferred.blocked = false;
+            deferred.read_again();
+            self.claim(keys, number);
+        }
+    }
+
+    /// The case that waits for the record, or for the one that it is linked to.
+    pub fn home(&self, side: Side, change: &Change, link: Option<&Link>) -> Option<u64> {
+        let own = [change.old_key.as_ref(), Some(&change.key)];
+        let own = own.into_iter().flatten().map(|key| (side, key));
+        let linked = Side::BOTH
+            .into_iter()
+            .filter_map(|side| Some((side, link?.key(side)?)));
+        own.chain(linked)
+            .find_map(|(side, key)| self.by_key.get(&(side, change.pair, key.clone())))
+            .copied()
+    }
+
+    /// Gives a change to the case that waits for it.
+    pub fn absorb(&mut self, number: u64, side: Side, change: Change) {
         self.by_key
             .insert((side, change.pair, change.key.clone()), number);
         if let Some(deferred) = self.cases.get_mut(&number) {
@@ -181,11 +250,13 @@ impl Waiting {
             let ready: std::collections::HashSet<u64> = ready.iter().copied().collect();
             self.by_key.retain(|_, number| !ready.contains(number));
         }
-        ready
+        let released = ready
             .iter()
             .filter_map(|number| self.cases.remove(number))
             .map(Deferred::release)
-            .collect()
+            .collect();
+        self.unblock();
+        released
     }
 
     pub fn cases(&self) -> impl Iterator<Item = &Case> {
@@ -212,7 +283,8 @@ impl Waiting {
         let mut found: Option<(Side, PairId, Vec<Key>)> = None;
         for deferred in self.cases.values() {
             for side in Side::BOTH {
-                let (true, Some(key)) = (deferred.to_read[side], &deferred.case.keys[side]) else {
+                let wanted = deferred.to_read[side] && !deferred.blocked;
+                let (true, Some(key)) = (wanted, &deferred.case.keys[side]) else {
                     continue;
                 };
                 let pair = deferred.case.pair;
@@ -252,6 +324,10 @@ impl Waiting {
             .filter_map(|deferred| deferred.held[side].as_ref().map(|(_, fence)| *fence))
             .max()
     }
+}
+
+fn keys_by_side(keys: BySide<Option<Key>>) -> [Option<Key>; 2] {
+    [keys.left, keys.right]
 }
 
 fn keys_of(case: &Case) -> Vec<(Side, PairId, Key)> {

@@ -79,6 +79,15 @@ impl<'a> Drafts<'a> {
         });
     }
 
+    /// The case that waits for the change's record, if any.
+    pub fn home(&self, side: Side, change: &Change, waiting: &Waiting) -> Option<u64> {
+        let former = change.old_key.as_ref().unwrap_or(&change.key);
+        let by_former = self.lookup(side, change.pair, &Some(former.clone()));
+        let by_key = self.lookup(side, change.pair, &Some(change.key.clone()));
+        let link = by_former.link.as_ref().or(by_key.link.as_ref());
+        waiting.home(side, change, link)
+    }
+
     /// A change from the stream. `waiting` takes those of records that wait.
     pub fn add_change(&mut self, side: Side, change: Change, waiting: &mut Waiting) {
         let pair = change.pair;
@@ -88,8 +97,9 @@ impl<'a> Drafts<'a> {
         if is_stale(&change, &by_former, side) || is_stale(&change, &by_key, side) {
             return;
         }
-        if waiting.contains(side, pair, former) || waiting.contains(side, pair, &change.key) {
-            waiting.absorb(side, change);
+        let link = by_former.link.as_ref().or(by_key.link.as_ref());
+        if let Some(number) = waiting.home(side, &change, link) {
+            waiting.absorb(number, side, change);
             return;
         }
         let known = self

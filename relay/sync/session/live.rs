@@ -95,11 +95,7 @@ impl Session {
                     .into_iter()
                     .map(move |c| (side, c))
             })
-            .partition(|(side, change)| {
-                let former = change.old_key.as_ref().unwrap_or(&change.key);
-                self.waiting.contains(*side, change.pair, former)
-                    || self.waiting.contains(*side, change.pair, &change.key)
-            });
+            .partition(|(side, change)| drafts.home(*side, change, &self.waiting).is_some());
         for (side, change) in waits {
             drafts.add_change(side, change, &mut self.waiting);
         }

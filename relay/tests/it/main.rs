@@ -5,4 +5,6 @@
 
 mod support;
 
+mod e2e;
 mod endpoint;
+mod store;

@@ -1,0 +1,565 @@
+//! Interprets the session's commands as the engine does, one small step at a time, so that anything
+//! can happen between any two of them: a crash, a broken connection, a batch that commits late.
+
+use std::collections::BTreeMap;
+
+use tidegate_sync::decide::{Match, Scanned};
+use tidegate_sync::model::{
+    BatchId, BySide, Cell, ChangeKind, Key, Outcome, PairId, Position, Row, Side, Step, StepKind,
+};
+use tidegate_sync::session::{Command, Config, Event, Session};
+
+use crate::database::Record;
+use crate::oracle::{self, Check, Violation};
+use crate::store::ScanRow;
+use crate::values::normal;
+use crate::world::{Plant, World};
+
+/// One thing that is under way.
+#[derive(Clone, Debug)]
+pub enum Pending {
+    Do(Box<Command>),
+    /// One side's half of a scan.
+    View(Side),
+    Reply(Box<Event>),
+}
+
+/// A batch whose run is gone, and which may still commit.
+#[derive(Clone, Debug)]
+pub struct Zombie {
+    side: Side,
+    batch: BatchId,
+    steps: Vec<Step>,
+    recorded: bool,
+}
+
+/// A consistent view of one side.
+#[derive(Debug, Default)]
+struct View {
+    tables: Vec<BTreeMap<Key, Record>>,
+    position: Position,
+}
+
+/// One run of the engine.
+#[derive(Debug)]
+pub struct Driver {
+    pub session: Session,
+    pub epoch: u32,
+    pub pending: Vec<Pending>,
+    pub zombies: Vec<Zombie>,
+    pub streams: BySide<Option<Position>>,
+    views: BySide<Option<View>>,
+    matches: BTreeMap<PairId, Vec<Match>>,
+}
+
+impl Driver {
+    pub fn new(world_config: &Config, resume: tidegate_sync::session::Resume) -> Driver {
+        let mut driver = Driver {
+            session: Session::new(world_config.clone(), resume),
+            epoch: world_config.epoch,
+            pending: Vec::new(),
+            zombies: Vec::new(),
+            streams: BySide::default(),
+            views: BySide::default(),
+            matches: BTreeMap::new(),
+        };
+        driver.drain();
+        driver
+    }
+
+    fn drain(&mut self) {
+        while let Some(command) = self.session.poll_command() {
+            self.pending.push(Pending::Do(Box::new(command)));
+        }
+    }
+
+    pub fn handle(&mut self, event: Event) {
+        self.session.handle(event);
+        self.drain();
+    }
+
+    fn reply(&mut self, event: Event) {
+        self.pending.push(Pending::Reply(Box::new(event)));
+    }
+}
+
+impl World {
+    /// The run ends without warning; what was sent may still happen. Then the next run starts.
+    pub fn crash(&mut self) {
+        let mut zombies = std::mem::take(&mut self.driver.zombies);
+        for pending in std::mem::take(&mut self.driver.pending) {
+            let Pending::Do(command) = pending else {
+                continue;
+            };
+            if let Command::Apply {
+                side,
+                batch,
+                steps,
+                recorded,
+            } = *command
+                && self.rng.percent(60)
+            {
+                zombies.push(Zombie {
+                    side,
+                    batch,
+                    steps,
+                    recorded,
+                });
+            }
+        }
+        let epoch = self.driver.epoch + 1;
+        self.note(|| format!("crash; run {epoch} starts, {} zombies", zombies.len()));
+        let config = self.scenario.config(epoch);
+        let resume = self.store.resume(self.scenario.policies.len());
+        self.driver = Driver::new(&config, resume);
+        self.driver.zombies = zombies;
+    }
+
+    /// A batch of a former run commits late, unless it was fenced off.
+    pub fn wake_zombie(&mut self) -> Check {
+        if self.driver.zombies.is_empty() {
+            return Ok(());
+        }
+        let number = self.rng.below(self.driver.zombies.len());
+        let zombie = self.driver.zombies.remove(number);
+        let done = self.write(zombie.side, zombie.batch, &zombie.steps, zombie.recorded)?;
+        self.note(|| format!("zombie batch {:x}: {}", zombie.batch.0, done.is_some()));
+        Ok(())
+    }
+
+    /// Carries out one of the things under way.
+    pub fn advance(&mut self) -> Check {
+        let number = self.rng.below(self.driver.pending.len());
+        match self.driver.pending.remove(number) {
+            Pending::Reply(event) => {
+                self.note(|| format!("reply {}", brief(&event)));
+                self.driver.handle(*event);
+                Ok(())
+            }
+            Pending::View(side) => self.take_view(side),
+            Pending::Do(command) => self.carry_out(*command),
+        }
+    }
+
+    /// Hands a side's next transactions to the session.
+    pub fn deliver(&mut self, side: Side, limit: usize) {
+        let Some(from) = self.driver.streams[side].clone() else {
+            return;
+        };
+        let (mut changes, position) = self.sides[side].changes(&from, limit);
+        if position == from {
+            return;
+        }
+        if self.plant == Plant::LoseChange && self.rng.percent(10) {
+            changes.pop();
+        }
+        if self.plant == Plant::PhantomDelete && self.rng.percent(30) {
+            for change in &mut changes {
+                change.kind = ChangeKind::Gone;
+            }
+        }
+        if self.plant == Plant::IgnorePassed {
+            for change in &mut changes {
+                change.passed = BatchId(u64::MAX);
+            }
+        }
+        self.note(|| {
+            let seen = changes.iter().map(|c| format!(" {}", brief_change(c)));
+            let text: String = seen.collect();
+            format!("{} stream to {}:{text}", side.name(), position.offset)
+        });
+        self.driver.streams[side] = Some(position.clone());
+        self.driver.handle(Event::Changes {
+            side,
+            changes,
+            position,
+        });
+    }
+
+    fn carry_out(&mut self, command: Command) -> Check {
+        self.note(|| format!("do {}", brief_command(&command)));
+        match command {
+            Command::Recover { batches } => {
+                let outcomes = BySide::from_fn(|side| {
+                    self.sides[side].fence(self.driver.epoch);
+                    batches[side].and_then(|batch| self.sides[side].recovered(batch))
+                });
+                self.driver.reply(Event::Recovered { outcomes });
+            }
+            Command::Scan => {
+                for side in Side::BOTH {
+                    self.sides[side].fence(self.driver.epoch);
+                    self.driver.pending.push(Pending::View(side));
+                }
+            }
+            Command::NextMatches { pair, limit } => {
+                let rest = self.driver.matches.entry(pair).or_default();
+                let found: Vec<Match> = rest.drain(..limit.min(rest.len())).collect();
+                let done = rest.is_empty();
+                self.driver.reply(Event::Matches { found, done });
+            }
+            Command::Fetch { pair, keys } => {
+                let rows = BySide::from_fn(|side| self.fetch(side, pair, &keys[side]));
+                self.driver.reply(Event::Fetched { rows });
+            }
+            Command::Stream { positions } => self.open_streams(positions)?,
+            Command::Load { keys } => {
+                let lookups = keys
+                    .iter()
+                    .map(|(side, pair, key)| self.store.lookup(*side, *pair, key))
+                    .map(|lookup| self.plant_lookup(lookup))
+                    .collect();
+                self.driver.reply(Event::Loaded { lookups });
+            }
+            Command::Read { side, pair, keys } => {
+                let rows = keys.iter().map(|key| self.sides[side].row(pair, key));
+                let rows = rows.collect();
+                let fence = self.sides[side].lsn;
+                self.driver.reply(Event::ReadDone { rows, fence });
+            }
+            Command::Intend(round) => {
+                self.store.intend(*round)?;
+                self.driver.reply(Event::Intended);
+            }
+            Command::Apply {
+                side,
+                batch,
+                steps,
+                recorded,
+            } => match self.write(side, batch, &steps, recorded)? {
+                Some(outcomes) => self.driver.reply(Event::Applied { side, outcomes }),
+                None => return Violation::check("I6", "the newest run was fenced off".into()),
+            },
+            Command::Settle(settlement) => self.settle(*settlement)?,
+            Command::Acknowledge { side, position } => self.acknowledge(side, &position)?,
+        }
+        Ok(())
+    }
+
+    fn plant_lookup(
+        &self,
+        mut lookup: tidegate_sync::model::Lookup,
+    ) -> tidegate_sync::model::Lookup {
+        if self.plant == Plant::ForgetSeen {
+            lookup.gone_seen = 0;
+            lookup.gone_written = BatchId::NONE;
+            if let Some(link) = &mut lookup.link {
+                link.seen = BySide::default();
+                link.written = BySide::default();
+            }
+        }
+        lookup
+    }
+
+    fn settle(&mut self, mut settlement: tidegate_sync::session::Settlement) -> Check {
+        if self.plant == Plant::AcknowledgeFirst {
+            for side in Side::BOTH {
+                if let Some(position) = &settlement.positions[side] {
+                    self.acknowledge(side, position)?;
+                }
+            }
+        }
+        if self.plant == Plant::EagerBaseline {
+            for (_, link) in &mut settlement.links {
+                link.baseline.right[1] = link.baseline.left[1];
+            }
+        }
+        if self.plant == Plant::LoseConflicts {
+            settlement.conflicts.clear();
+        }
+        oracle::honest_settlement(&self.scenario, &self.sides, &self.store, &settlement)?;
+        self.store.settle(&settlement)?;
+        self.driver.reply(Event::Settled);
+        Ok(())
+    }
+
+    fn acknowledge(&mut self, side: Side, position: &Position) -> Check {
+        oracle::honest_acknowledgement(&self.store, side, position)?;
+        let db = &mut self.sides[side];
+        db.acknowledged = db.acknowledged.max(position.offset);
+        Ok(())
+    }
+
+    fn open_streams(&mut self, positions: BySide<Position>) -> Check {
+        for side in Side::BOTH {
+            let kept = self.sides[side].acknowledged;
+            if positions[side].offset < kept && !self.replaying {
+                let text = format!("{} history before {kept} is gone", side.name());
+                return Violation::check("I9", text);
+            }
+            self.driver.streams[side] = Some(positions[side].clone());
+        }
+        self.driver.reply(Event::Streaming);
+        Ok(())
+    }
+
+    fn write(
+        &mut self,
+        side: Side,
+        batch: BatchId,
+        steps: &[Step],
+        recorded: bool,
+    ) -> Result<Option<Vec<Outcome>>, Violation> {
+        self.check_echo(side, steps)?;
+        let Some(outcomes) = self.sides[side].apply(batch, steps, recorded) else {
+            return Ok(None);
+        };
+        for (step, outcome) in steps.iter().zip(&outcomes) {
+            if let (StepKind::Delete { key, .. }, Outcome::Deleted) = (&step.kind, outcome) {
+                oracle::no_phantom_delete(&self.sides, &self.store, (side, step.pair, key))?;
+            }
+        }
+        self.note(|| {
+            let text: String = outcomes.iter().map(brief_outcome).collect();
+            format!("{} wrote{text}", side.name())
+        });
+        Ok(Some(outcomes))
+    }
+
+    /// I3: a live write never carries what its target has already.
+    fn check_echo(&self, side: Side, steps: &[Step]) -> Check {
+        if !self.store.was_live {
+            return Ok(());
+        }
+        for step in steps {
+            let StepKind::Update { key, set, expect } = &step.kind else {
+                continue;
+            };
+            let db = &self.sides[side];
+            let Some(row) = db.row(step.pair, key) else {
+                continue;
+            };
+            if db.prints.row(&row) != *expect {
+                continue;
+            }
+            for (field, value) in set {
+                let now = row[*field].value().map(normal);
+                if now == Some(normal(value)) && !crate::values::is_derived(&normal(value)) {
+                    let text = format!("{} {key} field {field}: {value:?} again", side.name());
+                    return Violation::check("I3", text);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn fetch(&self, side: Side, pair: PairId, keys: &[Key]) -> Vec<Option<Row>> {
+        let Some(view) = &self.driver.views[side] else {
+            return Vec::new();
+        };
+        let table = &view.tables[pair.0 as usize];
+        keys.iter()
+            .map(|key| {
+                let record = table.get(key)?;
+                Some(record.cells.iter().cloned().map(Cell::Value).collect())
+            })
+            .collect()
+    }
+
+    /// A view at a fresh position: what was logged before it can't be streamed any more.
+    fn take_view(&mut self, side: Side) -> Check {
+        let db = &mut self.sides[side];
+        db.acknowledged = db.lsn;
+        let view = View {
+            tables: db.tables.iter().map(|table| table.rows.clone()).collect(),
+            position: Position {
+                offset: db.lsn,
+                ..Position::default()
+            },
+        };
+        self.note(|| format!("{} view at {}", side.name(), view.position.offset));
+        self.driver.views[side] = Some(view);
+        let (Some(left), Some(right)) = (&self.driver.views.left, &self.driver.views.right) else {
+            return Ok(());
+        };
+        let positions = BySide::new(left.position.clone(), right.position.clone());
+        for (pair, policy) in self.scenario.pairs() {
+            let prints = &self.scenario.prints;
+            let views = BySide::new(left, right);
+            let scans = BySide::from_fn(|side| {
+                let rows = &views[side].tables[pair.0 as usize];
+                rows.iter()
+                    .map(|(key, record)| {
+                        let row: Row = record.cells.iter().cloned().map(Cell::Value).collect();
+                        let cells: Vec<&Cell> =
+                            policy.match_key.iter().map(|&field| &row[field]).collect();
+                        let hash = prints.match_key(&cells);
+                        let scanned = Scanned {
+                            key: key.clone(),
+                            fingerprints: prints.row(&row),
+                        };
+                        ScanRow { scanned, hash }
+                    })
+                    .collect()
+            });
+            let found = self.store.join(pair, &scans);
+            self.driver.matches.insert(pair, found);
+        }
+        self.driver.reply(Event::Scanned { positions });
+        Ok(())
+    }
+}
+
+fn brief(event: &Event) -> String {
+    match event {
+        Event::Loaded { lookups } => {
+            let linked = lookups.iter().filter(|l| l.link.is_some()).count();
+            format!("Loaded {} ({linked} linked)", lookups.len())
+        }
+        Event::Matches { found, done } => format!("Matches {} {done}", found.len()),
+        Event::Applied { side, .. } => format!("Applied {}", side.name()),
+        Event::ReadDone { rows, fence } => {
+            let rows: Vec<String> = rows
+                .iter()
+                .map(|row| row.as_ref().map_or("none".to_owned(), brief_row))
+                .collect();
+            format!("ReadDone @{fence} {rows:?}")
+        }
+        Event::Fetched { rows } => format!("Fetched {}+{}", rows.left.len(), rows.right.len()),
+        other => format!("{other:?}"),
+    }
+}
+
+fn brief_change(change: &tidegate_sync::model::Change) -> String {
+    let what = match &change.kind {
+        ChangeKind::Gone => "gone".to_owned(),
+        ChangeKind::Present { row, .. } => brief_row(row),
+    };
+    let old = change.old_key.as_ref().map(|key| format!("(was {key})"));
+    format!(
+        "[{}/{}{} {what} @{} {:x}]",
+        change.pair.0,
+        change.key,
+        old.unwrap_or_default(),
+        change.offset,
+        change.passed.0
+    )
+}
+
+fn brief_row(row: &Row) -> String {
+    let cells: Vec<String> = row
+        .iter()
+        .map(|cell| cell.value().map_or("~".to_owned(), normal))
+        .collect();
+    cells.join(",")
+}
+
+fn brief_set(set: &[(usize, tidegate_sync::value::Value)]) -> String {
+    let cells: Vec<String> = set
+        .iter()
+        .map(|(f, v)| format!("{f}={}", normal(v)))
+        .collect();
+    cells.join(",")
+}
+
+fn brief_outcome(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Written(stored) => format!(" +{}({})", stored.key, brief_row(&stored.row)),
+        Outcome::Deleted => " deleted".to_owned(),
+        Outcome::Stale { fence, row } => format!(" stale@{fence}({})", brief_row(row)),
+        Outcome::Missing { fence } => format!(" missing@{fence}"),
+        Outcome::Exists { stored, fence } => format!(" exists@{fence} {}", stored.key),
+        Outcome::Rejected { code, .. } => format!(" {}", code.name()),
+    }
+}
+
+fn brief_command(command: &Command) -> String {
+    match command {
+        Command::Apply {
+            side, batch, steps, ..
+        } => {
+            let text: String = steps
+                .iter()
+                .map(|step| match &step.kind {
+                    StepKind::Create { set, .. } => format!(" create({})", brief_set(set)),
+                    StepKind::Update { key, set, .. } => {
+                        format!(" update {key}({})", brief_set(set))
+                    }
+                    StepKind::Delete { key, .. } => format!(" delete {key}"),
+                })
+                .collect();
+            format!("Apply {} {:x}:{text}", side.name(), batch.0)
+        }
+        Command::Intend(_) => "Intend".to_owned(),
+        Command::Settle(settlement) => {
+            let links: String = settlement
+                .links
+                .iter()
+                .map(|(pair, link)| {
+                    let key = |side: Side| {
+                        link.keys[side]
+                            .as_ref()
+                            .map_or("-".to_owned(), |k| k.to_string())
+                    };
+                    format!(
+                        " {}/#{} {}:{} seen {}:{} written {:x}:{:x}",
+                        pair.0,
+                        link.id.0,
+                        key(Side::Left),
+                        key(Side::Right),
+                        link.seen.left,
+                        link.seen.right,
+                        link.written.left.0,
+                        link.written.right.0
+                    )
+                })
+                .collect();
+            let at = BySide::from_fn(|s| settlement.positions[s].as_ref().map(|p| p.offset));
+            let findings: String = settlement
+                .findings
+                .iter()
+                .map(|f| {
+                    format!(
+                        " {}/{} {} {}",
+                        f.pair.0,
+                        f.side.name(),
+                        f.key,
+                        f.code.name()
+                    )
+                })
+                .collect();
+            let gone: String = settlement
+                .gone
+                .iter()
+                .map(|g| {
+                    format!(
+                        " {}/{} {} @{} {:x}",
+                        g.pair.0,
+                        g.side.name(),
+                        g.key,
+                        g.seen,
+                        g.written.0
+                    )
+                })
+                .collect();
+            let dropped: String = settlement
+                .dropped
+                .iter()
+                .map(|(pair, id)| format!(" {}/#{}", pair.0, id.0))
+                .collect();
+            let resolved: String = settlement
+                .resolved
+                .iter()
+                .map(|(pair, side, key)| format!(" {}/{} {key}", pair.0, side.name()))
+                .collect();
+            format!(
+                "Settle to {:?}:{:?} links[{links}] dropped[{dropped}] gone[{gone}] \
+                 findings[{findings}] resolved[{resolved}] conflicts {}",
+                at.left,
+                at.right,
+                settlement.conflicts.len()
+            )
+        }
+        Command::Load { keys } => {
+            let keys: String = keys
+                .iter()
+                .map(|(side, pair, key)| format!(" {}/{} {key}", pair.0, side.name()))
+                .collect();
+            format!("Load{keys}")
+        }
+        Command::Acknowledge { side, position } => {
+            format!("Acknowledge {} {}", side.name(), position.offset)
+        }
+        other => format!("{other:?}"),
+    }
+}

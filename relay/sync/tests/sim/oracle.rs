@@ -1,0 +1,326 @@
+//! One function per invariant, over the whole world. A broken one names itself and says what broke.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use tidegate_sync::baseline::Fingerprint;
+use tidegate_sync::model::{BySide, Key, Link, LinkId, PairId, Position, Side};
+use tidegate_sync::policy::{ConflictPolicy, Drift, Existing};
+use tidegate_sync::session::Settlement;
+use tidegate_sync::value::Value;
+
+use crate::database::Database;
+use crate::store::Store;
+use crate::values::{is_derived, normal, token};
+use crate::world::{Scenario, Token};
+
+/// A broken invariant.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Violation {
+    pub invariant: &'static str,
+    pub what: String,
+}
+
+pub type Check = Result<(), Violation>;
+
+impl Violation {
+    pub fn check(invariant: &'static str, what: String) -> Check {
+        Err(Violation { invariant, what })
+    }
+}
+
+/// What every oracle looks at.
+pub struct Facts<'a> {
+    pub scenario: &'a Scenario,
+    pub sides: &'a BySide<Database>,
+    pub store: &'a Store,
+    pub tokens: &'a [Token],
+}
+
+/// I1: mapped projections are equal, or an open finding says why not.
+pub fn converges(facts: &Facts<'_>) -> Check {
+    for (pair, policy) in facts.scenario.pairs() {
+        let mut linked: BySide<HashSet<Key>> = BySide::default();
+        for ((of, _), link) in &facts.store.links {
+            if *of != pair {
+                continue;
+            }
+            for side in Side::BOTH {
+                linked[side].extend(link.keys[side].clone());
+            }
+            converged_link(facts, pair, link)?;
+        }
+        for side in Side::BOTH {
+            for key in facts.sides[side].table(pair).rows.keys() {
+                let explained = linked[side].contains(key)
+                    || !policy.records_flow_to(side.other())
+                    || has_finding(facts, pair, side, key);
+                if !explained {
+                    let text = format!("{} record {key} of {pair:?} is alone", side.name());
+                    return Violation::check("I1", text);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn converged_link(facts: &Facts<'_>, pair: PairId, link: &Link) -> Check {
+    let policy = &facts.scenario.policies[pair.0 as usize];
+    let rows = BySide::from_fn(|side| {
+        let key = link.keys[side].as_ref()?;
+        facts.sides[side].table(pair).rows.get(key)
+    });
+    if finding_of_link(facts, pair, link) {
+        return Ok(());
+    }
+    if link.is_detached() {
+        return match (rows.left, rows.right) {
+            (None, None) => Violation::check("I1", format!("detached link of nothing: {link:?}")),
+            _ => Ok(()),
+        };
+    }
+    let (Some(left), Some(right)) = (rows.left, rows.right) else {
+        return Violation::check("I1", format!("a linked record is missing: {link:?}"));
+    };
+    for (field, mapped) in policy.fields.iter().enumerate() {
+        let free = mapped.direction != tidegate_sync::policy::Direction::Both
+            && policy.drift == Drift::Ignore;
+        let cells = BySide::new(&left.cells[field], &right.cells[field]);
+        let agreed = Side::BOTH
+            .iter()
+            .all(|&side| facts.sides[side].prints.value(cells[side]) == link.baseline[side][field]);
+        let link_only = policy.existing == Existing::LinkOnly && agreed;
+        if !free && !link_only && !same(facts, pair, field, cells) {
+            let text = format!("{pair:?} field {field}: {cells:?} in {:?}", link.keys);
+            return Violation::check("I1", text);
+        }
+    }
+    Ok(())
+}
+
+/// Equal but for what the sides do to values when they store them.
+fn same(facts: &Facts<'_>, pair: PairId, field: usize, cells: BySide<&Value>) -> bool {
+    let forms = BySide::from_fn(|side| normal(cells[side]));
+    forms.left == forms.right
+        || Side::BOTH
+            .iter()
+            .any(|&side| clobbers(facts, pair, field, side) && is_derived(&forms[side]))
+}
+
+fn clobbers(facts: &Facts<'_>, pair: PairId, field: usize, side: Side) -> bool {
+    field == 2 && facts.sides[side].table(pair).quirks.before_trigger
+}
+
+fn has_finding(facts: &Facts<'_>, pair: PairId, side: Side, key: &Key) -> bool {
+    facts
+        .store
+        .findings
+        .contains_key(&(pair, side, key.clone()))
+}
+
+fn finding_of_link(facts: &Facts<'_>, pair: PairId, link: &Link) -> bool {
+    Side::BOTH.iter().any(|&side| {
+        let key = link.keys[side].as_ref();
+        key.is_some_and(|key| has_finding(facts, pair, side, key))
+    })
+}
+
+/// I2: every token is present, or was superseded where it stood, or is in the conflict record.
+pub fn no_lost_update(facts: &Facts<'_>) -> Check {
+    let mut known: HashSet<u64> = HashSet::new();
+    for side in Side::BOTH {
+        let side = &facts.sides[side];
+        known.extend(&side.ledger.superseded);
+        for table in &side.tables {
+            let cells = table.rows.values().flat_map(|row| &row.cells);
+            known.extend(cells.filter_map(token));
+        }
+    }
+    for conflict in &facts.store.conflicts {
+        for side in Side::BOTH {
+            known.extend(conflict.values[side].value().and_then(token));
+        }
+    }
+    match facts.tokens.iter().find(|written| {
+        let overwritten = written.first_run && overwrites(facts, written);
+        !overwritten && !known.contains(&written.token)
+    }) {
+        Some(lost) => Violation::check("I2", format!("lost: {lost:?}")),
+        None => Ok(()),
+    }
+}
+
+/// The person chose to overwrite this side's existing data.
+fn overwrites(facts: &Facts<'_>, written: &Token) -> bool {
+    let existing = facts.scenario.policies[written.pair.0 as usize].existing;
+    matches!(
+        (existing, written.side),
+        (Existing::LeftToRight, Side::Right) | (Existing::RightToLeft, Side::Left)
+    )
+}
+
+/// I3: N edits cause at most N writes.
+pub fn no_echo(facts: &Facts<'_>) -> Check {
+    let edits = facts.sides.left.ledger.edits + facts.sides.right.ledger.edits;
+    // An edit of a record may need a write on the other side and a restored field on its own.
+    let bound = 2 * edits;
+    if facts.store.written > bound {
+        let text = format!("{} writes for {edits} edits", facts.store.written);
+        return Violation::check("I3", text);
+    }
+    Ok(())
+}
+
+/// I4: a replay, after everything is quiet, writes nothing.
+pub fn idempotent(before: u64, after: u64) -> Check {
+    if before == after {
+        return Ok(());
+    }
+    Violation::check("I4", format!("a replay wrote {} records", after - before))
+}
+
+/// I5: a delete needs a person's delete of the counterpart.
+pub fn no_phantom_delete(
+    sides: &BySide<Database>,
+    store: &Store,
+    (side, pair, key): (Side, PairId, &Key),
+) -> Check {
+    let link = store.lookup(side, pair, key).link;
+    let counterpart = link.and_then(|link| link.keys[side.other()].clone());
+    let other = &sides[side.other()];
+    let known = counterpart.is_none_or(|key| other.ledger.deleted.contains(&(pair, key)));
+    if known {
+        return Ok(());
+    }
+    let text = format!(
+        "{} {key} of {pair:?}: nobody deleted its counterpart",
+        side.name()
+    );
+    Violation::check("I5", text)
+}
+
+/// I6: a key in two links.
+pub fn link_taken(pair: PairId, side: Side, key: &Key, a: LinkId, b: LinkId) -> Check {
+    let text = format!(
+        "{} {key} of {pair:?} is in links {a:?} and {b:?}",
+        side.name()
+    );
+    Violation::check("I6", text)
+}
+
+/// I6: no record exists twice: a token is in one record of a side at most.
+pub fn no_duplicates(sides: &BySide<Database>) -> Check {
+    for side in Side::BOTH {
+        let mut holders: BTreeMap<u64, (usize, &Key)> = BTreeMap::new();
+        for (number, table) in sides[side].tables.iter().enumerate() {
+            for (key, record) in &table.rows {
+                for token in record.cells.iter().filter_map(token) {
+                    if let Some(other) = holders.insert(token, (number, key)) {
+                        let text = format!("{} token {token}: {other:?} and {key}", side.name());
+                        return Violation::check("I6", text);
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// I7: what a settlement remembers was reported by both sides, and is the same on both.
+pub fn honest_settlement(
+    scenario: &Scenario,
+    sides: &BySide<Database>,
+    store: &Store,
+    settlement: &Settlement,
+) -> Check {
+    for (pair, link) in &settlement.links {
+        let policy = &scenario.policies[pair.0 as usize];
+        let former = store.links.get(&(*pair, link.id));
+        for field in 0..policy.fields.len() {
+            let now = BySide::from_fn(|side| link.baseline[side][field]);
+            let unmoved = former
+                .is_some_and(|former| BySide::from_fn(|side| former.baseline[side][field]) == now);
+            if unmoved || (policy.existing == Existing::LinkOnly && former.is_none()) {
+                continue;
+            }
+            honest_field(sides, (*pair, field), now, link)?;
+        }
+    }
+    Ok(())
+}
+
+fn honest_field(
+    sides: &BySide<Database>,
+    (pair, field): (PairId, usize),
+    now: BySide<Fingerprint>,
+    link: &Link,
+) -> Check {
+    let forms = BySide::from_fn(|side| form(&sides[side].ledger.had, now[side]));
+    let broken = |what: &str| {
+        let text = format!(
+            "{pair:?} field {field} {what}: {forms:?} in {:?}",
+            link.keys
+        );
+        Violation::check("I7", text)
+    };
+    if forms.left.as_deref() == Some("?") || forms.right.as_deref() == Some("?") {
+        return broken("was never reported");
+    }
+    if link.is_detached() {
+        return Ok(());
+    }
+    let equal = forms.left == forms.right;
+    let clobbered = Side::BOTH.iter().any(|&side| {
+        let before = sides[side].table(pair).quirks.before_trigger;
+        field == 2 && before && forms[side].as_deref().is_some_and(is_derived)
+    });
+    if equal || clobbered {
+        return Ok(());
+    }
+    broken("moved on one side only")
+}
+
+fn form(had: &HashMap<Fingerprint, String>, print: Fingerprint) -> Option<String> {
+    print
+        .is_known()
+        .then(|| had.get(&print).cloned().unwrap_or_else(|| "?".to_owned()))
+}
+
+/// I9: nothing is acknowledged before it is settled.
+pub fn honest_acknowledgement(store: &Store, side: Side, position: &Position) -> Check {
+    let settled = store.positions.as_ref().map_or(0, |at| at[side].offset);
+    if position.offset <= settled {
+        return Ok(());
+    }
+    let text = format!(
+        "{} acknowledged {} over {settled}",
+        side.name(),
+        position.offset
+    );
+    Violation::check("I9", text)
+}
+
+/// I9: an idle side's position reaches the end of its log.
+pub fn position_advances(facts: &Facts<'_>) -> Check {
+    for side in Side::BOTH {
+        let db = &facts.sides[side];
+        if db.acknowledged < db.lsn {
+            let text = format!(
+                "{} is held at {} of {}",
+                side.name(),
+                db.acknowledged,
+                db.lsn
+            );
+            return Violation::check("I9", text);
+        }
+    }
+    Ok(())
+}
+
+/// True when mirroring has a meaning: `newest` falls back to the left where times are equal.
+pub fn is_symmetric(scenario: &Scenario) -> bool {
+    scenario
+        .policies
+        .iter()
+        .all(|policy| policy.conflict != ConflictPolicy::Newest)
+}

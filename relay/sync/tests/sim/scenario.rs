@@ -1,0 +1,135 @@
+//! Draws what a world is made of: mapping, policies, and how its sides behave.
+
+use tidegate_sync::baseline::Fingerprinter;
+use tidegate_sync::model::{BySide, Side};
+use tidegate_sync::policy::{
+    ConflictPolicy, DeleteConflict, DeletePolicy, Direction, Drift, Existing, FieldPair, PairPolicy,
+};
+
+use crate::database::{Quirks, REJECT_EVERY};
+use crate::rng::Rng;
+use crate::values::Kind;
+use crate::world::{Scenario, Troubles};
+
+const FIELDS: usize = 5;
+
+pub fn draw(rng: &mut Rng, troubles: Troubles) -> Scenario {
+    let pairs = 1 + rng.below(2);
+    let policies: Vec<PairPolicy> = (0..pairs).map(|_| policy(rng)).collect();
+    let quirks = BySide::from_fn(|side| {
+        policies
+            .iter()
+            .map(|policy| quirks(rng, side, policy, troubles))
+            .collect()
+    });
+    Scenario {
+        kinds: vec![
+            vec![
+                Kind::Text,
+                Kind::Text,
+                Kind::Text,
+                Kind::Decimal,
+                Kind::Text
+            ];
+            pairs
+        ],
+        policies,
+        quirks,
+        prints: Fingerprinter::new([7; 32]),
+        round_max: *rng.pick(&[1, 3, 100]),
+        copy_round_max: *rng.pick(&[1, 3, 100]),
+        steps: 60 + rng.below(300),
+        rows: BySide::new(rng.below(7), rng.below(7)),
+        crash_rate: if troubles.crashes {
+            *rng.pick(&[0, 10, 40])
+        } else {
+            0
+        },
+        loss_rate: if troubles.lost_positions {
+            *rng.pick(&[0, 0, 5])
+        } else {
+            0
+        },
+        busy: *rng.pick(&[5, 15, 40]),
+        replays: rng.percent(30),
+        troubles,
+    }
+}
+
+fn policy(rng: &mut Rng) -> PairPolicy {
+    let fields = (0..FIELDS)
+        .map(|field| FieldPair {
+            left: format!("l{field}"),
+            right: format!("r{field}"),
+            direction: direction(rng),
+        })
+        .collect();
+    PairPolicy {
+        fields,
+        match_key: vec![0],
+        existing: *rng.pick(&[
+            Existing::Merge,
+            Existing::Merge,
+            Existing::LeftToRight,
+            Existing::RightToLeft,
+            Existing::LinkOnly,
+        ]),
+        deletes: *rng.pick(&[
+            DeletePolicy::Propagate,
+            DeletePolicy::Propagate,
+            DeletePolicy::Ignore,
+        ]),
+        conflict: *rng.pick(&[
+            ConflictPolicy::Newest,
+            ConflictPolicy::Left,
+            ConflictPolicy::Right,
+        ]),
+        conflict_delete: *rng.pick(&[DeleteConflict::Keep, DeleteConflict::Delete]),
+        drift: *rng.pick(&[Drift::Overwrite, Drift::Ignore]),
+    }
+}
+
+fn direction(rng: &mut Rng) -> Direction {
+    match rng.below(10) {
+        0 => Direction::LeftToRight,
+        1 => Direction::RightToLeft,
+        _ => Direction::Both,
+    }
+}
+
+fn quirks(rng: &mut Rng, side: Side, policy: &PairPolicy, troubles: Troubles) -> Quirks {
+    let mut some = |chance: u32| troubles.quirks && rng.percent(chance);
+    let generated = some(60);
+    let trigger = some(30);
+    let before = some(50);
+    Quirks {
+        generated,
+        trims: some(40),
+        lowers: some(40),
+        rounds: some(40),
+        before_trigger: trigger && before,
+        after_trigger: trigger && !before,
+        unique: some(40),
+        rejects: some(30).then(|| rng.below(REJECT_EVERY as usize) as u64),
+        toast: troubles.quirks && rng.percent(50),
+        flows_out: policy
+            .fields
+            .iter()
+            .map(|field| field.direction.flows_to(side.other()))
+            .collect(),
+    }
+}
+
+/// A policy in one line.
+pub fn brief(policy: &PairPolicy) -> String {
+    let arrows = policy.fields.iter().map(|field| match field.direction {
+        Direction::Both => '=',
+        Direction::LeftToRight => '>',
+        Direction::RightToLeft => '<',
+    });
+    let arrows: String = arrows.collect();
+    format!(
+        "{arrows} existing {:?}, deletes {:?}, conflict {:?}, conflict_delete {:?}, drift {:?}",
+        policy.existing, policy.deletes, policy.conflict, policy.conflict_delete, policy.drift
+    )
+}

@@ -1,0 +1,270 @@
+//! The simulated store: settlements are atomic, links a bijection, traces purged as the positions
+//! pass them, and the join of scans with links and match keys as the real store does it.
+
+use std::collections::BTreeMap;
+
+use tidegate_sync::decide::{Match, Scanned};
+use tidegate_sync::model::{
+    BatchId, BySide, Conflict, Finding, FindingCode, Key, Link, LinkId, Lookup, PairId, Position,
+    Side,
+};
+use tidegate_sync::session::{Resume, Round, Settlement};
+
+use crate::oracle::{self, Check, Violation};
+
+/// A scanned record with its match hash.
+#[derive(Clone, Debug)]
+pub struct ScanRow {
+    pub scanned: Scanned,
+    pub hash: Option<[u8; 16]>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Store {
+    pub links: BTreeMap<(PairId, LinkId), Link>,
+    by_key: BTreeMap<(Side, PairId, Key), LinkId>,
+    gone: BTreeMap<(Side, PairId, Key), (u64, BatchId)>,
+    pub findings: BTreeMap<(PairId, Side, Key), Finding>,
+    pub conflicts: Vec<Conflict>,
+    pub positions: Option<BySide<Position>>,
+    pub was_live: bool,
+    pub round: Option<Round>,
+    next_id: u64,
+    /// Traces are kept for ever, so that old positions can be replayed.
+    pub keeps_traces: bool,
+    pub written: u64,
+    /// Planted bug: links lose what the write stored.
+    pub plant_forget_links: bool,
+    /// Planted bug: the baseline of the written side is taken from the other side.
+    pub plant_eager_baseline: bool,
+}
+
+impl Store {
+    pub fn resume(&self, pairs: usize) -> Resume {
+        Resume {
+            positions: self.positions.clone(),
+            round: self.round.clone(),
+            first_run: vec![!self.was_live; pairs],
+        }
+    }
+
+    pub fn lookup(&self, side: Side, pair: PairId, key: &Key) -> Lookup {
+        let slot = (side, pair, key.clone());
+        let link = self
+            .by_key
+            .get(&slot)
+            .map(|id| self.links[&(pair, *id)].clone());
+        let (gone_seen, gone_written) = self.gone.get(&slot).copied().unwrap_or_default();
+        let has_finding = self.findings.contains_key(&(pair, side, key.clone()));
+        Lookup {
+            link,
+            gone_seen,
+            gone_written,
+            has_finding,
+        }
+    }
+
+    pub fn intend(&mut self, round: Round) -> Check {
+        if self.round.is_some() {
+            return Violation::check("I6", "a round was intended over an open one".into());
+        }
+        self.round = Some(round);
+        Ok(())
+    }
+
+    /// One transaction.
+    pub fn settle(&mut self, settlement: &Settlement) -> Check {
+        for (pair, id) in &settlement.dropped {
+            self.free(*pair, *id);
+        }
+        for (pair, link) in &settlement.links {
+            if link.id != LinkId(0) {
+                self.free(*pair, link.id);
+            }
+        }
+        for (pair, link) in &settlement.links {
+            self.put_link(*pair, link.clone())?;
+        }
+        for gone in &settlement.gone {
+            let slot = (gone.side, gone.pair, gone.key.clone());
+            let trace = self.gone.entry(slot).or_default();
+            trace.0 = trace.0.max(gone.seen);
+            trace.1 = trace.1.max(gone.written);
+        }
+        for (pair, side, key) in &settlement.resolved {
+            self.findings.remove(&(*pair, *side, key.clone()));
+        }
+        for finding in &settlement.findings {
+            let slot = (finding.pair, finding.side, finding.key.clone());
+            self.findings.insert(slot, finding.clone());
+        }
+        self.conflicts.extend(settlement.conflicts.iter().cloned());
+        self.written += settlement.applied.len() as u64;
+        self.put_positions(settlement)?;
+        if settlement.round_done {
+            self.round = None;
+        }
+        self.was_live |= settlement.live;
+        Ok(())
+    }
+
+    fn free(&mut self, pair: PairId, id: LinkId) {
+        if let Some(link) = self.links.remove(&(pair, id)) {
+            for side in Side::BOTH {
+                if let Some(key) = &link.keys[side] {
+                    self.by_key.remove(&(side, pair, key.clone()));
+                }
+            }
+        }
+    }
+
+    fn put_link(&mut self, pair: PairId, mut link: Link) -> Check {
+        if self.plant_forget_links && link.id == LinkId(0) && link.written.right != BatchId::NONE {
+            return Ok(());
+        }
+        if self.plant_eager_baseline {
+            link.baseline.right = link.baseline.left.clone();
+        }
+        if link.id == LinkId(0) {
+            self.next_id += 1;
+            link.id = LinkId(self.next_id);
+        }
+        for side in Side::BOTH {
+            let Some(key) = &link.keys[side] else {
+                continue;
+            };
+            let slot = (side, pair, key.clone());
+            if let Some(other) = self.by_key.insert(slot, link.id) {
+                return oracle::link_taken(pair, side, key, other, link.id);
+            }
+        }
+        self.links.insert((pair, link.id), link);
+        Ok(())
+    }
+
+    fn put_positions(&mut self, settlement: &Settlement) -> Check {
+        for side in Side::BOTH {
+            let Some(position) = &settlement.positions[side] else {
+                continue;
+            };
+            let mut positions = self.positions.clone().unwrap_or_default();
+            if positions[side].offset > position.offset {
+                let text = format!("{} position moved back", side.name());
+                return Violation::check("I9", text);
+            }
+            positions[side] = position.clone();
+            self.positions = Some(positions);
+            if !self.keeps_traces {
+                let (at, passed) = (position.offset, position.passed);
+                self.gone.retain(|(s, ..), (seen, written)| {
+                    *s != side || *seen > at || *written > passed
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// All matches of a pair: linked, then by match key. The same rules as the real store's join.
+    pub fn join(&self, pair: PairId, scans: &BySide<Vec<ScanRow>>) -> Vec<Match> {
+        let by_key = BySide::from_fn(|side| {
+            scans[side]
+                .iter()
+                .map(|row| (row.scanned.key.clone(), row))
+                .collect::<BTreeMap<_, _>>()
+        });
+        let mut found: Vec<Match> = Vec::new();
+        let mut groups: BTreeMap<[u8; 16], Vec<Member>> = BTreeMap::new();
+        let mut linked: BySide<BTreeMap<Key, Option<usize>>> = BySide::default();
+        for ((of, _), link) in &self.links {
+            if *of != pair {
+                continue;
+            }
+            let scanned = BySide::from_fn(|side| {
+                let key = link.keys[side].as_ref()?;
+                by_key[side].get(key).map(|row| row.scanned.clone())
+            });
+            let lonely = scanned.left.is_none() || scanned.right.is_none();
+            for side in Side::BOTH {
+                if let Some(record) = &scanned[side] {
+                    linked[side].insert(record.key.clone(), lonely.then_some(found.len()));
+                }
+            }
+            found.push(Match {
+                link: Some(link.clone()),
+                scanned,
+                problem: None,
+            });
+        }
+        for side in Side::BOTH {
+            for row in &scans[side] {
+                let member = Member {
+                    side,
+                    scanned: row.scanned.clone(),
+                    link: linked[side].get(&row.scanned.key).copied(),
+                };
+                match row.hash {
+                    Some(hash) => groups.entry(hash).or_default().push(member),
+                    None if member.link.is_some() => {}
+                    None => found.push(member.alone(Some(FindingCode::NullMatchKey))),
+                }
+            }
+        }
+        for group in groups.into_values() {
+            classify(group, &mut found);
+        }
+        found
+    }
+}
+
+struct Member {
+    side: Side,
+    scanned: Scanned,
+    /// Set when linked; the inner place in `found` when its link has nothing on the other side.
+    link: Option<Option<usize>>,
+}
+
+impl Member {
+    fn alone(&self, problem: Option<FindingCode>) -> Match {
+        let mut scanned = BySide::default();
+        scanned[self.side] = Some(self.scanned.clone());
+        Match {
+            link: None,
+            scanned,
+            problem,
+        }
+    }
+}
+
+fn classify(group: Vec<Member>, found: &mut Vec<Match>) {
+    if group.iter().all(|member| member.link.is_some()) {
+        return;
+    }
+    let (left, right): (Vec<_>, Vec<_>) = group.iter().partition(|m| m.side == Side::Left);
+    if left.len() > 1 || right.len() > 1 {
+        let unlinked = group.iter().filter(|member| member.link.is_none());
+        found.extend(unlinked.map(|m| m.alone(Some(FindingCode::DuplicateMatchKey))));
+        return;
+    }
+    match (left.first(), right.first()) {
+        (Some(left), Some(right)) if left.link.is_none() && right.link.is_none() => {
+            found.push(Match {
+                link: None,
+                scanned: BySide::new(Some(left.scanned.clone()), Some(right.scanned.clone())),
+                problem: None,
+            });
+        }
+        (Some(left), Some(right)) => {
+            let (new, old) = if left.link.is_none() {
+                (left, right)
+            } else {
+                (right, left)
+            };
+            match old.link.flatten() {
+                Some(place) => found[place].scanned[new.side] = Some(new.scanned.clone()),
+                None => found.push(new.alone(Some(FindingCode::MatchKeyTaken))),
+            }
+        }
+        (Some(alone), None) | (None, Some(alone)) => found.push(alone.alone(None)),
+        (None, None) => {}
+    }
+}

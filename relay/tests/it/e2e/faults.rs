@@ -1,0 +1,1 @@
+//! Kills at random while data is copied and edited: nothing lost, doubled or echoed.
