@@ -1,3 +1,11 @@
 //! The endpoints against real servers.
 
 mod server;
+
+mod apply;
+mod inspect;
+mod recover;
+mod refusals;
+mod snapshot;
+mod speed;
+mod values;
