@@ -25,6 +25,23 @@ mod statements;
 
 pub mod snapshot;
 
+mod frame;
+pub mod replication;
+
+mod pgoutput;
+pub mod slots;
+
+mod staging;
+
+mod mapping;
+
+mod transactions;
+
+mod feedback;
+mod queue;
+
+pub mod capture;
+
 pub mod apply;
 mod guard;
 pub mod progress;
@@ -32,13 +49,18 @@ mod write;
 
 use std::sync::Arc;
 
+pub use mapping::CaptureTable;
+
 use async_trait::async_trait;
 use tidegate_sync::model::{Position, Side};
 
 use self::apply::PgWriter;
+use self::capture::{CaptureSource, PgCapture};
 use self::connect::SessionLimits;
 use self::progress::ProgressName;
+use self::replication::Connection;
 use self::shape::Shape;
+use self::slots::Names;
 use self::snapshot::{PgSnapshot, ViewOf};
 use super::catalog::{Catalog, Fix};
 use super::{
@@ -86,6 +108,12 @@ impl Endpoint for PostgresEndpoint {
     }
 
     async fn forget(&self, sync: &str) -> Result<(), EndpointError> {
+        let label = StreamLabel {
+            sync: sync.into(),
+            run: "forget".into(),
+            epoch: 0,
+        };
+        slots::forget(&*self.dial, &label, sync).await?;
         let session = self.catalog("forget").await?;
         for side in Side::BOTH {
             let name = ProgressName::new(sync, side)?;
@@ -116,6 +144,24 @@ struct PgSide {
 }
 
 impl PgSide {
+    fn names(&self) -> Names {
+        Names::new(&self.binding.sync, self.binding.side)
+    }
+
+    fn capture_tables(&self) -> Vec<CaptureTable> {
+        let named = |column: &shape::Column| (column.name.clone(), column.pg_type.clone());
+        self.shapes
+            .iter()
+            .map(|shape| CaptureTable {
+                pair: shape.pair,
+                schema: shape.schema.clone(),
+                name: shape.name.clone(),
+                key: shape.key.iter().map(|column| column.name.clone()).collect(),
+                fields: shape.fields.iter().map(named).collect(),
+            })
+            .collect()
+    }
+
     async fn view_of(&self, view: ViewOf) -> Result<Box<dyn Snapshot>, EndpointError> {
         let label = label(&self.binding, "snapshot");
         let shapes = Arc::clone(&self.shapes);
@@ -128,30 +174,44 @@ impl PgSide {
 impl OpenSide for PgSide {
     async fn check_position(
         &mut self,
-        _position: &Position,
+        position: &Position,
     ) -> Result<Result<(), String>, EndpointError> {
-        Err(EndpointError::bug(
-            "not-built",
-            "capture is not built in yet",
-        ))
+        let label = label(&self.binding, "capture");
+        let mut connection = Connection::open(&*self.dial, &label).await?;
+        slots::check(
+            &mut connection,
+            &self.names(),
+            &self.capture_tables(),
+            position,
+        )
+        .await
     }
 
     async fn snapshot(&mut self) -> Result<Box<dyn Snapshot>, EndpointError> {
-        Err(EndpointError::bug(
-            "not-built",
-            "capture is not built in yet",
-        ))
+        let label = label(&self.binding, "capture");
+        let (names, tables) = (self.names(), self.capture_tables());
+        let (exported, position) = slots::start_over(&*self.dial, &label, &names, &tables).await?;
+        // The export ends with the slot's connection, which must live until it is imported.
+        let name = exported.snapshot.clone();
+        let view = self.view_of(ViewOf::Exported { name, position }).await;
+        drop(exported);
+        view
     }
 
     async fn view(&mut self) -> Result<Box<dyn Snapshot>, EndpointError> {
         self.view_of(ViewOf::Now).await
     }
 
-    async fn capture(&mut self, _position: &Position) -> Result<Box<dyn Capture>, EndpointError> {
-        Err(EndpointError::bug(
-            "not-built",
-            "capture is not built in yet",
-        ))
+    async fn capture(&mut self, position: &Position) -> Result<Box<dyn Capture>, EndpointError> {
+        let source = CaptureSource {
+            dial: Arc::clone(&self.dial),
+            label: label(&self.binding, "capture"),
+            sync: self.binding.sync.clone(),
+            side: self.binding.side,
+            tables: self.capture_tables(),
+            staging: self.binding.staging.clone(),
+        };
+        Ok(Box::new(PgCapture::start(source, position).await?))
     }
 
     async fn writer(&mut self) -> Result<Box<dyn Writer>, EndpointError> {

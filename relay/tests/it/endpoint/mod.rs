@@ -2,6 +2,8 @@
 
 mod server;
 
+mod round;
+
 mod apply;
 mod inspect;
 mod recover;
