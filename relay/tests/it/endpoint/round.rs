@@ -43,7 +43,6 @@ async fn what_was_copied_is_not_streamed_and_our_own_writes_carry_their_batch() 
         )
         .await
         .unwrap();
-    let staging = tempfile::tempdir().unwrap();
     let mut side = open(&database, 1, &[("t", &["id", "n", "at"])]).await;
     let mut view = side.snapshot().await.unwrap();
     let position = view.position();
@@ -54,7 +53,6 @@ async fn what_was_copied_is_not_streamed_and_our_own_writes_carry_their_batch() 
     let copied = scan(&mut view, 0).await;
     assert_eq!(copied.len(), 1);
     drop(view);
-    drop(staging);
 
     assert_eq!(side.check_position(&position).await.unwrap(), Ok(()));
     let mut capture = side.capture(&position).await.unwrap();

@@ -22,7 +22,13 @@ pub type Table<'a> = (&'a str, &'a [&'a str]);
 pub const SYNC: &str = "blog";
 
 pub async fn open(database: &Database, epoch: u32, tables: &[Table<'_>]) -> Box<dyn OpenSide> {
-    open_over(database.dial(), epoch, tables).await.unwrap()
+    let mut binding = binding(epoch, tables);
+    // Goes away with the server.
+    let staging = format!("staging-{}", database.name);
+    binding.staging = database.server.socket_dir().join(staging);
+    std::fs::create_dir_all(&binding.staging).unwrap();
+    let endpoint = PostgresEndpoint::new(database.dial());
+    endpoint.open(binding).await.unwrap()
 }
 
 pub async fn open_over(
