@@ -306,14 +306,15 @@ say "Connections: office-db through the agent, marketing directly"
 relay connection add office-db --kind postgres --agent office-db --target main
 relay connection add marketing --kind postgres --url-file "$dir/marketing.url"
 
-say "What the sync would do ($demo/blog.toml)"
+say "What the sync would do (sync plan $demo/blog.toml, its first lines)"
 planned=0
-relay sync plan "$demo/blog.toml" || planned=$?
+relay sync plan "$demo/blog.toml" >"$dir/plan" || planned=$?
 # 3: there is something to do.
 [ "$planned" = 0 ] || [ "$planned" = 3 ] || exit "$planned"
+head -n 12 "$dir/plan"
 
 say "Starting it"
-relay sync apply "$demo/blog.toml" --yes
+relay sync apply "$demo/blog.toml" --yes >"$dir/applied"
 wait_until_live
 
 say "Live: both sides are edited now, each line is a change that crossed${seconds:+ ($seconds s)}"
