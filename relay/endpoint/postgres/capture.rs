@@ -27,12 +27,12 @@ pub(super) mod limits {
     use std::time::Duration;
 
     /// A batch is handed over at this many bytes of the stream, even if more has arrived already.
-    pub const BATCH_BYTES: usize = 4 << 20;
+    pub(crate) const BATCH_BYTES: usize = 4 << 20;
     /// Positions without changes are told at most this often.
-    pub const IDLE_INTERVAL: Duration = Duration::from_millis(100);
+    pub(crate) const IDLE_INTERVAL: Duration = Duration::from_millis(100);
     /// The server answers our status once a second, but not while it decodes a long transaction
     /// that has nothing for us. After this long without a byte it is taken for dead.
-    pub const SILENCE_MAX: Duration = Duration::from_secs(300);
+    pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(300);
 }
 
 /// What a capture needs to know.

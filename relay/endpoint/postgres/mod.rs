@@ -6,7 +6,7 @@ pub mod types;
 mod frame;
 pub mod replication;
 
-mod pgoutput;
+pub mod pgoutput;
 pub mod slots;
 
 mod staging;

@@ -13,10 +13,10 @@ use super::super::{Captured, EndpointError};
 
 pub(super) mod limits {
     /// The reader stops reading, and so at last the server stops sending, when this much waits.
-    pub const QUEUE_BYTES_MAX: usize = 32 << 20;
+    pub(crate) const QUEUE_BYTES_MAX: usize = 32 << 20;
     /// A batch that has as many changes is not joined with the next. One apply handles it well,
     /// and it is small enough to be settled within a second.
-    pub const BATCH_CHANGES: usize = 5_000;
+    pub(crate) const BATCH_CHANGES: usize = 5_000;
 }
 
 #[derive(Default)]

@@ -1,3 +1,4 @@
 //! The endpoints against real servers.
 
+mod capture;
 mod server;
