@@ -465,3 +465,7 @@ mod tests {
         assert_eq!(quote_literal("it's"), "'it''s'");
     }
 }
+
+#[cfg(test)]
+#[path = "replication_tests.rs"]
+mod session_tests;

@@ -90,7 +90,7 @@ impl Stream {
     /// Everything up to now, joined.
     pub async fn read(&self, capture: &mut PgCapture) -> Captured {
         let fence = self.ask("select pg_current_wal_insert_lsn()::text").await;
-        self.execute("select pg_logical_emit_message(true, 'fence', '')")
+        self.execute("select pg_logical_emit_message(true, 'tidegate.fence', '')")
             .await;
         let fence = tidegate_relay::endpoint::postgres::replication::parse_lsn(&fence).unwrap();
         read_to(capture, fence).await
