@@ -43,6 +43,7 @@ pub struct CaptureSource {
     pub sync: String,
     pub side: Side,
     pub tables: Vec<CaptureTable>,
+    /// Big transactions are staged in a directory within it, named after the side.
     pub staging: PathBuf,
 }
 
@@ -73,7 +74,8 @@ impl PgCapture {
         }
         slots::release(&mut connection, &names.slot).await?;
         let memory = staging::limits::MEMORY_BYTES_MAX;
-        let staging = Staging::open(&source.staging, memory).await?;
+        let dir = source.staging.join(source.side.name());
+        let staging = Staging::open(&dir, memory).await?;
         let (frames, write) = connection
             .start_replication(&names.slot, &names.publication, position.offset)
             .await?;

@@ -82,7 +82,7 @@ impl Stream {
             sync: self.sync.clone(),
             side: Side::Left,
             tables: self.tables.clone(),
-            staging: self.staging.path().join("left"),
+            staging: self.staging.path().to_owned(),
         };
         PgCapture::start(source, position).await
     }
