@@ -6,6 +6,7 @@ mod server;
 mod round;
 
 mod apply;
+mod connect;
 mod inspect;
 mod recover;
 mod refusals;
