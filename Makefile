@@ -15,10 +15,12 @@ help: ## List the targets
 demo: ## Two-way sync of two throwaway databases on this machine (DEMO_SECONDS=30 ends by itself)
 	@DEMO_SECONDS=$(DEMO_SECONDS) ./packaging/demo/demo.sh
 
+# The end-to-end tests run both binaries, so these are built first (the same build, in part).
 # Plain `cargo test`: tests of one binary share one throwaway PostgreSQL, which a runner with a
 # process per test would start anew for each.
 test: ## Pure, simulated and real-PostgreSQL tests
 	@./packaging/find-postgres.sh >/dev/null
+	cargo build --locked --workspace
 	cargo test --locked --workspace
 
 sim: ## Many simulated worlds (SEEDS=1000000)

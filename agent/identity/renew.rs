@@ -27,12 +27,6 @@ pub fn renew_at(facts: &CertificateFacts, jitter: f64) -> SystemTime {
     facts.half_life() + life(facts).mul_f64(jitter.clamp(0.0, 1.0) / 10.0)
 }
 
-/// When an agent that renewed must reconnect at the latest to use its new certificate: before the
-/// old one ends, with a tenth of its life to spare. Until then it waits for a quiet moment.
-pub fn reconnect_by(old: &CertificateFacts) -> SystemTime {
-    old.not_after - life(old) / 10
-}
-
 /// Judges a certificate at `now`.
 pub fn standing(facts: &CertificateFacts, jitter: f64, now: SystemTime) -> Standing {
     if now < facts.not_before {
@@ -83,12 +77,5 @@ mod tests {
         assert_eq!(at(41), Standing::RenewalDue);
         assert_eq!(at(72), Standing::Expired);
         assert_eq!(standing(&facts, 0.5, start - HOUR), Standing::NotYetValid);
-    }
-
-    #[test]
-    fn reconnect_deadline_lies_between_renewal_and_expiry() {
-        let facts = facts(SystemTime::UNIX_EPOCH + HOUR);
-        assert!(reconnect_by(&facts) > renew_at(&facts, 1.0));
-        assert!(reconnect_by(&facts) < facts.not_after);
     }
 }

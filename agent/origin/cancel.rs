@@ -4,6 +4,7 @@
 //! that the relay can't cancel sessions of others on the same server. Called by `Origin`.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,8 +45,8 @@ impl Keys {
                 process_id,
                 secret_key,
             };
-            if !self.given.contains_key(&key) {
-                self.given.insert(key, session);
+            if let Entry::Vacant(place) = self.given.entry(key) {
+                place.insert(session);
                 return key;
             }
         }

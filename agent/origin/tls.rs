@@ -211,3 +211,68 @@ fn check_pinned(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), r
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::time::Duration;
+
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
+
+    use super::*;
+
+    /// Verifies a certificate as `openssl req -x509` makes it: self-signed, marked as an authority.
+    fn check(check: Check, name: &str, pinned: bool, at: Duration) -> Result<(), rustls::Error> {
+        let certificate = self_signed();
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        let in_file = if pinned {
+            certificate.clone()
+        } else {
+            self_signed()
+        };
+        file.write_all(tidegate_shared::identity::pem_of(&in_file).as_bytes())
+            .unwrap();
+        let provider = Arc::new(provider::default_provider());
+        let verifier = Verifier::new(check, Some(file.path()), provider).unwrap();
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        let now = UnixTime::since_unix_epoch(at);
+        verifier
+            .verify_server_cert(&certificate, &[], &name, &[], now)
+            .map(|_| ())
+    }
+
+    fn self_signed() -> CertificateDer<'static> {
+        let mut params = CertificateParams::new(vec!["db.internal".to_owned()]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2030, 1, 1);
+        let key = KeyPair::generate().unwrap();
+        params.self_signed(&key).unwrap().der().clone()
+    }
+
+    const IN_2026: Duration = Duration::from_secs(1_790_000_000);
+    const IN_2036: Duration = Duration::from_secs(2_100_000_000);
+
+    #[test]
+    fn pinned_self_signed_certificate_is_trusted_within_name_and_dates() {
+        assert_eq!(
+            check(Check::ChainAndName, "db.internal", true, IN_2026),
+            Ok(())
+        );
+        assert_eq!(check(Check::Chain, "other.internal", true, IN_2026), Ok(()));
+        assert!(check(Check::ChainAndName, "other.internal", true, IN_2026).is_err());
+        assert!(check(Check::ChainAndName, "db.internal", true, IN_2036).is_err());
+        assert!(check(Check::Chain, "db.internal", false, IN_2026).is_err());
+    }
+
+    #[test]
+    fn channel_binding_is_the_hash_under_the_signatures_algorithm() {
+        let certificate = self_signed();
+        let expected = digest::digest(&digest::SHA256, &certificate);
+        assert_eq!(
+            channel_binding(&certificate).as_deref(),
+            Some(expected.as_ref())
+        );
+        assert_eq!(channel_binding(&CertificateDer::from(vec![0])), None);
+    }
+}

@@ -11,6 +11,7 @@ use tidegate_shared::tunnel::{Backoff, CloseCode, TunnelError};
 use tidegate_shared::wire::{
     AgentMessage, Goodbye, RelayMessage, RenewRefusal, WireError, write_message,
 };
+use tokio::io::AsyncWriteExt;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
@@ -34,8 +35,9 @@ mod limits {
     pub(super) const CLOSE: Duration = Duration::from_secs(1);
     /// How often certificates are compared with the wall clock.
     pub(super) const LOOK: Duration = Duration::from_secs(60);
-    /// A session of this length was a good one: the next dial starts without waiting long.
-    pub(super) const GOOD_SESSION: Duration = Duration::from_secs(30);
+    /// A session of this length was a good one: the next dial starts without waiting long. Long
+    /// enough that a relay which drops every session at once isn't dialled in a tight loop.
+    pub(super) const GOOD_SESSION: Duration = Duration::from_secs(5);
     /// Between two asks for renewal, at least; with hours left there is no hurry.
     pub(super) const RENEW_AGAIN: Duration = Duration::from_secs(300);
     /// A relay can't send us away for longer, however it words its goodbye.
@@ -204,6 +206,7 @@ impl Supervisor {
             }
             Ended::Goodbye(delay) => {
                 info!(delay_ms = delay.as_millis(), "the relay said goodbye");
+                self.backoff.reset();
                 self.backoff.after_hint(delay)
             }
             Ended::Reconnect => {
@@ -265,7 +268,9 @@ struct Session<'a> {
     supervisor: &'a Supervisor,
     identity: &'a Identity,
     goodbye: Option<Duration>,
-    renewed: bool,
+    /// The renewed identity. The relay counts this session on with it, so that nothing has to be
+    /// cut for it; a new handshake proves it at the next quiet moment, while the old one is good.
+    newest: Option<Identity>,
     reloaded: bool,
     asked_renewal: Option<Instant>,
 }
@@ -288,7 +293,7 @@ impl<'a> Session<'a> {
             supervisor,
             identity,
             goodbye: None,
-            renewed: false,
+            newest: None,
             reloaded: false,
             asked_renewal: None,
         }
@@ -370,14 +375,19 @@ impl<'a> Session<'a> {
     }
 
     fn on_renewed(&mut self, chain_der: Vec<Vec<u8>>) -> Option<Ended> {
-        let saved = match self.identity.with_chain(chain_der) {
-            Ok(renewed) => self.supervisor.store.save_next(&renewed),
-            Err(error) => Err(error.into()),
-        };
+        let saved = self
+            .identity
+            .with_chain(chain_der)
+            .map_err(KeystoreError::from)
+            .and_then(|renewed| self.supervisor.store.save_next(&renewed).map(|()| renewed));
         match saved {
-            Ok(()) => {
-                info!("the certificate was renewed; it is used at the next quiet moment");
-                self.renewed = true;
+            Ok(renewed) => {
+                info!("the certificate was renewed");
+                let until = renewed.facts().ok().map(|facts| unix_ms(facts.not_after));
+                self.supervisor
+                    .board
+                    .update(|status| status.certificate_until_ms = until);
+                self.newest = Some(renewed);
                 self.reconnect_if_quiet()
             }
             Err(error) => {
@@ -387,24 +397,16 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Once a minute: is it time to renew, or to stop waiting for a quiet moment?
+    /// Once a minute: is it time to renew?
     async fn look(&mut self) -> Option<Ended> {
         self.supervisor.board.update(|status| {
             status.rtt_ms = Some(millis(self.connected.tunnel.stats().rtt));
         });
-        let Ok(facts) = self.identity.facts() else {
+        let Ok(facts) = self.newest.as_ref().unwrap_or(self.identity).facts() else {
             return None;
         };
-        let now = SystemTime::now();
-        if self.renewed {
-            let is_late = now >= renew::reconnect_by(&facts);
-            return if is_late {
-                Some(Ended::Reconnect)
-            } else {
-                self.reconnect_if_quiet()
-            };
-        }
-        let due = renew::standing(&facts, self.supervisor.jitter, now) != Standing::Good;
+        let standing = renew::standing(&facts, self.supervisor.jitter, SystemTime::now());
+        let due = standing != Standing::Good;
         let asked = self
             .asked_renewal
             .is_some_and(|at| at.elapsed() < limits::RENEW_AGAIN);
@@ -422,7 +424,7 @@ impl<'a> Session<'a> {
     }
 
     fn reconnect_if_quiet(&self) -> Option<Ended> {
-        let wanted = self.renewed || self.reloaded;
+        let wanted = self.newest.is_some() || self.reloaded;
         (wanted && self.streams.is_empty()).then_some(Ended::Reconnect)
     }
 
@@ -477,6 +479,14 @@ async fn drain(mut connected: Connected, mut streams: JoinSet<()>, origin: &Arc<
         }
     };
     let _ = timeout(limits::DRAIN, finish).await;
+    // A close overtakes what isn't delivered yet, the goodbye too.
+    let writer = &mut connected.control.writer;
+    let delivered = async {
+        if writer.shutdown().await.is_ok() {
+            writer.drained().await;
+        }
+    };
+    let _ = timeout(limits::CLOSE, delivered).await;
     connected.tunnel.close(CloseCode::GOODBYE);
     let _ = timeout(limits::CLOSE, connected.dialer.wait_idle()).await;
 }

@@ -9,6 +9,7 @@ use tidegate_sync::session::{Command, Event, Session, Settlement};
 use tokio_util::sync::CancellationToken;
 
 use super::capture::CaptureTask;
+use super::crash::{self, Point};
 use super::limits::{
     BACKLOG_CHANGES_MAX, DELETES_UNASKED_MAX, DELETES_UNASKED_PERCENT_MAX, RETRY_EVERY,
     RETRY_RECORDS_MAX, STOP_DEADLINE,
@@ -241,6 +242,8 @@ impl Driver {
     async fn settle(&mut self, settlement: Settlement) -> Result<(), RunError> {
         let applied = settlement.applied.clone();
         self.run.ledger.settle(settlement, now_ms()).await?;
+        let live = self.session.is_live();
+        crash::pass(if live { Point::Settled } else { Point::Copied });
         self.run.parts.progress.note_applied(&self.run.mapping, &applied, self.session.is_live());
         Ok(())
     }
@@ -362,7 +365,13 @@ async fn write(
     steps: &[Step],
     recorded: bool,
 ) -> Result<Vec<Outcome>, RunError> {
+    if recorded {
+        crash::pass(Point::Applying);
+    }
     let outcomes = writer.apply(batch, steps, recorded).await;
+    if recorded {
+        crash::pass(Point::Applied);
+    }
     outcomes.map_err(|source| RunError::Side { side, source })
 }
 

@@ -5,6 +5,7 @@
 
 mod capture;
 mod control;
+mod crash;
 mod driver;
 pub mod handle;
 pub mod limits;

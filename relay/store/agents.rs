@@ -257,6 +257,19 @@ pub fn is_admitted(
     Ok(statement.exists(params![workspace, agent, serial])?)
 }
 
+/// When an agent's last certificate ends, if it holds one that is not revoked.
+pub fn certificate_until(
+    conn: &Connection,
+    workspace: &str,
+    agent: &str,
+) -> Result<Option<i64>, StoreError> {
+    let mut statement = conn.prepare_cached(
+        "select max(not_after) from certificates
+         where workspace = ?1 and agent = ?2 and revoked_at is null",
+    )?;
+    Ok(statement.query_row(params![workspace, agent], |row| row.get(0))?)
+}
+
 /// The longest-lived certificate of a key that is not revoked, for issuing another one.
 pub fn newest_certificate_of_key(
     conn: &Connection,

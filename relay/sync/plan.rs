@@ -216,6 +216,10 @@ impl Planner<'_> {
         if self.policy.deletes == DeletePolicy::Ignore {
             return self.detach(side, link);
         }
+        if self.expect(other, link).contains(&Fingerprint::UNKNOWN) {
+            // A field that was never agreed on: an edit of it must be seen before it is deleted.
+            return Verdict::NeedRead(other);
+        }
         let edited = self.edited_fields(other, link);
         if edited.is_empty() {
             return self.delete_on(other, link, Vec::new());
@@ -328,6 +332,10 @@ impl Planner<'_> {
                 if self.value(to.other(), field).is_none() {
                     return Verdict::NeedRead(to.other());
                 }
+                if !self.expect(to, link)[field].is_known() {
+                    // A value that was never agreed on and is not in sight must not be overwritten.
+                    return Verdict::NeedRead(to);
+                }
                 writes[to].push(field);
             }
         }
@@ -374,11 +382,15 @@ impl Planner<'_> {
 
     fn edited_fields(&self, side: Side, link: &Link) -> Vec<usize> {
         let observed = self.observed();
+        let null = self.prints.value(&Value::Null);
         (0..self.policy.fields.len())
             .filter(|&field| {
                 let now = observed[side][field];
+                let base = link.baseline[side][field];
+                // Null in a field that was never agreed on is what our own create left there.
                 now.is_known()
-                    && now != link.baseline[side][field]
+                    && now != base
+                    && (base.is_known() || now != null)
                     && self.policy.fields[field].direction.flows_to(side.other())
             })
             .collect()

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -39,6 +39,24 @@ pub(super) struct Session {
     hello: Hello,
     since: SystemTime,
     commands: mpsc::Sender<Command>,
+    /// Streams that are open through it.
+    streams: Arc<AtomicUsize>,
+}
+
+/// Counts one open stream until it is dropped.
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn new(streams: &Arc<AtomicUsize>) -> Self {
+        streams.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(streams))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// What the registry asks of a session's task.
@@ -61,6 +79,8 @@ pub struct AgentLive {
     pub targets: Vec<TargetInfo>,
     /// The newest lease epoch that the agent had admitted when it connected.
     pub epoch_counter: u64,
+    /// Streams that are open through the agent.
+    pub streams: usize,
     pub stats: TunnelStats,
 }
 
@@ -147,6 +167,7 @@ impl Agents {
             .ok_or(OpenError::Offline)?;
         let opening = async {
             let mut stream = session.tunnel.open().await?;
+            stream.attach(Arc::new(Counted::new(&session.streams)));
             wire::write_message(&mut stream, &request).await?;
             match wire::read_message::<OpenAnswer, _>(&mut stream).await? {
                 OpenAnswer::Opened => Ok(stream),
@@ -264,6 +285,7 @@ impl Agents {
             hello,
             since,
             commands,
+            streams: Arc::default(),
         });
         let former = {
             let mut sessions = self.lock();
@@ -330,6 +352,7 @@ impl Session {
             since: self.since,
             targets: self.hello.targets.clone(),
             epoch_counter: self.hello.epoch_counter,
+            streams: self.streams.load(Ordering::Relaxed),
             stats: self.tunnel.stats(),
         }
     }

@@ -1,9 +1,11 @@
 //! One byte stream of a tunnel. It ends cleanly only if somebody says so: dropping it is a reset,
 //! so that a truncated COPY can never look complete.
 
+use std::any::Any;
 use std::fmt;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -22,10 +24,14 @@ pub struct TunnelStream {
 impl TunnelStream {
     pub(super) fn new(send: quinn::SendStream, receive: quinn::RecvStream) -> Self {
         Self {
-            reader: TunnelReader { receive },
+            reader: TunnelReader {
+                receive,
+                _guard: None,
+            },
             writer: TunnelWriter {
                 send,
                 finished: false,
+                _guard: None,
             },
         }
     }
@@ -33,6 +39,12 @@ impl TunnelStream {
     /// Halves that may live in two tasks. Each keeps the rule: dropped means reset.
     pub fn into_split(self) -> (TunnelReader, TunnelWriter) {
         (self.reader, self.writer)
+    }
+
+    /// Drops `guard` when both halves of the stream are gone, for whoever counts streams.
+    pub fn attach(&mut self, guard: Arc<dyn Any + Send + Sync>) {
+        self.reader._guard = Some(Arc::clone(&guard));
+        self.writer._guard = Some(guard);
     }
 
     /// Streams with a higher number are sent first; the usual is 0. Control goes ahead of data.
@@ -79,6 +91,7 @@ impl AsyncWrite for TunnelStream {
 /// connection is an error.
 pub struct TunnelReader {
     receive: quinn::RecvStream,
+    _guard: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl AsyncRead for TunnelReader {
@@ -108,6 +121,7 @@ impl fmt::Debug for TunnelReader {
 pub struct TunnelWriter {
     send: quinn::SendStream,
     finished: bool,
+    _guard: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl TunnelWriter {

@@ -8,7 +8,6 @@ use std::task::{Context, Poll};
 
 use tempfile::TempDir;
 use tidegate_agent::config::Target;
-use tidegate_agent::origin::forward::ForwardError;
 use tidegate_agent::origin::gate::{Purpose, Request};
 use tidegate_agent::origin::password::Places;
 use tidegate_agent::origin::{Origin, SessionError};
@@ -123,8 +122,8 @@ async fn refusal(target: Target) -> (String, SqlState) {
     let error = Agent::new(target)
         .connect(&relay())
         .await
-        .err()
-        .expect("must be refused");
+        .map(drop)
+        .expect_err("must be refused");
     let error = error.as_db_error().unwrap_or_else(|| panic!("{error}"));
     assert!(!format!("{error:?}").contains(PASSWORD));
     (error.message().to_owned(), error.code().clone())
@@ -190,12 +189,8 @@ async fn session_that_the_server_ends_is_reset() {
         .await
         .unwrap();
     let ended = ended.await.unwrap();
-    let is_reset = matches!(
-        ended,
-        Err(SessionError::Forward(
-            ForwardError::ServerEnded | ForwardError::Server(_)
-        ))
-    );
+    // The client may see the server's last words and hang up first; it is an error either way.
+    let is_reset = matches!(ended, Err(SessionError::Forward(_)));
     assert!(is_reset && !finished.load(Ordering::SeqCst), "{ended:?}");
 }
 

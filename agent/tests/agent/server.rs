@@ -40,7 +40,8 @@ impl Server {
     pub(crate) fn target_at(&self, address: &str, user: &str, extra: &str) -> Target {
         let password = self.directory.join("password");
         let text = format!(
-            "[[target]]\nname='main'\naddress='{address}'\ndatabase='shop'\nuser='{user}'\n{}{extra}",
+            "[[target]]\nname='main'\naddress='{address}'\ndatabase='shop'\n\
+             user='{user}'\n{}{extra}",
             if extra.contains("password_file") {
                 String::new()
             } else {

@@ -386,6 +386,13 @@ async fn probe_of_a_broken_target_says_why() {
     assert!(text.contains("check password_file"), "{text}");
 }
 
+async fn read_backend(stream: &mut TunnelStream) -> std::io::Result<(u8, Vec<u8>)> {
+    let kind = stream.read_u8().await?;
+    let mut body = vec![0; stream.read_u32().await? as usize - 4];
+    stream.read_exact(&mut body).await?;
+    Ok((kind, body))
+}
+
 #[tokio::test]
 async fn copy_cut_in_the_middle_never_looks_complete() {
     let relay = Relay::start();
@@ -406,20 +413,10 @@ async fn copy_cut_in_the_middle_never_looks_complete() {
         .unwrap();
     let mut pid = None;
     let ended = loop {
-        let Ok(kind) = stream.read_u8().await else {
-            break "reset";
-        };
-        let Ok(length) = stream.read_u32().await else {
-            break "reset";
-        };
-        let mut body = vec![0; length as usize - 4];
-        if stream.read_exact(&mut body).await.is_err() {
-            break "reset";
-        }
-        match kind {
-            b'c' | b'C' => break "complete",
-            b'd' if pid.is_none() => {
-                let text = String::from_utf8_lossy(&body).into_owned();
+        match read_backend(&mut stream).await {
+            Ok((b'c' | b'C', _)) => panic!("the cut copy looks complete"),
+            Ok((b'd', row)) if pid.is_none() => {
+                let text = String::from_utf8_lossy(&row).into_owned();
                 pid = text
                     .split('\t')
                     .next()
@@ -430,10 +427,12 @@ async fn copy_cut_in_the_middle_never_looks_complete() {
                     .await
                     .unwrap();
             }
-            _ => {}
+            Ok(_) => {}
+            Err(error) => break error.kind(),
         }
     };
-    assert_eq!(ended, "reset");
+    // A clean end inside or between messages would be `UnexpectedEof`.
+    assert_eq!(ended, std::io::ErrorKind::ConnectionReset);
 }
 
 #[tokio::test]
@@ -538,6 +537,53 @@ async fn leaving_agent_says_goodbye_and_lets_sessions_end() {
     let closed = session.tunnel.closed().await;
     assert_eq!(closed, TunnelError::ClosedByPeer(CloseCode::GOODBYE));
     agent.task.await.unwrap().unwrap();
+}
+
+/// The program itself, from its start to SIGTERM.
+#[tokio::test]
+async fn running_program_connects_answers_status_and_drains_on_sigterm() {
+    let relay = Relay::start();
+    let directory = tempfile::tempdir().unwrap();
+    pair(
+        &relay,
+        &Keystore::new(&directory.path().join("state")),
+        Duration::ZERO,
+        HOUR,
+    )
+    .await;
+    let config = directory.path().join("agent.toml");
+    std::fs::write(&config, "state_dir = \"state\"\n").unwrap();
+    let program = |argument: &'static [&str]| {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_tidegate-agent"));
+        command
+            .arg("--config")
+            .arg(&config)
+            .args(argument)
+            .kill_on_drop(true);
+        command
+    };
+    let mut running = program(&["run"]).spawn().unwrap();
+    let mut session = relay.session().await;
+    session.open("main", Purpose::Probe).await;
+    let output = program(&["status", "--json"]).output().await.unwrap();
+    let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&status["state"], &status["agent"]),
+        (&"connected".into(), &"office-db".into())
+    );
+    let pid = running.id().unwrap().to_string();
+    let kill = tokio::process::Command::new("kill")
+        .args(["-TERM", &pid])
+        .status()
+        .await
+        .unwrap();
+    assert!(kill.success());
+    assert!(matches!(
+        session.reader.next().await.unwrap(),
+        AgentMessage::Goodbye(_)
+    ));
+    assert_eq!(running.wait().await.unwrap().code(), Some(0));
+    assert!(!directory.path().join("state/agent.sock").exists());
 }
 
 #[tokio::test]

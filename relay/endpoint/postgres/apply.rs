@@ -17,6 +17,7 @@ use super::guard::{Guard, GuardError, Verdict, Write};
 use super::progress::{self, Progress, ProgressName};
 use super::reading;
 use super::shape::Shape;
+use super::slots::MARKER_PREFIX;
 use super::sqlstate::endpoint_error;
 use super::write::{Failure, Tables};
 use crate::endpoint::{Dial, EndpointError, Recovered, StreamLabel, Writer};
@@ -150,7 +151,7 @@ impl PgWriter {
         let marker = self.progress.marker(batch);
         format!(
             "begin isolation level read committed read write; \
-             select pg_logical_emit_message(true, '{MARKER}', '{marker}')"
+             select pg_logical_emit_message(true, '{MARKER_PREFIX}', '{marker}')"
         )
     }
 
@@ -407,10 +408,9 @@ fn ranks(shapes: &[Shape]) -> Vec<usize> {
     ranks
 }
 
-/// Prefix of the marker: `tidegate`, content `<sync>:<l|r>:<batch>`. The change stream reads it.
-pub const MARKER: &str = "tidegate";
-/// Prefix of the message that only makes the stream move.
-pub const FENCE: &str = "tidegate.fence";
+/// Prefix of the message that only makes the stream move; not [`MARKER_PREFIX`], so that nobody
+/// takes it for a marker.
+const FENCE: &str = "tidegate.fence";
 
 mod limits {
     use std::time::Duration;

@@ -65,6 +65,7 @@ impl DirectDial {
         };
         let user = config
             .get_user()
+            .filter(|user| !user.is_empty())
             .ok_or_else(|| bad_url("it lacks the user"))?;
         let password = config.get_password().unwrap_or_default();
         let password = String::from_utf8(password.to_vec())

@@ -25,11 +25,6 @@ mod statements;
 
 pub mod snapshot;
 
-pub mod apply;
-mod guard;
-pub mod progress;
-mod write;
-
 mod frame;
 pub mod replication;
 
@@ -47,9 +42,14 @@ mod queue;
 
 pub mod capture;
 
-pub use mapping::CaptureTable;
+pub mod apply;
+mod guard;
+pub mod progress;
+mod write;
 
 use std::sync::Arc;
+
+pub use mapping::CaptureTable;
 
 use async_trait::async_trait;
 use tidegate_sync::model::{Position, Side};
@@ -98,7 +98,10 @@ impl Endpoint for PostgresEndpoint {
         let label = label(&binding, "control");
         let session = connect::client(&self.dial, &label, SessionLimits::CATALOG).await?;
         let shapes = Arc::new(shape::load(&session, &binding.tables).await?);
-        progress.prepare(&session).await?;
+        // A preview or a verify (epoch 0) leaves nothing behind.
+        if binding.epoch > 0 {
+            progress.prepare(&session).await?;
+        }
         Ok(Box::new(PgSide {
             dial: Arc::clone(&self.dial),
             binding,
@@ -108,6 +111,12 @@ impl Endpoint for PostgresEndpoint {
     }
 
     async fn forget(&self, sync: &str) -> Result<(), EndpointError> {
+        let label = StreamLabel {
+            sync: sync.into(),
+            run: "forget".into(),
+            epoch: 0,
+        };
+        slots::forget(&*self.dial, &label, sync).await?;
         let session = self.catalog("forget").await?;
         for side in Side::BOTH {
             let name = ProgressName::new(sync, side)?;
@@ -115,8 +124,7 @@ impl Endpoint for PostgresEndpoint {
                 .bounded("forget a sync's progress", name.forget(&session))
                 .await?;
         }
-        let label = StreamLabel { run: "forget".into(), ..StreamLabel::default() };
-        slots::forget(&*self.dial, &label, sync).await
+        Ok(())
     }
 
     async fn fix_key(&self, table: &str, fix: &Fix) -> Result<(), EndpointError> {
@@ -143,19 +151,18 @@ impl PgSide {
         Names::new(&self.binding.sync, self.binding.side)
     }
 
-    fn tables(&self) -> Vec<CaptureTable> {
-        let table = |shape: &Shape| CaptureTable {
-            pair: shape.pair,
-            schema: shape.schema.clone(),
-            name: shape.name.clone(),
-            key: shape.key.iter().map(|column| column.name.clone()).collect(),
-            fields: shape
-                .fields
-                .iter()
-                .map(|column| (column.name.clone(), column.pg_type.clone()))
-                .collect(),
-        };
-        self.shapes.iter().map(table).collect()
+    fn capture_tables(&self) -> Vec<CaptureTable> {
+        let named = |column: &shape::Column| (column.name.clone(), column.pg_type.clone());
+        self.shapes
+            .iter()
+            .map(|shape| CaptureTable {
+                pair: shape.pair,
+                schema: shape.schema.clone(),
+                name: shape.name.clone(),
+                key: shape.key.iter().map(|column| column.name.clone()).collect(),
+                fields: shape.fields.iter().map(named).collect(),
+            })
+            .collect()
     }
 
     async fn view_of(&self, view: ViewOf) -> Result<Box<dyn Snapshot>, EndpointError> {
@@ -172,19 +179,24 @@ impl OpenSide for PgSide {
         &mut self,
         position: &Position,
     ) -> Result<Result<(), String>, EndpointError> {
-        let label = label(&self.binding, "check");
+        let label = label(&self.binding, "capture");
         let mut connection = Connection::open(&*self.dial, &label).await?;
-        slots::check(&mut connection, &self.names(), &self.tables(), position).await
+        slots::check(
+            &mut connection,
+            &self.names(),
+            &self.capture_tables(),
+            position,
+        )
+        .await
     }
 
     async fn snapshot(&mut self) -> Result<Box<dyn Snapshot>, EndpointError> {
-        let label = label(&self.binding, "slot");
-        let started =
-            slots::start_over(&*self.dial, &label, &self.names(), &self.tables()).await?;
-        let (exported, position) = started;
+        let label = label(&self.binding, "capture");
+        let (names, tables) = (self.names(), self.capture_tables());
+        let (exported, position) = slots::start_over(&*self.dial, &label, &names, &tables).await?;
+        // The export ends with the slot's connection, which must live until it is imported.
         let name = exported.snapshot.clone();
         let view = self.view_of(ViewOf::Exported { name, position }).await;
-        // The view has imported the snapshot: its exporter may go.
         drop(exported);
         view
     }
@@ -199,7 +211,7 @@ impl OpenSide for PgSide {
             label: label(&self.binding, "capture"),
             sync: self.binding.sync.clone(),
             side: self.binding.side,
-            tables: self.tables(),
+            tables: self.capture_tables(),
             staging: self.binding.staging.clone(),
         };
         Ok(Box::new(PgCapture::start(source, position).await?))

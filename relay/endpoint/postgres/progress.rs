@@ -10,11 +10,18 @@ use tokio_postgres::types::Type;
 
 use super::connect::Connected;
 use super::problems::progress_remedy;
+use super::slots::Names;
 use crate::endpoint::{EndpointError, Recovered};
 
 /// Names one side of one sync: `blog:l`. Both sides may be in one database.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProgressName(String);
+pub struct ProgressName {
+    /// The row's key.
+    row: String,
+    /// What the writing sessions are called, up to the epoch.
+    session: String,
+    names: Names,
+}
 
 /// What the row says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,26 +39,25 @@ impl ProgressName {
             let message = format!("\"{sync}\" is no sync identifier");
             return Err(EndpointError::bug("sync-identifier", message));
         }
-        let side = match side {
+        let letter = match side {
             Side::Left => 'l',
             Side::Right => 'r',
         };
-        Ok(ProgressName(format!("{sync}:{side}")))
+        Ok(ProgressName {
+            row: format!("{sync}:{letter}"),
+            session: format!("tidegate/{sync}/apply-{letter}"),
+            names: Names::new(sync, side),
+        })
     }
 
-    /// The content of the marker with which each of our transactions begins: `blog:l:42`.
+    /// The content of the marker with which each of our transactions begins.
     pub(super) fn marker(&self, batch: BatchId) -> String {
-        format!("{}:{}", self.0, batch.0)
+        self.names.marker(batch)
     }
 
     /// Name of the writing session, by which a later epoch finds lingering ones.
     pub(super) fn application_name(&self, epoch: u32) -> String {
-        format!("{}{epoch}", self.application_prefix())
-    }
-
-    fn application_prefix(&self) -> String {
-        let (sync, side) = self.0.split_once(':').unwrap_or((&self.0, ""));
-        format!("tidegate/{sync}/apply-{side}")
+        format!("{}{epoch}", self.session)
     }
 
     /// Creates schema, table and row where they are missing.
@@ -74,7 +80,7 @@ impl ProgressName {
     pub(super) async fn batch(&self, session: &Connected) -> Result<BatchId, Error> {
         let sql = "select batch from tidegate.progress where sync = $1";
         let row = session
-            .query_typed_opt(sql, &[(&self.0, Type::TEXT)])
+            .query_typed_opt(sql, &[(&self.row, Type::TEXT)])
             .await?;
         let batch = row.map(|row| row.try_get::<_, i64>(0)).transpose()?;
         Ok(BatchId(batch.unwrap_or(0) as u64))
@@ -89,7 +95,7 @@ impl ProgressName {
             returning p.epoch, p.batch, p.outcome";
         let epoch = i64::from(epoch);
         let row = session
-            .query_typed_one(sql, &[(&self.0, Type::TEXT), (&epoch, Type::INT8)])
+            .query_typed_one(sql, &[(&self.row, Type::TEXT), (&epoch, Type::INT8)])
             .await?;
         Ok(Progress {
             epoch: row.try_get::<_, i64>(0)?.try_into().unwrap_or(u32::MAX),
@@ -112,7 +118,7 @@ impl ProgressName {
             .execute_typed(
                 sql,
                 &[
-                    (&self.0, Type::TEXT),
+                    (&self.row, Type::TEXT),
                     (&batch, Type::INT8),
                     (&outcome, Type::BYTEA),
                 ],
@@ -133,9 +139,9 @@ impl ProgressName {
               and pid <> pg_backend_pid() and starts_with(application_name, $1)
               and substr(application_name, length($1) + 1) ~ '^[0-9]{1,10}$'
               and substr(application_name, length($1) + 1)::bigint <= $2";
-        let (prefix, epoch) = (self.application_prefix(), i64::from(epoch));
+        let epoch = i64::from(epoch);
         let ended = session
-            .query_typed(sql, &[(&prefix, Type::TEXT), (&epoch, Type::INT8)])
+            .query_typed(sql, &[(&self.session, Type::TEXT), (&epoch, Type::INT8)])
             .await?;
         Ok(ended.len() as u64)
     }
@@ -145,7 +151,9 @@ impl ProgressName {
             return Ok(());
         }
         let sql = "delete from tidegate.progress where sync = $1";
-        session.execute_typed(sql, &[(&self.0, Type::TEXT)]).await?;
+        session
+            .execute_typed(sql, &[(&self.row, Type::TEXT)])
+            .await?;
         Ok(())
     }
 }

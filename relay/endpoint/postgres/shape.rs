@@ -86,12 +86,14 @@ impl Column {
 
     /// SQL for the column's text exactly as its output function (COPY, pgoutput) prints it. A cast
     /// to text differs from that for `boolean`, `character`, `inet` and possibly any other type;
-    /// `concat` calls the output function.
+    /// `concat` calls the output function. Not `is not null`: a composite with a null in it isn't
+    /// that either.
     pub(super) fn as_text(&self, table: &str) -> String {
         let column = format!("{table}.{}", self.quoted);
         match self.pg_type.kind {
-            Kind::Bool | Kind::Padded { .. } | Kind::Opaque => {
-                format!("case when {column} is not null then concat({column}) end")
+            Kind::Bool => format!("case {column} when true then 't' when false then 'f' end"),
+            Kind::Padded { .. } | Kind::Opaque => {
+                format!("case when num_nonnulls({column}) > 0 then concat({column}) end")
             }
             _ => format!("{column}::text"),
         }

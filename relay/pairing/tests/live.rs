@@ -90,12 +90,14 @@ async fn a_host_pairs_connects_and_lends_its_target() {
     };
     let use_it = async {
         let mut stream = world.agents.open(&id, open_request("main")).await.unwrap();
+        assert_eq!(world.agents.live(&id).unwrap().streams, 1);
         let mut all = Vec::new();
         stream.read_to_end(&mut all).await.unwrap();
         all
     };
     let ((), all) = tokio::join!(serve, use_it);
     assert_eq!(all, b"R-authentication-ok");
+    assert_eq!(world.agents.live(&id).unwrap().streams, 0);
 }
 
 async fn timeout_soon<T>(future: impl Future<Output = T>) -> T {

@@ -37,6 +37,13 @@ async fn a_token_gives_a_certificate_that_is_admitted() {
     assert_eq!(record.id, agent.id());
     assert!(record.paired_at.is_some());
     assert_eq!(record.host.as_deref(), Some("db1"));
+    let id = agent.id();
+    let until = world
+        .store
+        .view(move |conn| agents::certificate_until(conn, "default", &id))
+        .await
+        .unwrap();
+    assert_eq!(until, Some(crate::pairing::unix_ms(leaf.facts.not_after)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

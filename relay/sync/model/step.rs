@@ -104,6 +104,8 @@ pub enum FindingCode {
     PermissionDenied,
     /// The record changed while existing data was copied; it is tried again by itself.
     ChangedWhileCopied,
+    /// The key of the record that it was linked to names another record now; it is matched again.
+    KeyReused,
     /// Any other refusal, with the side's own code in the detail.
     RejectedBySide,
 }
@@ -121,6 +123,7 @@ impl FindingCode {
             FindingCode::ValueOutOfRange => "value-out-of-range",
             FindingCode::PermissionDenied => "permission-denied",
             FindingCode::ChangedWhileCopied => "changed-while-copied",
+            FindingCode::KeyReused => "key-reused",
             FindingCode::RejectedBySide => "rejected-by-side",
         }
     }
@@ -147,7 +150,9 @@ impl FindingCode {
             FindingCode::CheckViolation => "change the value so that the constraint accepts it",
             FindingCode::ValueOutOfRange => "shorten or change the value, or widen the column",
             FindingCode::PermissionDenied => "grant the sync's role this right, then retry",
-            FindingCode::ChangedWhileCopied => "nothing: it is tried again by itself",
+            FindingCode::ChangedWhileCopied | FindingCode::KeyReused => {
+                "nothing: it is tried again by itself"
+            }
             FindingCode::RejectedBySide => "see the detail; correct the record or the table",
         }
     }

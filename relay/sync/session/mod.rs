@@ -12,6 +12,7 @@
 //! Phases: recover (an intended round was not settled) → reconcile (scan both sides, decide every
 //! record; the first run, or after a lost position) → live (rounds of changes).
 
+mod claims;
 mod copying;
 mod deferred;
 mod draft;
@@ -24,6 +25,7 @@ use std::collections::{HashMap, VecDeque};
 pub use round::{PendingCase, Round};
 pub use settlement::{Applied, Gone, Settlement};
 
+use self::claims::{Claim, Claimed};
 use self::copying::Copying;
 use self::deferred::{Deferred, Held, Waiting};
 use crate::baseline::Fingerprinter;
@@ -174,6 +176,11 @@ enum State {
     },
     Intending,
     Applying,
+    /// Who has the keys that the writes gave to records?
+    Claiming {
+        keys: Vec<(Side, PairId, Key)>,
+        what: Claimed,
+    },
     Settling,
 }
 
@@ -308,7 +315,10 @@ impl Session {
             Event::Matches { found, done } => self.handle_matches(found, done),
             Event::Fetched { rows } => self.handle_fetched(rows),
             Event::Streaming => self.handle_streaming(),
-            Event::Loaded { lookups } => self.handle_loaded(lookups),
+            Event::Loaded { lookups } => match self.state {
+                State::Claiming { .. } => self.handle_claims(lookups),
+                _ => self.handle_loaded(lookups),
+            },
             Event::ReadDone { rows, fence } => self.handle_read(rows, fence),
             Event::Intended => self.handle_intended(),
             Event::Applied { side, outcomes } => self.handle_applied(side, outcomes),
@@ -333,9 +343,19 @@ impl Session {
             return;
         };
         let mut settlement = Settlement::default();
+        let mut keys = Vec::new();
         if let Some(round) = self.resume.round.take() {
             round.settle_recovered(outcomes, &mut settlement);
+            keys = round.new_keys(|side, index| {
+                let step = outcomes[side].as_ref()?.get(index)?;
+                claims::recovered_key(step).cloned()
+            });
         }
+        self.check_claims(keys, Claimed::Recovery(Box::new(settlement)));
+    }
+
+    fn settle_recovery(&mut self, mut settlement: Settlement, claims: Vec<Claim>) {
+        self.give_up(claims, &mut settlement);
         self.state = State::SettlingRecovery;
         self.commands
             .push_back(Command::Settle(Box::new(settlement)));
@@ -487,12 +507,21 @@ impl Session {
     fn settle_current(&mut self) {
         let outcomes =
             BySide::from_fn(|side| self.current.outcomes[side].take().unwrap_or_default());
+        let keys = self.current.round.new_keys(|side, index| {
+            let outcome = outcomes[side].get(index)?;
+            claims::written_key(outcome).cloned()
+        });
+        self.check_claims(keys, Claimed::Round(outcomes));
+    }
+
+    fn settle_round(&mut self, outcomes: &BySide<Vec<Outcome>>, claims: Vec<Claim>) {
         let mut settlement = std::mem::take(&mut self.current.settlement);
         self.current
             .round
-            .settle(&outcomes, &self.config.prints, &mut settlement);
+            .settle(outcomes, &self.config.prints, &mut settlement);
         settlement.round_done = self.current.recorded && self.current.round.has_steps();
-        self.defer_undone(&outcomes);
+        self.defer_undone(outcomes);
+        self.give_up(claims, &mut settlement);
         self.finish_settlement(settlement);
     }
 
@@ -555,18 +584,7 @@ impl Session {
 
     fn handle_retry(&mut self, side: Side, pair: PairId, keys: Vec<Key>) {
         for key in keys {
-            let mut case_keys = BySide::default();
-            case_keys[side] = Some(key);
-            let case = Case {
-                pair,
-                link: None,
-                keys: case_keys,
-                seen: BySide::default(),
-                existing: None,
-            };
-            let mut deferred = Deferred::new(case);
-            deferred.to_read[side] = true;
-            self.waiting.add(deferred);
+            self.wait_for_read(side, pair, key);
         }
         self.next_live();
     }

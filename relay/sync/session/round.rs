@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::claims;
 use super::settlement::{Applied, Gone, Settlement};
 use crate::baseline::{Fingerprint, Fingerprinter};
 use crate::decide::Write;
@@ -309,6 +310,24 @@ impl Round {
             .steps
             .iter()
             .any(|step| step.side == side && step.write == Write::Delete)
+    }
+
+    /// Keys that the steps gave to records; `key_of` gives the one of a step (side and index).
+    pub(super) fn new_keys(
+        &self,
+        key_of: impl Fn(Side, usize) -> Option<Key>,
+    ) -> Vec<(Side, PairId, Key)> {
+        let mut keys = Vec::new();
+        for case in &self.cases {
+            for step in &case.steps {
+                if let Some(key) = key_of(step.side, step.index as usize)
+                    && claims::is_new_key(&key, &case.link, step.side)
+                {
+                    keys.push((step.side, case.pair, key));
+                }
+            }
+        }
+        keys
     }
 
     /// The settlement of a round whose outcomes are known.

@@ -99,8 +99,33 @@ impl Stage {
     }
 
     pub async fn start_relay(&mut self) {
+        self.spawn_relay(None);
+        self.wait("the relay to answer", async |stage: &Stage| {
+            let url = format!("http://127.0.0.1:{}/healthz", stage.http);
+            stage.client.get(url).send().await.is_ok_and(|answer| answer.status().is_success())
+        })
+        .await;
+    }
+
+    /// Starts the relay so that it dies by itself at a crash point (`applied:3`), and waits for it.
+    pub async fn relay_crashes_at(&mut self, point: &str) {
+        self.kill_relay();
+        self.spawn_relay(Some(point));
+        let began = Instant::now();
+        while self.relay.as_mut().unwrap().try_wait().unwrap().is_none() {
+            assert!(began.elapsed() < WAIT_MAX, "{point} was never reached\n{}", self.logs());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        self.relay = None;
+    }
+
+    fn spawn_relay(&mut self, crash: Option<&str>) {
         let log = self.log("relay.log");
-        let child = Command::new(relay_binary())
+        let mut command = Command::new(relay_binary());
+        if let Some(point) = crash {
+            command.env("TIDEGATE_CRASH", point);
+        }
+        let child = command
             .args(["serve", "--config"])
             .arg(self.dir.path().join("relay.toml"))
             .stdin(Stdio::null())
@@ -109,11 +134,6 @@ impl Stage {
             .spawn()
             .unwrap();
         self.relay = Some(child);
-        self.wait("the relay to answer", async |stage: &Stage| {
-            let url = format!("http://127.0.0.1:{}/healthz", stage.http);
-            stage.client.get(url).send().await.is_ok_and(|answer| answer.status().is_success())
-        })
-        .await;
     }
 
     pub fn start_agent(&mut self) {
