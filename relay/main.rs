@@ -1,9 +1,15 @@
 //! The `tidegate-relay` binary.
 
-fn main() -> anyhow::Result<()> {
-    rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
-    tidegate_relay::observe::start()?;
-    let file = std::env::args().nth(3).map(std::path::PathBuf::from);
-    let config = tidegate_relay::config::Config::load(file.as_deref())?;
-    tokio::runtime::Runtime::new()?.block_on(tidegate_relay::app::run(config))
+use std::process::ExitCode;
+
+use tidegate_relay::{app, cli};
+
+fn main() -> ExitCode {
+    // Before anything can ask for TLS. Nothing ran before it, so it cannot have been installed.
+    let installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    debug_assert!(
+        installed.is_ok(),
+        "the crypto provider is installed once, here"
+    );
+    cli::start(|config| tokio::runtime::Runtime::new()?.block_on(app::run(config)))
 }

@@ -6,12 +6,12 @@
 
 pub mod agents;
 mod auth;
-mod connections;
+pub mod connections;
 mod events;
-mod health;
+pub mod health;
 mod problem;
-mod syncs;
-mod tokens;
+pub mod syncs;
+pub mod tokens;
 
 use std::sync::Arc;
 use std::time::Duration;
