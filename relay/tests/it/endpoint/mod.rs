@@ -1,5 +1,6 @@
 //! The endpoints against real servers.
 
+mod capture;
 mod server;
 
 mod round;

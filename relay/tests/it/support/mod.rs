@@ -5,3 +5,4 @@
 
 pub mod postgres;
 pub mod side;
+pub mod stream;
