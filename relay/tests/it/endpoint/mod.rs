@@ -2,3 +2,14 @@
 
 mod capture;
 mod server;
+
+mod round;
+
+mod apply;
+mod connect;
+mod inspect;
+mod recover;
+mod refusals;
+mod snapshot;
+mod speed;
+mod values;

@@ -4,4 +4,5 @@
 #![allow(dead_code)]
 
 pub mod postgres;
+pub mod side;
 pub mod stream;
