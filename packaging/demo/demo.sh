@@ -18,6 +18,7 @@ fail() { echo "demo: $*" >&2; exit 1; }
 dir=
 servers=()
 processes=()
+token=
 printer=
 
 stop_process() {
@@ -154,7 +155,7 @@ http() {
   local path=$1
   exec 3<>"/dev/tcp/127.0.0.1/$http_port" || return 1
   printf 'GET %s HTTP/1.0\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n\r\n' \
-    "$path" "${TIDEGATE_TOKEN:-}" >&3
+    "$path" "$token" >&3
   cat <&3
 }
 
@@ -170,7 +171,7 @@ wait_for() {
 
 is_healthy() { http /healthz | head -1 | grep -q ' 200 '; }
 is_online() { relay agent show office-db --json | grep -q '"state": *"online"'; }
-relay() { "$bin/tidegate-relay" "$@"; }
+relay() { TIDEGATE_API=$api TIDEGATE_TOKEN=$token "$bin/tidegate-relay" "$@"; }
 
 # The value of a number or a word in the status document; the first one of that name.
 status_of() {
@@ -253,6 +254,7 @@ blog_port=$(free_port)
 marketing_port=$(free_port)
 http_port=$(free_port)
 tunnel_port=$(free_port)
+api=http://127.0.0.1:$http_port
 
 say "A private PostgreSQL (blog) and the other app's (marketing), throwaway, in $dir"
 start_server blog "$blog_port"
@@ -281,10 +283,8 @@ listen = "127.0.0.1:$http_port"
 TOML
 start relay.log "$bin/tidegate-relay" serve --config "$dir/relay.toml"
 wait_for "the relay" is_healthy
-export TIDEGATE_API=http://127.0.0.1:$http_port
-TIDEGATE_TOKEN=$(cat "$dir/relay/operator.token")
-export TIDEGATE_TOKEN
-echo "  its API: $TIDEGATE_API/api/v1/openapi.json"
+token=$(cat "$dir/relay/operator.token")
+echo "  its API: $api/api/v1/openapi.json"
 
 say "The agent, beside the private database, paired by a token"
 cat >"$dir/agent.toml" <<TOML
@@ -306,14 +306,15 @@ say "Connections: office-db through the agent, marketing directly"
 relay connection add office-db --kind postgres --agent office-db --target main
 relay connection add marketing --kind postgres --url-file "$dir/marketing.url"
 
-say "What the sync would do ($demo/blog.toml)"
+say "What the sync would do (sync plan $demo/blog.toml, its first lines)"
 planned=0
-relay sync plan "$demo/blog.toml" || planned=$?
+relay sync plan "$demo/blog.toml" >"$dir/plan" || planned=$?
 # 3: there is something to do.
 [ "$planned" = 0 ] || [ "$planned" = 3 ] || exit "$planned"
+head -n 12 "$dir/plan"
 
 say "Starting it"
-relay sync apply "$demo/blog.toml" --yes
+relay sync apply "$demo/blog.toml" --yes >"$dir/applied"
 wait_until_live
 
 say "Live: both sides are edited now, each line is a change that crossed${seconds:+ ($seconds s)}"

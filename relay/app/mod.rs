@@ -14,7 +14,7 @@ use anyhow::Context;
 use tidegate_shared::pairing::RelayAddr;
 use tidegate_shared::tunnel::QuicSettings;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use self::agents::AgentDesk;
@@ -44,10 +44,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         "The relay is ready."
     );
     notify_ready();
-    let leave = signals(stop.clone()).await?;
+    let signals = Signals::listen()?;
     tokio::select! {
-        () = app.drained(stop) => {}
-        () = leave.cancelled() => tracing::warn!("Left without draining."),
+        () = app.drained(stop.clone()) => {}
+        () = signals.until_leave(stop) => tracing::warn!("Left without draining."),
     }
     Ok(())
 }
@@ -146,26 +146,34 @@ impl Readiness for EngineReadiness {
     }
 }
 
-/// The first SIGTERM drains; SIGINT or a second SIGTERM leaves now (the returned token).
-async fn signals(stop: CancellationToken) -> anyhow::Result<CancellationToken> {
-    let leave = CancellationToken::new();
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let left = leave.clone();
-    tokio::spawn(async move {
+/// The first SIGTERM drains; SIGINT or a second SIGTERM leaves now.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Cancels `stop` at the first SIGTERM; resolves when the process should leave at once.
+    async fn until_leave(mut self, stop: CancellationToken) {
         loop {
             tokio::select! {
-                _ = terminate.recv() => {
+                _ = self.interrupt.recv() => return,
+                _ = self.terminate.recv() => {
                     if stop.is_cancelled() {
-                        left.cancel();
+                        return;
                     }
                     stop.cancel();
                 }
-                _ = interrupt.recv() => left.cancel(),
             }
         }
-    });
-    Ok(leave)
+    }
 }
 
 /// Tells systemd that the relay is ready, when it asked (`sd_notify(3)`).

@@ -10,7 +10,7 @@ use tidegate_sync::decide::{Match, Scanned};
 use tidegate_sync::model::{BySide, PairId, Side};
 
 use super::limits::{VERIFY_DIFFERENCES_MAX, VERIFY_LOOK_EVERY, VERIFY_LOOKS_MAX};
-use super::mapping::{Mapping, PairMapping};
+use super::mapping::PairMapping;
 use super::preview::views;
 use super::report::{Difference, VerifyReport};
 use super::run::{RunError, RunParts, check_mapping};
@@ -19,25 +19,34 @@ use crate::store::scans::Scan;
 
 /// Compares the sync's sides.
 pub(super) async fn verify(parts: &RunParts) -> Result<VerifyReport, RunError> {
-    let mapping = check_mapping(parts).await?;
-    let mut report = look(parts, &mapping).await?;
     let mut before = u64::MAX;
     let mut looks = 1;
-    // As long as looking again helps, changes are still crossing.
-    while !report.equal && looks < VERIFY_LOOKS_MAX {
-        let stuck = report.difference_count >= before;
-        if stuck && parts.progress.view().is_quiet && looks > 3 {
-            break;
+    loop {
+        let looked = look(parts).await;
+        // A tunnel that is just coming back, or changes that are still crossing: look again as
+        // long as that helps.
+        match &looked {
+            Ok(report) if report.equal => return looked,
+            Ok(report) => {
+                let stuck = report.difference_count >= before;
+                if stuck && parts.progress.view().is_quiet && looks > 3 {
+                    return looked;
+                }
+                before = report.difference_count;
+            }
+            Err(error) if error.needs_person() => return looked,
+            Err(_) => {}
         }
-        before = report.difference_count;
-        tokio::time::sleep(VERIFY_LOOK_EVERY).await;
-        report = look(parts, &mapping).await?;
+        if looks >= VERIFY_LOOKS_MAX {
+            return looked;
+        }
         looks += 1;
+        tokio::time::sleep(VERIFY_LOOK_EVERY).await;
     }
-    Ok(report)
 }
 
-async fn look(parts: &RunParts, mapping: &Mapping) -> Result<VerifyReport, RunError> {
+async fn look(parts: &RunParts) -> Result<VerifyReport, RunError> {
+    let mapping = &check_mapping(parts).await?;
     let mut sides = views(parts, mapping, "verify").await?;
     let positions = BySide::new(sides.left.position(), sides.right.position());
     let scan = Scan::aside(&parts.store, parts.sync, "verify").await?;

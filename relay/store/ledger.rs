@@ -9,9 +9,9 @@ use tidegate_sync::session::{Resume, Round, Settlement};
 
 use super::keys::RecordKeys;
 use super::scans::Scan;
-use super::settle::Settler;
+use super::settle::{Prepared, Settler};
 use super::syncs::{self, SyncId};
-use super::{Store, StoreError, findings, intents, links, pairs, positions, tombstones};
+use super::{Store, StoreError, findings, intents, limits, links, pairs, positions, tombstones};
 
 /// The durable memory of one run of a sync. Cheap to clone.
 #[derive(Clone)]
@@ -31,6 +31,7 @@ impl Ledger {
         pair_count: u32,
         now_ms: i64,
     ) -> Result<Ledger, StoreError> {
+        index_links(store, sync).await?;
         let epoch = store
             .transact(move |tx| {
                 pairs::ensure(tx, sync, pair_count)?;
@@ -110,7 +111,17 @@ impl Ledger {
     /// Makes the settlement durable in one transaction. Only then may its positions be
     /// acknowledged.
     pub async fn settle(&self, settlement: Settlement, now_ms: i64) -> Result<(), StoreError> {
+        if settlement.live {
+            index_links(&self.store, self.sync).await?;
+        }
         let (keys, sync, epoch) = (self.keys.clone(), self.sync, self.epoch);
+        let prepared = tokio::task::spawn_blocking({
+            let keys = keys.clone();
+            move || Prepared::new(&keys, settlement)
+        });
+        let prepared = prepared
+            .await
+            .map_err(|error| StoreError::Panicked(error.to_string()))?;
         self.store
             .transact(move |tx| {
                 let settler = Settler {
@@ -119,7 +130,7 @@ impl Ledger {
                     epoch,
                     now_ms,
                 };
-                settler.apply(tx, &settlement)
+                settler.apply(tx, &prepared)
             })
             .await
     }
@@ -183,4 +194,14 @@ impl Ledger {
             })
             .await
     }
+}
+
+/// Enters the links of a copy into the index of keys, with room for other writers in between.
+async fn index_links(store: &Store, sync: SyncId) -> Result<(), StoreError> {
+    let limit = limits::LINKS_INDEXED_AT_ONCE;
+    while store
+        .transact(move |tx| links::index_some(tx, sync, limit))
+        .await?
+    {}
+    Ok(())
 }

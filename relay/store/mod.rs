@@ -63,6 +63,12 @@ pub mod limits {
     pub const READER_CACHE_KIB: i64 = 4 * 1024;
     /// Page cache of a reconcile's scan table, KiB: the index by key of a million records.
     pub const SCAN_CACHE_KIB: i64 = 48 * 1024;
+    /// Links of a copy that are entered into the index of keys in one transaction. More of them
+    /// touch each page of the index less often; other writers wait for about a second.
+    pub const LINKS_INDEXED_AT_ONCE: u32 = 100_000;
+    /// Pages of 4 KiB in the write-ahead log before they are moved to the database: a page that
+    /// several settlements change is moved once.
+    pub const WAL_PAGES_MAX: i64 = 8_000;
     /// Size to which the write-ahead log is cut back after a checkpoint, bytes.
     pub const WAL_BYTES_KEPT: i64 = 64 * 1024 * 1024;
     /// Prepared statements kept per connection: more than the number of statements in this room.

@@ -47,6 +47,7 @@ pub(super) fn put(
 
 /// Forgets both positions: the next run reconciles.
 pub(super) fn forget(tx: &Transaction<'_>, sync: SyncId) -> Result<(), StoreError> {
+    super::links::mark_all_indexed(tx, sync)?;
     tx.execute("delete from positions where sync = ?1", [sync.0])?;
     tx.execute("update syncs set live = 0 where id = ?1", [sync.0])?;
     Ok(())

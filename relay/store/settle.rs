@@ -3,16 +3,35 @@
 use std::collections::BTreeMap;
 
 use rusqlite::{Transaction, params};
-use tidegate_sync::model::{LinkId, PairId, Side};
+use tidegate_sync::model::{PairId, Side};
 use tidegate_sync::session::Settlement;
 
 use super::keys::RecordKeys;
-use super::links::LinkRow;
+use super::links::{LinkRow, Placing};
 use super::pairs::Delta;
 use super::syncs::SyncId;
 use super::{
-    StoreError, conflicts, findings, history, intents, links, pairs, positions, tombstones,
+    StoreError, conflicts, findings, history, intents, links, pairs, positions, syncs, tombstones,
 };
+
+/// A settlement with its links hashed and sealed, which needs no turn of the writer.
+pub(super) struct Prepared {
+    links: Vec<LinkRow>,
+    rest: Settlement,
+}
+
+impl Prepared {
+    pub(super) fn new(keys: &RecordKeys, mut settlement: Settlement) -> Self {
+        let links = std::mem::take(&mut settlement.links);
+        let rows = links
+            .into_iter()
+            .map(|(pair, link)| LinkRow::new(keys, pair, link));
+        Self {
+            links: rows.collect(),
+            rest: settlement,
+        }
+    }
+}
 
 /// Who settles, and when.
 pub(super) struct Settler<'a> {
@@ -28,11 +47,12 @@ impl Settler<'_> {
     pub(super) fn apply(
         &self,
         tx: &Transaction<'_>,
-        settlement: &Settlement,
+        prepared: &Prepared,
     ) -> Result<(), StoreError> {
-        super::syncs::check_epoch(tx, self.sync, self.epoch)?;
+        syncs::check_epoch(tx, self.sync, self.epoch)?;
+        let settlement = &prepared.rest;
         let mut deltas = BTreeMap::new();
-        self.put_links(tx, settlement, &mut deltas)?;
+        self.put_links(tx, prepared, &mut deltas)?;
         for gone in &settlement.gone {
             tombstones::put(tx, self.keys, self.sync, gone)?;
         }
@@ -55,29 +75,33 @@ impl Settler<'_> {
     fn put_links(
         &self,
         tx: &Transaction<'_>,
-        settlement: &Settlement,
+        prepared: &Prepared,
         deltas: &mut BTreeMap<PairId, Delta>,
     ) -> Result<(), StoreError> {
-        for (pair, id) in &settlement.dropped {
+        for (pair, id) in &prepared.rest.dropped {
             let delta = links::delete(tx, self.sync, *pair, *id)?;
             deltas.entry(*pair).or_default().linked += delta;
         }
-        let mut rows = Vec::with_capacity(settlement.links.len());
-        for (pair, link) in &settlement.links {
-            let row = LinkRow::new(self.keys, *pair, link);
-            let former = if link.id == LinkId(0) {
+        let mut formers = Vec::with_capacity(prepared.links.len());
+        for row in &prepared.links {
+            formers.push(if row.is_new() {
                 None
             } else {
-                links::free_changed_keys(tx, &row)?
-            };
-            rows.push((*pair, row, former));
+                links::free_changed_keys(tx, self.sync, row)?
+            });
         }
-        for (pair, row, former) in &rows {
+        let is_live = prepared.rest.live || syncs::is_live(tx, self.sync)?;
+        let mut placing = if is_live {
+            Placing::Indexed
+        } else {
+            links::append_above(tx, self.sync)?
+        };
+        for (row, former) in prepared.links.iter().zip(&formers) {
             let delta = match former {
-                Some(former) => links::update(tx, self.keys, row, former)?,
-                None => links::insert(tx, self.keys, self.sync, row)?,
+                Some(former) => links::update(tx, self.keys, self.sync, row, former)?,
+                None => links::insert(tx, self.keys, self.sync, row, &mut placing)?,
             };
-            deltas.entry(*pair).or_default().linked += delta;
+            deltas.entry(row.pair).or_default().linked += delta;
         }
         Ok(())
     }

@@ -61,6 +61,12 @@ impl Store {
         let mut conn = connect(&path, limits::WRITER_CACHE_KIB)?;
         conn.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
         conn.pragma_update(None, "synchronous", "full")?;
+        conn.pragma_update_and_check(
+            None,
+            "wal_autocheckpoint",
+            limits::WAL_PAGES_MAX,
+            |_| Ok(()),
+        )?;
         conn.pragma_update(None, "journal_size_limit", limits::WAL_BYTES_KEPT)?;
         let applied = migrations::run(&mut conn)?;
         tracing::debug!(applied, "The state database is up to date.");

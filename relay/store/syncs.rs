@@ -182,6 +182,12 @@ pub fn check_epoch(tx: &Transaction<'_>, id: SyncId, epoch: u32) -> Result<(), S
     }
 }
 
+/// Are changes streamed from settled positions?
+pub(super) fn is_live(tx: &Transaction<'_>, id: SyncId) -> Result<bool, StoreError> {
+    let mut statement = tx.prepare_cached("select live from syncs where id = ?1")?;
+    Ok(statement.query_row([id.0], |row| row.get(0))?)
+}
+
 /// Notes what the sync is doing, for people.
 pub fn set_state(
     tx: &Transaction<'_>,

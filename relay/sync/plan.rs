@@ -318,7 +318,7 @@ impl Planner<'_> {
                 }
                 FieldVerdict::Write { .. } => {}
                 FieldVerdict::Conflict { winner } => {
-                    if self.is_recorded() {
+                    if self.is_recorded(winner) {
                         decided.conflicts.push(self.conflict(Some(field), winner));
                     }
                 }
@@ -372,12 +372,14 @@ impl Planner<'_> {
         }
     }
 
-    /// Overwriting what a person chose to overwrite (`left-to-right`) is no conflict.
-    fn is_recorded(&self) -> bool {
-        !matches!(
-            self.first_match(),
-            Some(Existing::LeftToRight | Existing::RightToLeft)
-        )
+    /// Overwriting what a person chose to overwrite (`left-to-right`) is no conflict; a one-way
+    /// field that overwrites the chosen side is.
+    fn is_recorded(&self, winner: Side) -> bool {
+        match self.first_match() {
+            Some(Existing::LeftToRight) => winner != Side::Left,
+            Some(Existing::RightToLeft) => winner != Side::Right,
+            Some(Existing::Merge | Existing::LinkOnly) | None => true,
+        }
     }
 
     fn edited_fields(&self, side: Side, link: &Link) -> Vec<usize> {

@@ -99,6 +99,21 @@ impl PgWriter {
             .ok_or_else(|| EndpointError::bug("unknown-pair", "table pair is not bound"))
     }
 
+    /// Cancels what takes too long over a stream of its own. The session is then given up.
+    async fn bounded_attempt(
+        &self,
+        batch: BatchId,
+        steps: &[Step],
+        recorded: bool,
+        care: Care,
+    ) -> Result<Vec<Outcome>, Failure> {
+        let attempt = self.attempt(batch, steps, recorded, care);
+        match tokio::time::timeout(limits::BATCH, Box::pin(attempt)).await {
+            Ok(done) => done,
+            Err(_) => Err(self.session()?.give_up("write a batch").await.into()),
+        }
+    }
+
     /// One whole transaction. After an error nothing of it is there, unless the commit's answer
     /// was lost.
     async fn attempt(
@@ -226,13 +241,11 @@ impl PgWriter {
         });
         let (stored, committed) = join(
             self.progress.store(session, batch, record.as_deref()),
-            session.bounded("commit a batch", async {
-                Ok(session.batch_execute("commit").await)
-            }),
+            session.batch_execute("commit"),
         )
         .await;
         stored.map_err(|error| Failure::of_ours("store the progress", error))?;
-        committed?.map_err(|error| Failure::of("commit a batch", error))
+        committed.map_err(|error| Failure::of("commit a batch", error))
     }
 
     /// What was found in the way is in the change log at or before the position that is read here,
@@ -300,7 +313,7 @@ impl Writer for PgWriter {
         let mut collisions = 0;
         loop {
             self.connect().await?;
-            match self.attempt(batch, steps, recorded, care).await {
+            match self.bounded_attempt(batch, steps, recorded, care).await {
                 Ok(outcomes) => return Ok(outcomes),
                 Err(Failure::Refused(..)) if care == Care::Bold => care = Care::Careful,
                 Err(Failure::Collision(_)) if collisions < limits::COLLISIONS => collisions += 1,
@@ -415,6 +428,8 @@ const FENCE: &str = "tidegate.fence";
 mod limits {
     use std::time::Duration;
 
+    /// Longest a batch may take: whoever waits for the outcome gives up only later.
+    pub(super) const BATCH: Duration = Duration::from_secs(180);
     /// Deadlocks and the like, per batch, before the caller hears of them.
     pub(super) const COLLISIONS: u32 = 3;
     /// Wait for a zombie's lock before its session is ended.

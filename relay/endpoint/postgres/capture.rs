@@ -11,13 +11,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tidegate_sync::model::{Position, Side};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::super::{Capture, Captured, Dial, EndpointError, StreamLabel};
 use super::feedback::Feedback;
 use super::frame::{Frame, Malformed};
 use super::mapping::{CaptureTable, Mapping};
-use super::queue::{self, Queue};
+use super::queue::{self, Batch, Queue};
 use super::replication::{Connection, FrameReader, refused};
 use super::slots::{self, Names};
 use super::staging::{self, Staging};
@@ -27,12 +27,12 @@ pub(super) mod limits {
     use std::time::Duration;
 
     /// A batch is handed over at this many bytes of the stream, even if more has arrived already.
-    pub const BATCH_BYTES: usize = 4 << 20;
+    pub(crate) const BATCH_BYTES: usize = 4 << 20;
     /// Positions without changes are told at most this often.
-    pub const IDLE_INTERVAL: Duration = Duration::from_millis(100);
+    pub(crate) const IDLE_INTERVAL: Duration = Duration::from_millis(100);
     /// The server answers our status once a second, but not while it decodes a long transaction
     /// that has nothing for us. After this long without a byte it is taken for dead.
-    pub const SILENCE_MAX: Duration = Duration::from_secs(300);
+    pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(300);
 }
 
 /// What a capture needs to know.
@@ -43,6 +43,7 @@ pub struct CaptureSource {
     pub sync: String,
     pub side: Side,
     pub tables: Vec<CaptureTable>,
+    /// Big transactions are staged in a directory within it, named after the side.
     pub staging: PathBuf,
 }
 
@@ -51,7 +52,7 @@ pub struct PgCapture {
     queue: Arc<Queue>,
     feedback: Arc<Feedback>,
     /// A position that waits for the next batch, or for its time.
-    pending: Option<Captured>,
+    pending: Option<Batch>,
     idle_until: Instant,
     _tasks: JoinSet<()>,
 }
@@ -73,7 +74,8 @@ impl PgCapture {
         }
         slots::release(&mut connection, &names.slot).await?;
         let memory = staging::limits::MEMORY_BYTES_MAX;
-        let staging = Staging::open(&source.staging, memory).await?;
+        let dir = source.staging.join(source.side.name());
+        let staging = Staging::open(&dir, memory).await?;
         let (frames, write) = connection
             .start_replication(&names.slot, &names.publication, position.offset)
             .await?;
@@ -110,29 +112,22 @@ impl PgCapture {
 impl Capture for PgCapture {
     async fn next(&mut self) -> Result<Captured, EndpointError> {
         loop {
-            let arrived = if self.pending.is_some() {
-                match tokio::time::timeout_at(self.idle_until, self.queue.pop()).await {
+            let arrived = match &self.pending {
+                None => self.queue.pop().await?,
+                Some(_) => match timeout_at(self.idle_until, self.queue.pop()).await {
                     Ok(arrived) => arrived?,
                     Err(_) => {
                         self.idle_until = Instant::now() + limits::IDLE_INTERVAL;
-                        return Ok(self.pending.take().unwrap_or_default());
+                        return Ok(self.pending.take().unwrap_or_default().captured);
                     }
-                }
-            } else {
-                self.queue.pop().await?
+                },
             };
-            let captured = match self.pending.take() {
-                Some(mut pending) => {
-                    queue::join(&mut pending, arrived);
-                    pending
-                }
-                None => arrived,
-            };
-            let is_idle = captured.changes.is_empty() && captured.reconcile.is_empty();
-            if !is_idle {
-                return Ok(captured);
+            let mut batch = self.pending.take().unwrap_or_default();
+            batch.join(arrived);
+            if !batch.can_wait() {
+                return Ok(batch.captured);
             }
-            self.pending = Some(captured);
+            self.pending = Some(batch);
         }
     }
 
@@ -176,8 +171,8 @@ impl Reader {
     }
 
     async fn hand_over(&mut self) {
-        if let Some((captured, bytes)) = self.transactions.take_ready() {
-            self.queue.push(captured, bytes).await;
+        if let Some(batch) = self.transactions.take_ready() {
+            self.queue.push(batch).await;
         }
     }
 

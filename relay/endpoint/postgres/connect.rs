@@ -132,12 +132,12 @@ impl Connected {
         if !matches!(cancelled, Ok(Ok(()))) {
             tracing::debug!(run = self.label.run, "could not cancel the statement");
         }
-        let wait = ANSWER_TIMEOUT.as_secs();
-        let message = format!("{doing}: no answer within {wait} s; it is tried again");
+        let message = format!("{doing}: it took too long and was cancelled; it is tried again");
         EndpointError::retry("answer-timeout", message)
     }
 
-    async fn cancel(&self) -> Result<(), EndpointError> {
+    /// Asks the server to cancel the running statement, over a stream of its own.
+    pub async fn cancel(&self) -> Result<(), EndpointError> {
         let stream = self.dial.dial(Purpose::Cancel, &self.label).await?;
         self.cancel
             .cancel_query_raw(stream, NoTls)

@@ -40,9 +40,9 @@ impl From<Malformed> for EndpointError {
 pub(super) mod limits {
     /// A message holds one row version. 256 MiB is far above what a synced row may weigh and far
     /// below what would hurt the relay; PostgreSQL itself allows 1 GiB.
-    pub const MESSAGE_BYTES_MAX: usize = 256 << 20;
+    pub(crate) const MESSAGE_BYTES_MAX: usize = 256 << 20;
     /// Bytes asked of the stream at once: as many as one tunnel read brings.
-    pub const READ_BYTES: usize = 64 << 10;
+    pub(crate) const READ_BYTES: usize = 64 << 10;
 }
 
 const HEADER: usize = 5;

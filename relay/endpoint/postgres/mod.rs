@@ -28,7 +28,7 @@ pub mod snapshot;
 mod frame;
 pub mod replication;
 
-mod pgoutput;
+pub mod pgoutput;
 pub mod slots;
 
 mod staging;

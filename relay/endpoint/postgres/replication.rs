@@ -51,18 +51,18 @@ pub struct SlotSnapshot {
 mod deadlines {
     use std::time::Duration;
 
-    pub const SIGN_IN: Duration = Duration::from_secs(30);
-    pub const QUERY: Duration = Duration::from_secs(60);
-    pub const CREATE_SLOT: Duration = Duration::from_secs(120);
+    pub(crate) const SIGN_IN: Duration = Duration::from_secs(30);
+    pub(crate) const QUERY: Duration = Duration::from_secs(60);
+    pub(crate) const CREATE_SLOT: Duration = Duration::from_secs(120);
 }
 
 /// The messages whose order makes a session, by their tags.
 mod tags {
-    pub const AUTHENTICATION: u8 = b'R';
-    pub const ERROR: u8 = b'E';
-    pub const READY: u8 = b'Z';
-    pub const DATA_ROW: u8 = b'D';
-    pub const COPY_BOTH: u8 = b'W';
+    pub(crate) const AUTHENTICATION: u8 = b'R';
+    pub(crate) const ERROR: u8 = b'E';
+    pub(crate) const READY: u8 = b'Z';
+    pub(crate) const DATA_ROW: u8 = b'D';
+    pub(crate) const COPY_BOTH: u8 = b'W';
 }
 
 impl Connection {
@@ -465,3 +465,7 @@ mod tests {
         assert_eq!(quote_literal("it's"), "'it''s'");
     }
 }
+
+#[cfg(test)]
+#[path = "replication_tests.rs"]
+mod session_tests;

@@ -17,6 +17,10 @@ use super::replication::{
 
 /// Prefix of the logical messages with which a sync marks its own transactions.
 pub const MARKER_PREFIX: &str = "tidegate";
+/// Prefix of the messages after which somebody waits for the stream's position: it is handed out
+/// at once. Best in a transaction of its own: the server flushes that at once, while it takes up
+/// to 200 ms (`wal_writer_delay`, measured) for a message outside of transactions.
+pub const FENCE_PREFIX: &str = "tidegate.fence";
 
 /// How long an old connection may take to let go of the slot after it was told to.
 const RELEASE_MAX: Duration = Duration::from_secs(10);

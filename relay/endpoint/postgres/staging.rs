@@ -20,9 +20,9 @@ use super::super::EndpointError;
 pub(super) mod limits {
     /// For all running transactions together. The server streams one when it exceeds its
     /// `logical_decoding_work_mem` (64 MB), so those that come are big: they belong on disk.
-    pub const MEMORY_BYTES_MAX: usize = 16 << 20;
+    pub(crate) const MEMORY_BYTES_MAX: usize = 16 << 20;
     /// A sealed block on disk holds about this much.
-    pub const BLOCK_BYTES: usize = 256 << 10;
+    pub(crate) const BLOCK_BYTES: usize = 256 << 10;
 }
 
 /// Sealed bytes carry their length, their number and a 16-byte tag.

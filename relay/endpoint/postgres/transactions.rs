@@ -11,7 +11,8 @@ use tidegate_sync::model::{BatchId, Position};
 use super::super::{Captured, EndpointError};
 use super::mapping::{Effects, Mapping};
 use super::pgoutput::{Commit, Message, decode};
-use super::slots::{MARKER_PREFIX, Names};
+use super::queue::Batch;
+use super::slots::{FENCE_PREFIX, MARKER_PREFIX, Names};
 use super::staging::Staging;
 
 pub(super) struct Transactions {
@@ -29,6 +30,8 @@ pub(super) struct Transactions {
     ready_bytes: usize,
     /// The position has moved since the last batch was taken.
     moved: bool,
+    /// A fence message came: the position is waited for.
+    is_awaited: bool,
 }
 
 #[derive(Default)]
@@ -36,6 +39,7 @@ struct Open {
     effects: Effects,
     /// The batch of ours that this transaction is.
     batch: Option<BatchId>,
+    is_awaited: bool,
     bytes: usize,
 }
 
@@ -57,6 +61,7 @@ impl Transactions {
             ready: Effects::default(),
             ready_bytes: 0,
             moved: false,
+            is_awaited: false,
         }
     }
 
@@ -98,8 +103,10 @@ impl Transactions {
             Message::Emitted {
                 transactional: false,
                 lsn,
+                prefix,
                 ..
             } => {
+                self.is_awaited |= prefix == FENCE_PREFIX;
                 self.move_to(lsn);
                 Ok(())
             }
@@ -124,19 +131,22 @@ impl Transactions {
         (self.ready.changes.len(), self.ready_bytes)
     }
 
-    /// Everything that has committed since the last call, and how many bytes of the stream it took;
-    /// `None` when not even the position has moved.
-    pub(super) fn take_ready(&mut self) -> Option<(Captured, usize)> {
+    /// Everything that has committed since the last call; `None` when not even the position has
+    /// moved.
+    pub(super) fn take_ready(&mut self) -> Option<Batch> {
         if !mem::take(&mut self.moved) {
             return None;
         }
         let ready = mem::take(&mut self.ready);
-        let captured = Captured {
-            changes: ready.changes,
-            position: self.position.clone(),
-            reconcile: ready.reconcile,
-        };
-        Some((captured, mem::take(&mut self.ready_bytes)))
+        Some(Batch {
+            captured: Captured {
+                changes: ready.changes,
+                position: self.position.clone(),
+                reconcile: ready.reconcile,
+            },
+            bytes: mem::take(&mut self.ready_bytes),
+            is_awaited: mem::take(&mut self.is_awaited),
+        })
     }
 
     /// A streamed transaction has committed.
@@ -185,6 +195,7 @@ impl Transactions {
             }
         }
         self.ready_bytes += open.bytes;
+        self.is_awaited |= open.is_awaited;
     }
 
     /// Only between transactions: within one, its own commit is still to come.
@@ -203,19 +214,31 @@ impl Open {
         names: &Names,
         mapping: &mut Mapping,
     ) -> Result<(), EndpointError> {
-        if let Message::Emitted {
-            prefix: MARKER_PREFIX,
-            content,
-            ..
-        } = message
-        {
-            self.batch = self.batch.max(names.batch_of(content));
-            return Ok(());
+        match message {
+            Message::Emitted {
+                prefix: FENCE_PREFIX,
+                ..
+            } => self.is_awaited = true,
+            Message::Emitted {
+                prefix: MARKER_PREFIX,
+                content,
+                ..
+            } => {
+                let batch = names.batch_of(content);
+                self.batch = self.batch.max(batch);
+                // The engine waits for its own writes to pass.
+                self.is_awaited |= batch.is_some();
+            }
+            message => mapping.apply(message, &mut self.effects)?,
         }
-        mapping.apply(message, &mut self.effects)
+        Ok(())
     }
 }
 
 fn out_of_order() -> EndpointError {
     EndpointError::bug("protocol-violation", "a change outside of its transaction")
 }
+
+#[cfg(test)]
+#[path = "transactions_tests.rs"]
+mod tests;

@@ -6,8 +6,9 @@
 
 use std::collections::HashMap;
 
-use futures_util::future::join_all;
+use futures_util::future::{join_all, join3};
 use tidegate_sync::model::{FindingCode, Outcome};
+use tokio::time::Instant;
 use tokio_postgres::Error;
 use tokio_postgres::types::Type;
 
@@ -103,10 +104,7 @@ impl Tables<'_> {
                 .iter()
                 .map(|statement| query(session, &statement.sql, &statement.arrays)),
         );
-        let answers = tokio::time::timeout(limits::WRITE, answers).await;
-        let Ok(answers) = answers else {
-            return Err(session.give_up("write a batch").await.into());
-        };
+        let answers = answers.await;
         let mut outcomes = Vec::with_capacity(writes.len());
         for (statement, rows) in statements.iter().zip(answers) {
             // The first failure is the cause; those after it only say "transaction is aborted".
@@ -124,18 +122,16 @@ impl Tables<'_> {
         session: &Connected,
         writes: Vec<Write>,
     ) -> Result<Outcomes, Failure> {
+        let patience = Instant::now() + limits::SIFT;
+        let mut savepoint = Savepoint::None;
         let mut outcomes = Vec::new();
         let mut pending = writes;
         loop {
-            let (done, refused) = self.sift_once(session, pending).await?;
+            let (done, refused) = self
+                .sift_once(session, pending, &mut savepoint, patience)
+                .await?;
             let progressed = !done.is_empty();
             outcomes.extend(done);
-            let may_heal = |code: FindingCode| {
-                matches!(
-                    code,
-                    FindingCode::UniqueViolation | FindingCode::ForeignKeyViolation
-                )
-            };
             let (again, finally): (Vec<_>, Vec<_>) = refused
                 .into_iter()
                 .partition(|(_, code, _)| progressed && may_heal(*code));
@@ -145,16 +141,24 @@ impl Tables<'_> {
                     .map(|(write, code, detail)| (write.step, Outcome::Rejected { code, detail })),
             );
             if again.is_empty() {
-                return Ok(outcomes);
+                break;
             }
             pending = again.into_iter().map(|(write, ..)| write).collect();
         }
+        // The last part may be the refused one.
+        session
+            .batch_execute(savepoint.close())
+            .await
+            .map_err(|error| Failure::of_ours("undo a refused write", error))?;
+        Ok(outcomes)
     }
 
     async fn sift_once(
         &self,
         session: &Connected,
         writes: Vec<Write>,
+        savepoint: &mut Savepoint,
+        patience: Instant,
     ) -> Result<(Outcomes, Vec<(Write, FindingCode, String)>), Failure> {
         let mut outcomes = Vec::new();
         let mut refused = Vec::new();
@@ -163,48 +167,54 @@ impl Tables<'_> {
             if part.is_empty() {
                 continue;
             }
-            match self.execute_in_savepoint(session, &part).await {
-                Ok(done) => outcomes.extend(done),
-                Err(Failure::Refused(code, detail)) if part.len() == 1 => {
-                    refused.extend(part.pop().map(|write| (write, code, detail)));
+            let (code, detail) = match self.execute_in_savepoint(session, &part, savepoint).await {
+                Ok(done) => {
+                    outcomes.extend(done);
+                    continue;
                 }
-                Err(Failure::Refused(..)) => {
-                    let second = part.split_off(part.len() / 2);
-                    stack.push(second);
-                    stack.push(part);
-                }
+                Err(Failure::Refused(code, detail)) => (code, detail),
                 Err(other) => return Err(other),
+            };
+            if part.len() == 1 {
+                refused.extend(part.pop().map(|write| (write, code, detail)));
+            } else if Instant::now() < patience {
+                let second = part.split_off(part.len() / 2);
+                stack.push(second);
+                stack.push(part);
+            } else {
+                let count = part.len();
+                let detail = format!("{detail}; one of {count} records, not narrowed down in time");
+                refused.extend(part.into_iter().map(|write| (write, code, detail.clone())));
             }
         }
         Ok((outcomes, refused))
     }
 
-    /// Deferred constraints are checked within the savepoint: at the commit it would be too late to
+    /// One round trip. Deferred constraints are checked here: at the commit it would be too late to
     /// tell whose fault it is.
     async fn execute_in_savepoint(
         &self,
         session: &Connected,
         writes: &[Write],
+        savepoint: &mut Savepoint,
     ) -> Result<Outcomes, Failure> {
         let doing = "write a batch";
-        session
-            .bounded(doing, session.batch_execute("savepoint part"))
-            .await?;
-        let done = match self.execute(session, writes).await {
-            Ok(done) => session
-                .batch_execute(
-                    "set constraints all immediate; set constraints all deferred; \
-                     release savepoint part",
-                )
-                .await
-                .map(|()| done)
-                .map_err(|error| Failure::of(doing, error)),
-            Err(failure) => Err(failure),
+        let (opened, done, checked) = join3(
+            session.batch_execute(savepoint.open()),
+            self.execute(session, writes),
+            session.batch_execute("set constraints all immediate; set constraints all deferred"),
+        )
+        .await;
+        opened.map_err(|error| Failure::of_ours(doing, error))?;
+        let done = match (done, checked) {
+            (Ok(done), Ok(())) => Ok(done),
+            (Ok(_), Err(error)) => Err(Failure::of(doing, error)),
+            (Err(failure), _) => Err(failure),
         };
-        if let Err(Failure::Refused(..)) = &done {
-            let undo = "rollback to savepoint part; release savepoint part";
-            session.bounded(doing, session.batch_execute(undo)).await?;
-        }
+        *savepoint = match done {
+            Ok(_) => Savepoint::Good,
+            Err(_) => Savepoint::Refused,
+        };
         done
     }
 
@@ -320,6 +330,41 @@ impl Tables<'_> {
     }
 }
 
+/// The savepoint around the part that was executed last. It is closed together with the next one's
+/// opening, which saves a round trip each.
+enum Savepoint {
+    None,
+    Good,
+    Refused,
+}
+
+impl Savepoint {
+    fn open(&self) -> &'static str {
+        match self {
+            Savepoint::None => "savepoint part",
+            Savepoint::Good => "release savepoint part; savepoint part",
+            // It stays, as it was at its beginning.
+            Savepoint::Refused => "rollback to savepoint part",
+        }
+    }
+
+    fn close(&self) -> &'static str {
+        match self {
+            Savepoint::None => "",
+            Savepoint::Good => "release savepoint part",
+            Savepoint::Refused => "rollback to savepoint part; release savepoint part",
+        }
+    }
+}
+
+/// Refused because of another record, whose own write may still come.
+fn may_heal(code: FindingCode) -> bool {
+    matches!(
+        code,
+        FindingCode::UniqueViolation | FindingCode::ForeignKeyViolation
+    )
+}
+
 /// What may share a statement: kind, fields, and whether the write must be alone.
 fn group_of(write: &Write) -> (u8, Vec<usize>, bool) {
     let fields = |set: &Fields| set.iter().map(|(field, _)| *field).collect::<Vec<_>>();
@@ -370,6 +415,7 @@ mod limits {
     pub(super) const ROWS_PER_STATEMENT: usize = 2_000;
     /// Several big texts don't add up to one huge message; a single one may be larger.
     pub(super) const BYTES_PER_STATEMENT: usize = 8 << 20;
-    /// Above the server's own `statement_timeout` for one statement.
-    pub(super) const WRITE: Duration = Duration::from_secs(120);
+    /// Narrowing down costs a round trip per part. After this, what is refused is left out as a
+    /// whole: nobody waits an hour for a table that may not be written at all.
+    pub(super) const SIFT: Duration = Duration::from_secs(30);
 }

@@ -35,6 +35,8 @@ create table syncs (
     epoch        integer not null default 0,
     -- Changes are streamed from settled positions; else a reconcile is due.
     live         integer not null default 0,
+    -- While not live: links with greater numbers are not in link_keys yet.
+    links_indexed_to integer not null default 0,
     key_sealed   blob not null,
     last_error   text,
     -- Counters for people, as one JSON document.

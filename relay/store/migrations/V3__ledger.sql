@@ -36,9 +36,19 @@ create table links (
     check ((right_hash is null) = (right_key is null))
 ) strict;
 
--- The links of a pair are a partial bijection: SQLite counts nulls as different.
-create unique index links_left on links (sync, pair, left_hash);
-create unique index links_right on links (sync, pair, right_hash);
+-- Finds a link by a key, and keeps the links of a pair a partial bijection. Apart from the links,
+-- because a copy adds links in bulk: they are entered here in bulk too, when the copy is complete
+-- or the next run begins (syncs.links_indexed_to).
+create table link_keys (
+    sync     integer not null references syncs (id) on delete cascade,
+    pair     integer not null,
+    side     integer not null,
+    key_hash blob not null,
+    link     integer not null,
+    primary key (sync, pair, side, key_hash)
+) strict, without rowid;
+
+create index links_sync on links (sync, id);
 
 -- Keys that no longer name a record, with how far their side's reports are known.
 create table tombstones (

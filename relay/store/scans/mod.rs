@@ -85,7 +85,12 @@ impl Scan {
         purpose: &'static str,
     ) -> Result<Scan, StoreError> {
         let number = LOOKS.fetch_add(1, Ordering::Relaxed);
-        Self::open(store, sync.unwrap_or(NO_SYNC), format!("{purpose}-{number}")).await
+        Self::open(
+            store,
+            sync.unwrap_or(NO_SYNC),
+            format!("{purpose}-{number}"),
+        )
+        .await
     }
 
     pub(super) async fn create(

@@ -66,8 +66,8 @@ impl<'a> Drafts<'a> {
                 if case.keys[side].is_none() {
                     case.keys[side] = link.keys[side].clone();
                 }
-                // What waited may have been settled meanwhile.
-                if case.seen[side].offset() != 0 && case.seen[side].offset() <= link.seen[side] {
+                // What waited may have been settled meanwhile. At the same offset it is as new.
+                if case.seen[side].offset() != 0 && case.seen[side].offset() < link.seen[side] {
                     case.seen[side] = Seen::Unseen;
                 }
             }

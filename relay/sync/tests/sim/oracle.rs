@@ -150,12 +150,15 @@ pub fn no_lost_update(facts: &Facts<'_>) -> Check {
     }
 }
 
-/// The person chose to overwrite this side's existing data.
+/// The person chose to overwrite this side's existing data, or to agree to what differs: then
+/// a later edit of one side overwrites what the other one had.
 fn overwrites(facts: &Facts<'_>, written: &Token) -> bool {
     let existing = facts.scenario.policies[written.pair.0 as usize].existing;
     matches!(
         (existing, written.side),
-        (Existing::LeftToRight, Side::Right) | (Existing::RightToLeft, Side::Left)
+        (Existing::LeftToRight, Side::Right)
+            | (Existing::RightToLeft, Side::Left)
+            | (Existing::LinkOnly, _)
     )
 }
 

@@ -37,6 +37,18 @@ impl Stage {
     }
 
     pub async fn start_on(left: &Arc<Server>, right: &Arc<Server>, hint: &str) -> Stage {
+        Stage::start_with_role(left, right, hint, "", ROLE, PASSWORD).await
+    }
+
+    /// With `role_sql` run on the private server first, and the agent signing in as `user`.
+    pub async fn start_with_role(
+        left: &Arc<Server>,
+        right: &Arc<Server>,
+        hint: &str,
+        role_sql: &str,
+        user: &str,
+        password: &str,
+    ) -> Stage {
         let dir = tempfile::Builder::new().prefix("tidegate-e2e-").tempdir().unwrap();
         let left = left.database(&format!("{hint}_left")).await;
         let right = right.database(&format!("{hint}_right")).await;
@@ -50,7 +62,8 @@ impl Stage {
             agent: None,
             client: reqwest::Client::new(),
         };
-        stage.write_files();
+        stage.left.admin().await.batch_execute(role_sql).await.unwrap();
+        stage.write_files(user, password);
         stage.start_relay().await;
         let invited = stage.post("agents", json!({"name": "office-db"})).await;
         stage.pair(invited["token"].as_str().unwrap());
@@ -73,7 +86,7 @@ impl Stage {
         format!("postgres://{ROLE}:{PASSWORD}@127.0.0.1:{port}/{name}?sslmode=disable")
     }
 
-    fn write_files(&self) {
+    fn write_files(&self, user: &str, secret: &str) {
         let dir = self.dir.path();
         let relay = format!(
             "data_dir = \"{}\"\n[tunnel]\nlisten = \"127.0.0.1:{}\"\nnames = [\"localhost:{}\"]\n\
@@ -85,11 +98,11 @@ impl Stage {
         );
         fs::write(dir.join("relay.toml"), relay).unwrap();
         let password = dir.join("main.password");
-        fs::write(&password, format!("{PASSWORD}\n")).unwrap();
+        fs::write(&password, format!("{secret}\n")).unwrap();
         fs::set_permissions(&password, fs::Permissions::from_mode(0o600)).unwrap();
         let agent = format!(
             "state_dir = \"{}\"\n[[target]]\nname = \"main\"\naddress = \"127.0.0.1:{}\"\n\
-             database = \"{}\"\nuser = \"{ROLE}\"\npassword_file = \"{}\"\nsslmode = \"disable\"\n",
+             database = \"{}\"\nuser = \"{user}\"\npassword_file = \"{}\"\nsslmode = \"disable\"\n",
             dir.join("agent").display(),
             self.left.server.port(),
             self.left.name,

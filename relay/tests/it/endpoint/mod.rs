@@ -1,10 +1,12 @@
 //! The endpoints against real servers.
 
+mod capture;
 mod server;
 
 mod round;
 
 mod apply;
+mod connect;
 mod inspect;
 mod recover;
 mod refusals;

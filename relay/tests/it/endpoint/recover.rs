@@ -6,9 +6,9 @@ use std::task::{Context, Poll};
 
 use async_trait::async_trait;
 use tidegate_relay::endpoint::{
-    ByteStream, Class, Dial, EndpointError, Login, Purpose, Recovered, StreamLabel,
+    ByteStream, Class, Dial, EndpointError, Login, Purpose, StreamLabel,
 };
-use tidegate_sync::model::{BatchId, Step};
+use tidegate_sync::model::{BatchId, Recovered, Step};
 use tidegate_sync::value::Value;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 

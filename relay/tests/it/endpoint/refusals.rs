@@ -179,3 +179,26 @@ async fn a_lock_of_somebody_else_is_an_error_to_retry_and_nothing_is_written() {
     let done = apply(&mut writer, 1, &[delete(key(1), &[])]).await;
     assert_eq!(done[0], Outcome::Deleted);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_may_not_be_written_refuses_each_record_and_stops_no_other_table() {
+    let database = database(
+        "create table open (id int primary key); create table closed (id int primary key)",
+    )
+    .await;
+    let admin = database.admin().await;
+    admin
+        .batch_execute("alter table closed owner to postgres; grant select on closed to tidegate")
+        .await
+        .unwrap();
+    let tables: &[Table<'_>] = &[("closed", &["id"]), ("open", &["id"])];
+    let mut writer = writer(&database, 1, tables).await;
+    let steps: Vec<Step> = (0..200)
+        .map(|n| create_in(n % 2, &[Value::Int(n.into())], &[]))
+        .collect();
+    let done = apply(&mut writer, 1, &steps).await;
+    for pair in done.chunks(2) {
+        assert_eq!(rejected(&pair[0]).0, FindingCode::PermissionDenied);
+        written(&pair[1]);
+    }
+}

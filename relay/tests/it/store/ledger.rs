@@ -23,6 +23,20 @@ async fn begin(store: &Store, sync: SyncId) -> Ledger {
         .expect("a run begins")
 }
 
+/// A run of a sync that is live: its links are found as soon as they are settled.
+async fn live(store: &Store, sync: SyncId) -> Ledger {
+    let ledger = begin(store, sync).await;
+    let settlement = Settlement {
+        live: true,
+        ..Settlement::default()
+    };
+    ledger
+        .settle(settlement, 1)
+        .await
+        .expect("the sync goes live");
+    ledger
+}
+
 async fn look(ledger: &Ledger, side: Side, key: &str) -> Lookup {
     let keys = vec![(side, PAIR, Key::single(key))];
     ledger.load(keys).await.expect("keys load").remove(0)
@@ -111,13 +125,18 @@ async fn a_replaced_run_can_write_nothing() {
     let world = World::new();
     let sync = world.add_sync("blog").await;
     let older = begin(&world.store, sync).await;
-    let newer = begin(&world.store, sync).await;
+    let newer = live(&world.store, sync).await;
     assert!(newer.epoch() > older.epoch());
     let settlement = links(vec![link(Some("l"), Some("r"), 1)]);
     let stale = |result: Result<(), StoreError>| {
         assert!(matches!(result, Err(StoreError::StaleEpoch { .. })));
     };
     stale(older.settle(settlement.clone(), 1).await);
+    let going_live = Settlement {
+        live: true,
+        ..settlement.clone()
+    };
+    stale(older.settle(going_live, 1).await);
     stale(older.intend(&Round::default()).await);
     stale(older.set_state("live", None, 1).await);
     stale(older.forget_positions().await);
@@ -129,7 +148,7 @@ async fn a_replaced_run_can_write_nothing() {
 async fn links_stay_a_bijection_within_a_pair_and_keys_may_swap() {
     let world = World::new();
     let sync = world.add_sync("blog").await;
-    let ledger = begin(&world.store, sync).await;
+    let ledger = live(&world.store, sync).await;
     let first = links(vec![
         link(Some("a"), Some("x"), 1),
         link(Some("b"), Some("y"), 2),
@@ -155,6 +174,75 @@ async fn links_stay_a_bijection_within_a_pair_and_keys_may_swap() {
         ..links(vec![link(Some("a"), Some("y"), 5)])
     };
     ledger.settle(drop_and_reuse, 3).await.unwrap();
+    let pairs = world.store.view(move |conn| pairs::list(conn, sync)).await;
+    assert_eq!(pairs.unwrap()[0].linked, 2);
+}
+
+#[tokio::test]
+async fn links_of_a_copy_are_found_once_it_is_complete_and_after_a_crash_too() {
+    let world = World::new();
+    let sync = world.add_sync("blog").await;
+    let ledger = begin(&world.store, sync).await;
+    let some = links(vec![
+        link(Some("a"), Some("x"), 1),
+        link(Some("b"), Some("y"), 2),
+        link(Some("alone"), None, 2),
+    ]);
+    ledger.settle(some, 1).await.unwrap();
+    drop(ledger);
+    let world = world.reopened();
+    let ledger = begin(&world.store, sync).await;
+    for (side, key) in [(Side::Left, "a"), (Side::Right, "y"), (Side::Left, "alone")] {
+        assert!(look(&ledger, side, key).await.link.is_some(), "{key}");
+    }
+    // A dropped link with the greatest number must not make later ones unfindable.
+    let alone = look(&ledger, Side::Left, "alone").await.link.unwrap();
+    let more = Settlement {
+        dropped: vec![(PAIR, alone.id)],
+        ..links(vec![link(Some("c"), Some("z"), 3)])
+    };
+    ledger.settle(more, 1).await.unwrap();
+    let end = Settlement {
+        live: true,
+        ..links(vec![link(Some("d"), Some("w"), 4)])
+    };
+    ledger.settle(end, 1).await.unwrap();
+    ledger.forget_positions().await.unwrap();
+    ledger
+        .settle(links(vec![link(Some("e"), Some("v"), 4)]), 1)
+        .await
+        .unwrap();
+    let ledger = begin(&world.store, sync).await;
+    for (side, key) in [(Side::Left, "c"), (Side::Right, "w"), (Side::Left, "e")] {
+        assert!(look(&ledger, side, key).await.link.is_some(), "{key}");
+    }
+    assert!(look(&ledger, Side::Left, "alone").await.link.is_none());
+    let pairs = world.store.view(move |conn| pairs::list(conn, sync)).await;
+    assert_eq!(pairs.unwrap()[0].linked, 5);
+}
+
+#[tokio::test]
+async fn a_second_link_that_a_copy_made_is_dropped_before_the_sync_goes_live() {
+    let world = World::new();
+    let sync = world.add_sync("blog").await;
+    let ledger = begin(&world.store, sync).await;
+    let copied = links(vec![
+        link(Some("a"), Some("x"), 1),
+        link(Some("b"), Some("x"), 2),
+        link(Some("a"), Some("y"), 3),
+        link(Some("c"), Some("z"), 4),
+    ]);
+    ledger.settle(copied, 1).await.unwrap();
+    let end = Settlement {
+        live: true,
+        ..Settlement::default()
+    };
+    ledger.settle(end, 1).await.unwrap();
+    let first = look(&ledger, Side::Left, "a").await.link.unwrap();
+    assert_eq!(first.keys.right, Some(Key::single("x")));
+    assert_eq!(look(&ledger, Side::Right, "x").await.link, Some(first));
+    assert_eq!(look(&ledger, Side::Left, "b").await.link, None);
+    assert_eq!(look(&ledger, Side::Right, "y").await.link, None);
     let pairs = world.store.view(move |conn| pairs::list(conn, sync)).await;
     assert_eq!(pairs.unwrap()[0].linked, 2);
 }

@@ -185,6 +185,7 @@ async fn links_made_meanwhile_do_not_change_the_matches_and_dropped_ones_are_pas
     let sync = world.add_sync("blog").await;
     let ledger = begin(&world.store, sync).await;
     let gone = Settlement {
+        live: true,
         links: vec![(PAIR, link(Some("x"), Some("y"), 1))],
         ..Settlement::default()
     };

@@ -6,3 +6,4 @@
 pub mod desk;
 pub mod postgres;
 pub mod side;
+pub mod stream;

@@ -1,0 +1,8 @@
+//! Reading a PostgreSQL's changes: every trap that its change stream has.
+
+mod big;
+mod bytes;
+mod changes;
+mod position;
+mod shape;
+mod slot;
