@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use self::agents::AgentDesk;
 use self::reach::Reach;
 use crate::api::{self, Api, Readiness};
-use crate::config::Config;
+use crate::config::{Config, RelayName};
 use crate::engine::Engine;
 use crate::identity::Custody;
 use crate::pairing::{Pairing, PairingConfig};
@@ -70,35 +70,8 @@ impl App {
         tokens::ensure_operator_token(&store, now)
             .await
             .context("write the operator token")?;
-        let relays: Vec<RelayAddr> = config
-            .tunnel
-            .names
-            .iter()
-            .map(|name| RelayAddr {
-                host: name.host.clone(),
-                port: name.port,
-            })
-            .collect();
-        let names: Vec<String> = relays.iter().map(|relay| relay.host.clone()).collect();
-        let custody = Custody::open(&config.data_dir, &names, SystemTime::now())
-            .context("open the relay's identity")?;
-        let custody = Arc::new(custody);
         let agents = Agents::new();
-        let agent_life = tidegate_shared::identity::limits::AGENT_LIFE;
-        let pairing_config = PairingConfig { relays, agent_life };
-        let pairing = Pairing::new(
-            store.clone(),
-            custody.clone(),
-            agents.clone(),
-            pairing_config,
-        );
-        let pairing = Arc::new(pairing);
-        let listen = ListenerConfig {
-            address: config.tunnel.listen,
-            quic: QuicSettings::default(),
-        };
-        let door = pairing.clone();
-        let listener = Listener::bind(&listen, custody, door, agents.clone(), system_clock())?;
+        let (pairing, listener) = listen(config, &store, &agents)?;
         let tunnel = listener.local()?;
         let stop_listener = CancellationToken::new();
         let listener = tokio::spawn(listener.run(stop_listener.clone()));
@@ -159,6 +132,41 @@ impl App {
         }
         tracing::info!("Drained.");
     }
+}
+
+/// Opens the relay's identity and binds the tunnel's port.
+fn listen(
+    config: &Config,
+    store: &Store,
+    agents: &Agents,
+) -> anyhow::Result<(Arc<Pairing>, Listener<Pairing>)> {
+    let relay = |name: &RelayName| RelayAddr {
+        host: name.host.clone(),
+        port: name.port,
+    };
+    let relays: Vec<RelayAddr> = config.tunnel.names.iter().map(relay).collect();
+    let names: Vec<String> = relays.iter().map(|relay| relay.host.clone()).collect();
+    let custody = Custody::open(&config.data_dir, &names, SystemTime::now())
+        .context("open the relay's identity")?;
+    let custody = Arc::new(custody);
+    let pairing_config = PairingConfig {
+        relays,
+        agent_life: tidegate_shared::identity::limits::AGENT_LIFE,
+    };
+    let pairing = Pairing::new(
+        store.clone(),
+        custody.clone(),
+        agents.clone(),
+        pairing_config,
+    );
+    let pairing = Arc::new(pairing);
+    let address = ListenerConfig {
+        address: config.tunnel.listen,
+        quic: QuicSettings::default(),
+    };
+    let door = pairing.clone();
+    let listener = Listener::bind(&address, custody, door, agents.clone(), system_clock())?;
+    Ok((pairing, listener))
 }
 
 struct EngineReadiness(Arc<Engine>);
