@@ -71,6 +71,26 @@ pub struct Egress {
     pub public: Vec<IpAddr>,
 }
 
+impl Egress {
+    /// The addresses that others will see: the configured ones, else the one that is bound to, else
+    /// the host's own (which a NAT may replace).
+    pub fn visible(&self) -> Vec<IpAddr> {
+        match self.bind {
+            _ if !self.public.is_empty() => self.public.clone(),
+            Some(bind) => vec![bind],
+            None => routed_address().into_iter().collect(),
+        }
+    }
+}
+
+/// The local address that a connection to the internet would have. Connecting a UDP socket asks
+/// the routing table and sends nothing; the peer is a documentation address (RFC 5737).
+fn routed_address() -> Option<IpAddr> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("192.0.2.1:9").ok()?;
+    Some(socket.local_addr().ok()?.ip())
+}
+
 /// Where the relay keeps its state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreChoice {

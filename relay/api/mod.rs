@@ -14,7 +14,6 @@ pub mod syncs;
 pub mod tokens;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::http::StatusCode;
@@ -23,6 +22,7 @@ pub use problem::Problem;
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
 use utoipa::OpenApi;
+use utoipa::openapi::{Content, RefOr, Response};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -31,11 +31,17 @@ use self::agents::AgentControl;
 use crate::engine::handle::{ConnectionControl, SyncControl};
 use crate::store::Store;
 
-/// Largest request body, bytes: a sync file of its greatest size and some room.
-const BODY_BYTES_MAX: usize = 2 << 20;
+/// Bounds of the API.
+pub mod limits {
+    use std::time::Duration;
 
-/// Longest request: a preview or a verify reads both sides completely.
-const REQUEST_MAX: Duration = Duration::from_secs(3600);
+    /// Largest request body, bytes: a sync file of its greatest size and some room.
+    pub const BODY_BYTES_MAX: usize = 2 << 20;
+    /// Longest request: a preview or a verify reads both sides completely.
+    pub const REQUEST_MAX: Duration = Duration::from_secs(3600);
+    /// Event streams at the same time: each holds a socket and a place in the engine's channel.
+    pub const EVENT_STREAMS_MAX: usize = 64;
+}
 
 /// What the API works on.
 #[derive(Clone)]
@@ -101,15 +107,43 @@ pub fn router(api: Api) -> Router {
         .routes(routes!(events::live_events))
         .routes(routes!(health::egress))
         .split_for_parts();
-    let document = Arc::new(document);
+    let document = Arc::new(with_problems(document));
+    let streams = events::Streams::default();
     let protected = protected.layer(axum::middleware::from_fn_with_state(api.clone(), auth::check));
     Router::new()
         .merge(protected)
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/api/v1/openapi.json", get(move || health::openapi(document.clone())))
+        .layer(axum::Extension(streams))
         .fallback(problem::no_route)
-        .layer(RequestBodyLimitLayer::new(BODY_BYTES_MAX))
-        .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, REQUEST_MAX))
+        .layer(RequestBodyLimitLayer::new(limits::BODY_BYTES_MAX))
+        .layer(TimeoutLayer::with_status_code(
+            StatusCode::GATEWAY_TIMEOUT,
+            limits::REQUEST_MAX,
+        ))
+        .layer(axum::middleware::from_fn(problem::everywhere))
         .with_state(api)
+}
+
+/// Says of each operation that its refusals are problem documents.
+fn with_problems(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
+    let schema = utoipa::openapi::Ref::from_schema_name(<Problem as utoipa::ToSchema>::name());
+    let content = Content::new(Some(RefOr::Ref(schema)));
+    for item in document.paths.paths.values_mut() {
+        let operations = [&mut item.get, &mut item.post, &mut item.put, &mut item.delete];
+        for operation in operations.into_iter().flatten() {
+            let responses = &mut operation.responses.responses;
+            let other = Response::new("Refused, or failed");
+            responses.entry("default".to_owned()).or_insert(RefOr::T(other));
+            for (status, response) in responses {
+                let is_refusal = !status.starts_with('2');
+                if let (true, RefOr::T(response)) = (is_refusal, response) {
+                    response.content.clear();
+                    response.content.insert(problem::MEDIA_TYPE.to_owned(), content.clone().into());
+                }
+            }
+        }
+    }
+    document
 }

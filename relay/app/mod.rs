@@ -99,7 +99,7 @@ impl App {
             syncs: engine.clone(),
             connections: engine.clone(),
             agents: Arc::new(AgentDesk::new(store.clone(), pairing, agents.clone())),
-            egress: config.egress.public.iter().map(ToString::to_string).collect(),
+            egress: config.egress.visible().iter().map(ToString::to_string).collect(),
             readiness: Arc::new(EngineReadiness(engine.clone())),
             store,
         };

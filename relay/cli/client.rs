@@ -124,46 +124,42 @@ impl Client {
             .map(drop)
     }
 
-    /// Hands each server-sent event's data to `on_event` until the stream ends or `on_event` says
-    /// so with false.
+    /// Hands each server-sent event's name and data to `on_event` until the stream ends or
+    /// `on_event` says so with false. An event without a name is a `message`.
     pub(super) async fn events(
         &self,
         query: &[(&str, &str)],
-        mut on_event: impl FnMut(&str) -> bool,
+        mut on_event: impl FnMut(&str, &str) -> bool,
     ) -> Result<(), CliError> {
         let request = self.request(Method::GET, &["events"]).query(query);
         let mut response = self.send(request).await?;
         let mut pending: Vec<u8> = Vec::new();
-        while let Some(chunk) = self.chunk(&mut response).await? {
+        let mut name = String::from("message");
+        loop {
+            let chunk = response
+                .chunk()
+                .await
+                .map_err(|error| self.unreachable(&error))?;
+            let Some(chunk) = chunk else { return Ok(()) };
             pending.extend_from_slice(&chunk);
             while let Some(end) = pending.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = pending.drain(..=end).collect();
                 let line = String::from_utf8_lossy(&line);
-                let Some(data) = line.trim_end().strip_prefix("data:") else {
-                    continue;
-                };
-                if !on_event(data.trim_start()) {
-                    return Ok(());
+                let line = line.trim_end();
+                if let Some(event) = line.strip_prefix("event:") {
+                    event.trim().clone_into(&mut name);
+                } else if let Some(data) = line.strip_prefix("data:") {
+                    if !on_event(&name, data.trim_start()) {
+                        return Ok(());
+                    }
+                } else if line.is_empty() {
+                    "message".clone_into(&mut name);
                 }
             }
             if pending.len() > EVENT_BYTES_MAX {
                 return Err(CliError::Answer("an event without end".into()));
             }
         }
-        Ok(())
-    }
-
-    async fn chunk(
-        &self,
-        response: &mut Response,
-    ) -> Result<
-        Option<impl AsRef<[u8]> + IntoIterator<Item = u8> + std::ops::Deref<Target = [u8]> + use<>>,
-        CliError,
-    > {
-        response
-            .chunk()
-            .await
-            .map_err(|error| self.unreachable(&error))
     }
 
     fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {

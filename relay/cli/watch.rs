@@ -194,7 +194,13 @@ fn table_text(table: &TableStatus) -> String {
 pub(super) async fn events(api: &Client, json: bool, name: Option<&str>) -> Result<Exit, CliError> {
     let query: Vec<(&str, &str)> = name.iter().map(|name| ("sync", *name)).collect();
     let mut unreadable = None;
-    api.events(&query, |data| {
+    api.events(&query, |name, data| {
+        if name == "lagged" {
+            output::note(&plain(&format!(
+                "{data} changes crossed faster than they were read"
+            )));
+            return true;
+        }
         match serde_json::from_str::<LiveEvent>(data) {
             Ok(event) if json => output::json_line(&event).is_ok(),
             Ok(event) => {

@@ -586,7 +586,7 @@ impl ConnectionControl for Engine {
 }
 
 fn parse(text: &str) -> Result<SyncFile, ControlError> {
-    SyncFile::parse(text).map_err(|message| invalid("sync-file", message))
+    SyncFile::parse(text).map_err(|error| invalid("sync-file", error.to_string()))
 }
 
 /// Changing a running sync is planned for a later version.

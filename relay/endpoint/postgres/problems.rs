@@ -23,8 +23,12 @@ pub(super) struct Server {
 }
 
 pub(super) fn of_server(server: &Server) -> Vec<Problem> {
-    let role = quoted(&server.user);
-    let database = quoted(&server.database);
+    let mut found = of_settings(server);
+    found.extend(of_rights(server));
+    found
+}
+
+fn of_settings(server: &Server) -> Vec<Problem> {
     let mut found = Vec::new();
     if server.version_number < OLDEST {
         found.push(blocking(
@@ -53,13 +57,6 @@ pub(super) fn of_server(server: &Server) -> Vec<Problem> {
             "alter system set wal_level = 'logical'; then restart PostgreSQL".into(),
         ));
     }
-    if !server.can_replicate {
-        found.push(blocking(
-            "no-replication-right",
-            format!("role {role} may not read the change log"),
-            format!("alter role {role} replication; (managed services have a role to grant)"),
-        ));
-    }
     if server.free_slots < 1 {
         found.push(blocking(
             "no-free-slot",
@@ -76,6 +73,27 @@ pub(super) fn of_server(server: &Server) -> Vec<Problem> {
             "raise max_wal_senders and restart".into(),
         ));
     }
+    if server.slot_keep_size == "-1" {
+        found.push(warning(
+            "slot-unlimited",
+            "a sync that stays offline would keep the change log without limit".into(),
+            "alter system set max_slot_wal_keep_size = '10GB'; select pg_reload_conf();".into(),
+        ));
+    }
+    found
+}
+
+fn of_rights(server: &Server) -> Vec<Problem> {
+    let role = quoted(&server.user);
+    let database = quoted(&server.database);
+    let mut found = Vec::new();
+    if !server.can_replicate {
+        found.push(blocking(
+            "no-replication-right",
+            format!("role {role} may not read the change log"),
+            format!("alter role {role} replication; (managed services have a role to grant)"),
+        ));
+    }
     if !server.has_schema && !server.can_create {
         found.push(blocking(
             "no-progress-schema",
@@ -88,13 +106,6 @@ pub(super) fn of_server(server: &Server) -> Vec<Problem> {
             "no-create-right",
             format!("role {role} may not create a publication in {database}"),
             format!("grant create on database {database} to {role};"),
-        ));
-    }
-    if server.slot_keep_size == "-1" {
-        found.push(warning(
-            "slot-unlimited",
-            "a sync that stays offline would keep the change log without limit".into(),
-            "alter system set max_slot_wal_keep_size = '10GB'; select pg_reload_conf();".into(),
         ));
     }
     found

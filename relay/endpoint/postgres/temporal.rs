@@ -7,6 +7,8 @@
 const MICROS_PER_DAY: i64 = 86_400_000_000;
 /// Days from 0000-03-01 (proleptic Gregorian, year 0 is 1 BC) to 2000-01-01.
 const EPOCH_2000: i64 = 730_425;
+/// Above PostgreSQL's last year (5874897), and far below what could overflow.
+const YEAR_MAX: i64 = 6_000_000;
 
 pub(super) fn date(text: &str) -> Option<i32> {
     match text {
@@ -185,7 +187,8 @@ fn days(text: &str, before_christ: bool) -> Option<i64> {
     let year = unsigned(parts.next()?)?;
     let month = unsigned(parts.next()?)?;
     let day = unsigned(parts.next()?)?;
-    if !(1..=12).contains(&month) || !(1..=31).contains(&day) || year < 1 || year > 6_000_000 {
+    let is_plausible = (1..=12).contains(&month) && (1..=31).contains(&day);
+    if !is_plausible || !(1..=YEAR_MAX).contains(&year) {
         return None;
     }
     let year = if before_christ { 1 - year } else { year };

@@ -5,6 +5,8 @@
 
 mod support;
 
+mod api;
+mod cli;
 mod e2e;
 mod endpoint;
 mod store;

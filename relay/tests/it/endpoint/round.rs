@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use tidegate_relay::endpoint::{Capture, Captured};
+use tidegate_relay::endpoint::postgres::PostgresEndpoint;
+use tidegate_relay::endpoint::{Capture, Captured, Endpoint};
 use tidegate_sync::model::{BatchId, Change, ChangeKind, Outcome, PairId};
 use tidegate_sync::value::Value;
 
@@ -115,4 +116,19 @@ async fn what_was_copied_is_not_streamed_and_our_own_writes_carry_their_batch() 
     let (read, fence) = writer.read(PairId(0), &[key(2)]).await.unwrap();
     assert_eq!(read[0].as_ref().unwrap()[1], row(&[text("theirs")])[0]);
     until(&mut capture, fence).await;
+
+    // Nothing is left behind, and forgetting twice does no harm.
+    drop((capture, writer));
+    let endpoint = PostgresEndpoint::new(database.dial());
+    for _ in 0..2 {
+        endpoint.forget(SYNC).await.unwrap();
+        let left = "select (select count(*) from pg_replication_slots
+                            where database = current_database())
+                         + (select count(*) from pg_publication)
+                         + (select count(*) from tidegate.progress)";
+        assert_eq!(
+            client.query_one(left, &[]).await.unwrap().get::<_, i64>(0),
+            0
+        );
+    }
 }

@@ -3,7 +3,7 @@
 use pg_walstream::protocol::{
     LogicalReplicationMessage as Theirs, LogicalReplicationParser, TupleData,
 };
-use tidegate_relay::endpoint::postgres::pgoutput::{Cell, Message, Old, decode};
+use tidegate_relay::endpoint::postgres::pgoutput::{Cell, Message, Old, Relation, decode};
 
 use crate::support::postgres::Server;
 use crate::support::stream::Stream;
@@ -99,22 +99,27 @@ fn assert_same(ours: &Message<'_>, theirs: &Theirs) {
             (commit_lsn, end_lsn, timestamp)
         ),
         (
-            Message::Relation(ours),
-            Theirs::Relation {
-                relation_id,
-                relation_name,
-                columns,
+            Message::StreamStart { xid, first },
+            Theirs::StreamStart {
+                xid: other,
+                first_segment,
+            },
+        ) => assert_eq!((xid, first), (other, first_segment)),
+        (
+            Message::StreamAbort { xid, subxid },
+            Theirs::StreamAbort {
+                xid: other,
+                subtransaction_xid,
                 ..
             },
-        ) => {
-            assert_eq!((ours.oid, ours.name), (*relation_id, &**relation_name));
-            assert_eq!(ours.columns.len(), columns.len());
-            for (ours, theirs) in ours.columns.iter().zip(columns) {
-                assert_eq!((ours.name, ours.type_oid), (&*theirs.name, theirs.type_id));
-                assert_eq!(ours.type_modifier, theirs.type_modifier);
-                assert_eq!(ours.is_key, theirs.is_key());
-            }
-        }
+        ) => assert_eq!((xid, subxid), (other, subtransaction_xid)),
+        (Message::StreamStop, Theirs::StreamStop) | (Message::Type, Theirs::Type { .. }) => {}
+        (ours, theirs) => assert_same_change(ours, theirs),
+    }
+}
+
+fn assert_same_change(ours: &Message<'_>, theirs: &Theirs) {
+    match (ours, theirs) {
         (Message::Insert { relation, new }, Theirs::Insert { relation_id, tuple }) => {
             assert_eq!(relation, relation_id);
             assert_same_row(new, tuple);
@@ -162,23 +167,27 @@ fn assert_same(ours: &Message<'_>, theirs: &Theirs) {
             (u8::from(*transactional), lsn, *prefix, *content),
             (*flags, other, name.as_str(), &bytes[..])
         ),
-        (
-            Message::StreamStart { xid, first },
-            Theirs::StreamStart {
-                xid: other,
-                first_segment,
-            },
-        ) => assert_eq!((xid, first), (other, first_segment)),
-        (
-            Message::StreamAbort { xid, subxid },
-            Theirs::StreamAbort {
-                xid: other,
-                subtransaction_xid,
-                ..
-            },
-        ) => assert_eq!((xid, subxid), (other, subtransaction_xid)),
-        (Message::StreamStop, Theirs::StreamStop) | (Message::Type, Theirs::Type { .. }) => {}
+        (Message::Relation(ours), theirs) => assert_same_relation(ours, theirs),
         (ours, theirs) => panic!("{ours:?} is not {theirs:?}"),
+    }
+}
+
+fn assert_same_relation(ours: &Relation<'_>, theirs: &Theirs) {
+    let Theirs::Relation {
+        relation_id,
+        relation_name,
+        columns,
+        ..
+    } = theirs
+    else {
+        panic!("{ours:?} is not {theirs:?}");
+    };
+    assert_eq!((ours.oid, ours.name), (*relation_id, &**relation_name));
+    assert_eq!(ours.columns.len(), columns.len());
+    for (ours, theirs) in ours.columns.iter().zip(columns) {
+        assert_eq!((ours.name, ours.type_oid), (&*theirs.name, theirs.type_id));
+        assert_eq!(ours.type_modifier, theirs.type_modifier);
+        assert_eq!(ours.is_key, theirs.is_key());
     }
 }
 
