@@ -32,14 +32,10 @@ fn assert_absent(dir: &Path, planted: &str) {
     }
 }
 
-#[tokio::test]
-async fn keys_values_and_passwords_are_not_readable_on_disk() {
-    let world = World::new();
-    let sync = world.add_sync("blog").await;
-    let ledger = Ledger::begin(&world.store, sync, 1, 1).await.unwrap();
-    let pair = PairId(0);
+/// One of each record that holds a key or a value.
+fn planted_settlement(pair: PairId) -> Settlement {
     let key = || Key::single("planted-record-key");
-    let settlement = Settlement {
+    Settlement {
         links: vec![(
             pair,
             link(Some("planted-record-key"), Some("planted-other-key"), 1),
@@ -68,11 +64,19 @@ async fn keys_values_and_passwords_are_not_readable_on_disk() {
             source_time: None,
         }],
         ..Settlement::default()
-    };
-    ledger.settle(settlement, 1).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn keys_values_and_passwords_are_not_readable_on_disk() {
+    let world = World::new();
+    let sync = world.add_sync("blog").await;
+    let ledger = Ledger::begin(&world.store, sync, 1, 1).await.unwrap();
+    let pair = PairId(0);
+    ledger.settle(planted_settlement(pair), 1).await.unwrap();
     let scan = ledger.scan().await.unwrap();
     let row = ScanRow {
-        key: key(),
+        key: Key::single("planted-record-key"),
         match_key: Some([1; 16]),
         fingerprints: Vec::new(),
     };
