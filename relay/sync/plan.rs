@@ -145,14 +145,14 @@ impl Planner<'_> {
         let seen = &self.case.seen;
         match (seen.left.is_present(), seen.right.is_present()) {
             (true, true) => self.merged(&self.fresh_link()),
-            (true, false) => self.created_from(Side::Left),
-            (false, true) => self.created_from(Side::Right),
+            (true, false) => self.created_from(Side::Left, LinkId(0)),
+            (false, true) => self.created_from(Side::Right, LinkId(0)),
             (false, false) => self.nothing(self.fresh_link(), LinkFate::None),
         }
     }
 
-    /// A record that only `from` has.
-    fn created_from(&self, from: Side) -> Verdict {
+    /// A record that only `from` has; `id` is the link that it takes over.
+    fn created_from(&self, from: Side, id: LinkId) -> Verdict {
         if !self.policy.records_flow_to(from.other()) {
             return self.nothing(self.fresh_link(), LinkFate::None);
         }
@@ -160,6 +160,7 @@ impl Planner<'_> {
             return Verdict::NeedRead(from);
         }
         let mut decided = self.decided(self.fresh_link(), LinkFate::Keep);
+        decided.link.id = id;
         decided.link.keys[from.other()] = None;
         decided.steps.push(self.create_on(from.other()));
         Verdict::Decided(Box::new(decided))
@@ -173,7 +174,13 @@ impl Planner<'_> {
             Side::Right
         };
         if self.case.seen[side].is_gone() {
-            return self.changed(link.clone(), LinkFate::Drop);
+            let takes_over =
+                self.case.seen[side.other()].is_present() && self.policy.records_flow_to(side);
+            return if takes_over {
+                self.created_from(side.other(), link.id)
+            } else {
+                self.changed(link.clone(), LinkFate::Drop)
+            };
         }
         if self.case.seen[side.other()].is_present() {
             // The counterpart came back (or was found again by its match key): link anew.

@@ -8,7 +8,7 @@ use tidegate_sync::policy::{ConflictPolicy, Drift, Existing};
 use tidegate_sync::session::Settlement;
 use tidegate_sync::value::Value;
 
-use crate::database::Database;
+use crate::database::{Database, Table};
 use crate::store::Store;
 use crate::values::{is_derived, normal, token};
 use crate::world::{Scenario, Token};
@@ -174,12 +174,29 @@ pub fn no_echo(facts: &Facts<'_>) -> Check {
     Ok(())
 }
 
-/// I4: a replay, after everything is quiet, writes nothing.
+/// I4: a restart from what is settled, after everything is quiet, writes nothing.
 pub fn idempotent(before: u64, after: u64) -> Check {
     if before == after {
         return Ok(());
     }
-    Violation::check("I4", format!("a replay wrote {} records", after - before))
+    Violation::check("I4", format!("a restart wrote {} records", after - before))
+}
+
+/// I4: a replay from further back changes nothing.
+pub fn unchanged(before: &BySide<Database>, after: &BySide<Database>) -> Check {
+    for side in Side::BOTH {
+        for (was, is) in before[side].tables.iter().zip(&after[side].tables) {
+            let keys = was.rows.keys().chain(is.rows.keys());
+            let cells = |table: &Table, key: &Key| table.rows.get(key).map(|r| r.cells.clone());
+            if let Some(key) = keys
+                .into_iter()
+                .find(|key| cells(was, key) != cells(is, key))
+            {
+                return Violation::check("I4", format!("a replay changed {} {key}", side.name()));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// I5: a delete needs a person's delete of the counterpart.

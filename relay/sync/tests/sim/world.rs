@@ -307,8 +307,12 @@ impl World {
         Violation::check("I1", format!("not quiet after {CALM_STEPS} steps"))
     }
 
-    /// I4: starts over from an older settled position.
+    /// I4: starts over from what is settled, then from an older position.
     fn replay(&mut self) -> Check {
+        let before = self.store.written;
+        self.crash();
+        self.calm()?;
+        oracle::idempotent(before, self.store.written)?;
         let Some(checkpoint) = self.checkpoint.clone() else {
             return Ok(());
         };
@@ -320,10 +324,10 @@ impl World {
         });
         self.replaying = true;
         self.store.positions = Some(checkpoint);
-        let before = self.store.written;
+        let before = self.sides.clone();
         self.crash();
         self.calm()?;
-        oracle::idempotent(before, self.store.written)?;
+        oracle::unchanged(&before, &self.sides)?;
         self.check_end()
     }
 
