@@ -245,6 +245,9 @@ impl Config {
                 self.http.listen
             ));
         }
+        if self.metrics.listen.is_some() {
+            warnings.push("metrics.listen is set, but this version serves no metrics yet".into());
+        }
         warnings
     }
 }

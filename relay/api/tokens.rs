@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use super::{Api, Problem};
 use crate::store::DEFAULT_WORKSPACE;
+use crate::store::audit::{self, AuditEvent};
 use crate::store::tokens::{self, SCOPE_ADMIN};
 
 #[derive(Serialize, Deserialize, ToSchema)]
@@ -33,8 +34,14 @@ pub struct CreatedToken {
     responses((status = 200, body = Vec<TokenInfo>), (status = 401, body = Problem)),
     security(("token" = [])))]
 pub(super) async fn list_tokens(State(api): State<Api>) -> Result<Json<Vec<TokenInfo>>, Problem> {
-    let found = api.store.view(|conn| tokens::list(conn, DEFAULT_WORKSPACE)).await?;
-    let info = |token: tokens::TokenRecord| TokenInfo { name: token.name, scope: token.scope };
+    let found = api
+        .store
+        .view(|conn| tokens::list(conn, DEFAULT_WORKSPACE))
+        .await?;
+    let info = |token: tokens::TokenRecord| TokenInfo {
+        name: token.name,
+        scope: token.scope,
+    };
     Ok(Json(found.into_iter().map(info).collect()))
 }
 
@@ -48,15 +55,24 @@ pub(super) async fn create_token(
     State(api): State<Api>,
     Json(new): Json<NewToken>,
 ) -> Result<(StatusCode, Json<CreatedToken>), Problem> {
-    let name = new.name.clone();
-    let now = jiff::Timestamp::now().as_millisecond();
+    let (name, sealer) = (new.name.clone(), api.store.sealer().clone());
+    let event = event("token.create", &name);
     let token = api
         .store
         .transact(move |tx| {
-            tokens::create(tx, DEFAULT_WORKSPACE, (&name, SCOPE_ADMIN), None, now)
+            let names = (name.as_str(), SCOPE_ADMIN);
+            let token = tokens::create(tx, DEFAULT_WORKSPACE, names, None, event.at_ms)?;
+            audit::append(tx, &sealer, &event)?;
+            Ok(token)
         })
         .await?;
-    Ok((StatusCode::CREATED, Json(CreatedToken { name: new.name, token: token.to_string() })))
+    Ok((
+        StatusCode::CREATED,
+        Json(CreatedToken {
+            name: new.name,
+            token: token.to_string(),
+        }),
+    ))
 }
 
 /// Takes a token back.
@@ -68,6 +84,23 @@ pub(super) async fn revoke_token(
     State(api): State<Api>,
     Path(name): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    api.store.transact(move |tx| tokens::revoke(tx, DEFAULT_WORKSPACE, &name)).await?;
+    let (sealer, event) = (api.store.sealer().clone(), event("token.revoke", &name));
+    api.store
+        .transact(move |tx| {
+            tokens::revoke(tx, DEFAULT_WORKSPACE, &name)?;
+            audit::append(tx, &sealer, &event)
+        })
+        .await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// For the audit log. Whoever holds a token may do everything, so far.
+fn event(action: &str, token: &str) -> AuditEvent {
+    AuditEvent {
+        at_ms: jiff::Timestamp::now().as_millisecond(),
+        workspace: DEFAULT_WORKSPACE.to_owned(),
+        actor: "api".to_owned(),
+        action: action.to_owned(),
+        object: token.to_owned(),
+    }
 }

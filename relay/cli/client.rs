@@ -182,7 +182,7 @@ impl Client {
         }
         let status = response.status();
         match response.json::<Problem>().await {
-            Ok(problem) => Err(CliError::Refused(problem)),
+            Ok(problem) => Err(CliError::Refused(Box::new(problem))),
             Err(_) => Err(CliError::Answer(format!("HTTP status {status}"))),
         }
     }

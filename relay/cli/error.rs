@@ -43,10 +43,10 @@ pub enum CliError {
     Answer(String),
     /// The relay refused.
     #[error("{}", .0.detail)]
-    Refused(Problem),
+    Refused(Box<Problem>),
     /// The relay refused the sync file.
     #[error("{file}: {}", .problem.detail)]
-    SyncFile { file: String, problem: Problem },
+    SyncFile { file: String, problem: Box<Problem> },
     #[error("{0}")]
     Failed(String),
     #[error("start: {0}")]

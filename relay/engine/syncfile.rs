@@ -241,7 +241,7 @@ impl Reader<'_> {
     fn table(&self, raw: RawTable) -> Result<TableFile, FileError> {
         self.check_filled(&raw.left, "a table")?;
         self.check_filled(&raw.right, "a table")?;
-        for filter in [&raw.filter_left, &raw.filter_right].into_iter().flatten() {
+        if let Some(filter) = raw.filter_left.as_ref().or(raw.filter_right.as_ref()) {
             let message = "this version can't do filters yet: leave it out to sync every record";
             return Err(self.error(filter, message));
         }
