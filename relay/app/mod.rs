@@ -61,6 +61,7 @@ struct App {
     listener: tokio::task::JoinHandle<()>,
     server: tokio::task::JoinHandle<()>,
     stop_listener: CancellationToken,
+    retention: tokio::task::JoinHandle<()>,
 }
 
 impl App {
@@ -80,6 +81,7 @@ impl App {
         let engine = Arc::new(Engine::new(store.clone(), Arc::new(reach)));
         engine.start().await.context("start the syncs")?;
 
+        let retention = tokio::spawn(retention(engine.clone(), stop.clone()));
         let api = Api {
             syncs: engine.clone(),
             connections: engine.clone(),
@@ -113,6 +115,7 @@ impl App {
             listener,
             server,
             stop_listener,
+            retention,
         })
     }
 
@@ -124,6 +127,7 @@ impl App {
         if tokio::time::timeout(API_DRAIN, self.server).await.is_err() {
             abort.abort();
         }
+        self.retention.abort();
         self.engine.stop().await;
         self.agents.goodbye_all(GOODBYE_DELAY).await;
         self.stop_listener.cancel();
@@ -131,6 +135,20 @@ impl App {
             tracing::error!("The tunnel's listener had failed.");
         }
         tracing::info!("Drained.");
+    }
+}
+
+/// Removes what has been kept for its time, every hour.
+async fn retention(engine: Arc<Engine>, stop: CancellationToken) {
+    let mut hourly = tokio::time::interval(Duration::from_secs(3600));
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = hourly.tick() => {}
+        }
+        if let Err(error) = engine.forget_old().await {
+            tracing::warn!(%error, "Old conflicts and history could not be removed.");
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use super::limits::{
     BACKLOG_CHANGES_MAX, DELETES_UNASKED_MAX, DELETES_UNASKED_PERCENT_MAX, RETRY_EVERY,
     RETRY_RECORDS_MAX, STOP_DEADLINE,
 };
+use super::preview;
 use super::run::{Run, RunError, SideRun, now_ms};
 use super::scan::Scanner;
 use super::supervisor::Phase;
@@ -164,15 +165,11 @@ impl Driver {
         if self.session.is_live() {
             self.run.parts.progress.set_phase(Phase::Live);
         }
-        let pending = Side::BOTH
-            .iter()
-            .map(|&side| self.session.backlog(side))
-            .sum::<usize>()
-            + self.session.waiting_count();
-        self.run
-            .parts
-            .progress
-            .set_pending(pending as u64, self.session.is_quiet());
+        let pairs = self.run.mapping.pairs.len();
+        let pending = self.session.backlog_by_pair(pairs);
+        let waiting = self.session.waiting_count() as u64;
+        let progress = &self.run.parts.progress;
+        progress.set_pending(pending, waiting, self.session.is_quiet());
     }
 
     async fn carry_out(&mut self, command: Command) -> Result<(), RunError> {
@@ -354,12 +351,17 @@ impl Driver {
     fn check_expectation(&self, tallies: &[Tally]) -> Result<(), RunError> {
         let requests = &self.run.parts.requests;
         let approved = requests.take_approval();
-        if let Some(expected) = requests.take_expected()
-            && expected != tallies
-        {
-            let text = "the data changed since the preview: run `sync plan` and `sync apply` again \
-                        to start with the new counts";
-            return Err(RunError::Refused(text.to_owned()));
+        if let Some(expected) = requests.take_expected() {
+            let tables: Vec<(String, String)> = self
+                .run
+                .mapping
+                .pairs
+                .iter()
+                .map(|pair| (pair.tables.left.clone(), pair.tables.right.clone()))
+                .collect();
+            if let Some(text) = preview::difference(&tables, &expected, tallies) {
+                return Err(RunError::Refused(text));
+            }
         }
         if approved {
             return Ok(());

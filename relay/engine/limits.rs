@@ -53,3 +53,6 @@ pub const VERIFY_DIFFERENCES_MAX: usize = 100;
 /// How often `verify` looks again at records that differed: they may have been on their way.
 pub const VERIFY_LOOKS_MAX: u32 = 20;
 pub const VERIFY_LOOK_EVERY: Duration = Duration::from_millis(300);
+
+/// How long losing values of conflicts, and the history of writes, are kept.
+pub const RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);

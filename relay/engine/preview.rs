@@ -117,6 +117,50 @@ pub(super) fn tallies_of(preview: &Preview) -> Vec<Tally> {
     preview.tables.iter().map(tally).collect()
 }
 
+/// What differs between two counts of the same sync, for people; `None` when nothing does.
+pub(super) fn difference(
+    tables: &[(String, String)],
+    expected: &[Tally],
+    found: &[Tally],
+) -> Option<String> {
+    let mut differences = Vec::new();
+    for ((names, expected), found) in tables.iter().zip(expected).zip(found) {
+        for (what, before, now) in [
+            ("records", expected.records, found.records),
+            ("creates", expected.creates, found.creates),
+            ("updates", expected.updates, found.updates),
+            ("deletes", expected.deletes, found.deletes),
+        ] {
+            for (side, table) in [(Side::Left, &names.0), (Side::Right, &names.1)] {
+                if before[side] != now[side] {
+                    let side_name = side.name();
+                    let (before, now) = (before[side], now[side]);
+                    differences.push(format!("{what} in {side_name} {table}: {before} → {now}"));
+                }
+            }
+        }
+        let others = (
+            expected.links,
+            expected.detached,
+            expected.unchanged,
+            expected.findings,
+        );
+        if others != (found.links, found.detached, found.unchanged, found.findings) {
+            differences.push(format!("links or findings of {}", names.0));
+        }
+    }
+    if expected.len() != found.len() {
+        differences.push("the number of table pairs".to_owned());
+    }
+    (!differences.is_empty()).then(|| {
+        let list = differences.join(", ");
+        format!(
+            "the data changed since the preview ({list}): look at `sync plan` again, then apply \
+             with the new counts"
+        )
+    })
+}
+
 fn table_of(pair: &PairMapping, tally: &Tally) -> TablePreview {
     TablePreview {
         left: pair.tables.left.clone(),

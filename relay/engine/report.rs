@@ -107,9 +107,15 @@ pub struct TableStatus {
     pub linked: u64,
     pub findings: u64,
     pub conflicts: u64,
+    /// Changes of this table taken in and not settled yet.
+    pub pending: u64,
+    /// From the newest change of this table until it was settled on the other side.
+    pub lag_ms: Option<u64>,
     /// While copying: records written, of how many.
     pub copied: u64,
     pub total: u64,
+    /// What stops the sync, if anything.
+    pub last_error: Option<String>,
 }
 
 /// The comparison of both sides, read anew.

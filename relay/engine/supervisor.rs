@@ -39,10 +39,15 @@ pub(super) struct ProgressView {
     pub totals: Vec<u64>,
     /// Per table pair: records of each side, as scanned and moved by what was written since.
     pub records: Vec<BySide<u64>>,
-    pub pending: u64,
+    /// Per table pair: changes taken in and not settled yet.
+    pub pending: Vec<u64>,
+    /// Records that wait for a stream or a read, of all table pairs.
+    pub waiting: u64,
     pub is_quiet: bool,
     /// From a change on one side to its settlement, for the newest change.
     pub lag_ms: Option<u64>,
+    /// The same per table pair.
+    pub lags_ms: Vec<Option<u64>>,
     pub writes: u64,
 }
 
@@ -58,6 +63,8 @@ impl Progress {
         let view = ProgressView {
             copied: vec![0; pairs],
             totals: vec![0; pairs],
+            pending: vec![0; pairs],
+            lags_ms: vec![None; pairs],
             records: vec![BySide::default(); pairs],
             ..ProgressView::default()
         };
@@ -89,9 +96,10 @@ impl Progress {
         }
     }
 
-    pub(super) fn set_pending(&self, pending: u64, is_quiet: bool) {
+    pub(super) fn set_pending(&self, pending: Vec<u64>, waiting: u64, is_quiet: bool) {
         let mut view = self.lock();
         view.pending = pending;
+        view.waiting = waiting;
         view.is_quiet = is_quiet;
     }
 
@@ -140,7 +148,11 @@ impl Progress {
                 }
             }
             if let Some(at) = write.source_time {
-                view.lag_ms = Some((now - at).max(0) as u64 / 1000);
+                let lag_ms = Some((now - at).max(0) as u64 / 1000);
+                view.lag_ms = lag_ms;
+                if let Some(lag) = view.lags_ms.get_mut(write.pair.0 as usize) {
+                    *lag = lag_ms;
+                }
             }
         }
         drop(view);

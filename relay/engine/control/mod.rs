@@ -19,6 +19,7 @@ use tokio::sync::{Mutex, broadcast};
 
 use self::errors::{internal, invalid, named, unreachable};
 use super::handle::ControlError;
+use super::limits::RETENTION;
 use super::report::LiveEvent;
 use super::run::{RunParts, now_ms};
 use super::supervisor::{Phase, Progress, Requests, Supervised};
@@ -26,7 +27,7 @@ use super::syncfile::SyncFile;
 use crate::endpoint::{Endpoint, EndpointError};
 use crate::store::connections::{self, ConnectionRecord, Via};
 use crate::store::syncs::{self, NewSync, SyncId, SyncRecord, Wanted};
-use crate::store::{DEFAULT_WORKSPACE, Store};
+use crate::store::{DEFAULT_WORKSPACE, Store, conflicts, history};
 
 /// Makes the endpoint of a connection; `app` knows tunnels and sockets.
 #[async_trait]
@@ -64,7 +65,7 @@ impl Engine {
     pub async fn start(&self) -> Result<(), ControlError> {
         let wanted = self
             .store
-            .view(|conn| syncs::list_wanted(conn))
+            .view(syncs::list_wanted)
             .await
             .map_err(internal)?;
         for record in wanted {
@@ -82,6 +83,19 @@ impl Engine {
         for sync in running {
             sync.stop().await;
         }
+    }
+
+    /// Removes conflicts and history that are older than the retention time.
+    pub async fn forget_old(&self) -> Result<(), ControlError> {
+        let before_ms = now_ms() - RETENTION.as_millis() as i64;
+        self.store
+            .transact(move |tx| {
+                conflicts::forget_before(tx, before_ms)?;
+                history::forget_before(tx, before_ms)
+            })
+            .await
+            .map_err(internal)?;
+        Ok(())
     }
 
     /// For readiness: names of running syncs whose sides were not reached by their last run.

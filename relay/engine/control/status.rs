@@ -39,7 +39,7 @@ impl Engine {
         };
         if let Some(view) = view {
             status.state = state_name(view.phase, paused).to_owned();
-            status.pending = view.pending;
+            status.pending = view.pending.iter().sum::<u64>() + view.waiting;
             status.quiet = view.is_quiet;
             status.lag_ms = view.lag_ms;
             status.writes = view.writes;
@@ -90,8 +90,11 @@ fn table_statuses(
             linked: counts.linked,
             findings: counts.findings,
             conflicts: counts.conflicts,
+            pending: view.map_or(0, |view| at(&view.pending)),
+            lag_ms: view.and_then(|view| view.lags_ms.get(number).copied().flatten()),
             copied,
             total,
+            last_error: view.and_then(|view| view.last_error.clone()),
         });
     }
     statuses

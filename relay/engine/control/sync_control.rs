@@ -51,6 +51,7 @@ impl SyncControl for Engine {
                 if !preview.problems.is_empty() {
                     return Err(invalid("sync-refused", preview.problems.join("\n")));
                 }
+                check_expected(expected.as_ref(), &preview)?;
                 self.add_sync(&file, text).await?
             }
             Err(error) => return Err(error),
@@ -204,6 +205,27 @@ impl SyncControl for Engine {
 
     fn events(&self) -> broadcast::Receiver<LiveEvent> {
         self.events.subscribe()
+    }
+}
+
+/// A start does what its preview said, or refuses and shows the difference.
+fn check_expected(expected: Option<&Preview>, now: &Preview) -> Result<(), ControlError> {
+    let Some(expected) = expected else {
+        return Ok(());
+    };
+    let tables: Vec<(String, String)> = now
+        .tables
+        .iter()
+        .map(|table| (table.left.clone(), table.right.clone()))
+        .collect();
+    let (before, found) = (preview::tallies_of(expected), preview::tallies_of(now));
+    match preview::difference(&tables, &before, &found) {
+        Some(text) => Err(ControlError::new(
+            ControlErrorKind::Conflict,
+            "plan-changed",
+            text,
+        )),
+        None => Ok(()),
     }
 }
 
