@@ -10,7 +10,7 @@ use tidegate_shared::Class;
 use tidegate_shared::identity::AgentIdentity;
 use tidegate_shared::tunnel::{CloseCode, Tunnel, TunnelError, TunnelStats, TunnelStream};
 use tidegate_shared::wire::{
-    self, Hello, OpenAnswer, OpenDenial, OpenRequest, TargetInfo, WireError,
+    self, Hello, OpenAnswer, OpenDenial, OpenRequest, Purpose, TargetInfo, WireError,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
@@ -41,6 +41,8 @@ pub(super) struct Session {
     commands: mpsc::Sender<Command>,
     /// Streams that are open through it.
     streams: Arc<AtomicUsize>,
+    /// The agent said goodbye: it ends what is open and takes nothing new.
+    leaving: Arc<AtomicBool>,
 }
 
 /// Counts one open stream until it is dropped.
@@ -150,8 +152,8 @@ impl Agents {
     }
 
     /// Opens a stream to a target through an agent. After this the stream carries PostgreSQL's
-    /// protocol; dropping it resets it. Fails at once when the agent is not connected. Cancel
-    /// safe: a stream whose opening was given up is reset.
+    /// protocol; dropping it resets it. Fails at once when the agent is not connected or is
+    /// leaving. Cancel safe: a stream whose opening was given up is reset.
     pub async fn open(
         &self,
         agent_id: &str,
@@ -163,6 +165,7 @@ impl Agents {
         let session = self
             .lock()
             .get(agent_id)
+            .filter(|session| session.takes(request.purpose))
             .cloned()
             .ok_or(OpenError::Offline)?;
         let opening = async {
@@ -208,10 +211,10 @@ impl Agents {
         true
     }
 
-    /// Waits until an agent is here. Cancel safe.
+    /// Waits until an agent is here and takes streams. Cancel safe.
     pub async fn wait_online(&self, agent_id: &str) {
         let mut changes = self.changes();
-        while self.live(agent_id).is_none() {
+        while !self.takes_streams(agent_id) {
             // The sender lives as long as `self`.
             if changes.changed().await.is_err() {
                 return;
@@ -229,7 +232,13 @@ impl Agents {
         }
     }
 
-    /// A number that changes whenever somebody comes, goes, or comes back.
+    fn takes_streams(&self, agent_id: &str) -> bool {
+        let sessions = self.lock();
+        let session = sessions.get(agent_id);
+        session.is_some_and(|session| session.takes(Purpose::Session))
+    }
+
+    /// A number that changes whenever somebody comes, says goodbye, goes, or comes back.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.inner.changes.subscribe()
     }
@@ -278,6 +287,7 @@ impl Agents {
         let (commands, inbox) = mpsc::channel(limits::COMMANDS_MAX);
         let number = self.inner.session_last.fetch_add(1, Ordering::Relaxed) + 1;
         let agent = identity.agent().to_owned();
+        let leaving = Arc::<AtomicBool>::default();
         let session = Arc::new(Session {
             number,
             identity,
@@ -286,6 +296,7 @@ impl Agents {
             since,
             commands,
             streams: Arc::default(),
+            leaving: Arc::clone(&leaving),
         });
         let former = {
             let mut sessions = self.lock();
@@ -309,6 +320,7 @@ impl Agents {
                 agents: self.clone(),
                 agent,
                 number,
+                leaving,
             },
             inbox,
         ))
@@ -341,6 +353,11 @@ impl Agents {
 }
 
 impl Session {
+    /// An agent that leaves still lets queries be cancelled, so that its streams end sooner.
+    fn takes(&self, purpose: Purpose) -> bool {
+        purpose == Purpose::Cancel || !self.leaving.load(Ordering::Relaxed)
+    }
+
     fn live(&self) -> AgentLive {
         AgentLive {
             agent: self.identity.agent().to_owned(),
@@ -363,6 +380,16 @@ pub(super) struct Registration {
     agents: Agents,
     agent: String,
     pub(super) number: u64,
+    leaving: Arc<AtomicBool>,
+}
+
+impl Registration {
+    /// The agent said goodbye: nothing new is opened through this session. It stays listed, so
+    /// that a revocation still cuts it.
+    pub(super) fn note_leaving(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+        self.agents.note_change();
+    }
 }
 
 impl Drop for Registration {

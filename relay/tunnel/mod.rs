@@ -43,6 +43,9 @@ pub mod limits {
     pub const PINGS_UNANSWERED_MAX: u32 = 3;
     /// From the request for a stream to the agent's answer; it connects and logs in meanwhile.
     pub const OPEN: Duration = Duration::from_secs(30);
+    /// From an agent's goodbye to the end of its connection. The agent lets its streams end for
+    /// 10 s and then takes up to 2 s to close; the rest is for a slow path.
+    pub const LEAVING: Duration = Duration::from_secs(15);
     /// Commands that may wait for a session's task.
     pub const COMMANDS_MAX: usize = 8;
     /// Spread of a goodbye's delays: agents come back at most this fast, one after another.

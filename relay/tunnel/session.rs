@@ -227,12 +227,34 @@ impl<D: Doorkeeper> Serving<D> {
                     Ok(AgentMessage::Renew { csr_der }) => {
                         self.renew(control, &csr_der, &mut not_after).await
                     }
+                    Ok(AgentMessage::Goodbye(goodbye)) => {
+                        tracing::info!(reason = goodbye.reason, "The agent says goodbye.");
+                        registration.note_leaving();
+                        return self.see_off(commands, not_after).await;
+                    }
                     other => answer(control, other).await,
                 },
             };
             if let Err(code) = outcome {
                 return code;
             }
+        }
+    }
+
+    /// Waits, bounded, until the agent closes: closing here would cut the streams that it still
+    /// lets end. It says nothing more and answers no ping meanwhile.
+    async fn see_off(
+        &self,
+        mut commands: mpsc::Receiver<Command>,
+        not_after: SystemTime,
+    ) -> CloseCode {
+        tokio::select! {
+            biased;
+            _ = self.tunnel.closed() => CloseCode::DONE,
+            // The relay goes too, or nobody lists this session any more.
+            _ = commands.recv() => CloseCode::GOODBYE,
+            () = sleep(self.left_until(not_after)) => CloseCode::EXPIRED,
+            () = sleep(limits::LEAVING) => CloseCode::GOODBYE,
         }
     }
 
@@ -270,15 +292,10 @@ async fn answer(
         Ok(AgentMessage::Ping { nonce }) => control.send(&RelayMessage::Pong { nonce }).await,
         // A late answer to an older ping.
         Ok(AgentMessage::Pong { .. }) => Ok(()),
-        Ok(AgentMessage::Goodbye(goodbye)) => {
-            tracing::info!(reason = goodbye.reason, "The agent says goodbye.");
-            Err(CloseCode::GOODBYE)
-        }
         Err(WireError::Closed { .. } | WireError::Io(_)) => Err(CloseCode::DONE),
-        // Renew was handled; a second hello is out of turn.
-        Ok(AgentMessage::Hello(_) | AgentMessage::Renew { .. }) | Err(_) => {
-            Err(CloseCode::PROTOCOL)
-        }
+        // Renew and goodbye were handled; a second hello is out of turn.
+        Ok(AgentMessage::Hello(_) | AgentMessage::Renew { .. } | AgentMessage::Goodbye(_))
+        | Err(_) => Err(CloseCode::PROTOCOL),
     }
 }
 

@@ -209,7 +209,7 @@ impl Reader {
 }
 
 /// WAL end and whether an answer is wanted at once.
-fn keepalive(body: &[u8]) -> Option<(u64, bool)> {
+pub(super) fn keepalive(body: &[u8]) -> Option<(u64, bool)> {
     let (wal_end, rest) = body.get(1..)?.split_first_chunk::<8>()?;
     Some((u64::from_be_bytes(*wal_end), *rest.get(8)? == 1))
 }

@@ -42,6 +42,9 @@ mod queue;
 
 pub mod capture;
 
+#[doc(hidden)]
+pub mod hostile;
+
 pub mod apply;
 mod guard;
 pub mod progress;

@@ -6,15 +6,17 @@ use std::time::{Duration, SystemTime};
 
 use tidegate_shared::identity::{AgentIdentity, AgentKey, AgentLeaf, tls};
 use tidegate_shared::pairing::PairingToken;
-use tidegate_shared::tunnel::{CloseCode, QuicSettings, TunnelError};
+use tidegate_shared::tunnel::{CloseCode, QuicSettings, TunnelError, TunnelStream};
 use tidegate_shared::wire::{
-    self, AgentMessage, OpenAnswer, OpenDenial, OpenRequest, PairAnswer, PairAsk, Purpose,
+    self, AgentMessage, Goodbye, OpenAnswer, OpenDenial, OpenRequest, PairAnswer, PairAsk, Purpose,
     RelayMessage, RenewRefusal, SessionRefusal,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-use super::world::{ASKER, Credentials, HOUR, RELAY, World, connect, dialer, hello, request};
+use super::world::{
+    ASKER, Credentials, HOUR, RELAY, Session, World, connect, dialer, hello, request,
+};
 use crate::pairing::Pairing;
 use crate::tunnel::{
     Agents, Doorkeeper, Listener, ListenerConfig, NotAdmitted, OpenError, Renewal,
@@ -364,6 +366,100 @@ async fn goodbye_reaches_every_agent_with_a_delay_and_ends_the_sessions() {
     ));
     running.stop.cancel();
     timeout_soon(running.task).await.unwrap();
+}
+
+/// Opens a stream for `purpose`: the relay's end, and the agent's.
+async fn opened(
+    world: &World,
+    id: &str,
+    session: &Session,
+    purpose: Purpose,
+) -> (TunnelStream, TunnelStream) {
+    let request = OpenRequest {
+        purpose,
+        ..open_request("main")
+    };
+    let serve = async {
+        let mut stream = session.tunnel.accept().await.unwrap();
+        let _: OpenRequest = wire::read_message(&mut stream).await.unwrap();
+        wire::write_message(&mut stream, &OpenAnswer::Opened)
+            .await
+            .unwrap();
+        stream
+    };
+    let (near, far) = tokio::join!(world.agents.open(id, request), serve);
+    (near.unwrap(), far)
+}
+
+/// Says the agent's goodbye and waits until the relay has noticed.
+async fn leave(world: &World, session: &mut Session) {
+    let mut changes = world.agents.changes();
+    let goodbye = Goodbye {
+        delay_ms: 0,
+        reason: "the agent is shutting down".into(),
+    };
+    session.say(AgentMessage::Goodbye(goodbye)).await;
+    timeout_soon(changes.changed()).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_agent_that_says_goodbye_keeps_its_streams_until_it_closes() {
+    let world = World::new();
+    let running = world.listen();
+    let agent = world.paired("office-db").await;
+    let mut session = connect(running.address, agent.tls(), hello())
+        .await
+        .unwrap();
+    let id = agent.id();
+    let (mut near, mut far) = opened(&world, &id, &session, Purpose::Session).await;
+    leave(&world, &mut session).await;
+    let refused = world.agents.open(&id, open_request("main")).await;
+    assert!(matches!(refused, Err(OpenError::Offline)));
+    opened(&world, &id, &session, Purpose::Cancel).await;
+
+    // What was open goes on, in both directions and to its orderly end.
+    near.write_all(b"commit").await.unwrap();
+    near.shutdown().await.unwrap();
+    let mut heard = Vec::new();
+    timeout_soon(far.read_to_end(&mut heard)).await.unwrap();
+    assert_eq!(heard, b"commit");
+    far.write_all(b"done").await.unwrap();
+    far.shutdown().await.unwrap();
+    heard.clear();
+    timeout_soon(near.read_to_end(&mut heard)).await.unwrap();
+    assert_eq!(heard, b"done");
+    // The end of the control stream is no end of the session: the agent closes when it is ready.
+    session.writer.shutdown().await.unwrap();
+    timeout_soon(session.writer.drained()).await;
+    assert_eq!(session.tunnel.close_reason(), None);
+    assert!(world.agents.live(&id).is_some());
+    session.tunnel.close(CloseCode::GOODBYE);
+    timeout_soon(world.agents.wait_offline(&id)).await;
+}
+
+#[tokio::test]
+async fn an_agent_that_stays_after_its_goodbye_is_cut_off_or_revoked() {
+    let world = World::new();
+    let running = world.listen();
+    let mut sessions = Vec::new();
+    for name in ["stays", "revoked"] {
+        let agent = world.paired(name).await;
+        let mut session = connect(running.address, agent.tls(), hello())
+            .await
+            .unwrap();
+        leave(&world, &mut session).await;
+        sessions.push(session);
+    }
+    world
+        .pairing
+        .revoke(ASKER, "revoked", world.now())
+        .await
+        .unwrap();
+    let end = timeout_soon(sessions[1].tunnel.closed()).await;
+    assert_eq!(end, TunnelError::ClosedByPeer(CloseCode::NOT_ACCEPTED));
+    let leaving = crate::tunnel::limits::LEAVING + SOON;
+    let end = timeout(leaving, sessions[0].tunnel.closed()).await.unwrap();
+    assert_eq!(end, TunnelError::ClosedByPeer(CloseCode::GOODBYE));
 }
 
 #[tokio::test]

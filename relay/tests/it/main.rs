@@ -9,4 +9,5 @@ mod api;
 mod cli;
 mod e2e;
 mod endpoint;
+mod hostile;
 mod store;

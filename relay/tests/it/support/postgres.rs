@@ -204,19 +204,8 @@ impl Server {
 
     fn psql(&self, sql: &str) {
         let done = self
-            .command("psql")
-            .env("PGPASSWORD", PASSWORD)
-            .args([
-                "-qX",
-                "-U",
-                ADMIN,
-                "-d",
-                "postgres",
-                "-p",
-                &self.port.to_string(),
-            ])
-            .args(["-c", sql, "-h"])
-            .arg(self.dir.path())
+            .program("psql", ADMIN, "postgres")
+            .args(["-qX", "-c", sql])
             .output()
             .unwrap();
         assert!(
@@ -224,6 +213,17 @@ impl Server {
             "{}",
             String::from_utf8_lossy(&done.stderr)
         );
+    }
+
+    /// One of PostgreSQL's own client programs, told where the server is and who asks.
+    pub fn program(&self, name: &str, user: &str, database: &str) -> Command {
+        let mut command = self.command(name);
+        command
+            .env("PGPASSWORD", PASSWORD)
+            .args(["-U", user, "-d", database, "-p", &self.port.to_string()])
+            .arg("-h")
+            .arg(self.dir.path());
+        command
     }
 
     fn data(&self) -> PathBuf {

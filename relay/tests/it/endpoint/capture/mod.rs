@@ -3,6 +3,7 @@
 mod big;
 mod bytes;
 mod changes;
+mod peer;
 mod position;
 mod shape;
 mod slot;
