@@ -11,7 +11,7 @@ use crate::baseline::Fingerprint;
 use crate::merge::{FieldState, FieldVerdict, merge};
 use crate::model::{BySide, FindingCode, Key, Link, Side};
 use crate::plan::rule;
-use crate::policy::{DeletePolicy, Existing, PairPolicy};
+use crate::policy::{DeleteConflict, DeletePolicy, Drift, Existing, PairPolicy};
 
 /// One scanned record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -149,20 +149,19 @@ fn gone(side: Side, link: &Link, other: &Scanned, policy: &PairPolicy) -> Decisi
         other.fingerprints[field] != link.baseline[rest][field]
             && policy.fields[field].direction.flows_to(side)
     });
+    // What the plan decides with the values in hand, see `Planner::deleted_on`.
+    let restores = if policy.records_flow_to(rest) {
+        edited && policy.conflict_delete == DeleteConflict::Keep
+    } else {
+        policy.drift == Drift::Overwrite
+    };
+    let ignores = policy.records_flow_to(rest) && policy.deletes == DeletePolicy::Ignore;
     let mut writes = BySide::default();
-    if !policy.records_flow_to(rest) || (edited && policy.deletes == DeletePolicy::Propagate) {
-        // Restored, or kept because it was edited, unless the policy says otherwise: the plan
-        // decides with the values in hand.
-        writes[side] = Some(Write::Create);
-        if policy.records_flow_to(rest)
-            && policy.conflict_delete == crate::policy::DeleteConflict::Delete
-        {
-            writes = BySide::default();
-            writes[rest] = Some(Write::Delete);
-        } else if !policy.records_flow_to(rest) && policy.drift == crate::policy::Drift::Ignore {
-            writes = BySide::default();
-        }
-    } else if policy.deletes == DeletePolicy::Propagate {
+    if ignores {
+        // It is detached.
+    } else if restores {
+        writes[side] = policy.records_flow_to(side).then_some(Write::Create);
+    } else if policy.records_flow_to(rest) {
         writes[rest] = Some(Write::Delete);
     }
     let mut fetch = BySide::new(false, false);

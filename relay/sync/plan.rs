@@ -7,7 +7,7 @@
 use crate::baseline::{Fingerprint, Fingerprinter};
 use crate::merge::{FieldRule, FieldState, FieldVerdict, merge};
 use crate::model::{
-    BatchId, BySide, Cell, Conflict, Key, Link, LinkId, PairId, Row, Side, StepKind,
+    BatchId, BySide, Cell, Conflict, Key, Link, LinkId, PairId, Row, Side, StepKind, Stored,
 };
 use crate::policy::{DeleteConflict, DeletePolicy, Drift, Existing, PairPolicy};
 use crate::value::Value;
@@ -74,8 +74,29 @@ pub struct Case {
     /// The keys that the sides use now; where a link exists and its side sent no news, the link's.
     pub keys: BySide<Option<Key>>,
     pub seen: BySide<Seen>,
+    /// Per side the lowest offset of the news, 0 for none: a position at or after it must not be
+    /// settled before the case is.
+    pub since: BySide<u64>,
     /// Set while existing data is reconciled for the first time: how matched records are merged.
     pub existing: Option<Existing>,
+}
+
+impl Case {
+    /// Notes that the case relies on news at `offset`.
+    pub(crate) fn rely_on(&mut self, side: Side, offset: u64) {
+        let since = &mut self.since[side];
+        if *since == 0 || offset < *since {
+            *since = offset;
+        }
+    }
+
+    /// A write of ours made the record this, while the other side's step must be planned again.
+    pub(crate) fn wrote(&mut self, side: Side, stored: Stored) {
+        self.keys[side] = Some(stored.key);
+        if let Seen::Present { row, .. } = &mut self.seen[side] {
+            *row = stored.row;
+        }
+    }
 }
 
 /// One step with what its success lets us remember.
@@ -269,6 +290,10 @@ impl Planner<'_> {
     /// Creates the record anew on the side that lost it.
     fn recreate_on(&self, side: Side, link: &Link) -> Verdict {
         let from = side.other();
+        if !self.policy.records_flow_to(side) {
+            // Without its match key it could not be found again: it stays alone.
+            return self.detach(side, link);
+        }
         if !self.case.seen[from].is_present() || self.case.seen[from].is_partial() {
             return Verdict::NeedRead(from);
         }

@@ -95,6 +95,7 @@ impl Session {
             link: None,
             keys,
             seen: BySide::<Seen>::default(),
+            since: BySide::default(),
             existing: None,
         };
         let mut deferred = Deferred::new(case);

@@ -207,6 +207,7 @@ impl Session {
                 pair,
                 link: found.link,
                 keys,
+                since: BySide::from_fn(|side| seen[side].offset()),
                 seen,
                 existing,
             };

@@ -27,21 +27,17 @@ pub(super) struct Deferred {
     fresh: BySide<Seen>,
     /// Sides that must be read before the case can be planned.
     pub to_read: BySide<bool>,
-    /// The lowest offset that the case relies on, per side: not to be acknowledged. 0 for none.
-    pub relies_on: BySide<u64>,
     /// Another case holds one of its keys: what is known here may be old by the time it is free.
     blocked: bool,
 }
 
 impl Deferred {
     pub fn new(case: Case) -> Deferred {
-        let relies_on = BySide::from_fn(|side| case.seen[side].offset());
         Deferred {
             case,
             held: BySide::default(),
             fresh: BySide::default(),
             to_read: BySide::default(),
-            relies_on,
             blocked: false,
         }
     }
@@ -53,9 +49,7 @@ impl Deferred {
 
     /// Takes in a change that the stream brought while the case waits.
     pub fn absorb(&mut self, side: Side, change: Change) {
-        if self.relies_on[side] == 0 {
-            self.relies_on[side] = change.offset;
-        }
+        self.case.rely_on(side, change.offset);
         self.case.keys[side] = Some(change.key.clone());
         fold(&mut self.fresh[side], change);
     }
@@ -86,8 +80,9 @@ impl Deferred {
         for (side, key) in Side::BOTH.into_iter().zip(keys_by_side(other.case.keys)) {
             let keys = &mut self.case.keys[side];
             *keys = keys.take().or(key);
-            let bounds = [self.relies_on[side], other.relies_on[side]];
-            self.relies_on[side] = bounds.into_iter().filter(|&at| at != 0).min().unwrap_or(0);
+            if other.case.since[side] != 0 {
+                self.case.rely_on(side, other.case.since[side]);
+            }
         }
         if self.case.link.is_none() {
             self.case.link = other.case.link;
@@ -217,16 +212,23 @@ impl Waiting {
         }
     }
 
+    pub fn contains(&self, side: Side, pair: PairId, key: &Key) -> bool {
+        self.by_key.contains_key(&(side, pair, key.clone()))
+    }
+
     /// The case that waits for the record, or for the one that it is linked to.
     pub fn home(&self, side: Side, change: &Change, link: Option<&Link>) -> Option<u64> {
+        let of = |side: Side, key: &Key| self.by_key.get(&(side, change.pair, key.clone()));
         let own = [change.old_key.as_ref(), Some(&change.key)];
-        let own = own.into_iter().flatten().map(|key| (side, key));
-        let linked = Side::BOTH
-            .into_iter()
-            .filter_map(|side| Some((side, link?.key(side)?)));
-        own.chain(linked)
-            .find_map(|(side, key)| self.by_key.get(&(side, change.pair, key.clone())))
-            .copied()
+        let own = own.into_iter().flatten().find_map(|key| of(side, key));
+        own.copied().or_else(|| {
+            let link = link?;
+            let number = of(side.other(), link.key(side.other())?)?;
+            // A case that came by a match key holds another record on this side.
+            let holds = &self.cases.get(number)?.case.keys[side];
+            let is_same = holds.is_none() || holds.as_ref() == link.key(side);
+            is_same.then_some(*number)
+        })
     }
 
     /// Gives a change to the case that waits for it.
@@ -312,7 +314,7 @@ impl Waiting {
     pub fn relies_on(&self, side: Side) -> Option<u64> {
         self.cases
             .values()
-            .map(|deferred| deferred.relies_on[side])
+            .map(|deferred| deferred.case.since[side])
             .filter(|&at| at != 0)
             .min()
     }

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::deferred::Waiting;
+use super::deferred::{Deferred, Waiting};
 use crate::baseline::Fingerprinter;
 use crate::inbox::{fold, is_stale};
-use crate::model::{BySide, Cell, Change, FindingCode, Key, LinkId, Lookup, PairId, Side};
+use crate::model::{BySide, Cell, Change, FindingCode, Key, Link, LinkId, Lookup, PairId, Side};
 use crate::plan::{Case, Seen};
 use crate::policy::PairPolicy;
 
@@ -39,29 +39,29 @@ impl<'a> Drafts<'a> {
     }
 
     /// A released case: its link is looked up anew, since it may have changed while it waited.
-    pub fn add_released(&mut self, mut case: Case) {
+    pub fn add_released(&mut self, mut case: Case, waiting: &mut Waiting) {
         let left = self.lookup(Side::Left, case.pair, &case.keys.left);
         let right = self.lookup(Side::Right, case.pair, &case.keys.right);
         let has_finding = BySide::new(left.has_finding, right.has_finding);
-        let mut problem = None;
+        let links = BySide::new(left.link, right.link);
         let known = case.link.as_ref().map(|link| link.id);
-        case.link = match (left.link, right.link) {
-            (Some(a), Some(b)) if a.id == b.id => Some(a),
-            // One of the two is alone on purpose, or the link lacks the key we know: adopt it.
-            (Some(a), Some(b)) if b.is_detached() && !a.is_detached() => Some(a),
-            (Some(a), Some(b)) if a.is_detached() => Some(b),
-            (Some(_), Some(_)) => {
-                problem = Some((Side::Left, FindingCode::MatchKeyTaken));
-                None
+        let mut problem = None;
+        match one_of(&links) {
+            Ok(link) => {
+                // A key that differs from the link's is a moved record if the case came from it.
+                if let Some(link) = link
+                    && known != Some(link.id)
+                {
+                    problem = taken(&case, link);
+                }
+                case.link = link.cloned();
             }
-            (Some(a), None) | (None, Some(a)) => Some(a),
-            (None, None) => None,
-        };
+            Err(()) => problem = Some((Side::Left, FindingCode::MatchKeyTaken)),
+        }
+        if problem.is_some() {
+            self.part(&mut case, &links, waiting);
+        }
         if let Some(link) = &case.link {
-            // A key that differs from the link's is a moved record if the case came from this link.
-            if known != Some(link.id) {
-                problem = problem.or_else(|| taken(&case, link));
-            }
             for side in Side::BOTH {
                 if case.keys[side].is_none() {
                     case.keys[side] = link.keys[side].clone();
@@ -77,6 +77,34 @@ impl<'a> Drafts<'a> {
             has_finding,
             problem,
         });
+    }
+
+    /// Two records that do not belong together: each linked one takes its own news along, and only
+    /// an unlinked one is left with the problem.
+    fn part(&mut self, case: &mut Case, links: &BySide<Option<Link>>, waiting: &mut Waiting) {
+        case.link = None;
+        for side in Side::BOTH {
+            let Some(link) = &links[side] else {
+                continue;
+            };
+            let mut keys = link.keys.clone();
+            keys[side] = case.keys[side].take();
+            let mut own = Case {
+                pair: case.pair,
+                keys,
+                seen: BySide::default(),
+                since: BySide::default(),
+                link: Some(link.clone()),
+                existing: None,
+            };
+            own.since[side] = std::mem::take(&mut case.since[side]);
+            if std::mem::take(&mut case.seen[side]) != Seen::Unseen {
+                // It may have been written meanwhile: read it again.
+                let mut deferred = Deferred::new(own);
+                deferred.to_read[side] = true;
+                waiting.add(deferred);
+            }
+        }
     }
 
     /// The case that waits for the change's record, if any.
@@ -119,6 +147,7 @@ impl<'a> Drafts<'a> {
         if moved || draft.case.keys[side].is_none() {
             draft.case.keys[side] = Some(change.key.clone());
         }
+        draft.case.rely_on(side, change.offset);
         fold(&mut draft.case.seen[side], change);
     }
 
@@ -144,6 +173,7 @@ impl<'a> Drafts<'a> {
             link: lookup.link,
             keys,
             seen: BySide::default(),
+            since: BySide::default(),
             existing: None,
         };
         self.push(Draft {
@@ -201,6 +231,7 @@ impl<'a> Drafts<'a> {
                 {
                     left.case.keys.right = right.case.keys.right;
                     left.case.seen.right = right.case.seen.right;
+                    left.case.since.right = right.case.since.right;
                     left.has_finding.right |= right.has_finding.right;
                 }
             }
@@ -225,8 +256,21 @@ fn new_match_key(
     prints.match_key(&cells)
 }
 
+/// The one link of a case, if its records do not have two.
+fn one_of(links: &BySide<Option<Link>>) -> Result<Option<&Link>, ()> {
+    match (&links.left, &links.right) {
+        (Some(a), Some(b)) if a.id == b.id => Ok(Some(a)),
+        // One of the two is alone on purpose, or the link lacks the key we know: adopt it.
+        (Some(a), Some(b)) if b.is_detached() && !a.is_detached() => Ok(Some(a)),
+        (Some(a), Some(b)) if a.is_detached() => Ok(Some(b)),
+        (Some(_), Some(_)) => Err(()),
+        (link, None) => Ok(link.as_ref()),
+        (None, link) => Ok(link.as_ref()),
+    }
+}
+
 /// A record that was matched to one which another record is linked to has no place in that link.
-fn taken(case: &Case, link: &crate::model::Link) -> Option<(Side, FindingCode)> {
+fn taken(case: &Case, link: &Link) -> Option<(Side, FindingCode)> {
     if link.is_detached() {
         return None;
     }

@@ -101,7 +101,7 @@ impl Session {
         }
         let consumed = BySide::from_fn(|side| self.consumed[side].offset);
         for case in self.waiting.release(&consumed) {
-            drafts.add_released(case);
+            drafts.add_released(case, &mut self.waiting);
         }
         for (side, change) in news {
             drafts.add_change(side, change, &mut self.waiting);

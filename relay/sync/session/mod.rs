@@ -539,22 +539,16 @@ impl Session {
     /// Cases whose target was not what the plan saw wait for the side's stream.
     fn defer_undone(&mut self, outcomes: &BySide<Vec<Outcome>>) {
         for number in 0..self.current.cases.len() {
-            let undone: Vec<(Side, Outcome)> = self
+            let results: Vec<(Side, Outcome)> = self
                 .current
                 .round
                 .steps_of(number)
                 .map(|(side, index)| (side, outcomes[side][index].clone()))
-                .filter(|(_, outcome)| {
-                    matches!(
-                        outcome,
-                        Outcome::Stale { .. } | Outcome::Missing { .. } | Outcome::Exists { .. }
-                    )
-                })
                 .collect();
             let mut deferred = Deferred::new(self.current.cases[number].clone());
             deferred.case.existing = None;
             let mut waits = false;
-            for (side, outcome) in undone {
+            for (side, outcome) in results {
                 match outcome {
                     Outcome::Stale { row, fence } => deferred.hold(side, Held::Row(row), fence),
                     Outcome::Exists { stored, fence } => {
@@ -563,6 +557,10 @@ impl Session {
                     }
                     Outcome::Missing { fence } if !self.current.round.is_delete(number, side) => {
                         deferred.hold(side, Held::Absent, fence);
+                    }
+                    Outcome::Written(stored) => {
+                        deferred.case.wrote(side, stored);
+                        continue;
                     }
                     _ => continue,
                 }

@@ -164,10 +164,28 @@ impl PendingCase {
             self.resolve_findings(&link, out);
         }
         let wrote = done.left || done.right;
+        if wrote && !all_done && !rejected {
+            self.leave_unfinished(&done, &link, out);
+        }
         if create_failed || !(wrote || self.link_changed) {
             return;
         }
         self.settle_link(link, all_done, out);
+    }
+
+    /// One side is written and the other is not: the written side's older changes are taken for
+    /// known from now on, so a crash must not forget that the other side still needs them.
+    fn leave_unfinished(&self, done: &BySide<bool>, link: &Link, out: &mut Settlement) {
+        let side = if done.left { Side::Left } else { Side::Right };
+        if let Some(key) = link.keys[side].clone() {
+            out.findings.push(Finding {
+                pair: self.pair,
+                side,
+                key,
+                code: FindingCode::ChangedWhileCopied,
+                detail: FindingCode::ChangedWhileCopied.advice().to_owned(),
+            });
+        }
     }
 
     fn settle_link(&self, link: Link, all_done: bool, out: &mut Settlement) {

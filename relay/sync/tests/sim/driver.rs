@@ -129,7 +129,12 @@ impl World {
 
     /// Carries out one of the things under way.
     pub fn advance(&mut self) -> Check {
-        let number = self.rng.below(self.driver.pending.len());
+        let mut number = self.rng.below(self.driver.pending.len());
+        if self.plant == Plant::Shuffle {
+            let order = std::hash::RandomState::new();
+            let drawn = std::hash::BuildHasher::hash_one(&order, number) as usize;
+            number = drawn % self.driver.pending.len();
+        }
         match self.driver.pending.remove(number) {
             Pending::Reply(event) => {
                 self.note(|| format!("reply {}", brief(&event)));

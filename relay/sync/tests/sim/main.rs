@@ -9,7 +9,10 @@
 
 mod database;
 mod driver;
+mod found;
+mod mirror;
 mod oracle;
+mod plants;
 mod rng;
 mod scenario;
 mod store;
@@ -29,7 +32,15 @@ fn number(name: &str) -> Option<u64> {
 fn search(seeds: impl Iterator<Item = u64>, troubles: Troubles) {
     for seed in seeds {
         let mut world = World::new(seed, troubles, Plant::None, false);
-        if let Err(violation) = world.run() {
+        let result = world.run();
+        if let (Err(violation), true) = (&result, number("SIM_KEEP_GOING").is_some()) {
+            println!(
+                "seed {seed} breaks {}: {:.150}",
+                violation.invariant, violation.what
+            );
+            continue;
+        }
+        if let Err(violation) = result {
             let mut again = World::new(seed, troubles, Plant::None, true);
             let _ = again.run();
             for line in again.log.unwrap_or_default() {

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use tidegate_sync::baseline::Fingerprint;
 use tidegate_sync::model::{BySide, Key, Link, LinkId, PairId, Position, Side};
-use tidegate_sync::policy::{ConflictPolicy, Drift, Existing};
+use tidegate_sync::policy::{Drift, Existing};
 use tidegate_sync::session::Settlement;
 use tidegate_sync::value::Value;
 
-use crate::database::{Database, Table};
+use crate::database::Database;
 use crate::store::Store;
 use crate::values::{is_derived, normal, token};
 use crate::world::{Scenario, Token};
@@ -182,23 +182,6 @@ pub fn idempotent(before: u64, after: u64) -> Check {
     Violation::check("I4", format!("a restart wrote {} records", after - before))
 }
 
-/// I4: a replay from further back changes nothing.
-pub fn unchanged(before: &BySide<Database>, after: &BySide<Database>) -> Check {
-    for side in Side::BOTH {
-        for (was, is) in before[side].tables.iter().zip(&after[side].tables) {
-            let keys = was.rows.keys().chain(is.rows.keys());
-            let cells = |table: &Table, key: &Key| table.rows.get(key).map(|r| r.cells.clone());
-            if let Some(key) = keys
-                .into_iter()
-                .find(|key| cells(was, key) != cells(is, key))
-            {
-                return Violation::check("I4", format!("a replay changed {} {key}", side.name()));
-            }
-        }
-    }
-    Ok(())
-}
-
 /// I5: a delete needs a person's delete of the counterpart.
 pub fn no_phantom_delete(
     sides: &BySide<Database>,
@@ -335,12 +318,4 @@ pub fn position_advances(facts: &Facts<'_>) -> Check {
         }
     }
     Ok(())
-}
-
-/// True when mirroring has a meaning: `newest` falls back to the left where times are equal.
-pub fn is_symmetric(scenario: &Scenario) -> bool {
-    scenario
-        .policies
-        .iter()
-        .all(|policy| policy.conflict != ConflictPolicy::Newest)
 }
