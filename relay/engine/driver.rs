@@ -91,6 +91,9 @@ impl Driver {
             let Some(command) = self.commands.pop_front() else {
                 return Ok(());
             };
+            if stop.is_cancelled() && begins_work(&command) {
+                return Ok(());
+            }
             let work = self.carry_out(command);
             tokio::select! {
                 biased;
@@ -383,6 +386,18 @@ impl Driver {
         }
         Ok(())
     }
+}
+
+/// True for what begins a round, before which everything is settled: a stop ends here.
+fn begins_work(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Scan
+            | Command::NextMatches { .. }
+            | Command::Stream { .. }
+            | Command::Load { .. }
+            | Command::Read { .. }
+    )
 }
 
 async fn next(capture: &mut Option<CaptureTask>) -> Option<Result<Captured, EndpointError>> {

@@ -213,6 +213,22 @@ impl Stage {
         kill(&mut self.agent);
     }
 
+    /// SIGTERM, and how the relay exited.
+    pub async fn drain_relay(&mut self) -> std::process::ExitStatus {
+        let pid = self.relay_pid().to_string();
+        let sent = Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+        assert!(sent.success());
+        let began = Instant::now();
+        let mut relay = self.relay.take().unwrap();
+        loop {
+            if let Some(status) = relay.try_wait().unwrap() {
+                return status;
+            }
+            assert!(began.elapsed() < WAIT_MAX, "no drain\n{}", self.logs());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     pub fn relay_pid(&self) -> u32 {
         self.relay.as_ref().unwrap().id()
     }

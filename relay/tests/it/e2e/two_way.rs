@@ -94,3 +94,61 @@ async fn existing_rows_are_merged_and_then_live_changes_cross_both_ways() {
         0
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_drains_in_the_middle_of_a_copy_and_the_next_start_goes_on() {
+    let mut stage = Stage::start("drain").await;
+    let (left, right) = (stage.left.client().await, stage.right.client().await);
+    left.batch_execute(POSTS).await.unwrap();
+    right.batch_execute(POSTS).await.unwrap();
+    left.batch_execute("insert into posts (slug) select 's' || n from generate_series(1, 30000) n")
+        .await
+        .unwrap();
+    let file = serde_json::json!({"file": FILE});
+    stage.post("syncs/apply", file).await;
+    stage
+        .wait("the copy to begin", async |_| {
+            let row = right.query_one("select count(*) from posts", &[]).await;
+            row.unwrap().get::<_, i64>(0) > 0
+        })
+        .await;
+    let began = std::time::Instant::now();
+    let status = stage.drain_relay().await;
+    assert!(status.success(), "{status}\n{}", stage.logs());
+    assert!(
+        began.elapsed().as_secs() < 15,
+        "a drain waits for one round"
+    );
+    stage.start_relay().await;
+    stage.wait_live("blog").await;
+    assert_eq!(stage.assert_equal("blog").await, 30_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_sync_leaves_nothing_behind_and_touches_no_record() {
+    let stage = Stage::start("removed").await;
+    let (left, right) = (stage.left.client().await, stage.right.client().await);
+    for client in [&left, &right] {
+        client.batch_execute(POSTS).await.unwrap();
+    }
+    left.batch_execute("insert into posts (slug) values ('stays')")
+        .await
+        .unwrap();
+    stage.apply(FILE).await;
+    stage.assert_equal("blog").await;
+    stage.delete("syncs/blog").await;
+    for client in [&left, &right] {
+        let left_over = "select
+            (select count(*) from pg_replication_slots where database = current_database())
+            + (select count(*) from pg_publication)
+            + (select count(*) from tidegate.progress)";
+        let count: i64 = client.query_one(left_over, &[]).await.unwrap().get(0);
+        assert_eq!(count, 0, "slot, publication or progress row is left");
+        let posts: i64 = client
+            .query_one("select count(*) from posts", &[])
+            .await
+            .unwrap()
+            .get(0);
+        assert_eq!(posts, 1);
+    }
+}
