@@ -71,7 +71,7 @@ pub fn decide(found: &Match, policy: &PairPolicy, first_run: bool) -> Decision {
         return Decision::Finding(side, code);
     }
     match (&found.link, &found.scanned.left, &found.scanned.right) {
-        (Some(link), _, _) if link.is_detached() => detached(link, found),
+        (Some(link), _, _) if link.is_detached() => detached(link, found, policy, first_run),
         (Some(link), Some(left), Some(right)) => both(Some(link), left, right, policy, None),
         (Some(link), None, Some(right)) => gone(Side::Left, link, right, policy),
         (Some(link), Some(left), None) => gone(Side::Right, link, left, policy),
@@ -90,16 +90,27 @@ pub fn decide(found: &Match, policy: &PairPolicy, first_run: bool) -> Decision {
     }
 }
 
-fn detached(link: &Link, found: &Match) -> Decision {
+/// A link whose record is alone on purpose. Another one may have come to take the empty place.
+fn detached(link: &Link, found: &Match, policy: &PairPolicy, first_run: bool) -> Decision {
     let side = if link.keys.left.is_some() {
         Side::Left
     } else {
         Side::Right
     };
-    if found.scanned[side].is_some() {
-        Decision::Nothing
-    } else {
-        Decision::Unlink
+    match (&found.scanned[side], &found.scanned[side.other()]) {
+        (Some(_), None) => Decision::Nothing,
+        (None, None) => Decision::Unlink,
+        (None, Some(_)) => match alone(side.other(), policy, first_run) {
+            Decision::Nothing => Decision::Unlink,
+            decision => decision,
+        },
+        (Some(_), Some(_)) => {
+            let met = Match {
+                link: None,
+                ..found.clone()
+            };
+            decide(&met, policy, first_run)
+        }
     }
 }
 

@@ -77,6 +77,8 @@ pub struct Case {
     /// Per side the lowest offset of the news, 0 for none: a position at or after it must not be
     /// settled before the case is.
     pub since: BySide<u64>,
+    /// Per side the last batch of ours whose writes the news includes.
+    pub passed: BySide<BatchId>,
     /// Set while existing data is reconciled for the first time: how matched records are merged.
     pub existing: Option<Existing>,
 }
@@ -91,7 +93,8 @@ impl Case {
     }
 
     /// A write of ours made the record this, while the other side's step must be planned again.
-    pub(crate) fn wrote(&mut self, side: Side, stored: Stored) {
+    pub(crate) fn wrote(&mut self, side: Side, stored: Stored, batch: BatchId) {
+        self.passed[side] = batch;
         self.keys[side] = Some(stored.key);
         if let Seen::Present { row, .. } = &mut self.seen[side] {
             *row = stored.row;
@@ -397,11 +400,8 @@ impl Planner<'_> {
 
     /// The run mode, where it decides how two newly matched records are merged.
     fn first_match(&self) -> Option<Existing> {
-        if self.case.link.is_none() {
-            self.case.existing
-        } else {
-            None
-        }
+        let is_met = self.case.link.as_ref().is_none_or(Link::is_detached);
+        self.case.existing.filter(|_| is_met)
     }
 
     /// Overwriting what a person chose to overwrite (`left-to-right`) is no conflict; a one-way

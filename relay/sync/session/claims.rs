@@ -96,6 +96,7 @@ impl Session {
             keys,
             seen: BySide::<Seen>::default(),
             since: BySide::default(),
+            passed: BySide::default(),
             existing: None,
         };
         let mut deferred = Deferred::new(case);

@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 
 use crate::inbox::{fill, fold};
-use crate::model::{BySide, Change, Key, Link, PairId, Row, Side};
+use crate::model::{BatchId, BySide, Change, Key, Link, PairId, Row, Side};
 use crate::plan::{Case, Seen};
 
 /// What a read found.
@@ -24,7 +24,10 @@ pub(super) enum Held {
 pub(super) struct Deferred {
     pub case: Case,
     held: BySide<Option<(Held, u64)>>,
+    /// The last batch sent before each held record was read.
+    observed: BySide<BatchId>,
     fresh: BySide<Seen>,
+    fresh_passed: BySide<BatchId>,
     /// Sides that must be read before the case can be planned.
     pub to_read: BySide<bool>,
     /// Another case holds one of its keys: what is known here may be old by the time it is free.
@@ -36,14 +39,17 @@ impl Deferred {
         Deferred {
             case,
             held: BySide::default(),
+            observed: BySide::default(),
             fresh: BySide::default(),
+            fresh_passed: BySide::default(),
             to_read: BySide::default(),
             blocked: false,
         }
     }
 
-    pub fn hold(&mut self, side: Side, held: Held, fence: u64) {
+    pub fn hold(&mut self, side: Side, held: Held, fence: u64, observed: BatchId) {
         self.held[side] = Some((held, fence));
+        self.observed[side] = observed;
         self.to_read[side] = false;
     }
 
@@ -51,6 +57,7 @@ impl Deferred {
     pub fn absorb(&mut self, side: Side, change: Change) {
         self.case.rely_on(side, change.offset);
         self.case.keys[side] = Some(change.key.clone());
+        self.fresh_passed[side] = change.passed;
         fold(&mut self.fresh[side], change);
     }
 
@@ -90,7 +97,9 @@ impl Deferred {
         self.read_again();
     }
 
-    fn read_again(&mut self) {
+    /// Drops what is known: every record of the case is read.
+    pub fn read_again(&mut self) {
+        self.case.seen = BySide::default();
         self.held = BySide::default();
         self.to_read = BySide::from_fn(|side| self.case.keys[side].is_some());
     }
@@ -101,6 +110,11 @@ impl Deferred {
             let fresh = std::mem::take(&mut self.fresh[side]);
             let held = self.held[side].take();
             let before = std::mem::take(&mut self.case.seen[side]);
+            if fresh != Seen::Unseen {
+                self.case.passed[side] = self.fresh_passed[side];
+            } else if held.is_some() {
+                self.case.passed[side] = self.observed[side];
+            }
             self.case.seen[side] = newest(before, held, fresh);
         }
         self.case
@@ -302,11 +316,16 @@ impl Waiting {
         found
     }
 
-    pub fn hold(&mut self, side: Side, pair: PairId, key: &Key, held: Held, fence: u64) {
+    pub fn hold(
+        &mut self,
+        (side, pair, key): (Side, PairId, &Key),
+        (held, fence): (Held, u64),
+        observed: BatchId,
+    ) {
         if let Some(number) = self.by_key.get(&(side, pair, key.clone()))
             && let Some(deferred) = self.cases.get_mut(number)
         {
-            deferred.hold(side, held, fence);
+            deferred.hold(side, held, fence, observed);
         }
     }
 

@@ -43,6 +43,13 @@ impl<'a> Drafts<'a> {
         let left = self.lookup(Side::Left, case.pair, &case.keys.left);
         let right = self.lookup(Side::Right, case.pair, &case.keys.right);
         let has_finding = BySide::new(left.has_finding, right.has_finding);
+        if read_again(&case, &left, Side::Left) || read_again(&case, &right, Side::Right) {
+            // A write of ours came after what is known of it.
+            let mut deferred = Deferred::new(case);
+            deferred.read_again();
+            waiting.add(deferred);
+            return;
+        }
         let links = BySide::new(left.link, right.link);
         let known = case.link.as_ref().map(|link| link.id);
         let mut problem = None;
@@ -55,11 +62,22 @@ impl<'a> Drafts<'a> {
                     problem = taken(&case, link);
                 }
                 case.link = link.cloned();
+                if let Some((side, _)) = problem {
+                    self.part(&mut case, side.other(), &links, waiting);
+                }
             }
-            Err(()) => problem = Some((Side::Left, FindingCode::MatchKeyTaken)),
-        }
-        if problem.is_some() {
-            self.part(&mut case, &links, waiting);
+            Err(()) => {
+                // The counterpart that one of them should have is taken: it came by its match key.
+                let is_own = |side: &Side| links[*side].as_ref().map(|link| link.id) == known;
+                let own = Side::BOTH.into_iter().find(is_own);
+                problem = own.map(|side| (side, FindingCode::MatchKeyTaken));
+                for side in Side::BOTH.into_iter().filter(|&side| Some(side) != own) {
+                    self.part(&mut case, side, &links, waiting);
+                }
+                if problem.is_none() {
+                    return;
+                }
+            }
         }
         if let Some(link) = &case.link {
             for side in Side::BOTH {
@@ -79,32 +97,37 @@ impl<'a> Drafts<'a> {
         });
     }
 
-    /// Two records that do not belong together: each linked one takes its own news along, and only
-    /// an unlinked one is left with the problem.
-    fn part(&mut self, case: &mut Case, links: &BySide<Option<Link>>, waiting: &mut Waiting) {
+    /// `side`'s record does not belong to the case: it takes its own news along. What is left has
+    /// the problem.
+    fn part(
+        &mut self,
+        case: &mut Case,
+        side: Side,
+        links: &BySide<Option<Link>>,
+        waiting: &mut Waiting,
+    ) {
         case.link = None;
-        for side in Side::BOTH {
-            let Some(link) = &links[side] else {
-                continue;
-            };
-            let mut keys = link.keys.clone();
-            keys[side] = case.keys[side].take();
-            let mut own = Case {
-                pair: case.pair,
-                keys,
-                seen: BySide::default(),
-                since: BySide::default(),
-                link: Some(link.clone()),
-                existing: None,
-            };
-            own.since[side] = std::mem::take(&mut case.since[side]);
-            if std::mem::take(&mut case.seen[side]) != Seen::Unseen {
-                // It may have been written meanwhile: read it again.
-                let mut deferred = Deferred::new(own);
-                deferred.to_read[side] = true;
-                waiting.add(deferred);
-            }
-        }
+        let seen = std::mem::take(&mut case.seen[side]);
+        let since = std::mem::take(&mut case.since[side]);
+        let key = case.keys[side].take();
+        let Some(link) = links[side].as_ref().filter(|_| seen != Seen::Unseen) else {
+            return;
+        };
+        let mut own = Case {
+            pair: case.pair,
+            keys: link.keys.clone(),
+            seen: BySide::default(),
+            since: BySide::default(),
+            passed: BySide::default(),
+            link: Some(link.clone()),
+            existing: None,
+        };
+        own.keys[side] = key;
+        own.since[side] = since;
+        // It may have been written meanwhile: read it again.
+        let mut deferred = Deferred::new(own);
+        deferred.to_read[side] = true;
+        waiting.add(deferred);
     }
 
     /// The case that waits for the change's record, if any.
@@ -148,6 +171,7 @@ impl<'a> Drafts<'a> {
             draft.case.keys[side] = Some(change.key.clone());
         }
         draft.case.rely_on(side, change.offset);
+        draft.case.passed[side] = change.passed;
         fold(&mut draft.case.seen[side], change);
     }
 
@@ -174,6 +198,7 @@ impl<'a> Drafts<'a> {
             keys,
             seen: BySide::default(),
             since: BySide::default(),
+            passed: BySide::default(),
             existing: None,
         };
         self.push(Draft {
@@ -232,6 +257,7 @@ impl<'a> Drafts<'a> {
                     left.case.keys.right = right.case.keys.right;
                     left.case.seen.right = right.case.seen.right;
                     left.case.since.right = right.case.since.right;
+                    left.case.passed.right = right.case.passed.right;
                     left.has_finding.right |= right.has_finding.right;
                 }
             }
@@ -254,6 +280,13 @@ fn new_match_key(
     let row = case.seen[side].row()?;
     let cells: Vec<&Cell> = policy.match_key.iter().map(|&field| &row[field]).collect();
     prints.match_key(&cells)
+}
+
+/// True when a write of ours came after the news that the case has of its record.
+fn read_again(case: &Case, lookup: &Lookup, side: Side) -> bool {
+    let written = lookup.link.as_ref().map(|link| link.written[side]);
+    let last = lookup.gone_written.max(written.unwrap_or_default());
+    case.seen[side] != Seen::Unseen && case.passed[side] < last
 }
 
 /// The one link of a case, if its records do not have two.

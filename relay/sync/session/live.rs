@@ -117,7 +117,9 @@ impl Session {
         let (side, pair, keys) = (*side, *pair, std::mem::take(keys));
         for (key, row) in keys.iter().zip(rows) {
             let held = row.map_or(Held::Absent, Held::Row);
-            self.waiting.hold(side, pair, key, held, fence);
+            let observed = self.last_batch();
+            self.waiting
+                .hold((side, pair, key), (held, fence), observed);
         }
         self.go_idle();
     }

@@ -391,6 +391,12 @@ impl Session {
 
     fn handle_streaming(&mut self) {
         if let State::Opening = self.state {
+            // The last run may have ended between its settlement and this.
+            for side in Side::BOTH {
+                let position = self.settled[side].clone();
+                self.commands
+                    .push_back(Command::Acknowledge { side, position });
+            }
             self.go_idle();
         }
     }
@@ -483,6 +489,11 @@ impl Session {
 
     fn next_batch(&mut self) -> BatchId {
         self.batch_count += 1;
+        self.last_batch()
+    }
+
+    /// The newest batch of this run.
+    fn last_batch(&self) -> BatchId {
         BatchId::of_run(self.config.epoch, self.batch_count)
     }
 
@@ -538,6 +549,7 @@ impl Session {
 
     /// Cases whose target was not what the plan saw wait for the side's stream.
     fn defer_undone(&mut self, outcomes: &BySide<Vec<Outcome>>) {
+        let observed = self.last_batch();
         for number in 0..self.current.cases.len() {
             let results: Vec<(Side, Outcome)> = self
                 .current
@@ -550,16 +562,18 @@ impl Session {
             let mut waits = false;
             for (side, outcome) in results {
                 match outcome {
-                    Outcome::Stale { row, fence } => deferred.hold(side, Held::Row(row), fence),
+                    Outcome::Stale { row, fence } => {
+                        deferred.hold(side, Held::Row(row), fence, observed)
+                    }
                     Outcome::Exists { stored, fence } => {
                         deferred.case.keys[side] = Some(stored.key);
-                        deferred.hold(side, Held::Row(stored.row), fence);
+                        deferred.hold(side, Held::Row(stored.row), fence, observed);
                     }
                     Outcome::Missing { fence } if !self.current.round.is_delete(number, side) => {
-                        deferred.hold(side, Held::Absent, fence);
+                        deferred.hold(side, Held::Absent, fence, observed);
                     }
                     Outcome::Written(stored) => {
-                        deferred.case.wrote(side, stored);
+                        deferred.case.wrote(side, stored, observed);
                         continue;
                     }
                     _ => continue,

@@ -570,14 +570,19 @@ impl Database {
             Err(code) => return rejected(code),
         };
         let after = self.table(pair).quirks.after_trigger;
-        let first = self.open.iter().rev().filter(|change| change.key == key);
-        let triggered = after && self.open.len() > 1;
-        let row = match first.clone().nth(1).filter(|_| triggered) {
+        let current = self.row(pair, &key).unwrap_or_default();
+        let mut own = self.open.iter().rev();
+        let mut own = own.by_ref().filter(|c| c.pair == pair && c.key == key);
+        let row = match own.nth(1).filter(|_| after) {
             Some(Logged {
                 kind: ChangeKind::Present { row, .. },
                 ..
-            }) if !row.contains(&Cell::Unchanged) => row.clone(),
-            _ => self.row(pair, &key).unwrap_or_default(),
+            }) => {
+                let mut row = row.clone();
+                tidegate_sync::inbox::fill(&mut row, &current);
+                row
+            }
+            _ => current,
         };
         let mut stored = Stored { key, row };
         if self.plant_no_read_back {

@@ -339,7 +339,10 @@ impl World {
             }
             for (field, value) in set {
                 let now = row[*field].value().map(normal);
-                if now == Some(normal(value)) && !crate::values::is_derived(&normal(value)) {
+                if !value.is_null()
+                    && now == Some(normal(value))
+                    && !crate::values::is_derived(&normal(value))
+                {
                     let text = format!("{} {key} field {field}: {value:?} again", side.name());
                     return Violation::check("I3", text);
                 }

@@ -62,6 +62,7 @@ fn mirror_case(case: &Case) -> Case {
         keys: swap(case.keys),
         seen: swap(case.seen),
         since: swap(case.since),
+        passed: swap(case.passed),
         existing: mirror_existing(case.existing),
     }
 }
@@ -179,6 +180,7 @@ fn case(rng: &mut Rng, policy: &PairPolicy, prints: &Fingerprinter) -> Case {
         link,
         keys,
         since: BySide::default(),
+        passed: BySide::default(),
         seen,
         existing,
     }
