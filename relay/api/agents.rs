@@ -65,9 +65,7 @@ pub trait AgentControl: Send + Sync {
 #[utoipa::path(get, path = "/api/v1/agents", operation_id = "list_agents",
     responses((status = 200, body = Vec<AgentStatus>), (status = 401, body = Problem)),
     security(("token" = [])))]
-pub(super) async fn list_agents(
-    State(api): State<Api>,
-) -> Result<Json<Vec<AgentStatus>>, Problem> {
+pub(super) async fn list_agents(State(api): State<Api>) -> Result<Json<Vec<AgentStatus>>, Problem> {
     Ok(Json(api.agents.list().await?))
 }
 

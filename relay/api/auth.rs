@@ -20,7 +20,11 @@ pub(super) async fn check(State(api): State<Api>, request: Request, next: Next) 
         return refused("send a token: `Authorization: Bearer …` (the CLI takes TIDEGATE_TOKEN)");
     };
     let now = jiff::Timestamp::now().as_millisecond();
-    match api.store.view(move |conn| tokens::verify(conn, &token, now)).await {
+    match api
+        .store
+        .view(move |conn| tokens::verify(conn, &token, now))
+        .await
+    {
         Ok(Some(_)) => next.run(request).await,
         Ok(None) => refused("this token is unknown or has expired: make one with `token create`"),
         Err(error) => Problem::from(error).into_response(),

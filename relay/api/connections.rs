@@ -59,10 +59,16 @@ pub(super) async fn add_connection(
 ) -> Result<(StatusCode, Json<ConnectionInfo>), Problem> {
     let target = match (new.agent, new.target, new.url) {
         (Some(agent), Some(target), None) => ConnectionTarget::Agent { agent, target },
-        (None, None, Some(url)) => ConnectionTarget::Direct { url: SecretString::from(url) },
+        (None, None, Some(url)) => ConnectionTarget::Direct {
+            url: SecretString::from(url),
+        },
         _ => {
             let detail = "give either `agent` and `target`, or `url`";
-            return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-target", detail));
+            return Err(Problem::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "bad-target",
+                detail,
+            ));
         }
     };
     let added = api.connections.add(&new.name, &new.kind, target).await?;
@@ -134,6 +140,9 @@ pub(super) async fn fix_key(
     Path(name): Path<String>,
     Json(fix): Json<FixKey>,
 ) -> Result<Json<Fixed>, Problem> {
-    let sql = api.connections.fix_key(&name, &fix.table, fix.column.as_deref()).await?;
+    let sql = api
+        .connections
+        .fix_key(&name, &fix.table, fix.column.as_deref())
+        .await?;
     Ok(Json(Fixed { sql }))
 }

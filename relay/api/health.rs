@@ -42,5 +42,7 @@ pub struct Egress {
     responses((status = 200, body = Egress), (status = 401, body = super::Problem)),
     security(("token" = [])))]
 pub(super) async fn egress(State(api): State<Api>) -> Json<Egress> {
-    Json(Egress { public: api.egress.clone() })
+    Json(Egress {
+        public: api.egress.clone(),
+    })
 }

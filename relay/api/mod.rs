@@ -22,8 +22,8 @@ pub use problem::Problem;
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
 use utoipa::OpenApi;
-use utoipa::openapi::{Content, RefOr, Response};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{Content, RefOr, Response};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -86,8 +86,14 @@ pub fn router(api: Api) -> Router {
         .routes(routes!(agents::list_agents, agents::invite_agent))
         .routes(routes!(agents::show_agent))
         .routes(routes!(agents::revoke_agent))
-        .routes(routes!(connections::list_connections, connections::add_connection))
-        .routes(routes!(connections::show_connection, connections::remove_connection))
+        .routes(routes!(
+            connections::list_connections,
+            connections::add_connection
+        ))
+        .routes(routes!(
+            connections::show_connection,
+            connections::remove_connection
+        ))
         .routes(routes!(connections::test_connection))
         .routes(routes!(connections::connection_tables))
         .routes(routes!(connections::fix_key))
@@ -109,12 +115,18 @@ pub fn router(api: Api) -> Router {
         .split_for_parts();
     let document = Arc::new(with_problems(document));
     let streams = events::Streams::default();
-    let protected = protected.layer(axum::middleware::from_fn_with_state(api.clone(), auth::check));
+    let protected = protected.layer(axum::middleware::from_fn_with_state(
+        api.clone(),
+        auth::check,
+    ));
     Router::new()
         .merge(protected)
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
-        .route("/api/v1/openapi.json", get(move || health::openapi(document.clone())))
+        .route(
+            "/api/v1/openapi.json",
+            get(move || health::openapi(document.clone())),
+        )
         .layer(axum::Extension(streams))
         .fallback(problem::no_route)
         .layer(RequestBodyLimitLayer::new(limits::BODY_BYTES_MAX))
@@ -131,16 +143,25 @@ fn with_problems(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::Ope
     let schema = utoipa::openapi::Ref::from_schema_name(<Problem as utoipa::ToSchema>::name());
     let content = Content::new(Some(RefOr::Ref(schema)));
     for item in document.paths.paths.values_mut() {
-        let operations = [&mut item.get, &mut item.post, &mut item.put, &mut item.delete];
+        let operations = [
+            &mut item.get,
+            &mut item.post,
+            &mut item.put,
+            &mut item.delete,
+        ];
         for operation in operations.into_iter().flatten() {
             let responses = &mut operation.responses.responses;
             let other = Response::new("Refused, or failed");
-            responses.entry("default".to_owned()).or_insert(RefOr::T(other));
+            responses
+                .entry("default".to_owned())
+                .or_insert(RefOr::T(other));
             for (status, response) in responses {
                 let is_refusal = !status.starts_with('2');
                 if let (true, RefOr::T(response)) = (is_refusal, response) {
                     response.content.clear();
-                    response.content.insert(problem::MEDIA_TYPE.to_owned(), content.clone().into());
+                    response
+                        .content
+                        .insert(problem::MEDIA_TYPE.to_owned(), content.clone().into());
                 }
             }
         }

@@ -43,7 +43,9 @@ pub(super) async fn apply_sync(
     State(api): State<Api>,
     Json(request): Json<ApplyRequest>,
 ) -> Result<Json<SyncStatus>, Problem> {
-    Ok(Json(api.syncs.apply(&request.file, request.expected).await?))
+    Ok(Json(
+        api.syncs.apply(&request.file, request.expected).await?,
+    ))
 }
 
 /// All syncs.

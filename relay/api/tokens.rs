@@ -33,8 +33,14 @@ pub struct CreatedToken {
     responses((status = 200, body = Vec<TokenInfo>), (status = 401, body = Problem)),
     security(("token" = [])))]
 pub(super) async fn list_tokens(State(api): State<Api>) -> Result<Json<Vec<TokenInfo>>, Problem> {
-    let found = api.store.view(|conn| tokens::list(conn, DEFAULT_WORKSPACE)).await?;
-    let info = |token: tokens::TokenRecord| TokenInfo { name: token.name, scope: token.scope };
+    let found = api
+        .store
+        .view(|conn| tokens::list(conn, DEFAULT_WORKSPACE))
+        .await?;
+    let info = |token: tokens::TokenRecord| TokenInfo {
+        name: token.name,
+        scope: token.scope,
+    };
     Ok(Json(found.into_iter().map(info).collect()))
 }
 
@@ -52,11 +58,15 @@ pub(super) async fn create_token(
     let now = jiff::Timestamp::now().as_millisecond();
     let token = api
         .store
-        .transact(move |tx| {
-            tokens::create(tx, DEFAULT_WORKSPACE, (&name, SCOPE_ADMIN), None, now)
-        })
+        .transact(move |tx| tokens::create(tx, DEFAULT_WORKSPACE, (&name, SCOPE_ADMIN), None, now))
         .await?;
-    Ok((StatusCode::CREATED, Json(CreatedToken { name: new.name, token: token.to_string() })))
+    Ok((
+        StatusCode::CREATED,
+        Json(CreatedToken {
+            name: new.name,
+            token: token.to_string(),
+        }),
+    ))
 }
 
 /// Takes a token back.
@@ -68,6 +78,8 @@ pub(super) async fn revoke_token(
     State(api): State<Api>,
     Path(name): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    api.store.transact(move |tx| tokens::revoke(tx, DEFAULT_WORKSPACE, &name)).await?;
+    api.store
+        .transact(move |tx| tokens::revoke(tx, DEFAULT_WORKSPACE, &name))
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }

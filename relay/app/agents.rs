@@ -16,7 +16,10 @@ use crate::tunnel::{AgentLive, Agents};
 const INVITATION_LIFE: Duration = Duration::from_secs(3600);
 
 /// Whoever holds an API token may do everything, so far.
-const ASKER: Asker<'static> = Asker { workspace: DEFAULT_WORKSPACE, actor: "api" };
+const ASKER: Asker<'static> = Asker {
+    workspace: DEFAULT_WORKSPACE,
+    actor: "api",
+};
 
 pub(super) struct AgentDesk {
     store: Store,
@@ -26,7 +29,11 @@ pub(super) struct AgentDesk {
 
 impl AgentDesk {
     pub(super) fn new(store: Store, pairing: Arc<Pairing>, agents: Agents) -> AgentDesk {
-        AgentDesk { store, pairing, agents }
+        AgentDesk {
+            store,
+            pairing,
+            agents,
+        }
     }
 
     fn status(&self, record: &AgentRecord) -> AgentStatus {
@@ -108,7 +115,10 @@ impl AgentControl for AgentDesk {
     }
 
     async fn revoke(&self, name: &str) -> Result<AgentStatus, ControlError> {
-        self.pairing.revoke(ASKER, name, SystemTime::now()).await.map_err(refused)?;
+        self.pairing
+            .revoke(ASKER, name, SystemTime::now())
+            .await
+            .map_err(refused)?;
         Ok(AgentStatus {
             name: name.to_owned(),
             state: "revoked".to_owned(),
@@ -133,5 +143,7 @@ fn refused(error: PairingError) -> ControlError {
 }
 
 fn rfc3339(at_ms: i64) -> Option<String> {
-    jiff::Timestamp::from_millisecond(at_ms).ok().map(|at| at.to_string())
+    jiff::Timestamp::from_millisecond(at_ms)
+        .ok()
+        .map(|at| at.to_string())
 }

@@ -67,12 +67,17 @@ impl App {
     async fn start(config: &Config, stop: CancellationToken) -> anyhow::Result<App> {
         let store = Store::open(&config.data_dir).context("open the store")?;
         let now = jiff::Timestamp::now().as_millisecond();
-        tokens::ensure_operator_token(&store, now).await.context("write the operator token")?;
+        tokens::ensure_operator_token(&store, now)
+            .await
+            .context("write the operator token")?;
         let relays: Vec<RelayAddr> = config
             .tunnel
             .names
             .iter()
-            .map(|name| RelayAddr { host: name.host.clone(), port: name.port })
+            .map(|name| RelayAddr {
+                host: name.host.clone(),
+                port: name.port,
+            })
             .collect();
         let names: Vec<String> = relays.iter().map(|relay| relay.host.clone()).collect();
         let custody = Custody::open(&config.data_dir, &names, SystemTime::now())
@@ -81,10 +86,17 @@ impl App {
         let agents = Agents::new();
         let agent_life = tidegate_shared::identity::limits::AGENT_LIFE;
         let pairing_config = PairingConfig { relays, agent_life };
-        let pairing =
-            Pairing::new(store.clone(), custody.clone(), agents.clone(), pairing_config);
+        let pairing = Pairing::new(
+            store.clone(),
+            custody.clone(),
+            agents.clone(),
+            pairing_config,
+        );
         let pairing = Arc::new(pairing);
-        let listen = ListenerConfig { address: config.tunnel.listen, quic: QuicSettings::default() };
+        let listen = ListenerConfig {
+            address: config.tunnel.listen,
+            quic: QuicSettings::default(),
+        };
         let door = pairing.clone();
         let listener = Listener::bind(&listen, custody, door, agents.clone(), system_clock())?;
         let tunnel = listener.local()?;
@@ -99,7 +111,12 @@ impl App {
             syncs: engine.clone(),
             connections: engine.clone(),
             agents: Arc::new(AgentDesk::new(store.clone(), pairing, agents.clone())),
-            egress: config.egress.visible().iter().map(ToString::to_string).collect(),
+            egress: config
+                .egress
+                .visible()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
             readiness: Arc::new(EngineReadiness(engine.clone())),
             store,
         };
@@ -115,7 +132,15 @@ impl App {
                 tracing::error!(%error, "The HTTP listener failed.");
             }
         });
-        Ok(App { tunnel, http, engine, agents, listener, server, stop_listener })
+        Ok(App {
+            tunnel,
+            http,
+            engine,
+            agents,
+            listener,
+            server,
+            stop_listener,
+        })
     }
 
     /// Waits for the stop and drains.
@@ -142,7 +167,10 @@ struct EngineReadiness(Arc<Engine>);
 impl Readiness for EngineReadiness {
     async fn missing(&self) -> Vec<String> {
         let unreached = self.0.unreached().await;
-        unreached.into_iter().map(|sync| format!("sync {sync}: a side is not reached")).collect()
+        unreached
+            .into_iter()
+            .map(|sync| format!("sync {sync}: a side is not reached"))
+            .collect()
     }
 }
 
@@ -178,7 +206,9 @@ impl Signals {
 
 /// Tells systemd that the relay is ready, when it asked (`sd_notify(3)`).
 fn notify_ready() {
-    let Some(socket) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    let Some(socket) = std::env::var_os("NOTIFY_SOCKET") else {
+        return;
+    };
     let sent = std::os::unix::net::UnixDatagram::unbound()
         .and_then(|datagram| datagram.send_to(b"READY=1", &socket));
     if let Err(error) = sent {

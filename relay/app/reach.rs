@@ -27,7 +27,11 @@ pub(super) struct Reach {
 
 impl Reach {
     pub(super) fn new(store: Store, agents: Agents, egress: Option<IpAddr>) -> Reach {
-        Reach { store, agents, egress }
+        Reach {
+            store,
+            agents,
+            egress,
+        }
     }
 }
 
@@ -133,7 +137,11 @@ impl Dial for TunnelDial {
         let is_run = label.epoch > 0 && !label.sync.is_empty();
         let request = wire::OpenRequest {
             target: self.target.clone(),
-            sync: if is_run { label.sync.clone() } else { NO_RUN.to_owned() },
+            sync: if is_run {
+                label.sync.clone()
+            } else {
+                NO_RUN.to_owned()
+            },
             run: label.run.clone(),
             epoch: if is_run { u64::from(label.epoch) } else { 0 },
             purpose: match purpose {
@@ -142,7 +150,11 @@ impl Dial for TunnelDial {
                 Purpose::Cancel => wire::Purpose::Cancel,
             },
         };
-        let stream = self.agents.open(&id, request).await.map_err(|error| self.failed(error))?;
+        let stream = self
+            .agents
+            .open(&id, request)
+            .await
+            .map_err(|error| self.failed(error))?;
         Ok(Box::new(stream))
     }
 

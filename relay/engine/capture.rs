@@ -19,7 +19,11 @@ impl CaptureTask {
         let (sender, captured) = mpsc::channel(CAPTURED_QUEUE_MAX);
         let (acknowledged, acknowledgements) = watch::channel(from);
         let task = tokio::spawn(pump(capture, sender, acknowledgements));
-        CaptureTask { captured, acknowledged, task }
+        CaptureTask {
+            captured,
+            acknowledged,
+            task,
+        }
     }
 
     /// The next batch. Cancel safe. `None` when the stream has ended.

@@ -56,12 +56,21 @@ pub struct Engine {
 impl Engine {
     pub fn new(store: Store, sources: Arc<dyn EndpointSource>) -> Engine {
         let (events, _) = broadcast::channel(EVENTS_MAX);
-        Engine { store, sources, running: Mutex::new(HashMap::new()), events }
+        Engine {
+            store,
+            sources,
+            running: Mutex::new(HashMap::new()),
+            events,
+        }
     }
 
     /// Starts every sync that should run.
     pub async fn start(&self) -> Result<(), ControlError> {
-        let wanted = self.store.view(|conn| syncs::list_wanted(conn)).await.map_err(internal)?;
+        let wanted = self
+            .store
+            .view(|conn| syncs::list_wanted(conn))
+            .await
+            .map_err(internal)?;
         for record in wanted {
             self.start_sync(&record).await?;
         }
@@ -83,7 +92,11 @@ impl Engine {
     pub async fn unreached(&self) -> Vec<String> {
         let running = self.running.lock().await;
         let waits = |sync: &Supervised| sync.progress().view().phase == Phase::Waiting;
-        running.iter().filter(|(_, sync)| waits(sync)).map(|(name, _)| name.clone()).collect()
+        running
+            .iter()
+            .filter(|(_, sync)| waits(sync))
+            .map(|(name, _)| name.clone())
+            .collect()
     }
 
     async fn start_sync(&self, record: &SyncRecord) -> Result<(), ControlError> {
@@ -112,8 +125,11 @@ impl Engine {
             .map_err(internal)?;
         let endpoints = self.endpoints(&file).await?;
         let slug = slug(&record.name, &key);
-        let progress =
-            Arc::new(Progress::new(&file.name, file.tables.len(), self.events.clone()));
+        let progress = Arc::new(Progress::new(
+            &file.name,
+            file.tables.len(),
+            self.events.clone(),
+        ));
         Ok(RunParts {
             slug,
             sync: Some(sync),
@@ -129,8 +145,11 @@ impl Engine {
     /// For the preview of a sync that does not exist yet.
     async fn draft_parts(&self, file: SyncFile) -> Result<RunParts, ControlError> {
         let endpoints = self.endpoints(&file).await?;
-        let progress =
-            Arc::new(Progress::new(&file.name, file.tables.len(), self.events.clone()));
+        let progress = Arc::new(Progress::new(
+            &file.name,
+            file.tables.len(),
+            self.events.clone(),
+        ));
         Ok(RunParts {
             slug: "preview".to_owned(),
             sync: None,
@@ -143,10 +162,7 @@ impl Engine {
         })
     }
 
-    async fn endpoints(
-        &self,
-        file: &SyncFile,
-    ) -> Result<BySide<Arc<dyn Endpoint>>, ControlError> {
+    async fn endpoints(&self, file: &SyncFile) -> Result<BySide<Arc<dyn Endpoint>>, ControlError> {
         let left = self.endpoint(&self.connection(&file.left).await?).await?;
         let right = self.endpoint(&self.connection(&file.right).await?).await?;
         Ok(BySide::new(left, right))
@@ -161,10 +177,7 @@ impl Engine {
         found.map_err(|error| named(error, "connection", name))
     }
 
-    async fn endpoint(
-        &self,
-        record: &ConnectionRecord,
-    ) -> Result<Arc<dyn Endpoint>, ControlError> {
+    async fn endpoint(&self, record: &ConnectionRecord) -> Result<Arc<dyn Endpoint>, ControlError> {
         match &record.via {
             Via::Agent { agent, target } => Ok(self.sources.through_agent(agent, target)),
             Via::Direct => {
@@ -228,7 +241,10 @@ impl Engine {
                 let mut rows = Vec::new();
                 for number in 0..count {
                     let pair = PairId(number as u32);
-                    let linked = pairs.iter().find(|p| p.pair == pair).map_or(0, |p| p.linked);
+                    let linked = pairs
+                        .iter()
+                        .find(|p| p.pair == pair)
+                        .map_or(0, |p| p.linked);
                     let findings = findings::count(conn, id, pair)?;
                     let conflicts = conflicts::count(conn, id, pair)?;
                     rows.push((linked.max(0) as u64, findings as u64, conflicts as u64));
@@ -245,16 +261,23 @@ impl Engine {
             name: record.name.clone(),
             left: file.left.clone(),
             right: file.right.clone(),
-            state: if paused { "paused".to_owned() } else { "planning".to_owned() },
+            state: if paused {
+                "paused".to_owned()
+            } else {
+                "planning".to_owned()
+            },
             ..SyncStatus::default()
         };
         for (number, (table, (linked, findings, conflicts))) in
             file.tables.iter().zip(counts).enumerate()
         {
             let at = |list: &[u64]| list.get(number).copied().unwrap_or(0);
-            let (copied, total) =
-                view.as_ref().map_or((0, 0), |view| (at(&view.copied), at(&view.totals)));
-            let records = view.as_ref().and_then(|view| view.records.get(number).copied());
+            let (copied, total) = view
+                .as_ref()
+                .map_or((0, 0), |view| (at(&view.copied), at(&view.totals)));
+            let records = view
+                .as_ref()
+                .and_then(|view| view.records.get(number).copied());
             let records = records.unwrap_or_default();
             status.findings += findings;
             status.conflicts += conflicts;
@@ -334,7 +357,10 @@ impl SyncControl for Engine {
             parts.requests.expect(preview::tallies_of(expected));
         }
         self.set_wanted(record.id, Wanted::Running).await?;
-        self.running.lock().await.insert(file.name.clone(), Supervised::start(parts));
+        self.running
+            .lock()
+            .await
+            .insert(file.name.clone(), Supervised::start(parts));
         self.status(&file.name).await
     }
 
@@ -386,7 +412,10 @@ impl SyncControl for Engine {
             })?;
         }
         let id = record.id;
-        self.store.transact(move |tx| syncs::remove(tx, id)).await.map_err(internal)
+        self.store
+            .transact(move |tx| syncs::remove(tx, id))
+            .await
+            .map_err(internal)
     }
 
     async fn verify(&self, name: &str) -> Result<VerifyReport, ControlError> {
@@ -435,9 +464,8 @@ impl SyncControl for Engine {
         let record = self.record(name).await?;
         let file = parse(&record.definition)?;
         let (id, keys) = (record.id, RecordKeys::new(self.store.sealer(), record.id));
-        let key = key.map(|text| {
-            tidegate_sync::model::Key(text.split(',').map(str::to_owned).collect())
-        });
+        let key =
+            key.map(|text| tidegate_sync::model::Key(text.split(',').map(str::to_owned).collect()));
         let found = self
             .store
             .view(move |conn| match &key {
@@ -495,17 +523,27 @@ impl ConnectionControl for Engine {
                     let text = format!(
                         "there is no agent `{agent}`: make one with `agent invite {agent}` and pair it"
                     );
-                    return Err(ControlError::new(ControlErrorKind::NotFound, "no-agent", text));
+                    return Err(ControlError::new(
+                        ControlErrorKind::NotFound,
+                        "no-agent",
+                        text,
+                    ));
                 }
                 Route::Agent { agent, target }
             }
             ConnectionTarget::Direct { url } => {
                 let url = SecretString::from(url.expose_secret().trim().to_owned());
-                self.sources.direct(&url).map_err(|error| invalid("bad-url", error.message))?;
+                self.sources
+                    .direct(&url)
+                    .map_err(|error| invalid("bad-url", error.message))?;
                 Route::Direct { url }
             }
         };
-        let (owned, kind, sealer) = (name.to_owned(), kind.to_owned(), self.store.sealer().clone());
+        let (owned, kind, sealer) = (
+            name.to_owned(),
+            kind.to_owned(),
+            self.store.sealer().clone(),
+        );
         self.store
             .transact(move |tx| {
                 let called = (owned.as_str(), kind.as_str());
@@ -539,7 +577,8 @@ impl ConnectionControl for Engine {
 
     async fn test(&self, name: &str) -> Result<ConnectionTest, ControlError> {
         let catalog = self.tables(name).await?;
-        let problem = |p: &crate::endpoint::catalog::Problem| format!("{}: {}", p.message, p.remedy);
+        let problem =
+            |p: &crate::endpoint::catalog::Problem| format!("{}: {}", p.message, p.remedy);
         Ok(ConnectionTest {
             server: catalog.server,
             user: catalog.user,
@@ -564,7 +603,11 @@ impl ConnectionControl for Engine {
         let catalog = endpoint.inspect().await.map_err(unreachable)?;
         let Some(found) = catalog.table(table) else {
             let text = format!("`{name}` has no table `{table}`: see `connection tables {name}`");
-            return Err(ControlError::new(ControlErrorKind::NotFound, "no-table", text));
+            return Err(ControlError::new(
+                ControlErrorKind::NotFound,
+                "no-table",
+                text,
+            ));
         };
         let wanted = found.fixes.iter().find(|fix| match (fix, column) {
             (Fix::IdentityColumn { .. }, None) => true,
@@ -599,13 +642,19 @@ fn check_unchanged(record: &SyncRecord, file: &SyncFile) -> Result<(), ControlEr
          remove {0}` and apply the new file; records that exist on both sides are matched again",
         file.name
     );
-    Err(ControlError::new(ControlErrorKind::Conflict, "sync-exists", text))
+    Err(ControlError::new(
+        ControlErrorKind::Conflict,
+        "sync-exists",
+        text,
+    ))
 }
 
 fn check_connection_name(name: &str) -> Result<(), ControlError> {
     let fits = !name.is_empty()
         && name.len() <= 63
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
     if fits {
         return Ok(());
     }
@@ -617,7 +666,11 @@ fn check_connection_name(name: &str) -> Result<(), ControlError> {
 /// can sync the same database.
 fn slug(name: &str, key: &[u8; 32]) -> String {
     const NAME_CHARS: usize = 33;
-    let name: String = name.chars().take(NAME_CHARS).map(|c| if c == '-' { '_' } else { c }).collect();
+    let name: String = name
+        .chars()
+        .take(NAME_CHARS)
+        .map(|c| if c == '-' { '_' } else { c })
+        .collect();
     let digest = blake3::hash(key);
     let bytes = digest.as_bytes();
     format!("{name}_{:02x}{:02x}{:02x}", bytes[0], bytes[1], bytes[2])
@@ -640,18 +693,28 @@ fn info(record: ConnectionRecord) -> ConnectionInfo {
         Via::Agent { agent, target } => (Some(agent), Some(target)),
         Via::Direct => (None, None),
     };
-    ConnectionInfo { name: record.name, kind: record.kind, agent, target, address: None }
+    ConnectionInfo {
+        name: record.name,
+        kind: record.kind,
+        agent,
+        target,
+        address: None,
+    }
 }
 
 fn table_name(file: &SyncFile, pair: PairId, side: Side) -> String {
-    file.tables.get(pair.0 as usize).map_or_else(String::new, |table| match side {
-        Side::Left => table.left.clone(),
-        Side::Right => table.right.clone(),
-    })
+    file.tables
+        .get(pair.0 as usize)
+        .map_or_else(String::new, |table| match side {
+            Side::Left => table.left.clone(),
+            Side::Right => table.right.clone(),
+        })
 }
 
 fn rfc3339(at_ms: i64) -> String {
-    jiff::Timestamp::from_millisecond(at_ms).map(|at| at.to_string()).unwrap_or_default()
+    jiff::Timestamp::from_millisecond(at_ms)
+        .map(|at| at.to_string())
+        .unwrap_or_default()
 }
 
 fn invalid(code: &'static str, message: String) -> ControlError {
@@ -687,7 +750,10 @@ fn failed(error: RunError) -> ControlError {
     match error {
         RunError::Side { side, source } => {
             let text = format!("{}: {}", side.name(), source.message);
-            ControlError { message: text, ..unreachable(source) }
+            ControlError {
+                message: text,
+                ..unreachable(source)
+            }
         }
         RunError::Mapping(problems) => invalid("sync-refused", problems.join("\n")),
         RunError::Refused(message) | RunError::Gap(message) => invalid("sync-refused", message),

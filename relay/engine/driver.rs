@@ -87,7 +87,9 @@ impl Driver {
             while let Some(command) = self.session.poll_command() {
                 self.commands.push_back(command);
             }
-            let Some(command) = self.commands.pop_front() else { return Ok(()) };
+            let Some(command) = self.commands.pop_front() else {
+                return Ok(());
+            };
             let work = self.carry_out(command);
             tokio::select! {
                 biased;
@@ -128,8 +130,14 @@ impl Driver {
             return Ok(());
         }
         self.position_fed[side] = Instant::now();
-        let Captured { changes, position, .. } = captured;
-        self.session.handle(Event::Changes { side, changes, position });
+        let Captured {
+            changes, position, ..
+        } = captured;
+        self.session.handle(Event::Changes {
+            side,
+            changes,
+            position,
+        });
         Ok(())
     }
 
@@ -137,9 +145,17 @@ impl Driver {
         if !self.session.is_live() {
             return Ok(());
         }
-        let due = self.run.ledger.take_due_findings(now_ms(), RETRY_RECORDS_MAX as u32).await?;
+        let due = self
+            .run
+            .ledger
+            .take_due_findings(now_ms(), RETRY_RECORDS_MAX as u32)
+            .await?;
         for (side, pair, key) in due {
-            self.session.handle(Event::Retry { side, pair, keys: vec![key] });
+            self.session.handle(Event::Retry {
+                side,
+                pair,
+                keys: vec![key],
+            });
         }
         Ok(())
     }
@@ -148,9 +164,15 @@ impl Driver {
         if self.session.is_live() {
             self.run.parts.progress.set_phase(Phase::Live);
         }
-        let pending = Side::BOTH.iter().map(|&side| self.session.backlog(side)).sum::<usize>()
+        let pending = Side::BOTH
+            .iter()
+            .map(|&side| self.session.backlog(side))
+            .sum::<usize>()
             + self.session.waiting_count();
-        self.run.parts.progress.set_pending(pending as u64, self.session.is_quiet());
+        self.run
+            .parts
+            .progress
+            .set_pending(pending as u64, self.session.is_quiet());
     }
 
     async fn carry_out(&mut self, command: Command) -> Result<(), RunError> {
@@ -161,27 +183,31 @@ impl Driver {
                     recover(&mut left.writer, batches.left, Side::Left),
                     recover(&mut right.writer, batches.right, Side::Right),
                 )?;
-                Event::Recovered { outcomes: BySide::new(left, right) }
+                Event::Recovered {
+                    outcomes: BySide::new(left, right),
+                }
             }
-            Command::Scan => Event::Scanned { positions: self.scan().await? },
-            Command::NextMatches { pair, limit } => {
-                self.next_matches(pair, limit).await?
-            }
+            Command::Scan => Event::Scanned {
+                positions: self.scan().await?,
+            },
+            Command::NextMatches { pair, limit } => self.next_matches(pair, limit).await?,
             Command::Fetch { pair, keys } => {
                 let BySide { left, right } = &mut self.sides;
                 let (left, right) = tokio::try_join!(
                     fetch(&mut left.snapshot, pair, &keys.left, Side::Left),
                     fetch(&mut right.snapshot, pair, &keys.right, Side::Right),
                 )?;
-                Event::Fetched { rows: BySide::new(left, right) }
+                Event::Fetched {
+                    rows: BySide::new(left, right),
+                }
             }
             Command::Stream { positions } => {
                 self.stream(positions).await?;
                 Event::Streaming
             }
-            Command::Load { keys } => {
-                Event::Loaded { lookups: self.run.ledger.load(keys).await? }
-            }
+            Command::Load { keys } => Event::Loaded {
+                lookups: self.run.ledger.load(keys).await?,
+            },
             Command::Read { side, pair, keys } => {
                 let read = self.sides[side].writer.read(pair, &keys).await;
                 let (rows, fence) = read.map_err(|source| RunError::Side { side, source })?;
@@ -191,7 +217,12 @@ impl Driver {
                 self.run.ledger.intend(&round).await?;
                 Event::Intended
             }
-            Command::Apply { side, batch, steps, recorded } => {
+            Command::Apply {
+                side,
+                batch,
+                steps,
+                recorded,
+            } => {
                 return self.apply(side, batch, steps, recorded).await;
             }
             Command::Settle(settlement) => {
@@ -218,8 +249,12 @@ impl Driver {
         recorded: bool,
     ) -> Result<(), RunError> {
         if let Some(Command::Apply { .. }) = self.commands.front()
-            && let Some(Command::Apply { side: second, batch: batch2, steps: steps2, .. }) =
-                self.commands.pop_front()
+            && let Some(Command::Apply {
+                side: second,
+                batch: batch2,
+                steps: steps2,
+                ..
+            }) = self.commands.pop_front()
         {
             let (first_side, second_side) = match side {
                 Side::Left => (&mut self.sides.left, &mut self.sides.right),
@@ -229,8 +264,14 @@ impl Driver {
                 write(&mut first_side.writer, side, batch, &steps, recorded),
                 write(&mut second_side.writer, second, batch2, &steps2, recorded),
             )?;
-            self.session.handle(Event::Applied { side, outcomes: first });
-            self.session.handle(Event::Applied { side: second, outcomes: other });
+            self.session.handle(Event::Applied {
+                side,
+                outcomes: first,
+            });
+            self.session.handle(Event::Applied {
+                side: second,
+                outcomes: other,
+            });
             return Ok(());
         }
         let writer = &mut self.sides[side].writer;
@@ -244,7 +285,10 @@ impl Driver {
         self.run.ledger.settle(settlement, now_ms()).await?;
         let live = self.session.is_live();
         crash::pass(if live { Point::Settled } else { Point::Copied });
-        self.run.parts.progress.note_applied(&self.run.mapping, &applied, self.session.is_live());
+        self.run
+            .parts
+            .progress
+            .note_applied(&self.run.mapping, &applied, self.session.is_live());
         Ok(())
     }
 
@@ -264,8 +308,10 @@ impl Driver {
         let progress = self.run.parts.progress.clone();
         progress.set_phase(Phase::Scanning);
         let BySide { left, right } = &mut self.sides;
-        let (left, right) =
-            tokio::try_join!(take_snapshot(left, Side::Left), take_snapshot(right, Side::Right))?;
+        let (left, right) = tokio::try_join!(
+            take_snapshot(left, Side::Left),
+            take_snapshot(right, Side::Right)
+        )?;
         let mut views = BySide::new(left, right);
         let positions = BySide::new(views.left.position(), views.right.position());
         let scan = self.run.ledger.scan().await?;
@@ -275,7 +321,9 @@ impl Driver {
             progress: &progress,
         };
         scanner.fill(&scan, &mut views).await?;
-        let tallies = scanner.decide_all(&scan, &self.run.first_run, |_, _, _| {}).await?;
+        let tallies = scanner
+            .decide_all(&scan, &self.run.first_run, |_, _, _| {})
+            .await?;
         self.sides.left.snapshot = Some(views.left);
         self.sides.right.snapshot = Some(views.right);
         self.scan = Some(scan);
@@ -296,7 +344,10 @@ impl Driver {
         }
         let page = scan.matches(pair, self.cursor.1, limit).await?;
         self.cursor.1 = page.next;
-        Ok(Event::Matches { found: page.found, done: page.done })
+        Ok(Event::Matches {
+            found: page.found,
+            done: page.done,
+        })
     }
 
     /// A start does what its preview said, and no reconcile empties a side unasked.
@@ -351,9 +402,10 @@ async fn recover(
     side: Side,
 ) -> Result<Option<Vec<tidegate_sync::model::Recovered>>, RunError> {
     match batch {
-        Some(batch) => {
-            writer.recover(batch).await.map_err(|source| RunError::Side { side, source })
-        }
+        Some(batch) => writer
+            .recover(batch)
+            .await
+            .map_err(|source| RunError::Side { side, source }),
         None => Ok(None),
     }
 }

@@ -4,9 +4,7 @@ use async_trait::async_trait;
 use thiserror::Error;
 use tokio::sync::broadcast;
 
-use super::report::{
-    FindingReport, HistoryEntry, LiveEvent, Preview, SyncStatus, VerifyReport,
-};
+use super::report::{FindingReport, HistoryEntry, LiveEvent, Preview, SyncStatus, VerifyReport};
 use crate::endpoint::catalog::Catalog;
 
 /// What kind of answer an error is; the API maps it to a status.
@@ -34,7 +32,11 @@ pub struct ControlError {
 
 impl ControlError {
     pub fn new(kind: ControlErrorKind, code: &'static str, message: impl Into<String>) -> Self {
-        ControlError { kind, code, message: message.into() }
+        ControlError {
+            kind,
+            code,
+            message: message.into(),
+        }
     }
 }
 
@@ -88,9 +90,14 @@ pub trait SyncControl: Send + Sync {
 /// How a connection reaches its database.
 #[derive(Clone, Debug)]
 pub enum ConnectionTarget {
-    Agent { agent: String, target: String },
+    Agent {
+        agent: String,
+        target: String,
+    },
     /// `postgres://user:password@host:port/database?sslmode=…`; sealed at rest.
-    Direct { url: secrecy::SecretString },
+    Direct {
+        url: secrecy::SecretString,
+    },
 }
 
 /// A connection as lists show it; never with a password.

@@ -29,7 +29,9 @@ impl PairMapping {
     }
 
     fn names(&self, side: Side) -> Vec<String> {
-        (0..self.policy.fields.len()).map(|field| self.field_name(side, field)).collect()
+        (0..self.policy.fields.len())
+            .map(|field| self.field_name(side, field))
+            .collect()
     }
 }
 
@@ -54,8 +56,17 @@ impl Mapping {
     ) -> Result<Mapping, Vec<String>> {
         let mut problems = Vec::new();
         for side in Side::BOTH {
-            for problem in catalogs[side].problems.iter().filter(|problem| problem.blocking) {
-                problems.push(format!("{}: {}: {}", side.name(), problem.message, problem.remedy));
+            for problem in catalogs[side]
+                .problems
+                .iter()
+                .filter(|problem| problem.blocking)
+            {
+                problems.push(format!(
+                    "{}: {}: {}",
+                    side.name(),
+                    problem.message,
+                    problem.remedy
+                ));
             }
         }
         let mut pairs = Vec::new();
@@ -69,7 +80,13 @@ impl Mapping {
         }
         let ranks = ranks(&pairs, catalogs);
         let connections = BySide::new(file.left.clone(), file.right.clone());
-        Ok(Mapping { name: file.name.clone(), slug, connections, pairs, ranks })
+        Ok(Mapping {
+            name: file.name.clone(),
+            slug,
+            connections,
+            pairs,
+            ranks,
+        })
     }
 
     pub(super) fn binding(
@@ -125,11 +142,16 @@ fn check_table(
             }
         }
     }
-    let (Some(left), Some(right)) = (tables.left, tables.right) else { return None };
+    let (Some(left), Some(right)) = (tables.left, tables.right) else {
+        return None;
+    };
     let mut policy = file.policy.clone();
     check_fields(&mut policy, &names, left, right, problems);
     let mapped = BySide::new(names.left.clone(), names.right.clone());
-    (problems.len() == before).then_some(PairMapping { tables: mapped, policy })
+    (problems.len() == before).then_some(PairMapping {
+        tables: mapped,
+        policy,
+    })
 }
 
 fn check_fields(
@@ -141,9 +163,10 @@ fn check_fields(
 ) {
     for field in &mut policy.fields {
         let (Some(from), Some(to)) = (left.column(&field.left), right.column(&field.right)) else {
-            for (side, table, name) in
-                [(Side::Left, left, &field.left), (Side::Right, right, &field.right)]
-            {
+            for (side, table, name) in [
+                (Side::Left, left, &field.left),
+                (Side::Right, right, &field.right),
+            ] {
                 if table.column(name).is_none() {
                     let known: Vec<&str> = table.columns.iter().map(|c| c.name.as_str()).collect();
                     problems.push(format!(
@@ -156,8 +179,16 @@ fn check_fields(
             }
             continue;
         };
-        let place = format!("{}.{} and {}.{}", names.left, from.name, names.right, to.name);
-        check_relation(&place, relate(&from.field_type, &to.field_type), field.direction, problems);
+        let place = format!(
+            "{}.{} and {}.{}",
+            names.left, from.name, names.right, to.name
+        );
+        check_relation(
+            &place,
+            relate(&from.field_type, &to.field_type),
+            field.direction,
+            problems,
+        );
         for (side, column) in [(Side::Left, from), (Side::Right, to)] {
             if column.generated && field.direction.flows_to(side) {
                 let away = one_way(side.other());
@@ -207,12 +238,19 @@ fn ranks(pairs: &[PairMapping], catalogs: &BySide<Catalog>) -> Vec<u32> {
     for side in Side::BOTH {
         let full = |pair: &PairMapping| {
             let table = catalogs[side].table(&pair.tables[side]);
-            table.map(|table| format!("{}.{}", table.schema, table.name)).unwrap_or_default()
+            table
+                .map(|table| format!("{}.{}", table.schema, table.name))
+                .unwrap_or_default()
         };
-        let numbers: HashMap<String, usize> =
-            pairs.iter().enumerate().map(|(number, pair)| (full(pair), number)).collect();
+        let numbers: HashMap<String, usize> = pairs
+            .iter()
+            .enumerate()
+            .map(|(number, pair)| (full(pair), number))
+            .collect();
         for (number, pair) in pairs.iter().enumerate() {
-            let Some(table) = catalogs[side].table(&pair.tables[side]) else { continue };
+            let Some(table) = catalogs[side].table(&pair.tables[side]) else {
+                continue;
+            };
             for key in &table.foreign_keys {
                 if let Some(&parent) = numbers.get(&key.table)
                     && parent != number
@@ -226,7 +264,11 @@ fn ranks(pairs: &[PairMapping], catalogs: &BySide<Catalog>) -> Vec<u32> {
     // Longest path; cycles stop growing after as many rounds as there are pairs.
     for _ in 0..pairs.len() {
         for number in 0..pairs.len() {
-            let above = parents[number].iter().map(|&parent| ranks[parent] + 1).max().unwrap_or(0);
+            let above = parents[number]
+                .iter()
+                .map(|&parent| ranks[parent] + 1)
+                .max()
+                .unwrap_or(0);
             ranks[number] = ranks[number].max(above).min(pairs.len() as u32);
         }
     }

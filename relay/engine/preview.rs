@@ -25,13 +25,20 @@ pub(super) async fn preview(parts: &RunParts) -> Result<Preview, RunError> {
         Ok(mapping) => mapping,
         Err(RunError::Mapping(problems)) => {
             let sync = parts.file.name.clone();
-            return Ok(Preview { sync, problems, ..Preview::default() });
+            return Ok(Preview {
+                sync,
+                problems,
+                ..Preview::default()
+            });
         }
         Err(error) => return Err(error),
     };
     let mut views = views(parts, &mapping, "preview").await?;
-    let scanner =
-        Scanner { mapping: &mapping, prints: &parts.prints, progress: &parts.progress };
+    let scanner = Scanner {
+        mapping: &mapping,
+        prints: &parts.prints,
+        progress: &parts.progress,
+    };
     let scan = Scan::aside(&parts.store, parts.sync, "preview").await?;
     scanner.fill(&scan, &mut views).await?;
     let mut wanted: Vec<Wanted> = Vec::new();
@@ -46,15 +53,26 @@ pub(super) async fn preview(parts: &RunParts) -> Result<Preview, RunError> {
             }
         })
         .await?;
-    let mut tables: Vec<TablePreview> =
-        mapping.pairs.iter().zip(&tallies).map(|(pair, tally)| table_of(pair, tally)).collect();
+    let mut tables: Vec<TablePreview> = mapping
+        .pairs
+        .iter()
+        .zip(&tallies)
+        .map(|(pair, tally)| table_of(pair, tally))
+        .collect();
     for sample in wanted {
         let pair = sample.pair;
-        let sample = sample.read(&mapping.pairs[pair.0 as usize], &mut views).await?;
+        let sample = sample
+            .read(&mapping.pairs[pair.0 as usize], &mut views)
+            .await?;
         tables[pair.0 as usize].samples.push(sample);
     }
     let warnings = warnings(&mapping, &tallies);
-    Ok(Preview { sync: mapping.name.clone(), tables, problems: Vec::new(), warnings })
+    Ok(Preview {
+        sync: mapping.name.clone(),
+        tables,
+        problems: Vec::new(),
+        warnings,
+    })
 }
 
 /// Consistent views of both sides, which change nothing.
@@ -75,8 +93,13 @@ pub(super) async fn views(
 }
 
 async fn first_run(parts: &RunParts) -> Result<Vec<bool>, RunError> {
-    let Some(sync) = parts.sync else { return Ok(Vec::new()) };
-    let pairs = parts.store.view(move |conn| pairs::list(conn, sync)).await?;
+    let Some(sync) = parts.sync else {
+        return Ok(Vec::new());
+    };
+    let pairs = parts
+        .store
+        .view(move |conn| pairs::list(conn, sync))
+        .await?;
     Ok(pairs.iter().map(|pair| pair.first_run).collect())
 }
 
@@ -149,14 +172,28 @@ impl Wanted {
     fn of(pair: PairId, found: &Match, decision: &Decision) -> Option<Wanted> {
         let (kind, side) = match decision {
             Decision::Plan { writes, .. } => {
-                let side = Side::BOTH.into_iter().find(|&side| writes[side].is_some())?;
-                (write_name(writes[side].unwrap_or(Write::Update)).to_owned(), side)
+                let side = Side::BOTH
+                    .into_iter()
+                    .find(|&side| writes[side].is_some())?;
+                (
+                    write_name(writes[side].unwrap_or(Write::Update)).to_owned(),
+                    side,
+                )
             }
             Decision::Finding(side, code) => (code.name().to_owned(), *side),
             _ => return None,
         };
-        let key = |side: Side| found.scanned[side].as_ref().map(|scanned| scanned.key.clone());
-        Some(Wanted { pair, kind, side, keys: BySide::from_fn(key) })
+        let key = |side: Side| {
+            found.scanned[side]
+                .as_ref()
+                .map(|scanned| scanned.key.clone())
+        };
+        Some(Wanted {
+            pair,
+            kind,
+            side,
+            keys: BySide::from_fn(key),
+        })
     }
 
     async fn read(
@@ -167,13 +204,18 @@ impl Wanted {
         let mut rows: BySide<Option<Row>> = BySide::default();
         for side in Side::BOTH {
             if let Some(key) = &self.keys[side] {
-                let read = views[side].fetch(self.pair, std::slice::from_ref(key)).await;
+                let read = views[side]
+                    .fetch(self.pair, std::slice::from_ref(key))
+                    .await;
                 let read = read.map_err(|source| RunError::Side { side, source })?;
                 rows[side] = read.into_iter().next().flatten();
             }
         }
         let shown = |side: Side, field: usize| {
-            rows[side].as_ref().and_then(|row| row.get(field)).and_then(shorten)
+            rows[side]
+                .as_ref()
+                .and_then(|row| row.get(field))
+                .and_then(shorten)
         };
         let fields = (0..mapped.policy.fields.len())
             .map(|field| FieldDiff {
@@ -184,7 +226,9 @@ impl Wanted {
             })
             .filter(|diff| diff.left != diff.right)
             .collect();
-        let key = self.keys[self.side].as_ref().or(self.keys[self.side.other()].as_ref());
+        let key = self.keys[self.side]
+            .as_ref()
+            .or(self.keys[self.side.other()].as_ref());
         Ok(Sample {
             kind: self.kind,
             side: self.side.name().to_owned(),
@@ -210,5 +254,10 @@ fn shorten(cell: &Cell) -> Option<String> {
     if text.chars().count() <= SAMPLE_CHARS_MAX {
         return Some(text);
     }
-    Some(text.chars().take(SAMPLE_CHARS_MAX).chain(std::iter::once('…')).collect())
+    Some(
+        text.chars()
+            .take(SAMPLE_CHARS_MAX)
+            .chain(std::iter::once('…'))
+            .collect(),
+    )
 }

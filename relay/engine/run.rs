@@ -117,7 +117,12 @@ pub(super) async fn run(parts: RunParts, stop: CancellationToken) -> Result<(), 
             let checked = sides[side].open.check_position(&positions[side]).await;
             if let Err(reason) = checked.map_err(|source| RunError::Side { side, source })? {
                 let sync = &mapping.name;
-                tracing::warn!(sync, side = side.name(), reason, "Position lost: reconciling.");
+                tracing::warn!(
+                    sync,
+                    side = side.name(),
+                    reason,
+                    "Position lost: reconciling."
+                );
                 ledger.forget_positions().await?;
                 resume.positions = None;
                 break;
@@ -125,7 +130,11 @@ pub(super) async fn run(parts: RunParts, stop: CancellationToken) -> Result<(), 
         }
     }
     let config = Config {
-        policies: mapping.pairs.iter().map(|pair| pair.policy.clone()).collect(),
+        policies: mapping
+            .pairs
+            .iter()
+            .map(|pair| pair.policy.clone())
+            .collect(),
         ranks: mapping.ranks.clone(),
         prints: parts.prints.clone(),
         epoch: ledger.epoch(),
@@ -134,7 +143,12 @@ pub(super) async fn run(parts: RunParts, stop: CancellationToken) -> Result<(), 
     };
     let first_run = resume.first_run.clone();
     let session = Session::new(config, resume);
-    let run = Run { parts, mapping, ledger, first_run };
+    let run = Run {
+        parts,
+        mapping,
+        ledger,
+        first_run,
+    };
     Driver::new(run, session, sides).drive(stop).await
 }
 
@@ -166,11 +180,21 @@ async fn open_side(
     epoch: u32,
 ) -> Result<SideRun, RunError> {
     let failed = |source| RunError::Side { side, source };
-    let staging = parts.store.data_dir().join("staging").join(&parts.slug).join(side.name());
+    let staging = parts
+        .store
+        .data_dir()
+        .join("staging")
+        .join(&parts.slug)
+        .join(side.name());
     let binding = mapping.binding(side, epoch, &parts.prints, staging);
     let mut open = parts.endpoints[side].open(binding).await.map_err(failed)?;
     let writer = open.writer().await.map_err(failed)?;
-    Ok(SideRun { open, writer, snapshot: None, capture: None })
+    Ok(SideRun {
+        open,
+        writer,
+        snapshot: None,
+        capture: None,
+    })
 }
 
 /// Milliseconds since 1970 UTC, the store's unit of time.

@@ -61,7 +61,11 @@ impl Progress {
             records: vec![BySide::default(); pairs],
             ..ProgressView::default()
         };
-        Progress { view: Mutex::new(view), sync: sync.to_owned(), events }
+        Progress {
+            view: Mutex::new(view),
+            sync: sync.to_owned(),
+            events,
+        }
     }
 
     /// A progress that nobody sees, for reading beside the sync.
@@ -100,7 +104,10 @@ impl Progress {
     pub(super) fn set_totals(&self, tallies: &[Tally]) {
         let total = |tally: &Tally| {
             let writes = [&tally.creates, &tally.updates, &tally.deletes];
-            writes.iter().map(|count| count.left + count.right).sum::<u64>()
+            writes
+                .iter()
+                .map(|count| count.left + count.right)
+                .sum::<u64>()
         };
         self.lock().totals = tallies.iter().map(total).collect();
     }
@@ -132,7 +139,9 @@ impl Progress {
         if live && self.events.receiver_count() > 0 {
             for write in applied {
                 // Nobody listening any more is no error.
-                let _ = self.events.send(live_event(&self.sync, mapping, write, now));
+                let _ = self
+                    .events
+                    .send(live_event(&self.sync, mapping, write, now));
             }
         }
     }
@@ -153,14 +162,20 @@ impl Progress {
 
 fn live_event(sync: &str, mapping: &Mapping, write: &Applied, now: i64) -> LiveEvent {
     let pair = &mapping.pairs[write.pair.0 as usize];
-    let key = write.keys[write.side].as_ref().or(write.keys[write.side.other()].as_ref());
+    let key = write.keys[write.side]
+        .as_ref()
+        .or(write.keys[write.side.other()].as_ref());
     LiveEvent {
         sync: sync.to_owned(),
         table: pair.tables[write.side].clone(),
         side: write.side.name().to_owned(),
         kind: write_name(write.write).to_owned(),
         key: key.map(ToString::to_string).unwrap_or_default(),
-        fields: write.fields.iter().map(|&field| pair.field_name(write.side, field)).collect(),
+        fields: write
+            .fields
+            .iter()
+            .map(|&field| pair.field_name(write.side, field))
+            .collect(),
         latency_ms: write.source_time.map(|at| (now - at).max(0) as u64 / 1000),
     }
 }
@@ -208,17 +223,22 @@ impl Requests {
 
     /// The expectation; asked for once, by the first reconcile.
     pub(super) fn take_expected(&self) -> Option<Vec<Tally>> {
-        self.expected.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.expected
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 
     /// A person saw how many records would be deleted and confirmed it.
     pub(super) fn approve_deletes(&self) {
-        self.deletes_approved.store(true, std::sync::atomic::Ordering::Relaxed);
+        self.deletes_approved
+            .store(true, std::sync::atomic::Ordering::Relaxed);
     }
 
     /// True once after an approval.
     pub(super) fn take_approval(&self) -> bool {
-        self.deletes_approved.swap(false, std::sync::atomic::Ordering::Relaxed)
+        self.deletes_approved
+            .swap(false, std::sync::atomic::Ordering::Relaxed)
     }
 }
 
@@ -247,7 +267,11 @@ pub(super) async fn supervise(parts: RunParts, stop: CancellationToken) {
                 } else {
                     tracing::info!(sync, error = %failure, "The sync is interrupted.");
                 }
-                let pause = if least == Duration::MAX { least } else { jittered(wait.max(least)) };
+                let pause = if least == Duration::MAX {
+                    least
+                } else {
+                    jittered(wait.max(least))
+                };
                 pause_or_stop(&stop, pause).await;
                 wait = (wait * 2).min(RESTART_WAIT_MAX);
             }

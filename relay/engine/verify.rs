@@ -52,7 +52,11 @@ async fn look(parts: &RunParts) -> Result<VerifyReport, RunError> {
     let scan = Scan::aside(&parts.store, parts.sync, "verify").await?;
     // A progress of its own: what verify reads must not look like the sync's copy.
     let progress = parts.progress.aside();
-    let scanner = Scanner { mapping, prints: &parts.prints, progress: &progress };
+    let scanner = Scanner {
+        mapping,
+        prints: &parts.prints,
+        progress: &progress,
+    };
     scanner.fill(&scan, &mut sides).await?;
     let mut report = VerifyReport {
         sync: mapping.name.clone(),
@@ -65,7 +69,9 @@ async fn look(parts: &RunParts) -> Result<VerifyReport, RunError> {
         .decide_all(&scan, &[], |pair, found, _| {
             let mapped = &mapping.pairs[pair.0 as usize];
             report.records += 1;
-            let Some(difference) = difference(mapped, found) else { return };
+            let Some(difference) = difference(mapped, found) else {
+                return;
+            };
             report.difference_count += 1;
             let count = counts.entry(pair).or_default();
             if *count < VERIFY_DIFFERENCES_MAX {
@@ -84,7 +90,11 @@ fn difference(mapped: &PairMapping, found: &Match) -> Option<Difference> {
     let kind = match (&found.scanned.left, &found.scanned.right) {
         (Some(left), Some(right)) => {
             let fields = differing(mapped, left, right);
-            let kind = if fields.is_empty() { return None } else { "fields" };
+            let kind = if fields.is_empty() {
+                return None;
+            } else {
+                "fields"
+            };
             return Some(Difference {
                 table,
                 kind: kind.to_owned(),
@@ -109,7 +119,11 @@ fn difference(mapped: &PairMapping, found: &Match) -> Option<Difference> {
 }
 
 fn differing(mapped: &PairMapping, left: &Scanned, right: &Scanned) -> Vec<String> {
-    let pairs = left.fingerprints.iter().zip(&right.fingerprints).enumerate();
+    let pairs = left
+        .fingerprints
+        .iter()
+        .zip(&right.fingerprints)
+        .enumerate();
     pairs
         .filter(|(_, (left, right)): &(usize, (&Fingerprint, &Fingerprint))| left != right)
         .map(|(field, _)| mapped.field_name(Side::Left, field))
@@ -121,7 +135,11 @@ fn is_alone_on_purpose(mapped: &PairMapping, found: &Match) -> bool {
     if found.link.as_ref().is_some_and(|link| link.is_detached()) {
         return true;
     }
-    let side = if found.scanned.left.is_some() { Side::Left } else { Side::Right };
+    let side = if found.scanned.left.is_some() {
+        Side::Left
+    } else {
+        Side::Right
+    };
     found.link.is_none() && !mapped.policy.records_flow_to(side.other())
 }
 

@@ -30,7 +30,10 @@ async fn wrong_sync_files_are_refused_with_what_to_do() {
         answer["detail"].as_str().unwrap().to_owned()
     };
     let column = refused(FILE.replace("left = \"title\"", "left = \"headline\"")).await;
-    assert!(column.contains("no column `headline`; it has id, slug, title"), "{column}");
+    assert!(
+        column.contains("no column `headline`; it has id, slug, title"),
+        "{column}"
+    );
     let table = refused(FILE.replace("right = \"public.posts\"", "right = \"public.news\"")).await;
     assert!(table.contains("there is no table `public.news`"), "{table}");
     let lossy = refused(FILE.to_owned()).await;
@@ -51,16 +54,32 @@ fields = [{ left = "name", right = "name" }]
     assert!(keyless.contains("primary key"), "{keyless}");
 
     // The two ready-made fixes, and one of them run.
-    let fixed = stage.post("connections/office-db/fix-key", json!({"table": "plain"})).await;
-    assert!(fixed["sql"].to_string().to_lowercase().contains("identity"), "{fixed}");
+    let fixed = stage
+        .post("connections/office-db/fix-key", json!({"table": "plain"}))
+        .await;
+    assert!(
+        fixed["sql"].to_string().to_lowercase().contains("identity"),
+        "{fixed}"
+    );
     let by_column = json!({"table": "plain", "column": "name"});
     let right = stage.right.client().await;
-    right.batch_execute("insert into plain values (null, 'no key')").await.unwrap();
-    let (ok, answer) = stage.try_post("connections/marketing/fix-key", by_column.clone()).await;
+    right
+        .batch_execute("insert into plain values (null, 'no key')")
+        .await
+        .unwrap();
+    let (ok, answer) = stage
+        .try_post("connections/marketing/fix-key", by_column.clone())
+        .await;
     assert!(!ok, "a column with a null is no key: {answer}");
     right.batch_execute("delete from plain").await.unwrap();
     stage.post("connections/marketing/fix-key", by_column).await;
-    stage.left.client().await.batch_execute("insert into plain values ('a', 'b')").await.unwrap();
+    stage
+        .left
+        .client()
+        .await
+        .batch_execute("insert into plain values ('a', 'b')")
+        .await
+        .unwrap();
     stage.apply(plain).await;
     stage.assert_equal("plain").await;
 }
@@ -93,10 +112,21 @@ fields = [
 "#;
     stage.apply(file).await;
     let findings = stage.get("syncs/people/findings").await;
-    let mut codes: Vec<&str> =
-        findings.as_array().unwrap().iter().map(|f| f["code"].as_str().unwrap()).collect();
+    let mut codes: Vec<&str> = findings
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|f| f["code"].as_str().unwrap())
+        .collect();
     codes.sort_unstable();
-    assert_eq!(codes, ["duplicate-match-key", "duplicate-match-key", "null-match-key"]);
+    assert_eq!(
+        codes,
+        [
+            "duplicate-match-key",
+            "duplicate-match-key",
+            "null-match-key"
+        ]
+    );
     left.batch_execute(
         "update people set email = 'once@x' where id = 3;
          update people set email = 'now@x' where id = 4",
@@ -106,7 +136,12 @@ fields = [
     stage.post("syncs/people/retry", json!({})).await;
     stage
         .wait("the findings to heal", async |stage: &Stage| {
-            stage.get("syncs/people/findings").await.as_array().unwrap().is_empty()
+            stage
+                .get("syncs/people/findings")
+                .await
+                .as_array()
+                .unwrap()
+                .is_empty()
         })
         .await;
     assert_eq!(stage.assert_equal("people").await, 4);
@@ -135,12 +170,23 @@ async fn one_refused_record_is_a_finding_and_the_others_go_on() {
         .await;
     let finding = stage.get("syncs/blog/findings").await[0].clone();
     assert_eq!(finding["code"], "check-violation", "{finding}");
-    assert!(!finding.to_string().contains("long long"), "no row value in {finding}");
-    right.batch_execute("alter table posts drop constraint short").await.unwrap();
+    assert!(
+        !finding.to_string().contains("long long"),
+        "no row value in {finding}"
+    );
+    right
+        .batch_execute("alter table posts drop constraint short")
+        .await
+        .unwrap();
     stage.post("syncs/blog/retry", json!({})).await;
     stage
         .wait("the finding to heal", async |stage: &Stage| {
-            stage.get("syncs/blog/findings").await.as_array().unwrap().is_empty()
+            stage
+                .get("syncs/blog/findings")
+                .await
+                .as_array()
+                .unwrap()
+                .is_empty()
         })
         .await;
     assert_eq!(stage.assert_equal("blog").await, 200);
@@ -159,14 +205,22 @@ async fn a_database_that_goes_down_is_waited_for() {
             status["state"] == "waiting" && status["last_error"].is_string()
         })
         .await;
-    let error = stage.get("syncs/blog").await["last_error"].as_str().unwrap().to_owned();
+    let error = stage.get("syncs/blog").await["last_error"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     assert!(error.starts_with("left: "), "{error}");
     let right = stage.right.client().await;
-    right.batch_execute("insert into posts (slug) values ('meanwhile')").await.unwrap();
+    right
+        .batch_execute("insert into posts (slug) values ('meanwhile')")
+        .await
+        .unwrap();
     private.start();
     stage.wait_live("blog").await;
     let left = stage.left.client().await;
-    left.batch_execute("insert into posts (slug) values ('after')").await.unwrap();
+    left.batch_execute("insert into posts (slug) values ('after')")
+        .await
+        .unwrap();
     assert_eq!(stage.assert_equal("blog").await, 2);
 }
 
@@ -177,13 +231,24 @@ async fn a_wrong_database_password_is_told_and_heals() {
     let file = stage.dir.path().join("main.password");
     let right_one = std::fs::read(&file).unwrap();
     std::fs::write(&file, "not-the-password\n").unwrap();
-    let (ok, answer) = stage.try_post("connections/office-db/test", json!({})).await;
+    let (ok, answer) = stage
+        .try_post("connections/office-db/test", json!({}))
+        .await;
     assert!(!ok, "{answer}");
     let detail = answer["detail"].as_str().unwrap();
-    assert!(detail.contains("password") && !detail.contains("not-the-password"), "{detail}");
+    assert!(
+        detail.contains("password") && !detail.contains("not-the-password"),
+        "{detail}"
+    );
     std::fs::write(&file, right_one).unwrap();
     let tested = stage.post("connections/office-db/test", json!({})).await;
-    assert!(tested["server"].as_str().unwrap().starts_with("PostgreSQL 1"), "{tested}");
+    assert!(
+        tested["server"]
+            .as_str()
+            .unwrap()
+            .starts_with("PostgreSQL 1"),
+        "{tested}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -200,8 +265,15 @@ async fn unknown_targets_agents_and_connections_are_named() {
     let target = json!({"name": "y", "kind": "postgres", "agent": "office-db", "target": "other"});
     stage.post("connections", target).await;
     let text = refused("connections/y/test", json!({})).await;
-    assert!(text.contains("no target named") && text.contains("agent.toml"), "{text}");
-    let text = refused("syncs/apply", json!({"file": FILE.replace("office-db", "office")})).await;
+    assert!(
+        text.contains("no target named") && text.contains("agent.toml"),
+        "{text}"
+    );
+    let text = refused(
+        "syncs/apply",
+        json!({"file": FILE.replace("office-db", "office")}),
+    )
+    .await;
     assert!(text.contains("there is no connection `office`"), "{text}");
 }
 
@@ -212,9 +284,13 @@ async fn every_kind_of_value_crosses_unchanged() {
         create table things (id int primary key, n numeric, f float8, d date, t timestamptz,
             j jsonb, a int[], m mood, b bytea, big text, u uuid, i interval)";
     tables(&stage, table).await;
-    let names = ["id", "n", "f", "d", "t", "j", "a", "m", "b", "big", "u", "i"];
-    let fields: Vec<String> =
-        names.iter().map(|name| format!("{{ left = \"{name}\", right = \"{name}\" }}")).collect();
+    let names = [
+        "id", "n", "f", "d", "t", "j", "a", "m", "b", "big", "u", "i",
+    ];
+    let fields: Vec<String> = names
+        .iter()
+        .map(|name| format!("{{ left = \"{name}\", right = \"{name}\" }}"))
+        .collect();
     let file = format!(
         "name = \"things\"\nleft = \"office-db\"\nright = \"marketing\"\n[[table]]\n\
          left = \"things\"\nright = \"things\"\nkey = [[\"id\", \"id\"]]\nfields = [{}]\n",

@@ -27,7 +27,9 @@ async fn kills_at_every_point_lose_double_and_echo_nothing() {
     fill(&left).await;
 
     // The copy: the relay dies twice after settled pages, the agent once.
-    stage.post("syncs/apply", serde_json::json!({"file": FILE})).await;
+    stage
+        .post("syncs/apply", serde_json::json!({"file": FILE}))
+        .await;
     stage.relay_crashes_at("copied:3").await;
     stage.relay_crashes_at("copied:5").await;
     stage.start_relay().await;
@@ -37,7 +39,14 @@ async fn kills_at_every_point_lose_double_and_echo_nothing() {
     assert_eq!(stage.assert_equal("blog").await, ROWS as u64);
 
     let edits = Edits::start(&stage).await;
-    for point in ["applying:2", "applied:2", "settled:2", "applying:4", "applied:3", "settled:4"] {
+    for point in [
+        "applying:2",
+        "applied:2",
+        "settled:2",
+        "applying:4",
+        "applied:3",
+        "settled:4",
+    ] {
         stage.relay_crashes_at(point).await;
     }
     stage.start_relay().await;
@@ -74,7 +83,11 @@ async fn assert_no_doubles(left: &Client, right: &Client) {
     let mut counts = Vec::new();
     for client in [left, right] {
         let row = client.query_one(sql, &[]).await.unwrap();
-        assert_eq!(row.get::<_, i64>(0), row.get::<_, i64>(1), "a record exists twice");
+        assert_eq!(
+            row.get::<_, i64>(0),
+            row.get::<_, i64>(1),
+            "a record exists twice"
+        );
         counts.push(row.get::<_, i64>(0));
     }
     assert_eq!(counts[0], counts[1]);
@@ -89,7 +102,11 @@ async fn assert_quiet(stage: &Stage) {
         .await;
     let before = stage.get("syncs/blog").await["writes"].clone();
     tokio::time::sleep(Duration::from_secs(2)).await;
-    assert_eq!(stage.get("syncs/blog").await["writes"], before, "something echoes");
+    assert_eq!(
+        stage.get("syncs/blog").await["writes"],
+        before,
+        "something echoes"
+    );
 }
 
 /// Two people who edit both sides at random.
@@ -104,9 +121,10 @@ impl Edits {
         let enough = Arc::new(AtomicBool::new(false));
         let count = Arc::new(AtomicU64::new(0));
         let mut tasks = Vec::new();
-        for (side, client) in
-            [("l", stage.left.client().await), ("r", stage.right.client().await)]
-        {
+        for (side, client) in [
+            ("l", stage.left.client().await),
+            ("r", stage.right.client().await),
+        ] {
             let (enough, count) = (enough.clone(), count.clone());
             tasks.push(tokio::spawn(async move {
                 let mut random = Random(u64::from(side.as_bytes()[0]));
@@ -117,7 +135,11 @@ impl Edits {
                 }
             }));
         }
-        Edits { enough, count, tasks }
+        Edits {
+            enough,
+            count,
+            tasks,
+        }
     }
 
     async fn finish(self) -> u64 {
@@ -134,11 +156,26 @@ async fn edit(client: &Client, side: &str, random: &mut Random) {
     // Few enough records that both people often meet on one.
     let slug = format!("left-{}", 1 + random.below(2_000));
     let (sql, values): (&str, [&str; 2]) = match random.below(10) {
-        0 => ("insert into posts (slug, title) values ($1, $2)", [&token, &token]),
-        1 => ("delete from posts where slug = $1 and $2 <> ''", [&slug, &token]),
-        2..=5 => ("update posts set title = $2 where slug = $1", [&slug, &token]),
-        6..=8 => ("update posts set body = $2 where slug = $1", [&slug, &token]),
-        _ => ("update posts set rating = length($2) where slug = $1", [&slug, &token]),
+        0 => (
+            "insert into posts (slug, title) values ($1, $2)",
+            [&token, &token],
+        ),
+        1 => (
+            "delete from posts where slug = $1 and $2 <> ''",
+            [&slug, &token],
+        ),
+        2..=5 => (
+            "update posts set title = $2 where slug = $1",
+            [&slug, &token],
+        ),
+        6..=8 => (
+            "update posts set body = $2 where slug = $1",
+            [&slug, &token],
+        ),
+        _ => (
+            "update posts set rating = length($2) where slug = $1",
+            [&slug, &token],
+        ),
     };
     // A deadlock with an apply ends one of the two; the person would try again.
     let _ = client.execute(sql, &[&values[0], &values[1]]).await;

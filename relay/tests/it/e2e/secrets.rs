@@ -19,7 +19,13 @@ async fn relay_never_holds_the_private_password_nor_dials_the_private_database()
     let stage = Stage::start_with_role(&private, &other, "secrets", &role, "beside", PLANTED).await;
     let left = stage.left.client().await;
     left.batch_execute(POSTS).await.unwrap();
-    stage.right.client().await.batch_execute(POSTS).await.unwrap();
+    stage
+        .right
+        .client()
+        .await
+        .batch_execute(POSTS)
+        .await
+        .unwrap();
     left.batch_execute("insert into posts (slug) select 's' || n from generate_series(1, 100) n")
         .await
         .unwrap();
@@ -31,17 +37,38 @@ async fn relay_never_holds_the_private_password_nor_dials_the_private_database()
         memory_holds(stage.agent_pid(), PLANTED) || !memory_holds(relay, PLANTED),
         "the search itself finds nothing"
     );
-    assert!(!memory_holds(relay, PLANTED), "the relay's memory holds the password");
-    assert!(!files_hold(&stage.dir.path().join("relay"), PLANTED), "a relay file holds it");
-    assert!(!files_hold(&stage.dir.path().join("relay.log"), PLANTED), "the relay's log holds it");
-    assert!(!files_hold(&stage.dir.path().join("agent.log"), PLANTED), "the agent's log holds it");
+    assert!(
+        !memory_holds(relay, PLANTED),
+        "the relay's memory holds the password"
+    );
+    assert!(
+        !files_hold(&stage.dir.path().join("relay"), PLANTED),
+        "a relay file holds it"
+    );
+    assert!(
+        !files_hold(&stage.dir.path().join("relay.log"), PLANTED),
+        "the relay's log holds it"
+    );
+    assert!(
+        !files_hold(&stage.dir.path().join("agent.log"), PLANTED),
+        "the agent's log holds it"
+    );
     for pid in [relay, stage.agent_pid()] {
         let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap();
-        assert!(!holds(&arguments, PLANTED.as_bytes()), "an argument list holds it");
+        assert!(
+            !holds(&arguments, PLANTED.as_bytes()),
+            "an argument list holds it"
+        );
     }
     let ports = remote_ports(relay);
-    assert!(!ports.contains(&private.port()), "the relay dialled the private database: {ports:?}");
-    assert!(ports.contains(&other.port()), "the search finds the direct connection: {ports:?}");
+    assert!(
+        !ports.contains(&private.port()),
+        "the relay dialled the private database: {ports:?}"
+    );
+    assert!(
+        ports.contains(&other.port()),
+        "the search finds the direct connection: {ports:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -54,22 +81,29 @@ async fn password_search_finds_what_is_there() {
 fn memory_holds(pid: u32, needle: &str) -> bool {
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
     let mut memory = fs::File::open(format!("/proc/{pid}/mem")).unwrap();
-    maps.lines().filter(|line| line.contains(" rw")).any(|line| {
-        let range = line.split(' ').next().unwrap();
-        let (from, to) = range.split_once('-').unwrap();
-        let from = u64::from_str_radix(from, 16).unwrap();
-        let to = u64::from_str_radix(to, 16).unwrap();
-        let mut region = Vec::new();
-        // A region may be unmapped meanwhile, or not be readable at all.
-        memory.seek(SeekFrom::Start(from)).is_ok()
-            && (&mut memory).take(to - from).read_to_end(&mut region).is_ok()
-            && holds(&region, needle.as_bytes())
-    })
+    maps.lines()
+        .filter(|line| line.contains(" rw"))
+        .any(|line| {
+            let range = line.split(' ').next().unwrap();
+            let (from, to) = range.split_once('-').unwrap();
+            let from = u64::from_str_radix(from, 16).unwrap();
+            let to = u64::from_str_radix(to, 16).unwrap();
+            let mut region = Vec::new();
+            // A region may be unmapped meanwhile, or not be readable at all.
+            memory.seek(SeekFrom::Start(from)).is_ok()
+                && (&mut memory)
+                    .take(to - from)
+                    .read_to_end(&mut region)
+                    .is_ok()
+                && holds(&region, needle.as_bytes())
+        })
 }
 
 fn files_hold(path: &Path, needle: &str) -> bool {
     if path.is_dir() {
-        return fs::read_dir(path).unwrap().any(|entry| files_hold(&entry.unwrap().path(), needle));
+        return fs::read_dir(path)
+            .unwrap()
+            .any(|entry| files_hold(&entry.unwrap().path(), needle));
     }
     fs::read(path).is_ok_and(|bytes| holds(&bytes, needle.as_bytes()))
 }
@@ -96,7 +130,9 @@ fn remote_ports(pid: u32) -> Vec<u16> {
             let fields: Vec<&str> = line.split_whitespace().collect();
             let inode = fields.get(9)?;
             let port = fields.get(2)?.split(':').nth(1)?;
-            sockets.contains(&(*inode).to_owned()).then(|| u16::from_str_radix(port, 16).unwrap())
+            sockets
+                .contains(&(*inode).to_owned())
+                .then(|| u16::from_str_radix(port, 16).unwrap())
         })
         .collect()
 }

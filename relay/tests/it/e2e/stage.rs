@@ -49,7 +49,10 @@ impl Stage {
         user: &str,
         password: &str,
     ) -> Stage {
-        let dir = tempfile::Builder::new().prefix("tidegate-e2e-").tempdir().unwrap();
+        let dir = tempfile::Builder::new()
+            .prefix("tidegate-e2e-")
+            .tempdir()
+            .unwrap();
         let left = left.database(&format!("{hint}_left")).await;
         let right = right.database(&format!("{hint}_right")).await;
         let mut stage = Stage {
@@ -62,16 +65,23 @@ impl Stage {
             agent: None,
             client: reqwest::Client::new(),
         };
-        stage.left.admin().await.batch_execute(role_sql).await.unwrap();
+        stage
+            .left
+            .admin()
+            .await
+            .batch_execute(role_sql)
+            .await
+            .unwrap();
         stage.write_files(user, password);
         stage.start_relay().await;
         let invited = stage.post("agents", json!({"name": "office-db"})).await;
         stage.pair(invited["token"].as_str().unwrap());
         stage.start_agent();
-        stage.wait("the agent to come online", async |stage: &Stage| {
-            stage.get("agents/office-db").await["state"] == "online"
-        })
-        .await;
+        stage
+            .wait("the agent to come online", async |stage: &Stage| {
+                stage.get("agents/office-db").await["state"] == "online"
+            })
+            .await;
         let through = json!({"name": "office-db", "kind": "postgres", "agent": "office-db",
             "target": "main"});
         stage.post("connections", through).await;
@@ -115,7 +125,12 @@ impl Stage {
         self.spawn_relay(None);
         self.wait("the relay to answer", async |stage: &Stage| {
             let url = format!("http://127.0.0.1:{}/healthz", stage.http);
-            stage.client.get(url).send().await.is_ok_and(|answer| answer.status().is_success())
+            stage
+                .client
+                .get(url)
+                .send()
+                .await
+                .is_ok_and(|answer| answer.status().is_success())
         })
         .await;
     }
@@ -126,7 +141,11 @@ impl Stage {
         self.spawn_relay(Some(point));
         let began = Instant::now();
         while self.relay.as_mut().unwrap().try_wait().unwrap().is_none() {
-            assert!(began.elapsed() < WAIT_MAX, "{point} was never reached\n{}", self.logs());
+            assert!(
+                began.elapsed() < WAIT_MAX,
+                "{point} was never reached\n{}",
+                self.logs()
+            );
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         self.relay = None;
@@ -171,9 +190,18 @@ impl Stage {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        child.stdin.take().unwrap().write_all(token.as_bytes()).unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(token.as_bytes())
+            .unwrap();
         let done = child.wait_with_output().unwrap();
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        assert!(
+            done.status.success(),
+            "{}",
+            String::from_utf8_lossy(&done.stderr)
+        );
     }
 
     /// `kill -9`.
@@ -201,7 +229,10 @@ impl Stage {
 
     pub async fn wait_live(&self, sync: &str) {
         self.wait("the sync to be live", async |stage: &Stage| {
-            stage.try_get(&format!("syncs/{sync}")).await.is_some_and(|s| s["state"] == "live")
+            stage
+                .try_get(&format!("syncs/{sync}"))
+                .await
+                .is_some_and(|s| s["state"] == "live")
         })
         .await;
     }
@@ -214,11 +245,19 @@ impl Stage {
     }
 
     pub async fn get(&self, path: &str) -> Value {
-        self.try_get(path).await.unwrap_or_else(|| panic!("GET {path} failed\n{}", self.logs()))
+        self.try_get(path)
+            .await
+            .unwrap_or_else(|| panic!("GET {path} failed\n{}", self.logs()))
     }
 
     pub async fn try_get(&self, path: &str) -> Option<Value> {
-        let answer = self.client.get(self.url(path)).bearer_auth(self.token()?).send().await.ok()?;
+        let answer = self
+            .client
+            .get(self.url(path))
+            .bearer_auth(self.token()?)
+            .send()
+            .await
+            .ok()?;
         if !answer.status().is_success() {
             return None;
         }
@@ -232,7 +271,10 @@ impl Stage {
     }
 
     pub async fn try_post(&self, path: &str, body: Value) -> (bool, Value) {
-        let request = self.client.post(self.url(path)).bearer_auth(self.token().unwrap());
+        let request = self
+            .client
+            .post(self.url(path))
+            .bearer_auth(self.token().unwrap());
         let answer = request.json(&body).send().await.unwrap();
         let ok = answer.status().is_success();
         let text = answer.text().await.unwrap();
@@ -240,9 +282,16 @@ impl Stage {
     }
 
     pub async fn delete(&self, path: &str) {
-        let request = self.client.delete(self.url(path)).bearer_auth(self.token().unwrap());
+        let request = self
+            .client
+            .delete(self.url(path))
+            .bearer_auth(self.token().unwrap());
         let answer = request.send().await.unwrap();
-        assert!(answer.status().is_success(), "DELETE {path}: {}", answer.text().await.unwrap());
+        assert!(
+            answer.status().is_success(),
+            "DELETE {path}: {}",
+            answer.text().await.unwrap()
+        );
     }
 
     fn url(&self, path: &str) -> String {
@@ -251,21 +300,31 @@ impl Stage {
 
     fn token(&self) -> Option<String> {
         let file = self.dir.path().join("relay/operator.token");
-        fs::read_to_string(file).ok().map(|text| text.trim().to_owned())
+        fs::read_to_string(file)
+            .ok()
+            .map(|text| text.trim().to_owned())
     }
 
     /// Polls until `met`; what can be awaited has no other way to be seen from outside.
     pub async fn wait(&self, what: &str, met: impl AsyncFn(&Stage) -> bool) {
         let began = Instant::now();
         while !met(self).await {
-            assert!(began.elapsed() < WAIT_MAX, "waited in vain for {what}\n{}", self.logs());
+            assert!(
+                began.elapsed() < WAIT_MAX,
+                "waited in vain for {what}\n{}",
+                self.logs()
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
     fn log(&self, name: &str) -> fs::File {
         let path = self.dir.path().join(name);
-        fs::File::options().create(true).append(true).open(path).unwrap()
+        fs::File::options()
+            .create(true)
+            .append(true)
+            .open(path)
+            .unwrap()
     }
 
     /// The ends of both logs, for a failure's message.
@@ -302,19 +361,34 @@ fn relay_binary() -> PathBuf {
 /// Built beside the relay's: `make test` builds the whole workspace.
 fn agent_binary() -> PathBuf {
     let path = Path::new(env!("CARGO_BIN_EXE_tidegate-relay")).with_file_name("tidegate-agent");
-    assert!(path.exists(), "{} is missing: run `cargo build --workspace` first", path.display());
+    assert!(
+        path.exists(),
+        "{} is missing: run `cargo build --workspace` first",
+        path.display()
+    );
     path
 }
 
 fn sync_name(file: &str) -> String {
-    let line = file.lines().find(|line| line.trim_start().starts_with("name")).unwrap();
+    let line = file
+        .lines()
+        .find(|line| line.trim_start().starts_with("name"))
+        .unwrap();
     line.split('"').nth(1).unwrap().to_owned()
 }
 
 fn free_tcp_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 fn free_udp_port() -> u16 {
-    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    UdpSocket::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }

@@ -69,19 +69,28 @@ async fn existing_rows_are_merged_and_then_live_changes_cross_both_ways() {
         )
         .await
         .unwrap();
-    for (client, slug, title) in
-        [(&right, "right-7", "from the left"), (&left, "left-7", "from the right")]
-    {
+    for (client, slug, title) in [
+        (&right, "right-7", "from the left"),
+        (&left, "left-7", "from the right"),
+    ] {
         stage
             .wait("an update to cross", async |_| {
                 let sql = "select title from posts where slug = $1";
                 let row = client.query_opt(sql, &[&slug]).await.unwrap();
-                row.and_then(|row| row.get::<_, Option<String>>(0)).as_deref() == Some(title)
+                row.and_then(|row| row.get::<_, Option<String>>(0))
+                    .as_deref()
+                    == Some(title)
             })
             .await;
     }
     assert_eq!(stage.assert_equal("blog").await, 800, "{}", stage.logs());
     let count = "select count(*) from posts where slug in ('left-9', 'right-9')";
-    assert_eq!(left.query_one(count, &[]).await.unwrap().get::<_, i64>(0), 0);
-    assert_eq!(right.query_one(count, &[]).await.unwrap().get::<_, i64>(0), 0);
+    assert_eq!(
+        left.query_one(count, &[]).await.unwrap().get::<_, i64>(0),
+        0
+    );
+    assert_eq!(
+        right.query_one(count, &[]).await.unwrap().get::<_, i64>(0),
+        0
+    );
 }
