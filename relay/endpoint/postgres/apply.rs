@@ -9,11 +9,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::future::{join, join3};
 use tidegate_sync::baseline::{Fingerprint, Fingerprinter};
-use tidegate_sync::model::{BatchId, Key, Outcome, PairId, Row, Step};
+use tidegate_sync::model::{BatchId, FindingCode, Key, Outcome, PairId, Row, Step};
 use tokio_postgres::types::Oid;
 
 use super::connect::{self, Connected, SessionLimits};
-use super::guard::{Guard, GuardError, Verdict, Write};
+use super::copy_in::Copies;
+use super::guard::{Guard, GuardError, Verdict, Write, WriteKind};
 use super::progress::{self, Progress, ProgressName};
 use super::reading;
 use super::shape::Shape;
@@ -34,11 +35,15 @@ pub struct PgWriter {
     fingerprinter: Fingerprinter,
     /// Dropped at any error: the server then undoes whatever was open.
     session: Option<Connected>,
+    /// The session's.
+    copies: Copies,
 }
 
 /// How the writes of a batch are sent.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Care {
+    /// As `Bold`, with many creates by COPY.
+    Copying,
     /// All at once: the first refused record undoes the batch.
     Bold,
     /// In savepoints: refused records are left out.
@@ -63,6 +68,7 @@ impl PgWriter {
             progress,
             fingerprinter,
             session: None,
+            copies: Copies::default(),
         }
     }
 
@@ -83,7 +89,24 @@ impl PgWriter {
             .await?;
         self.progress.prepare(&session).await?;
         self.session = Some(session);
+        self.copies = Copies::default();
         Ok(())
+    }
+
+    /// The first way to try.
+    async fn care(&mut self, steps: &[Step]) -> Result<Care, EndpointError> {
+        self.connect().await?;
+        if let Some(session) = &self.session
+            && let Err(error) = self.copies.prepare(session, steps).await
+        {
+            self.session = None;
+            return Err(error);
+        }
+        Ok(if self.copies.is_usable() {
+            Care::Copying
+        } else {
+            Care::Bold
+        })
     }
 
     fn session(&self) -> Result<&Connected, EndpointError> {
@@ -145,10 +168,12 @@ impl PgWriter {
         begun.map_err(|error| Failure::of_ours("begin a batch", error))?;
         let claimed = claimed.map_err(|error| Failure::of_ours("lock the progress row", error))?;
         self.check_claim(&claimed, batch)?;
-        self.write(session, judged, care, &mut outcomes).await?;
+        self.write(session, (&guard, steps), judged, care, &mut outcomes)
+            .await?;
         for wave in later {
             let judged = guard.judge(session, steps, wave).await;
-            self.write(session, judged, care, &mut outcomes).await?;
+            self.write(session, (&guard, steps), judged, care, &mut outcomes)
+                .await?;
         }
         let mut outcomes: Vec<Outcome> = outcomes
             .into_iter()
@@ -193,16 +218,13 @@ impl PgWriter {
     async fn write(
         &self,
         session: &Connected,
+        (guard, steps): (&Guard<'_>, &[Step]),
         judged: Result<Vec<(usize, Verdict)>, GuardError>,
         care: Care,
         outcomes: &mut [Option<Outcome>],
     ) -> Result<(), Failure> {
-        let judged = judged.map_err(|error| match error {
-            GuardError::Query(error) => Failure::of_ours("read a batch's records", error),
-            GuardError::Other(error) => Failure::Other(error),
-        })?;
-        let mut writes: Vec<Write> = Vec::with_capacity(judged.len());
-        for (step, verdict) in judged {
+        let mut writes: Vec<Write> = Vec::new();
+        for (step, verdict) in judged.map_err(unread)? {
             match verdict {
                 Verdict::Write(write) => writes.push(write),
                 Verdict::Settled(outcome) => outcomes[step] = Some(outcome),
@@ -214,17 +236,50 @@ impl PgWriter {
         let tables = Tables {
             shapes: &self.shapes,
             ranks: &self.ranks,
+            copies: (care == Care::Copying).then_some(&self.copies),
         };
         tables.sort(&mut writes);
         let done = match care {
-            Care::Bold => tables.execute(session, &writes).await?,
+            Care::Copying | Care::Bold => tables.execute(session, &writes).await?,
             Care::Careful => tables.sift(session, writes.clone()).await?,
         };
         for (step, outcome) in done {
             outcomes[step] = Some(outcome);
         }
+        if care == Care::Careful {
+            self.concede(session, (guard, steps), &writes, outcomes)
+                .await?;
+        }
         writes.retain(|write| matches!(outcomes[write.step], Some(Outcome::Written(_))));
         tables.advance_sequences(session, &writes).await
+    }
+
+    /// A create that is refused as a double of a record that came after the guard looked: by now
+    /// the guard finds it, and says what it would have said then.
+    async fn concede(
+        &self,
+        session: &Connected,
+        (guard, steps): (&Guard<'_>, &[Step]),
+        writes: &[Write],
+        outcomes: &mut [Option<Outcome>],
+    ) -> Result<(), Failure> {
+        let is_double = |write: &&Write| {
+            let refused = outcomes[write.step].as_ref();
+            let code = FindingCode::UniqueViolation;
+            matches!(refused, Some(Outcome::Rejected { code: found, .. }) if *found == code)
+                && matches!(write.kind, WriteKind::Create { .. })
+        };
+        let doubles: Vec<usize> = writes.iter().filter(is_double).map(|w| w.step).collect();
+        if doubles.is_empty() {
+            return Ok(());
+        }
+        let judged = guard.judge(session, steps, &doubles).await;
+        for (step, verdict) in judged.map_err(unread)? {
+            if let Verdict::Settled(outcome @ Outcome::Exists { .. }) = verdict {
+                outcomes[step] = Some(outcome);
+            }
+        }
+        Ok(())
     }
 
     async fn commit(
@@ -309,13 +364,18 @@ impl Writer for PgWriter {
         steps: &[Step],
         recorded: bool,
     ) -> Result<Vec<Outcome>, EndpointError> {
-        let mut care = Care::Bold;
+        let mut care = self.care(steps).await?;
         let mut collisions = 0;
         loop {
             self.connect().await?;
             match self.bounded_attempt(batch, steps, recorded, care).await {
                 Ok(outcomes) => return Ok(outcomes),
-                Err(Failure::Refused(..)) if care == Care::Bold => care = Care::Careful,
+                Err(Failure::Refused(..)) if care != Care::Careful => care = Care::Careful,
+                Err(Failure::NoCopy(error)) if care == Care::Copying => {
+                    tracing::debug!(%error, "the batch is written without COPY");
+                    self.copies.turn_off();
+                    care = Care::Bold;
+                }
                 Err(Failure::Collision(_)) if collisions < limits::COLLISIONS => collisions += 1,
                 Err(failure) => {
                     self.session = None;
@@ -380,6 +440,13 @@ async fn fence(session: &Connected) -> Result<u64, EndpointError> {
     let sql = format!("select pg_logical_emit_message(true, '{FENCE}', '')");
     session.bounded(doing, session.batch_execute(&sql)).await?;
     Ok(position)
+}
+
+fn unread(error: GuardError) -> Failure {
+    match error {
+        GuardError::Query(error) => Failure::of_ours("read a batch's records", error),
+        GuardError::Other(error) => Failure::Other(error),
+    }
 }
 
 fn fence_of(outcome: &mut Outcome) -> Option<&mut u64> {

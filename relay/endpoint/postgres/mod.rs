@@ -19,6 +19,7 @@ mod problems;
 mod relations;
 pub mod shape;
 
+mod copy_in;
 mod copy_text;
 mod reading;
 mod statements;
