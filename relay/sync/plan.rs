@@ -61,7 +61,7 @@ impl Seen {
     }
 
     /// True when a row is there but lacks cells that the side did not send.
-    fn is_partial(&self) -> bool {
+    pub fn is_partial(&self) -> bool {
         self.row().is_some_and(|row| row.contains(&Cell::Unchanged))
     }
 }

@@ -233,8 +233,9 @@ impl Waiting {
     /// The case that waits for the record, or for the one that it is linked to.
     pub fn home(&self, side: Side, change: &Change, link: Option<&Link>) -> Option<u64> {
         let of = |side: Side, key: &Key| self.by_key.get(&(side, change.pair, key.clone()));
-        let own = [change.old_key.as_ref(), Some(&change.key)];
-        let own = own.into_iter().flatten().find_map(|key| of(side, key));
+        let former = change.old_key.as_ref().unwrap_or(&change.key);
+        let is_moved = change.old_key.is_some() && link.is_some();
+        let own = of(side, former).or_else(|| of(side, &change.key).filter(|_| !is_moved));
         own.copied().or_else(|| {
             let link = link?;
             let number = of(side.other(), link.key(side.other())?)?;
@@ -243,6 +244,15 @@ impl Waiting {
             let is_same = holds.is_none() || holds.as_ref() == link.key(side);
             is_same.then_some(*number)
         })
+    }
+
+    /// Another record came to have this key: the case that waits for the key reads it again.
+    pub fn key_moved(&mut self, side: Side, pair: PairId, key: &Key) {
+        if let Some(number) = self.by_key.get(&(side, pair, key.clone()))
+            && let Some(deferred) = self.cases.get_mut(number)
+        {
+            deferred.read_again();
+        }
     }
 
     /// Gives a change to the case that waits for it.

@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use super::deferred::{Deferred, Waiting};
 use crate::baseline::Fingerprinter;
 use crate::inbox::{fold, is_stale};
-use crate::model::{BySide, Cell, Change, FindingCode, Key, Link, LinkId, Lookup, PairId, Side};
+use crate::model::{
+    BySide, Cell, Change, ChangeKind, FindingCode, Key, Link, LinkId, Lookup, PairId, Side,
+};
 use crate::plan::{Case, Seen};
 use crate::policy::PairPolicy;
 
@@ -18,6 +20,16 @@ pub(super) struct Draft {
     pub has_finding: BySide<bool>,
     /// Set when the case cannot be planned at all.
     pub problem: Option<(Side, FindingCode)>,
+}
+
+impl Draft {
+    /// A side whose record could not be synced before and is not seen whole now: what it did not
+    /// send because it did not change may be what the other side never got.
+    pub fn unknown_side(&self) -> Option<Side> {
+        let is_unknown =
+            |side: &Side| self.has_finding[*side] && self.case.seen[*side].is_partial();
+        Side::BOTH.into_iter().find(is_unknown)
+    }
 }
 
 /// Collects drafts; the order of the first news of each record is kept.
@@ -43,14 +55,22 @@ impl<'a> Drafts<'a> {
         let left = self.lookup(Side::Left, case.pair, &case.keys.left);
         let right = self.lookup(Side::Right, case.pair, &case.keys.right);
         let has_finding = BySide::new(left.has_finding, right.has_finding);
-        if read_again(&case, &left, Side::Left) || read_again(&case, &right, Side::Right) {
-            // A write of ours came after what is known of it.
+        let links = BySide::new(left.link.clone(), right.link.clone());
+        if is_outdated(&case, &left, &links, Side::Left)
+            || is_outdated(&case, &right, &links, Side::Right)
+        {
+            // A write of ours came after what is known of it, or its key was given up.
+            let own = case.link.as_ref().map(|link| link.id);
+            for link in [&links.left, &links.right].into_iter().flatten() {
+                if own == Some(link.id) {
+                    case.keys = link.keys.clone();
+                }
+            }
             let mut deferred = Deferred::new(case);
             deferred.read_again();
             waiting.add(deferred);
             return;
         }
-        let links = BySide::new(left.link, right.link);
         let known = case.link.as_ref().map(|link| link.id);
         let mut problem = None;
         match one_of(&links) {
@@ -107,10 +127,11 @@ impl<'a> Drafts<'a> {
         waiting: &mut Waiting,
     ) {
         case.link = None;
-        let seen = std::mem::take(&mut case.seen[side]);
+        case.seen[side] = Seen::Unseen;
         let since = std::mem::take(&mut case.since[side]);
         let key = case.keys[side].take();
-        let Some(link) = links[side].as_ref().filter(|_| seen != Seen::Unseen) else {
+        // Without changes of its own, all that is known of it is that it has the match key.
+        let Some(link) = links[side].as_ref().filter(|_| since != 0) else {
             return;
         };
         let mut own = Case {
@@ -131,7 +152,7 @@ impl<'a> Drafts<'a> {
     }
 
     /// The case that waits for the change's record, if any.
-    pub fn home(&self, side: Side, change: &Change, waiting: &Waiting) -> Option<u64> {
+    fn home(&self, side: Side, change: &Change, waiting: &Waiting) -> Option<u64> {
         let former = change.old_key.as_ref().unwrap_or(&change.key);
         let by_former = self.lookup(side, change.pair, &Some(former.clone()));
         let by_key = self.lookup(side, change.pair, &Some(change.key.clone()));
@@ -139,26 +160,63 @@ impl<'a> Drafts<'a> {
         waiting.home(side, change, link)
     }
 
+    /// True when a change must be taken in before the cases that wait are released.
+    pub fn goes_first(&self, side: Side, change: &Change, waiting: &Waiting) -> bool {
+        let moved = change.old_key.is_some();
+        self.home(side, change, waiting).is_some()
+            || (moved && waiting.contains(side, change.pair, &change.key))
+    }
+
+    /// What is news of a change. A record that took another key left its former one, even when
+    /// what came after it at the new key is known already; and the other way round.
+    fn news_of(&self, side: Side, mut change: Change) -> Option<Change> {
+        let at_key = self.lookup(side, change.pair, &Some(change.key.clone()));
+        let is_known = is_stale(&change, &at_key, side);
+        let Some(former) = change.old_key.clone() else {
+            return (!is_known).then_some(change);
+        };
+        let at_former = self.lookup(side, change.pair, &Some(former.clone()));
+        match (is_stale(&change, &at_former, side), is_known) {
+            (true, true) => None,
+            (true, false) => {
+                change.old_key = None;
+                Some(change)
+            }
+            (false, true) => Some(Change {
+                key: former,
+                old_key: None,
+                kind: ChangeKind::Gone,
+                ..change
+            }),
+            (false, false) => Some(change),
+        }
+    }
+
     /// A change from the stream. `waiting` takes those of records that wait.
     pub fn add_change(&mut self, side: Side, change: Change, waiting: &mut Waiting) {
         let pair = change.pair;
+        let Some(change) = self.news_of(side, change) else {
+            return;
+        };
         let former = change.old_key.as_ref().unwrap_or(&change.key);
         let by_former = self.lookup(side, pair, &Some(former.clone()));
         let by_key = self.lookup(side, pair, &Some(change.key.clone()));
-        if is_stale(&change, &by_former, side) || is_stale(&change, &by_key, side) {
-            return;
-        }
+        let moved = change.old_key.is_some();
         let link = by_former.link.as_ref().or(by_key.link.as_ref());
         if let Some(number) = waiting.home(side, &change, link) {
             waiting.absorb(number, side, change);
             return;
         }
+        if moved {
+            waiting.key_moved(side, pair, &change.key);
+        }
+        let is_linked_move = moved && by_former.link.is_some();
+        let by_new_key = self.by_key.get(&(side, pair, change.key.clone()));
         let known = self
             .by_key
             .get(&(side, pair, former.clone()))
-            .or_else(|| self.by_key.get(&(side, pair, change.key.clone())))
+            .or(by_new_key.filter(|_| !is_linked_move))
             .copied();
-        let moved = change.old_key.is_some();
         let lookup = if by_former.link.is_some() {
             by_former
         } else {
@@ -282,11 +340,19 @@ fn new_match_key(
     prints.match_key(&cells)
 }
 
-/// True when a write of ours came after the news that the case has of its record.
-fn read_again(case: &Case, lookup: &Lookup, side: Side) -> bool {
-    let written = lookup.link.as_ref().map(|link| link.written[side]);
-    let last = lookup.gone_written.max(written.unwrap_or_default());
-    case.seen[side] != Seen::Unseen && case.passed[side] < last
+/// True when a write of ours came after the news that the case has of `side`'s record, or when the
+/// news is about a key that no longer names it.
+fn is_outdated(case: &Case, lookup: &Lookup, links: &BySide<Option<Link>>, side: Side) -> bool {
+    if case.seen[side] == Seen::Unseen {
+        return false;
+    }
+    let own = case.link.as_ref().map(|link| link.id);
+    let others = links[side.other()].as_ref();
+    let moved = others.filter(|link| lookup.link.is_none() && own == Some(link.id));
+    let link = lookup.link.as_ref().or(moved);
+    let written = link.map(|link| link.written[side]).unwrap_or_default();
+    let is_given_up = moved.is_some() && case.seen[side].offset() <= lookup.gone_seen;
+    case.passed[side] < written.max(lookup.gone_written) || is_given_up
 }
 
 /// The one link of a case, if its records do not have two.

@@ -95,7 +95,7 @@ impl Session {
                     .into_iter()
                     .map(move |c| (side, c))
             })
-            .partition(|(side, change)| drafts.home(*side, change, &self.waiting).is_some());
+            .partition(|(side, change)| drafts.goes_first(*side, change, &self.waiting));
         for (side, change) in waits {
             drafts.add_change(side, change, &mut self.waiting);
         }

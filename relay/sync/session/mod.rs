@@ -424,6 +424,12 @@ impl Session {
                 }
                 continue;
             }
+            if let Some(side) = draft.unknown_side() {
+                let mut deferred = Deferred::new(draft.case);
+                deferred.to_read[side] = true;
+                self.waiting.add(deferred);
+                continue;
+            }
             let policy = &self.config.policies[draft.case.pair.0 as usize];
             match plan(&draft.case, policy, &self.config.prints) {
                 Verdict::NeedRead(side) => {

@@ -50,6 +50,8 @@ pub const REJECT_EVERY: u64 = 9;
 #[derive(Clone, Debug)]
 pub struct Record {
     pub cells: Vec<Value>,
+    /// Keys that it had before.
+    former: Vec<Key>,
 }
 
 #[derive(Clone, Debug)]
@@ -210,6 +212,7 @@ impl Database {
         self.log_present(pair, &key, None, &cells, &vec![true; cells.len()], true);
         let record = Record {
             cells: cells.clone(),
+            former: Vec::new(),
         };
         let changed: Vec<bool> = cells
             .iter()
@@ -235,6 +238,7 @@ impl Database {
             return Err(FindingCode::RejectedBySide);
         };
         let former = record.cells.clone();
+        let mut former_keys = record.former.clone();
         let mut wanted = former.clone();
         for (field, value) in set {
             wanted[*field] = value.clone();
@@ -272,7 +276,14 @@ impl Database {
         self.log_present(pair, &new_key, old_key, &cells, &changed, false);
         let rows = &mut self.tables[pair.0 as usize].rows;
         rows.remove(key);
-        rows.insert(new_key.clone(), Record { cells });
+        if new_key != *key {
+            former_keys.push(key.clone());
+        }
+        let record = Record {
+            cells,
+            former: former_keys,
+        };
+        rows.insert(new_key.clone(), record);
         self.after(pair, &new_key, &changed);
         Ok(new_key)
     }
@@ -288,7 +299,9 @@ impl Database {
             self.note_replaced(cell, by);
         }
         if cause == Cause::Person {
-            self.ledger.deleted.insert((pair, key.clone()));
+            let keys = record.former.iter().chain([key]);
+            let keys = keys.map(|key| (pair, key.clone()));
+            self.ledger.deleted.extend(keys);
         }
         self.note_edit(cause);
         self.open.push(Logged {

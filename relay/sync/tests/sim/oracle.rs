@@ -243,7 +243,8 @@ pub fn honest_settlement(
             let now = BySide::from_fn(|side| link.baseline[side][field]);
             let unmoved = former
                 .is_some_and(|former| BySide::from_fn(|side| former.baseline[side][field]) == now);
-            if unmoved || (policy.existing == Existing::LinkOnly && former.is_none()) {
+            let is_met = former.is_none_or(Link::is_detached);
+            if unmoved || (policy.existing == Existing::LinkOnly && is_met) {
                 continue;
             }
             honest_field(sides, (*pair, field), now, link)?;
