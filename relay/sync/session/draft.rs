@@ -23,11 +23,17 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// A side whose record could not be synced before and is not seen whole now: what it did not
-    /// send because it did not change may be what the other side never got.
+    /// A record that could not be synced before is seen whole on both sides before it is planned:
+    /// what a side does not send, because it did not change, may be what the other never got.
     pub fn unknown_side(&self) -> Option<Side> {
-        let is_unknown =
-            |side: &Side| self.has_finding[*side] && self.case.seen[*side].is_partial();
+        if !self.has_finding.left && !self.has_finding.right {
+            return None;
+        }
+        let link = self.case.link.as_ref().filter(|link| !link.is_detached());
+        let is_unknown = |side: &Side| {
+            let seen = &self.case.seen[*side];
+            seen.is_partial() || (link.is_some() && *seen == Seen::Unseen)
+        };
         Side::BOTH.into_iter().find(is_unknown)
     }
 }
@@ -64,6 +70,7 @@ impl<'a> Drafts<'a> {
             for link in [&links.left, &links.right].into_iter().flatten() {
                 if own == Some(link.id) {
                     case.keys = link.keys.clone();
+                    case.link = Some(link.clone());
                 }
             }
             let mut deferred = Deferred::new(case);
@@ -343,13 +350,20 @@ fn new_match_key(
 /// True when a write of ours came after the news that the case has of `side`'s record, or when the
 /// news is about a key that no longer names it.
 fn is_outdated(case: &Case, lookup: &Lookup, links: &BySide<Option<Link>>, side: Side) -> bool {
+    let own = case.link.as_ref().map(|link| link.id);
+    let others = links[side.other()].as_ref();
+    if let (Some(now), Some(then)) = (others, &case.link)
+        && now.id == then.id
+        && now.keys[side] != then.keys[side]
+    {
+        // Another case was linked anew meanwhile.
+        return true;
+    }
+    let moved = others.filter(|link| lookup.link.is_none() && own == Some(link.id));
+    let link = lookup.link.as_ref().or(moved);
     if case.seen[side] == Seen::Unseen {
         return false;
     }
-    let own = case.link.as_ref().map(|link| link.id);
-    let others = links[side.other()].as_ref();
-    let moved = others.filter(|link| lookup.link.is_none() && own == Some(link.id));
-    let link = lookup.link.as_ref().or(moved);
     let written = link.map(|link| link.written[side]).unwrap_or_default();
     let is_given_up = moved.is_some() && case.seen[side].offset() <= lookup.gone_seen;
     case.passed[side] < written.max(lookup.gone_written) || is_given_up

@@ -330,13 +330,21 @@ impl Round {
             .any(|step| step.side == side && step.write == Write::Delete)
     }
 
-    /// Keys that the steps gave to records; `key_of` gives the one of a step (side and index).
+    /// Keys that links get which they did not have: found by match key, moved, or given by steps; `key_of` gives the one of a step (side and index).
     pub(super) fn new_keys(
         &self,
         key_of: impl Fn(Side, usize) -> Option<Key>,
     ) -> Vec<(Side, PairId, Key)> {
         let mut keys = Vec::new();
         for case in &self.cases {
+            for side in Side::BOTH {
+                if let (true, Some(key)) = (case.keeps_link, &case.link.keys[side])
+                    && case.stored_keys[side].as_ref() != Some(key)
+                    && case.link_changed
+                {
+                    keys.push((side, case.pair, key.clone()));
+                }
+            }
             for step in &case.steps {
                 if let Some(key) = key_of(step.side, step.index as usize)
                     && claims::is_new_key(&key, &case.link, step.side)
