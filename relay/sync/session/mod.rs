@@ -550,6 +550,7 @@ impl Session {
         settlement.round_done = self.current.recorded && self.current.round.has_steps();
         self.defer_undone(outcomes);
         self.give_up(claims, &mut settlement);
+        settlement.keep_one_link_per_key();
         self.finish_settlement(settlement);
     }
 
