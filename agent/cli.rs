@@ -1,1 +1,327 @@
-//! Room under construction: cli.
+//! The command line: parses, reads the configuration, calls one room, turns its result into an
+//! exit code (0 done, 1 failed with one line of advice, 2 wrong usage or configuration).
+//!
+//! A pairing token never comes from the command line, where every user of the host could read it.
+
+use std::io::{IsTerminal, Read};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tidegate_shared::pairing::PairingToken;
+use tracing_subscriber::EnvFilter;
+use zeroize::Zeroizing;
+
+use crate::config::{Config, DEFAULT_FILE, FILE_VARIABLE};
+use crate::identity::enroll::{self, EnrollError};
+use crate::identity::keystore::{Identity, Keystore};
+use crate::origin::unix_ms;
+use crate::tunnel::status::{self, Status};
+use crate::{doctor, grant, service};
+
+/// Where a token may come from besides a file and stdin.
+const TOKEN_VARIABLE: &str = "TIDEGATE_PAIRING_TOKEN";
+/// Every token starts with this, so that one in a wrong place can be recognised.
+const TOKEN_PREFIX: &str = "tg_pair_";
+/// Larger than any token; a wrong file must not be read into memory, bytes.
+const TOKEN_BYTES_MAX: u64 = 16 * 1024;
+
+#[derive(Parser)]
+#[command(
+    name = "tidegate-agent",
+    version,
+    about = "Runs beside a private PostgreSQL and hands logged-in sessions to a Tidegate relay",
+    after_help = "Example: tidegate-agent pair token.txt && tidegate-agent check && \
+                  tidegate-agent run"
+)]
+struct Cli {
+    /// Configuration file.
+    #[arg(long, global = true, env = FILE_VARIABLE, default_value = DEFAULT_FILE)]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Redeem a pairing token for this host's own certificate.
+    ///
+    /// The token is read from a file, from stdin (`-`), or from TIDEGATE_PAIRING_TOKEN.
+    #[command(
+        after_help = "Example: ssh relay tidegate-relay agent invite office-db | \
+                            tidegate-agent pair -"
+    )]
+    Pair {
+        /// File that holds the token; `-` reads stdin.
+        #[arg(value_name = "TOKEN-FILE|-")]
+        token_file: Option<PathBuf>,
+        /// Print one JSON document.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Connect to the relay and serve, until SIGTERM.
+    #[command(after_help = "Example: tidegate-agent run --config /etc/tidegate-agent/agent.toml")]
+    Run,
+    /// Look for what would keep the agent from working, from configuration to database grants.
+    #[command(after_help = "Example: tidegate-agent check")]
+    Check {
+        /// Print one JSON document.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what the running agent is connected to and which sessions are open.
+    #[command(after_help = "Example: tidegate-agent status --json")]
+    Status {
+        /// Print one JSON document.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the SQL of a least-privilege role for these tables.
+    #[command(after_help = "Example: tidegate-agent grant public.posts public.authors | psql shop")]
+    Grant {
+        /// Tables, as `table` (schema public) or `schema.table`.
+        #[arg(required = true, value_name = "TABLE")]
+        tables: Vec<String>,
+        /// The target whose role and database are meant; the first one unless given.
+        #[arg(long)]
+        target: Option<String>,
+    },
+}
+
+/// A failed command: its exit code and its one line.
+struct Failure {
+    code: u8,
+    line: String,
+}
+
+impl Failure {
+    fn failed(line: impl ToString) -> Failure {
+        Failure {
+            code: 1,
+            line: line.to_string(),
+        }
+    }
+
+    fn usage(line: impl ToString) -> Failure {
+        Failure {
+            code: 2,
+            line: line.to_string(),
+        }
+    }
+}
+
+/// Runs the command of this process's arguments.
+pub fn main() -> ExitCode {
+    // First, so that no library can choose another provider.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    // Before clap, which repeats unexpected arguments in its messages.
+    if std::env::args_os()
+        .skip(1)
+        .any(|a| a.to_string_lossy().contains(TOKEN_PREFIX))
+    {
+        return finish(Err(Failure::usage(
+            "a pairing token on the command line can be read by every user of this host: put it \
+             into a file or pipe it (`tidegate-agent pair -`), and revoke this one",
+        )));
+    }
+    let cli = Cli::parse();
+    log_to_stderr();
+    finish(run(cli))
+}
+
+fn finish(result: Result<(), Failure>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("tidegate-agent: {}", failure.line);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+/// `TIDEGATE_LOG` filters as tracing's EnvFilter does; `info` unless set.
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_env("TIDEGATE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    let config = Config::load(&cli.config).map_err(Failure::usage)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(format!("start: {error}")))?;
+    runtime.block_on(async {
+        match cli.command {
+            Command::Pair { token_file, json } => pair(&config, token_file, json).await,
+            Command::Run => service::run(config, &cli.config)
+                .await
+                .map_err(Failure::failed),
+            Command::Check { json } => check(&config, json).await,
+            Command::Status { json } => show_status(&config, json).await,
+            Command::Grant { tables, target } => print_grant(&config, &tables, target.as_deref()),
+        }
+    })
+}
+
+async fn pair(config: &Config, file: Option<PathBuf>, json: bool) -> Result<(), Failure> {
+    let text = read_token(file.as_deref())?;
+    let token = PairingToken::parse(&text)
+        .map_err(|error| Failure::usage(format!("pairing token: {error}")))?;
+    let store = Keystore::new(&config.state_dir);
+    let identity = enroll::pair(&token, &store)
+        .await
+        .map_err(|error| match error {
+            EnrollError::Keystore(error) => Failure::failed(format!("state_dir: {error}")),
+            error => Failure::failed(error),
+        })?;
+    print_paired(&identity, json);
+    Ok(())
+}
+
+fn print_paired(identity: &Identity, json: bool) {
+    let fingerprint = enroll::fingerprint_text(&identity.key.fingerprint());
+    let relays: Vec<String> = identity.relays.iter().map(ToString::to_string).collect();
+    if json {
+        let until = identity.facts().ok().map(|facts| unix_ms(facts.not_after));
+        let document = serde_json::json!({
+            "agent": identity.agent_name,
+            "workspace": identity.workspace,
+            "relays": relays,
+            "key_fingerprint": fingerprint,
+            "certificate_until_ms": until,
+        });
+        println!("{document}");
+        return;
+    }
+    println!(
+        "Paired as {} with {}.",
+        identity.agent_name,
+        relays.join(", ")
+    );
+    println!("Key fingerprint: {fingerprint} (the relay shows the same)");
+    println!("Next: tidegate-agent check, then start the service.");
+}
+
+/// The token from the file, from stdin, or from the environment, in this order.
+fn read_token(file: Option<&Path>) -> Result<Zeroizing<String>, Failure> {
+    if let Some(file) = file.filter(|file| *file != Path::new("-")) {
+        let open = std::fs::File::open(file)
+            .map_err(|error| Failure::usage(format!("{}: {error}", file.display())))?;
+        return read_text(open, &file.display().to_string());
+    }
+    if file.is_none() {
+        if let Some(text) = std::env::var_os(TOKEN_VARIABLE) {
+            return Ok(Zeroizing::new(text.to_string_lossy().into_owned()));
+        }
+        if std::io::stdin().is_terminal() {
+            return Err(Failure::usage(
+                "no token: give a file, pipe it to `tidegate-agent pair -`, or set \
+                 TIDEGATE_PAIRING_TOKEN",
+            ));
+        }
+    }
+    read_text(std::io::stdin(), "stdin")
+}
+
+fn read_text(reader: impl Read, name: &str) -> Result<Zeroizing<String>, Failure> {
+    let mut text = Zeroizing::new(String::new());
+    reader
+        .take(TOKEN_BYTES_MAX)
+        .read_to_string(&mut text)
+        .map_err(|error| Failure::usage(format!("{name}: {error}")))?;
+    Ok(text)
+}
+
+async fn check(config: &Config, json: bool) -> Result<(), Failure> {
+    let report = doctor::check(config).await;
+    if json {
+        println!("{}", report.to_json());
+    } else {
+        print!("{report}");
+    }
+    match report.first_action() {
+        None => Ok(()),
+        Some(action) => Err(Failure::failed(action)),
+    }
+}
+
+async fn show_status(config: &Config, json: bool) -> Result<(), Failure> {
+    let status = status::ask(&config.state_dir)
+        .await
+        .map_err(|error| Failure::failed(format!("ask the running agent: {error}")))?
+        .ok_or_else(|| {
+            Failure::failed(format!(
+                "no agent is running on {}: start the service, or `tidegate-agent run`",
+                config.state_dir.display()
+            ))
+        })?;
+    if json {
+        let text = serde_json::to_string_pretty(&status).map_err(Failure::failed)?;
+        println!("{text}");
+    } else {
+        print_status(&status);
+    }
+    Ok(())
+}
+
+fn print_status(status: &Status) {
+    let state = format!("{:?}", status.state).to_lowercase();
+    let agent = status.agent.as_deref().unwrap_or("(not paired)");
+    let relay = status.relay.as_deref().unwrap_or("-");
+    println!(
+        "agent    {agent}, version {}, process {}",
+        status.version, status.process_id
+    );
+    println!("state    {state} for {}", ago(status.since_ms));
+    match &status.remote {
+        Some(remote) => println!(
+            "relay    {relay} ({remote}), {} ms",
+            status.rtt_ms.unwrap_or(0)
+        ),
+        None => println!("relay    {relay}, {} dials in vain", status.attempts),
+    }
+    if let Some(error) = &status.last_error {
+        println!("error    {error}");
+    }
+    println!("sessions {}", status.sessions.len());
+    for session in &status.sessions {
+        println!(
+            "  {} {} {}/{} for {}, {} B to the server, {} B to the relay",
+            session.target,
+            session.purpose,
+            session.sync,
+            session.run,
+            ago(session.since_ms),
+            session.to_server_bytes,
+            session.to_relay_bytes
+        );
+    }
+}
+
+/// How long ago, in the largest two units.
+fn ago(since_ms: u64) -> String {
+    let seconds = unix_ms(std::time::SystemTime::now()).saturating_sub(since_ms) / 1000;
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+        _ => format!("{} d {} h", seconds / 86_400, seconds % 86_400 / 3600),
+    }
+}
+
+fn print_grant(config: &Config, tables: &[String], target: Option<&str>) -> Result<(), Failure> {
+    let found = match target {
+        Some(name) => config.targets.iter().find(|target| target.name == name),
+        None => config.targets.first(),
+    };
+    let target = found.ok_or_else(|| {
+        Failure::usage("no such target in the configuration: add a [[target]] first")
+    })?;
+    print!("{}", grant::sql(target, tables).map_err(Failure::usage)?);
+    Ok(())
+}

@@ -1,8 +1,18 @@
 //! The agent: runs beside a private PostgreSQL, dials out, hands over logged-in database sessions.
-
-pub mod identity;
-pub mod origin;
-pub mod tunnel;
+//!
+//! Nothing listens in the private network. `service` wires the running agent, `tunnel` keeps the
+//! connection to the relay, `origin` decides what may be reached and logs in, `identity` holds key
+//! and certificate.
 
 pub mod cli;
 pub mod config;
+mod durable;
+
+pub mod identity;
+pub mod tunnel;
+
+pub mod origin;
+
+pub mod doctor;
+pub mod grant;
+pub mod service;

@@ -1,3 +1,5 @@
 //! The `tidegate-agent` binary.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    tidegate_agent::cli::main()
+}

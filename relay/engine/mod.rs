@@ -1,1 +1,21 @@
-//! Room under construction: engine.
+//! Runs syncs: one owner task per sync drives its pure session with real sides and the store.
+//!
+//! The engine decides nothing about data (that is `tidegate-sync`) and moves no bytes (that is
+//! `endpoint`). `app` builds it, `api` calls it through [`handle::SyncControl`].
+
+mod capture;
+mod control;
+mod crash;
+mod driver;
+pub mod handle;
+pub mod limits;
+pub mod mapping;
+mod preview;
+pub mod report;
+mod run;
+mod scan;
+mod supervisor;
+pub mod syncfile;
+mod verify;
+
+pub use control::{EndpointSource, Engine};

@@ -125,7 +125,10 @@ fn both(
         return Decision::Link;
     }
     let mut writes = BySide::default();
-    let mut settles = link.is_none();
+    // A record that was re-keyed must be remembered under its new key.
+    let mut settles = link.is_none_or(|link| {
+        link.key(Side::Left) != Some(&left.key) || link.key(Side::Right) != Some(&right.key)
+    });
     for field in 0..policy.fields.len() {
         let now = BySide::new(left.fingerprints[field], right.fingerprints[field]);
         let state = FieldState {

@@ -10,6 +10,8 @@
 
 pub mod value;
 
+mod display;
+
 pub mod codec;
 
 pub mod model;

@@ -17,7 +17,7 @@ pub enum Value {
     /// `Infinity`, `-Infinity` (PostgreSQL `numeric` output format).
     Decimal(String),
     /// IEEE 754 double; `NaN` equals itself, −0 differs from 0.
-    Float(f64),
+    Float(#[serde(with = "float_text")] f64),
     Text(String),
     Bytes(Vec<u8>),
     /// Days since 2000-01-01; `i32::MAX` and `i32::MIN` are infinity and −infinity.
@@ -119,6 +119,20 @@ fn normal_decimal(text: &str) -> Cow<'_, str> {
         return Cow::Owned(format!("{sign}{whole}"));
     }
     Cow::Owned(format!("{sign}{whole}.{fraction}"))
+}
+
+/// Floats as text: JSON has no NaN and no infinities, and text reads back exactly.
+mod float_text {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(value: &f64, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(value)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+        let text = String::deserialize(from)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
 }
 
 #[cfg(test)]

@@ -1,1 +1,71 @@
-//! Room under construction: wire.
+//! The messages between agent and relay, and their framing. The only place that names bincode.
+//!
+//! A frame is `u32 length | u8 codec | u16 schema | payload`, big-endian, where `length` counts
+//! what follows it. Each message type has a cap that is checked before anything is buffered, the
+//! decoder's own limit equals that cap, and left-over bytes are an error. Messages are flat:
+//! enums grow at their end only, and table rows never travel as messages.
+
+mod control;
+mod frame;
+mod open;
+mod pair;
+
+pub use control::{
+    AgentMessage, Goodbye, Hello, HelloAck, RelayMessage, RenewRefusal, SessionRefusal, TargetInfo,
+};
+pub use frame::{FrameReader, WireError, decode, encode, read_message, write_message};
+pub use open::{OpenAnswer, OpenDenial, OpenRequest, Purpose};
+pub use pair::{PairAnswer, PairAsk, PairRefusal, PairRequest, Paired, ReissueRequest};
+
+/// The oldest protocol version that this build speaks.
+pub const PROTOCOL_MIN: u16 = 1;
+/// The newest protocol version that this build speaks.
+pub const PROTOCOL_MAX: u16 = 1;
+
+/// The newest version that both sides speak, if there is one.
+pub fn negotiate(peer_min: u16, peer_max: u16) -> Option<u16> {
+    let newest = PROTOCOL_MAX.min(peer_max);
+    (newest >= PROTOCOL_MIN && newest >= peer_min).then_some(newest)
+}
+
+/// Caps of the message types, in payload bytes.
+pub mod limits {
+    /// Sent before authentication: a CSR (below 1 KiB with P-256) and a few short texts.
+    pub const PAIR_ASK_BYTES_MAX: usize = 8 * 1024;
+    /// A chain of two certificates and an authority.
+    pub const PAIR_ANSWER_BYTES_MAX: usize = 32 * 1024;
+    /// A hello lists the targets: 64 KiB hold more than five hundred.
+    pub const CONTROL_BYTES_MAX: usize = 64 * 1024;
+    /// Three short names and a number.
+    pub const OPEN_BYTES_MAX: usize = 4 * 1024;
+}
+
+/// A type that may be framed. Implemented only in this room.
+pub trait Message: bincode::Encode + bincode::Decode<()> {
+    /// What errors call it.
+    const NAME: &'static str;
+    /// Cap of the payload, in bytes.
+    const BYTES_MAX: usize;
+
+    /// Decodes a whole payload under the cap. Returns the message and the bytes it took.
+    #[doc(hidden)]
+    fn decode_payload(payload: &[u8]) -> Result<(Self, usize), bincode::error::DecodeError>;
+}
+
+macro_rules! message {
+    ($type:ty, $cap:expr) => {
+        impl crate::wire::Message for $type {
+            const NAME: &'static str = stringify!($type);
+            const BYTES_MAX: usize = $cap;
+
+            fn decode_payload(
+                payload: &[u8],
+            ) -> Result<(Self, usize), bincode::error::DecodeError> {
+                // The claimed sizes inside are charged against the same cap.
+                let config = bincode::config::standard().with_limit::<{ $cap }>();
+                bincode::decode_from_slice(payload, config)
+            }
+        }
+    };
+}
+use message;

@@ -266,6 +266,17 @@ impl Session {
         self.inbox[side].iter().map(|unit| unit.changes.len()).sum()
     }
 
+    /// [`Session::backlog`] of both sides, by table pair.
+    pub fn backlog_by_pair(&self, pairs: usize) -> Vec<u64> {
+        let mut counts = vec![0; pairs];
+        for side in Side::BOTH {
+            for change in self.inbox[side].iter().flat_map(|unit| &unit.changes) {
+                counts[change.pair.0 as usize] += 1;
+            }
+        }
+        counts
+    }
+
     /// True when nothing is in progress, queued or waiting.
     pub fn is_quiet(&self) -> bool {
         matches!(self.state, State::Idle)
@@ -542,6 +553,7 @@ impl Session {
         settlement.round_done = self.current.recorded && self.current.round.has_steps();
         self.defer_undone(outcomes);
         self.give_up(claims, &mut settlement);
+        settlement.keep_one_link_per_key();
         self.finish_settlement(settlement);
     }
 

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 
 use tidegate_sync::decide::{Match, Scanned};
 use tidegate_sync::model::{
-    BatchId, BySide, Cell, ChangeKind, Key, Outcome, PairId, Position, Row, Side, Step, StepKind,
+    BatchId, BySide, Cell, ChangeKind, Key, Link, Outcome, PairId, Position, Row, Side, Step,
+    StepKind,
 };
-use tidegate_sync::session::{Command, Config, Event, Session};
+use tidegate_sync::session::{Command, Config, Event, Session, Settlement};
 
 use crate::database::Record;
 use crate::oracle::{self, Check, Violation};
@@ -484,88 +485,11 @@ fn brief_command(command: &Command) -> String {
         Command::Apply {
             side, batch, steps, ..
         } => {
-            let text: String = steps
-                .iter()
-                .map(|step| match &step.kind {
-                    StepKind::Create { set, .. } => format!(" create({})", brief_set(set)),
-                    StepKind::Update { key, set, .. } => {
-                        format!(" update {key}({})", brief_set(set))
-                    }
-                    StepKind::Delete { key, .. } => format!(" delete {key}"),
-                })
-                .collect();
+            let text: String = steps.iter().map(|step| brief_step(&step.kind)).collect();
             format!("Apply {} {:x}:{text}", side.name(), batch.0)
         }
         Command::Intend(_) => "Intend".to_owned(),
-        Command::Settle(settlement) => {
-            let links: String = settlement
-                .links
-                .iter()
-                .map(|(pair, link)| {
-                    let key = |side: Side| {
-                        link.keys[side]
-                            .as_ref()
-                            .map_or("-".to_owned(), |k| k.to_string())
-                    };
-                    format!(
-                        " {}/#{} {}:{} seen {}:{} written {:x}:{:x}",
-                        pair.0,
-                        link.id.0,
-                        key(Side::Left),
-                        key(Side::Right),
-                        link.seen.left,
-                        link.seen.right,
-                        link.written.left.0,
-                        link.written.right.0
-                    )
-                })
-                .collect();
-            let at = BySide::from_fn(|s| settlement.positions[s].as_ref().map(|p| p.offset));
-            let findings: String = settlement
-                .findings
-                .iter()
-                .map(|f| {
-                    format!(
-                        " {}/{} {} {}",
-                        f.pair.0,
-                        f.side.name(),
-                        f.key,
-                        f.code.name()
-                    )
-                })
-                .collect();
-            let gone: String = settlement
-                .gone
-                .iter()
-                .map(|g| {
-                    format!(
-                        " {}/{} {} @{} {:x}",
-                        g.pair.0,
-                        g.side.name(),
-                        g.key,
-                        g.seen,
-                        g.written.0
-                    )
-                })
-                .collect();
-            let dropped: String = settlement
-                .dropped
-                .iter()
-                .map(|(pair, id)| format!(" {}/#{}", pair.0, id.0))
-                .collect();
-            let resolved: String = settlement
-                .resolved
-                .iter()
-                .map(|(pair, side, key)| format!(" {}/{} {key}", pair.0, side.name()))
-                .collect();
-            format!(
-                "Settle to {:?}:{:?} links[{links}] dropped[{dropped}] gone[{gone}] \
-                 findings[{findings}] resolved[{resolved}] conflicts {}",
-                at.left,
-                at.right,
-                settlement.conflicts.len()
-            )
-        }
+        Command::Settle(settlement) => brief_settlement(settlement),
         Command::Load { keys } => {
             let keys: String = keys
                 .iter()
@@ -578,4 +502,68 @@ fn brief_command(command: &Command) -> String {
         }
         other => format!("{other:?}"),
     }
+}
+
+fn brief_step(kind: &StepKind) -> String {
+    match kind {
+        StepKind::Create { set, .. } => format!(" create({})", brief_set(set)),
+        StepKind::Update { key, set, .. } => format!(" update {key}({})", brief_set(set)),
+        StepKind::Delete { key, .. } => format!(" delete {key}"),
+    }
+}
+
+fn brief_settlement(settlement: &Settlement) -> String {
+    let links: String = settlement
+        .links
+        .iter()
+        .map(|(pair, link)| brief_link(*pair, link))
+        .collect();
+    let named = |pair: PairId, side: Side, key: &Key| format!(" {}/{} {key}", pair.0, side.name());
+    let findings: String = settlement
+        .findings
+        .iter()
+        .map(|f| named(f.pair, f.side, &f.key) + " " + f.code.name())
+        .collect();
+    let gone: String = settlement
+        .gone
+        .iter()
+        .map(|g| named(g.pair, g.side, &g.key) + &format!(" @{} {:x}", g.seen, g.written.0))
+        .collect();
+    let dropped: String = settlement
+        .dropped
+        .iter()
+        .map(|(pair, id)| format!(" {}/#{}", pair.0, id.0))
+        .collect();
+    let resolved: String = settlement
+        .resolved
+        .iter()
+        .map(|(pair, side, key)| named(*pair, *side, key))
+        .collect();
+    let at = BySide::from_fn(|side| settlement.positions[side].as_ref().map(|p| p.offset));
+    format!(
+        "Settle to {:?}:{:?} links[{links}] dropped[{dropped}] gone[{gone}] findings[{findings}] \
+         resolved[{resolved}] conflicts {}",
+        at.left,
+        at.right,
+        settlement.conflicts.len()
+    )
+}
+
+fn brief_link(pair: PairId, link: &Link) -> String {
+    let key = |side: Side| {
+        link.keys[side]
+            .as_ref()
+            .map_or("-".to_owned(), |key| key.to_string())
+    };
+    format!(
+        " {}/#{} {}:{} seen {}:{} written {:x}:{:x}",
+        pair.0,
+        link.id.0,
+        key(Side::Left),
+        key(Side::Right),
+        link.seen.left,
+        link.seen.right,
+        link.written.left.0,
+        link.written.right.0
+    )
 }

@@ -1,0 +1,44 @@
+# `make` lists the targets. Everything needs cargo (the toolchain is in rust-toolchain.toml) and a C
+# compiler; what else is missing is installed from the distribution's packages.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bans fmt sim
+
+# Seconds until the demo ends by itself; empty: it runs until Ctrl-C.
+DEMO_SECONDS ?=
+# Simulated worlds for `make sim`.
+SEEDS ?= 10000
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: ## Two-way sync of two throwaway databases on this machine (DEMO_SECONDS=30 ends by itself)
+	@DEMO_SECONDS=$(DEMO_SECONDS) ./packaging/demo/demo.sh
+
+# The end-to-end tests run both binaries, so these are built first (the same build, in part).
+# Plain `cargo test`: tests of one binary share one throwaway PostgreSQL, which a runner with a
+# process per test would start anew for each.
+test: ## Pure, simulated and real-PostgreSQL tests
+	@./packaging/find-postgres.sh >/dev/null
+	cargo build --locked --workspace
+	cargo test --locked --workspace
+
+sim: ## Many simulated worlds (SEEDS=1000000)
+	SIM_SEEDS=$(SEEDS) cargo test --locked -p tidegate-sync --test sim
+
+lint: bans ## Formatting, clippy, banned crates; cargo-deny where it is installed
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+# Installing cargo-deny takes several minutes of compiling, so neither this target nor CI does it;
+# `bans` covers the part that would hurt most. `cargo install --locked cargo-deny` to have it all.
+	@if command -v cargo-deny >/dev/null; then cargo deny --locked check; \
+	else echo "cargo-deny is not installed: licences and advisories were not checked"; fi
+
+# The linked crates alone: the lock file also names crates of platforms that are not built.
+bans:
+	@if cargo tree --locked --workspace --all-features -e normal,build,dev --prefix none \
+	  | grep -E '^(ring|openssl|openssl-sys|native-tls) v'; \
+	then echo "banned crate in the build (see deny.toml): find who brings it with cargo tree -i"; exit 1; fi
+
+fmt: ## Format the sources
+	cargo fmt --all

@@ -1,0 +1,321 @@
+//! Redeems a pairing token: from a token to an identity on disk.
+//!
+//! TLS checks the relay's authority against the token's pins before anything is sent, so that the
+//! secret reaches only the relay that made it. The key is on disk before it is used: a lost answer
+//! is asked for again with the same key. Also asks for a new certificate when the old one ran out
+//! while the agent was away. Called by `cli` and `tunnel::supervise`.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use rustls_pki_types::CertificateDer;
+use tidegate_shared::Class;
+use tidegate_shared::identity::{AgentKey, AgentLeaf, IdentityError, tls};
+use tidegate_shared::pairing::{PairingToken, RelayAddr};
+use tidegate_shared::tunnel::{CloseCode, QuicDialer, QuicSettings, Tunnel, TunnelError};
+use tidegate_shared::wire::{
+    PairAnswer, PairAsk, PairRefusal, PairRequest, Paired, ReissueRequest, WireError, read_message,
+    write_message,
+};
+use tokio::io::AsyncWriteExt;
+use tracing::info;
+
+use super::keystore::{Identity, Keystore, KeystoreError, check_chain};
+
+mod limits {
+    use super::Duration;
+
+    /// DNS answers within this or not at all.
+    pub(super) const RESOLVE: Duration = Duration::from_secs(10);
+    /// A handshake takes two round trips; lost packets are sent again meanwhile.
+    pub(super) const HANDSHAKE: Duration = Duration::from_secs(10);
+    /// The relay writes its store before it answers.
+    pub(super) const ANSWER: Duration = Duration::from_secs(15);
+    /// Attempts whose answer got lost, before the operator is told.
+    pub(super) const ATTEMPTS_MAX: u32 = 3;
+    pub(super) const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(1);
+    /// Addresses tried of one relay name.
+    pub(super) const ADDRESSES_MAX: usize = 8;
+}
+
+/// Why pairing failed; each is one line that says what to do next.
+#[derive(Debug, thiserror::Error)]
+pub enum EnrollError {
+    #[error("{relay}: {source}{}", advice(source))]
+    Unreachable {
+        relay: RelayAddr,
+        source: TunnelError,
+    },
+    #[error(
+        "{relay} does not answer over UDP: check the address, that the relay runs, and that \
+         firewalls let UDP to this port out and in"
+    )]
+    Silent { relay: RelayAddr },
+    #[error("the name of {relay} can't be resolved: {text}: check DNS on this host")]
+    Unresolved { relay: RelayAddr, text: String },
+    #[error("the relay's answer got lost ({0}): run the same command with the same token again")]
+    Lost(String),
+    #[error("{0}")]
+    Refused(PairRefusal),
+    #[error("the relay's answer can't be used: {0}")]
+    Answer(#[from] IdentityError),
+    #[error(transparent)]
+    Keystore(#[from] KeystoreError),
+}
+
+/// The advice of a tunnel error, ready to be put behind its text.
+fn advice(error: &TunnelError) -> String {
+    match error.class() {
+        Class::Operator(text) => format!(": {text}"),
+        Class::Retry => ": try again in a moment".into(),
+        Class::Bug => ": please report this".into(),
+    }
+}
+
+impl EnrollError {
+    pub fn class(&self) -> Class {
+        match self {
+            EnrollError::Unreachable { source, .. } => source.class(),
+            EnrollError::Silent { .. } | EnrollError::Unresolved { .. } | EnrollError::Lost(_) => {
+                Class::Retry
+            }
+            EnrollError::Refused(PairRefusal::Busy | PairRefusal::Unavailable) => Class::Retry,
+            EnrollError::Refused(PairRefusal::NotAccepted) => {
+                Class::Operator("ask for a new token with `tidegate-relay agent invite`")
+            }
+            EnrollError::Refused(PairRefusal::BadRequest) => {
+                Class::Operator("update tidegate-agent")
+            }
+            EnrollError::Answer(error) => error.class(),
+            EnrollError::Keystore(error) => error.class(),
+        }
+    }
+
+    /// Whether the same may be tried at once: nothing was decided by the relay.
+    fn is_lost(&self) -> bool {
+        matches!(
+            self,
+            EnrollError::Lost(_) | EnrollError::Refused(PairRefusal::Unavailable)
+        )
+    }
+}
+
+/// This host's name, for people to read in the relay's list.
+pub fn host_name() -> String {
+    let name = hostname::get().unwrap_or_default();
+    name.to_string_lossy()
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(253)
+        .collect()
+}
+
+/// SHA-256 of a key in groups, for people to compare on both ends.
+pub fn fingerprint_text(fingerprint: &[u8; 32]) -> String {
+    let pairs: Vec<String> = fingerprint[..16]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    pairs
+        .chunks(2)
+        .map(<[String]>::concat)
+        .collect::<Vec<_>>()
+        .join(":")
+}
+
+/// Redeems `token` and makes the answer this agent's identity. An identity from before is replaced
+/// only after the new one is complete.
+pub async fn pair(token: &PairingToken, store: &Keystore) -> Result<Identity, EnrollError> {
+    let key = store.pending_key(&token.id)?;
+    let tls = tls::pairing_client(&token.ca_pins)?;
+    let request = PairRequest {
+        token_id: token.id,
+        secret: token.secret.clone(),
+        csr_der: key.csr_der()?,
+        host: host_name(),
+        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let paired = ask(&token.relays, &tls, &PairAsk::Redeem(request)).await?;
+    let identity = identity_of(paired, key, token)?;
+    store.save_current(&identity)?;
+    Ok(identity)
+}
+
+/// Asks for a new certificate for the key of an expired one. Keeps it as the next identity.
+pub async fn reissue(identity: &Identity, store: &Keystore) -> Result<Identity, EnrollError> {
+    let request = ReissueRequest {
+        csr_der: identity.key.csr_der()?,
+        host: host_name(),
+        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let tls = identity.pairing_config()?;
+    let paired = ask(&identity.relays, &tls, &PairAsk::Reissue(request)).await?;
+    let renewed = identity.with_chain(paired.chain_der)?;
+    store.save_next(&renewed)?;
+    Ok(renewed)
+}
+
+/// Checks that a relay answers with a certificate that the identity trusts, and says nothing.
+/// Unlike a session this does not replace the running agent's own. For the doctor.
+pub async fn reach(identity: &Identity, relay: &RelayAddr) -> Result<SocketAddr, EnrollError> {
+    let (tunnel, _dialer) = connect(relay, &identity.pairing_config()?).await?;
+    let remote = tunnel.remote();
+    tunnel.close(CloseCode::DONE);
+    Ok(remote)
+}
+
+fn identity_of(
+    paired: Paired,
+    key: AgentKey,
+    token: &PairingToken,
+) -> Result<Identity, EnrollError> {
+    let chain: Vec<_> = paired
+        .chain_der
+        .into_iter()
+        .map(CertificateDer::from)
+        .collect();
+    check_chain(&key, &chain)?;
+    let leaf = chain
+        .first()
+        .ok_or(IdentityError::Certificate("the relay sent none"))?;
+    let identity = AgentLeaf::from_verified(leaf)?.identity;
+    let relay_authorities: Vec<_> = paired
+        .relay_ca_der
+        .into_iter()
+        .map(CertificateDer::from)
+        .collect();
+    tls::check_pinned(&relay_authorities, &token.ca_pins)?;
+    let fingerprint = fingerprint_text(&key.fingerprint());
+    info!(agent = identity.agent(), %fingerprint, "paired");
+    Ok(Identity {
+        agent_name: paired.agent_name,
+        workspace: paired.workspace,
+        relays: token.relays.clone(),
+        key,
+        chain,
+        relay_authorities,
+    })
+}
+
+/// Asks the relays in order until one answers; the last failure is told.
+async fn ask(
+    relays: &[RelayAddr],
+    tls: &rustls::ClientConfig,
+    question: &PairAsk,
+) -> Result<Paired, EnrollError> {
+    let mut last = EnrollError::Lost("no relay is known".into());
+    for attempt in 0..limits::ATTEMPTS_MAX {
+        if attempt > 0 {
+            tokio::time::sleep(limits::BETWEEN_ATTEMPTS).await;
+        }
+        for relay in relays {
+            match ask_one(relay, tls, question).await {
+                Ok(paired) => return Ok(paired),
+                Err(error @ EnrollError::Refused(PairRefusal::NotAccepted)) => return Err(error),
+                Err(error) => last = error,
+            }
+        }
+        if !last.is_lost() {
+            break;
+        }
+    }
+    Err(last)
+}
+
+async fn ask_one(
+    relay: &RelayAddr,
+    tls: &rustls::ClientConfig,
+    question: &PairAsk,
+) -> Result<Paired, EnrollError> {
+    let (tunnel, dialer) = connect(relay, tls).await?;
+    let answer = tokio::time::timeout(limits::ANSWER, converse(&tunnel, question)).await;
+    let reason = tunnel.close_reason();
+    tunnel.close(CloseCode::DONE);
+    // Lets the relay see the close instead of waiting for its timeout; best effort.
+    let _ = tokio::time::timeout(Duration::from_secs(1), dialer.wait_idle()).await;
+    match answer {
+        Ok(Ok(PairAnswer::Paired(paired))) => Ok(paired),
+        Ok(Ok(PairAnswer::Refused { code })) => Err(EnrollError::Refused(code)),
+        Ok(Err(error)) => match reason {
+            Some(TunnelError::ClosedByPeer(CloseCode::BUSY)) => {
+                Err(EnrollError::Refused(PairRefusal::Busy))
+            }
+            Some(source) => Err(EnrollError::Lost(source.to_string())),
+            None => Err(EnrollError::Lost(error.to_string())),
+        },
+        Err(_) => Err(EnrollError::Lost("no answer within 15 s".into())),
+    }
+}
+
+async fn converse(tunnel: &Tunnel, question: &PairAsk) -> Result<PairAnswer, WireError> {
+    let mut stream = match tunnel.open().await {
+        Ok(stream) => stream,
+        Err(error) => return Err(WireError::Io(std::io::Error::other(error))),
+    };
+    write_message(&mut stream, question).await?;
+    stream.shutdown().await?;
+    read_message(&mut stream).await
+}
+
+/// Resolves a relay's name and shakes hands with the first address that answers. The dialer owns
+/// the socket and must outlive the tunnel.
+pub async fn connect(
+    relay: &RelayAddr,
+    tls: &rustls::ClientConfig,
+) -> Result<(Tunnel, QuicDialer), EnrollError> {
+    let mut last = EnrollError::Silent {
+        relay: relay.clone(),
+    };
+    for address in resolve(relay).await? {
+        match connect_to(address, relay, tls).await {
+            Ok(connected) => return Ok(connected),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+async fn connect_to(
+    address: SocketAddr,
+    relay: &RelayAddr,
+    tls: &rustls::ClientConfig,
+) -> Result<(Tunnel, QuicDialer), EnrollError> {
+    let failed = |source: TunnelError| match source {
+        TunnelError::TimedOut => EnrollError::Silent {
+            relay: relay.clone(),
+        },
+        source => EnrollError::Unreachable {
+            relay: relay.clone(),
+            source,
+        },
+    };
+    let any: SocketAddr = match address {
+        SocketAddr::V4(_) => (std::net::Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (std::net::Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let dialer = QuicDialer::bind(any, QuicSettings::default()).map_err(failed)?;
+    let dial = dialer.dial(address, &relay.host, tls.clone());
+    match tokio::time::timeout(limits::HANDSHAKE, dial).await {
+        Ok(Ok(tunnel)) => Ok((tunnel, dialer)),
+        Ok(Err(error)) => Err(failed(error)),
+        Err(_) => Err(failed(TunnelError::TimedOut)),
+    }
+}
+
+async fn resolve(relay: &RelayAddr) -> Result<Vec<SocketAddr>, EnrollError> {
+    let unresolved = |text: String| EnrollError::Unresolved {
+        relay: relay.clone(),
+        text,
+    };
+    let lookup = tokio::net::lookup_host((relay.host.as_str(), relay.port));
+    let addresses: Vec<SocketAddr> = tokio::time::timeout(limits::RESOLVE, lookup)
+        .await
+        .map_err(|_| unresolved("no answer within 10 s".into()))?
+        .map_err(|error| unresolved(error.to_string()))?
+        .take(limits::ADDRESSES_MAX)
+        .collect();
+    if addresses.is_empty() {
+        return Err(unresolved("no address".into()));
+    }
+    Ok(addresses)
+}

@@ -1,0 +1,147 @@
+//! The running agent: wires identity, origin and tunnel, listens to signals, leaves in order.
+//! The only file that knows every room. Called by `cli` for `run`.
+
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use tidegate_shared::tunnel::Backoff;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::config::Config;
+use crate::identity::keystore::Keystore;
+use crate::origin::Origin;
+use crate::origin::password::Places;
+use crate::tunnel::status::{self, Board};
+use crate::tunnel::supervise::Supervisor;
+
+/// Serves until SIGTERM (drains) or SIGINT (leaves now). `file` is read again on SIGHUP.
+pub async fn run(config: Config, file: &Path) -> anyhow::Result<()> {
+    let store = Keystore::new(&config.state_dir);
+    // Before anything is bound: an agent without an identity has nothing to wait for.
+    store.current()?;
+    if config.targets.is_empty() {
+        warn!("no [[target]] is configured: the relay can reach nothing through this agent");
+    }
+    let origin = Origin::open(&config.targets, &config.state_dir, Places::from_env())
+        .context("read the state directory")?;
+    let listener = status::bind(&config.state_dir)
+        .await
+        .context("bind the status socket")?;
+    let board = Board::default();
+    board.update(|status| {
+        status.version = env!("CARGO_PKG_VERSION").to_owned();
+        status.process_id = std::process::id();
+    });
+    let shutdown = CancellationToken::new();
+    let reloaded = Arc::new(Notify::new());
+    let supervisor = Supervisor {
+        store,
+        origin: origin.clone(),
+        board: board.clone(),
+        backoff: Backoff::seeded(rand::random()),
+        jitter: rand::random(),
+        shutdown: shutdown.clone(),
+        reloaded: reloaded.clone(),
+    };
+    let signals = Signals::new()?;
+    tell_service_manager("READY=1");
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        targets = config.targets.len(),
+        "agent started"
+    );
+    let result = tokio::select! {
+        biased;
+        () = signals.handle(&shutdown, &origin, &reloaded, file) => {
+            info!("leaving now");
+            Ok(())
+        }
+        result = supervisor.run() => result.map_err(anyhow::Error::from),
+        () = status::answer(listener, board, origin.clone()) => Ok(()),
+    };
+    // Best effort: a left-over socket is replaced at the next start.
+    let _ = std::fs::remove_file(status::socket_path(&config.state_dir));
+    result
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Signals> {
+        let listen = |kind| signal(kind).context("listen to signals");
+        Ok(Signals {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
+    }
+
+    /// Returns when the process shall leave at once. The first SIGTERM only cancels `shutdown`,
+    /// whose owner then returns by itself.
+    async fn handle(
+        mut self,
+        shutdown: &CancellationToken,
+        origin: &Origin,
+        reloaded: &Notify,
+        file: &Path,
+    ) {
+        loop {
+            tokio::select! {
+                biased;
+                _ = self.interrupt.recv() => return,
+                _ = self.terminate.recv() => {
+                    if shutdown.is_cancelled() {
+                        return;
+                    }
+                    info!("draining; a second SIGTERM or SIGINT leaves now");
+                    tell_service_manager("STOPPING=1");
+                    shutdown.cancel();
+                }
+                _ = self.hangup.recv() => reload(origin, reloaded, file),
+            }
+        }
+    }
+}
+
+/// A wrong file changes nothing.
+fn reload(origin: &Origin, reloaded: &Notify, file: &Path) {
+    match Config::load(file) {
+        Ok(config) => {
+            origin.reload(&config.targets);
+            reloaded.notify_one();
+            info!(targets = config.targets.len(), "targets reloaded");
+        }
+        Err(error) => error!(%error, "the configuration was not reloaded"),
+    }
+}
+
+/// systemd's sd_notify(3): one datagram to `$NOTIFY_SOCKET`. Nothing to tell without one.
+fn tell_service_manager(state: &str) {
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else {
+        return;
+    };
+    let send = || {
+        let socket = UnixDatagram::unbound()?;
+        match path.as_bytes().strip_prefix(b"@") {
+            Some(name) => {
+                use std::os::linux::net::SocketAddrExt;
+                let address = std::os::unix::net::SocketAddr::from_abstract_name(name)?;
+                socket.send_to_addr(state.as_bytes(), &address)
+            }
+            None => socket.send_to(state.as_bytes(), &path),
+        }
+    };
+    if let Err(error) = send() {
+        warn!(%error, "can't tell the service manager");
+    }
+}

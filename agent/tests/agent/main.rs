@@ -1,0 +1,9 @@
+//! The agent against a real PostgreSQL, a relay played by the test, and as a program.
+//!
+//! Every server is a throwaway one with SCRAM that the test starts itself.
+
+mod server;
+
+mod cli;
+mod login;
+mod tunnel;

@@ -1,0 +1,618 @@
+//! The whole agent against a relay that the test plays: pairing, hello, streams, renewal, leaving.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tempfile::TempDir;
+use tidegate_agent::config::Target;
+use tidegate_agent::identity::enroll::{self, EnrollError};
+use tidegate_agent::identity::keystore::{Identity, Keystore, KeystoreError};
+use tidegate_agent::origin::Origin;
+use tidegate_agent::origin::password::Places;
+use tidegate_agent::tunnel::status::{self, Board, State};
+use tidegate_agent::tunnel::supervise::Supervisor;
+use tidegate_shared::identity::{
+    AgentIdentity, AgentLeaf, AuthorityKind, CertificateAuthority, Validity, requested_key_pin, tls,
+};
+use tidegate_shared::pairing::{PairingToken, RelayAddr, TokenSecret};
+use tidegate_shared::tunnel::{
+    Backoff, CloseCode, Protocol, QuicListener, QuicSettings, StableKeys, Tunnel, TunnelError,
+    TunnelReader, TunnelStream, TunnelWriter,
+};
+use tidegate_shared::wire::{
+    self, AgentMessage, FrameReader, Goodbye, Hello, HelloAck, OpenAnswer, OpenDenial, OpenRequest,
+    PairAnswer, PairAsk, PairRefusal, Paired, Purpose, RelayMessage, read_message, write_message,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio_postgres::{Config, NoTls};
+use tokio_util::sync::CancellationToken;
+
+use super::server::server;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// A relay's authorities and its socket.
+struct Relay {
+    agents: CertificateAuthority,
+    relays: CertificateAuthority,
+    listener: QuicListener,
+}
+
+impl Relay {
+    fn start() -> Relay {
+        let now = SystemTime::now();
+        let agents = CertificateAuthority::generate(AuthorityKind::Agents, now).unwrap();
+        let relays = CertificateAuthority::generate(AuthorityKind::Relays, now).unwrap();
+        let names = ["127.0.0.1".to_owned()];
+        let (issued, key) = relays
+            .issue_relay(&names, Validity { now, life: HOUR })
+            .unwrap();
+        let tls = tls::relay_server(&[agents.certificate().clone()], issued.chain, key).unwrap();
+        let keys = StableKeys {
+            reset: [7; 64],
+            connection_id: 7,
+        };
+        let any: SocketAddr = (Ipv4Addr::LOCALHOST, 0).into();
+        let listener = QuicListener::bind(any, tls, &keys, QuicSettings::default()).unwrap();
+        Relay {
+            agents,
+            relays,
+            listener,
+        }
+    }
+
+    fn address(&self) -> RelayAddr {
+        let port = self.listener.local().unwrap().port();
+        RelayAddr {
+            host: "127.0.0.1".into(),
+            port,
+        }
+    }
+
+    fn token(&self) -> PairingToken {
+        PairingToken {
+            relays: vec![self.address()],
+            ca_pins: vec![self.relays.spki_pin().unwrap()],
+            id: [1; 16],
+            secret: TokenSecret::new([2; 32]),
+        }
+    }
+
+    fn issue(&self, csr_der: &[u8], started: Duration, life: Duration) -> Vec<Vec<u8>> {
+        let id = AgentIdentity::new("default", "a1").unwrap();
+        let validity = Validity {
+            now: SystemTime::now() - started,
+            life,
+        };
+        let issued = self.agents.issue_agent(csr_der, &id, validity).unwrap();
+        issued.chain.iter().map(|der| der.to_vec()).collect()
+    }
+
+    fn paired(&self, csr_der: &[u8], started: Duration, life: Duration) -> PairAnswer {
+        PairAnswer::Paired(Paired {
+            agent_name: "office-db".into(),
+            workspace: "default".into(),
+            chain_der: self.issue(csr_der, started, life),
+            relay_ca_der: vec![self.relays.certificate().to_vec()],
+        })
+    }
+
+    async fn arrival(&self) -> Result<Tunnel, TunnelError> {
+        self.listener.accept().await.unwrap().handshake().await
+    }
+
+    /// Takes one pairing question.
+    async fn question(&self) -> (Tunnel, TunnelStream, PairAsk) {
+        let tunnel = self.arrival().await.unwrap();
+        assert_eq!(tunnel.protocol(), Protocol::Pairing);
+        let mut stream = tunnel.accept().await.unwrap();
+        let ask = read_message(&mut stream).await.unwrap();
+        (tunnel, stream, ask)
+    }
+
+    /// Answers one pairing question with `answer` of its CSR.
+    async fn answer(&self, answer: impl FnOnce(&[u8]) -> PairAnswer) {
+        let (tunnel, mut stream, ask) = self.question().await;
+        let csr_der = match &ask {
+            PairAsk::Redeem(request) => &request.csr_der,
+            PairAsk::Reissue(request) => &request.csr_der,
+        };
+        write_message(&mut stream, &answer(csr_der)).await.unwrap();
+        stream.shutdown().await.unwrap();
+        tunnel.closed().await;
+    }
+
+    /// Takes one session and acknowledges its hello.
+    async fn session(&self) -> Session {
+        let tunnel = self.arrival().await.unwrap();
+        assert_eq!(tunnel.protocol(), Protocol::Agent);
+        let (reader, mut writer) = tunnel.accept().await.unwrap().into_split();
+        let mut reader = FrameReader::new(reader);
+        let AgentMessage::Hello(hello) = reader.next().await.unwrap() else {
+            panic!("the first message is a hello")
+        };
+        let relay_time_ms = tidegate_agent::origin::unix_ms(SystemTime::now());
+        let ack = HelloAck {
+            protocol: 1,
+            session: 1,
+            relay_time_ms,
+        };
+        write_message(&mut writer, &RelayMessage::HelloAck(ack))
+            .await
+            .unwrap();
+        Session {
+            tunnel,
+            reader,
+            writer,
+            hello,
+        }
+    }
+}
+
+/// The relay's side of a session.
+struct Session {
+    tunnel: Tunnel,
+    reader: FrameReader<TunnelReader>,
+    writer: TunnelWriter,
+    hello: Hello,
+}
+
+impl Session {
+    async fn open(&self, target: &str, purpose: Purpose) -> (TunnelStream, OpenAnswer) {
+        let mut stream = self.tunnel.open().await.unwrap();
+        let request = OpenRequest {
+            target: target.into(),
+            sync: "blog".into(),
+            run: "r1".into(),
+            epoch: 3,
+            purpose,
+        };
+        write_message(&mut stream, &request).await.unwrap();
+        let answer = wire::read_message(&mut stream).await.unwrap();
+        (stream, answer)
+    }
+
+    async fn connect(&self) -> tokio_postgres::Client {
+        let (stream, answer) = self.open("main", Purpose::Session).await;
+        assert_eq!(answer, OpenAnswer::Opened);
+        let (client, connection) = Config::new()
+            .user("any")
+            .connect_raw(stream, NoTls)
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        client
+    }
+}
+
+/// A paired agent that runs.
+struct Agent {
+    state: TempDir,
+    store: Keystore,
+    board: Board,
+    shutdown: CancellationToken,
+    reloaded: Arc<Notify>,
+    origin: Arc<Origin>,
+    task: JoinHandle<Result<(), KeystoreError>>,
+}
+
+/// Pairs with a certificate that started `started` ago and lives for `life`.
+async fn pair(relay: &Relay, store: &Keystore, started: Duration, life: Duration) -> Identity {
+    let token = relay.token();
+    let (identity, ()) = tokio::join!(
+        enroll::pair(&token, store),
+        relay.answer(|csr| relay.paired(csr, started, life)),
+    );
+    identity.unwrap()
+}
+
+async fn run_agent(relay: &Relay, targets: &[Target]) -> Agent {
+    let state = tempfile::tempdir().unwrap();
+    pair(relay, &Keystore::new(state.path()), Duration::ZERO, HOUR).await;
+    start(state, targets)
+}
+
+fn start(state: TempDir, targets: &[Target]) -> Agent {
+    let store = Keystore::new(state.path());
+    let origin = Origin::open(targets, state.path(), Places::default()).unwrap();
+    let (board, shutdown, reloaded) = (
+        Board::default(),
+        CancellationToken::new(),
+        Arc::new(Notify::new()),
+    );
+    let supervisor = Supervisor {
+        store: store.clone(),
+        origin: origin.clone(),
+        board: board.clone(),
+        backoff: Backoff::seeded(1),
+        jitter: 0.0,
+        shutdown: shutdown.clone(),
+        reloaded: reloaded.clone(),
+    };
+    let task = tokio::spawn(supervisor.run());
+    Agent {
+        state,
+        store,
+        board,
+        shutdown,
+        reloaded,
+        origin,
+        task,
+    }
+}
+
+#[tokio::test]
+async fn token_becomes_an_identity_of_the_relays_choice() {
+    let relay = Relay::start();
+    let state = tempfile::tempdir().unwrap();
+    let store = Keystore::new(state.path());
+    pair(&relay, &store, Duration::ZERO, HOUR).await;
+    let identity = store.current().unwrap();
+    assert_eq!(
+        (identity.agent_name.as_str(), identity.relays),
+        ("office-db", vec![relay.address()])
+    );
+}
+
+#[tokio::test]
+async fn secret_is_not_sent_to_a_relay_with_another_authority() {
+    let (relay, other) = (Relay::start(), Relay::start());
+    let state = tempfile::tempdir().unwrap();
+    let token = PairingToken {
+        ca_pins: vec![other.relays.spki_pin().unwrap()],
+        ..relay.token()
+    };
+    let store = Keystore::new(state.path());
+    let (paired, arrival) = tokio::join!(enroll::pair(&token, &store), relay.arrival());
+    let error = paired.unwrap_err().to_string();
+    assert!(
+        error.contains("not signed by the expected authority"),
+        "{error}"
+    );
+    assert!(
+        arrival.is_err(),
+        "the handshake fails, so that no stream can carry the secret"
+    );
+    assert!(matches!(store.current(), Err(KeystoreError::NotPaired)));
+}
+
+#[tokio::test]
+async fn refused_token_says_what_to_do_next_and_is_not_tried_again() {
+    let relay = Relay::start();
+    let state = tempfile::tempdir().unwrap();
+    let (token, store) = (relay.token(), Keystore::new(state.path()));
+    let refused = PairAnswer::Refused {
+        code: PairRefusal::NotAccepted,
+    };
+    let (paired, ()) = tokio::join!(enroll::pair(&token, &store), relay.answer(|_| refused));
+    let error = paired.unwrap_err();
+    assert!(matches!(
+        error,
+        EnrollError::Refused(PairRefusal::NotAccepted)
+    ));
+    assert!(
+        error.to_string().contains("tidegate-relay agent invite"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn lost_answer_is_asked_again_with_the_same_key() {
+    let relay = Relay::start();
+    let state = tempfile::tempdir().unwrap();
+    let (token, store) = (relay.token(), Keystore::new(state.path()));
+    let relay_side = async {
+        let (tunnel, _stream, ask) = relay.question().await;
+        let PairAsk::Redeem(first) = ask else {
+            panic!("a redeem")
+        };
+        tunnel.close(CloseCode::TIMEOUT);
+        let mut second = Vec::new();
+        relay
+            .answer(|csr| {
+                second = csr.to_vec();
+                relay.paired(csr, Duration::ZERO, HOUR)
+            })
+            .await;
+        (
+            requested_key_pin(&first.csr_der).unwrap(),
+            requested_key_pin(&second).unwrap(),
+        )
+    };
+    let (paired, (first, second)) = tokio::join!(enroll::pair(&token, &store), relay_side);
+    assert!(paired.is_ok() && first == second);
+}
+
+#[tokio::test]
+async fn relay_that_is_not_there_is_told_in_one_line() {
+    let relay = Relay::start();
+    let state = tempfile::tempdir().unwrap();
+    let mut token = relay.token();
+    token.relays[0].host = "relay.invalid".into();
+    let error = enroll::pair(&token, &Keystore::new(state.path()))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("relay.invalid") && error.contains("check DNS"),
+        "{error}"
+    );
+    assert!(!error.contains('\n'));
+}
+
+#[tokio::test]
+async fn session_serves_databases_through_the_gate() {
+    let relay = Relay::start();
+    let agent = run_agent(&relay, &[server().target("tidegate", "")]).await;
+    let session = relay.session().await;
+    assert_eq!(
+        (session.hello.targets.len(), session.hello.epoch_counter),
+        (1, 0)
+    );
+    assert_eq!(session.hello.targets[0].database, "shop");
+
+    let client = session.connect().await;
+    let row = client
+        .query_one("select count(*) from posts", &[])
+        .await
+        .unwrap();
+    assert_eq!(row.get::<_, i64>(0), 1000);
+    assert_eq!(agent.origin.sessions().len(), 1);
+    assert_eq!(agent.origin.largest_epoch(), 3);
+
+    let (_, answer) = session.open("127.0.0.1:22", Purpose::Session).await;
+    let OpenAnswer::Denied { code, .. } = answer else {
+        panic!("{answer:?}")
+    };
+    assert_eq!(code, OpenDenial::UnknownTarget);
+    let (_, answer) = session.open("main", Purpose::Probe).await;
+    assert_eq!(answer, OpenAnswer::Opened);
+}
+
+#[tokio::test]
+async fn probe_of_a_broken_target_says_why() {
+    let relay = Relay::start();
+    let extra = "password_file='/nonexistent'\n";
+    let _agent = run_agent(&relay, &[server().target("tidegate", extra)]).await;
+    let session = relay.session().await;
+    let (_, answer) = session.open("main", Purpose::Probe).await;
+    let OpenAnswer::Denied { code, text } = answer else {
+        panic!("{answer:?}")
+    };
+    assert_eq!(code, OpenDenial::LoginFailed);
+    assert!(text.contains("check password_file"), "{text}");
+}
+
+async fn read_backend(stream: &mut TunnelStream) -> std::io::Result<(u8, Vec<u8>)> {
+    let kind = stream.read_u8().await?;
+    let mut body = vec![0; stream.read_u32().await? as usize - 4];
+    stream.read_exact(&mut body).await?;
+    Ok((kind, body))
+}
+
+#[tokio::test]
+async fn copy_cut_in_the_middle_never_looks_complete() {
+    let relay = Relay::start();
+    let _agent = run_agent(&relay, &[server().target("tidegate", "")]).await;
+    let session = relay.session().await;
+    let (mut stream, _) = session.open("main", Purpose::Session).await;
+    stream
+        .write_all(b"\0\0\0\x10\0\x03\0\0user\0x\0\0")
+        .await
+        .unwrap();
+    let sql =
+        b"copy (select pg_backend_pid(), repeat('x', 1000) from generate_series(1, 10000000)) \
+                to stdout\0";
+    let length = u32::try_from(sql.len() + 4).unwrap().to_be_bytes();
+    stream
+        .write_all(&[&b"Q"[..], &length, sql].concat())
+        .await
+        .unwrap();
+    let mut pid = None;
+    let ended = loop {
+        match read_backend(&mut stream).await {
+            Ok((b'c' | b'C', _)) => panic!("the cut copy looks complete"),
+            Ok((b'd', row)) if pid.is_none() => {
+                let text = String::from_utf8_lossy(&row).into_owned();
+                pid = text
+                    .split('\t')
+                    .next()
+                    .and_then(|pid| pid.parse::<i32>().ok());
+                let admin = server().superuser().await;
+                admin
+                    .execute("select pg_terminate_backend($1)", &[&pid])
+                    .await
+                    .unwrap();
+            }
+            Ok(_) => {}
+            Err(error) => break error.kind(),
+        }
+    };
+    // A clean end inside or between messages would be `UnexpectedEof`.
+    assert_eq!(ended, std::io::ErrorKind::ConnectionReset);
+}
+
+#[tokio::test]
+async fn agent_comes_back_after_the_relay_drops_it() {
+    let relay = Relay::start();
+    let agent = run_agent(&relay, &[]).await;
+    relay.session().await.tunnel.close(CloseCode::BUSY);
+    let mut session = relay.session().await;
+    // A goodbye with a delay is obeyed, too.
+    let goodbye = Goodbye {
+        delay_ms: 10,
+        reason: "restart".into(),
+    };
+    write_message(&mut session.writer, &RelayMessage::Goodbye(goodbye))
+        .await
+        .unwrap();
+    write_message(&mut session.writer, &RelayMessage::Ping { nonce: 9 })
+        .await
+        .unwrap();
+    let pong: AgentMessage = session.reader.next().await.unwrap();
+    assert_eq!(pong, AgentMessage::Pong { nonce: 9 });
+    session.tunnel.close(CloseCode::GOODBYE);
+    let _session = relay.session().await;
+    agent.task.abort();
+}
+
+#[tokio::test]
+async fn certificate_past_half_life_is_renewed_and_used_after_reconnecting() {
+    let relay = Relay::start();
+    let state = tempfile::tempdir().unwrap();
+    let old = pair(&relay, &Keystore::new(state.path()), HOUR, HOUR + HOUR / 2).await;
+    let agent = start(state, &[]);
+    let mut session = relay.session().await;
+    let AgentMessage::Renew { csr_der } = session.reader.next().await.unwrap() else {
+        panic!("a renewal")
+    };
+    let chain_der = relay.issue(&csr_der, Duration::ZERO, HOUR);
+    let serial = AgentLeaf::from_verified(&chain_der[0].clone().into())
+        .unwrap()
+        .facts
+        .serial;
+    write_message(&mut session.writer, &RelayMessage::Renewed { chain_der })
+        .await
+        .unwrap();
+    let session = relay.session().await;
+    let leaf = AgentLeaf::from_verified(session.tunnel.peer_leaf().unwrap()).unwrap();
+    assert!(leaf.facts.serial == serial && serial != old.facts().unwrap().serial);
+    // The hello was acknowledged: the renewed certificate is the only one now.
+    session.open("main", Purpose::Probe).await;
+    assert_eq!(
+        agent.store.current().unwrap().facts().unwrap().serial,
+        serial
+    );
+    assert!(agent.store.next().unwrap().is_none());
+}
+
+#[tokio::test]
+async fn expired_certificate_is_issued_again_for_the_same_key() {
+    let relay = Relay::start();
+    let state = tempfile::tempdir().unwrap();
+    let old = pair(&relay, &Keystore::new(state.path()), HOUR * 2, HOUR).await;
+    let _agent = start(state, &[]);
+    let mut pin = [0; 32];
+    relay
+        .answer(|csr| {
+            pin = requested_key_pin(csr).unwrap();
+            relay.paired(csr, Duration::ZERO, HOUR)
+        })
+        .await;
+    assert_eq!(pin, old.key.fingerprint());
+    let session = relay.session().await;
+    let leaf = AgentLeaf::from_verified(session.tunnel.peer_leaf().unwrap()).unwrap();
+    assert_eq!(leaf.facts.key_pin, pin);
+}
+
+#[tokio::test]
+async fn changed_targets_are_told_with_a_new_hello() {
+    let relay = Relay::start();
+    let agent = run_agent(&relay, &[]).await;
+    let session = relay.session().await;
+    assert!(session.hello.targets.is_empty());
+    agent.origin.reload(&[server().target("tidegate", "")]);
+    agent.reloaded.notify_one();
+    assert_eq!(relay.session().await.hello.targets.len(), 1);
+}
+
+#[tokio::test]
+async fn leaving_agent_says_goodbye_and_lets_sessions_end() {
+    let relay = Relay::start();
+    let agent = run_agent(&relay, &[server().target("tidegate", "")]).await;
+    let mut session = relay.session().await;
+    let client = session.connect().await;
+    agent.shutdown.cancel();
+    let message: AgentMessage = session.reader.next().await.unwrap();
+    assert!(matches!(message, AgentMessage::Goodbye(_)));
+    assert_eq!(agent.board.read().state, State::Draining);
+    // What is open goes on, and nothing new comes.
+    client.simple_query("select 1").await.unwrap();
+    let (_, answer) = session.open("main", Purpose::Session).await;
+    assert!(matches!(answer, OpenAnswer::Denied { .. }), "{answer:?}");
+    drop(client);
+    let closed = session.tunnel.closed().await;
+    assert_eq!(closed, TunnelError::ClosedByPeer(CloseCode::GOODBYE));
+    agent.task.await.unwrap().unwrap();
+}
+
+/// The program itself, from its start to SIGTERM.
+#[tokio::test]
+async fn running_program_connects_answers_status_and_drains_on_sigterm() {
+    let relay = Relay::start();
+    let directory = tempfile::tempdir().unwrap();
+    pair(
+        &relay,
+        &Keystore::new(&directory.path().join("state")),
+        Duration::ZERO,
+        HOUR,
+    )
+    .await;
+    let config = directory.path().join("agent.toml");
+    std::fs::write(&config, "state_dir = \"state\"\n").unwrap();
+    let program = |argument: &'static [&str]| {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_tidegate-agent"));
+        command
+            .arg("--config")
+            .arg(&config)
+            .args(argument)
+            .kill_on_drop(true);
+        command
+    };
+    let mut running = program(&["run"]).spawn().unwrap();
+    let mut session = relay.session().await;
+    session.open("main", Purpose::Probe).await;
+    let output = program(&["status", "--json"]).output().await.unwrap();
+    let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&status["state"], &status["agent"]),
+        (&"connected".into(), &"office-db".into())
+    );
+    let pid = running.id().unwrap().to_string();
+    let kill = tokio::process::Command::new("kill")
+        .args(["-TERM", &pid])
+        .status()
+        .await
+        .unwrap();
+    assert!(kill.success());
+    assert!(matches!(
+        session.reader.next().await.unwrap(),
+        AgentMessage::Goodbye(_)
+    ));
+    assert_eq!(running.wait().await.unwrap().code(), Some(0));
+    assert!(!directory.path().join("state/agent.sock").exists());
+}
+
+#[tokio::test]
+async fn status_socket_tells_what_is_connected_and_open() {
+    let relay = Relay::start();
+    let agent = run_agent(&relay, &[server().target("tidegate", "")]).await;
+    let directory = agent.state.path();
+    assert!(status::ask(directory).await.unwrap().is_none());
+    let listener = status::bind(directory).await.unwrap();
+    tokio::spawn(status::answer(
+        listener,
+        agent.board.clone(),
+        agent.origin.clone(),
+    ));
+    let session = relay.session().await;
+    let _client = session.connect().await;
+    let status = status::ask(directory).await.unwrap().unwrap();
+    assert_eq!(
+        (status.state, status.agent.as_deref()),
+        (State::Connected, Some("office-db"))
+    );
+    assert_eq!(status.relay, Some(relay.address().to_string()));
+    assert_eq!(
+        (status.sessions.len(), status.sessions[0].sync.as_str()),
+        (1, "blog")
+    );
+    let second = status::bind(directory).await.unwrap_err();
+    assert!(
+        second.to_string().contains("another agent is running"),
+        "{second}"
+    );
+}

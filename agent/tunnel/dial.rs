@@ -1,0 +1,216 @@
+//! One attempt at a session with the relay: resolve, shake hands, exchange hello. Called by
+//! `supervise`.
+
+use std::time::Duration;
+
+use tidegate_shared::Class;
+use tidegate_shared::identity::IdentityError;
+use tidegate_shared::pairing::RelayAddr;
+use tidegate_shared::tunnel::{
+    CertificateFault, CloseCode, QuicDialer, Tunnel, TunnelError, TunnelReader, TunnelWriter,
+};
+use tidegate_shared::wire::{
+    AgentMessage, FrameReader, Hello, HelloAck, PROTOCOL_MAX, PROTOCOL_MIN, RelayMessage,
+    SessionRefusal, TargetInfo, WireError, write_message,
+};
+
+use crate::identity::enroll::{self, EnrollError};
+use crate::identity::keystore::Identity;
+use crate::origin::Origin;
+
+/// The relay answers a hello at once.
+const HELLO: Duration = Duration::from_secs(10);
+/// Control messages go ahead of table data.
+const CONTROL_PRIORITY: i32 = 10;
+
+/// A session with the relay, after its hello. Fields drop in order: the socket last.
+pub struct Connected {
+    pub control: Control,
+    pub tunnel: Tunnel,
+    pub ack: HelloAck,
+    pub relay: RelayAddr,
+    pub dialer: QuicDialer,
+}
+
+/// The control stream's two directions.
+pub struct Control {
+    pub reader: FrameReader<TunnelReader>,
+    pub writer: TunnelWriter,
+}
+
+/// Why no session came to be.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    #[error(transparent)]
+    Enroll(#[from] EnrollError),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    #[error("{relay} ended the session at hello: {source}")]
+    Ended {
+        relay: RelayAddr,
+        source: TunnelError,
+    },
+    #[error("hello with {relay}: {source}")]
+    Hello { relay: RelayAddr, source: WireError },
+    #[error("{relay} did not answer the hello within 10 s")]
+    Silent { relay: RelayAddr },
+    #[error("{relay} refused the session: {text}")]
+    Refused {
+        relay: RelayAddr,
+        code: SessionRefusal,
+        text: String,
+    },
+}
+
+impl DialError {
+    pub fn class(&self) -> Class {
+        match self {
+            DialError::Enroll(error) => error.class(),
+            DialError::Identity(error) => error.class(),
+            DialError::Ended { source, .. } => source.class(),
+            DialError::Hello { source, .. } => source.class(),
+            DialError::Silent { .. } => Class::Retry,
+            DialError::Refused { code, .. } => match code {
+                SessionRefusal::Protocol => {
+                    Class::Operator("update the older of tidegate-agent and tidegate-relay")
+                }
+                SessionRefusal::NotAccepted => {
+                    Class::Operator("the relay revoked this agent: pair it again with a new token")
+                }
+                SessionRefusal::Busy => Class::Retry,
+            },
+        }
+    }
+
+    /// Whether the relay refused the certificate, so that an older one may still be good.
+    pub fn refuses_certificate(&self) -> bool {
+        let source = match self {
+            DialError::Ended { source, .. } => source,
+            DialError::Enroll(EnrollError::Unreachable { source, .. }) => source,
+            DialError::Refused {
+                code: SessionRefusal::NotAccepted,
+                ..
+            } => return true,
+            _ => return false,
+        };
+        matches!(
+            source,
+            TunnelError::RefusedByPeer(_)
+                | TunnelError::ClosedByPeer(
+                    CloseCode::NOT_ACCEPTED | CloseCode::NO_CERTIFICATE | CloseCode::EXPIRED
+                )
+        )
+    }
+
+    /// Whether the relay called the certificate expired: its clock decides, not ours.
+    pub fn says_expired(&self) -> bool {
+        match self {
+            DialError::Ended { source, .. }
+            | DialError::Enroll(EnrollError::Unreachable { source, .. }) => matches!(
+                source,
+                TunnelError::RefusedByPeer(CertificateFault::Expired)
+                    | TunnelError::ClosedByPeer(CloseCode::EXPIRED)
+            ),
+            _ => false,
+        }
+    }
+}
+
+/// Dials the relays in order until one gives a session. A refusal by one doesn't stop the next.
+pub async fn dial(identity: &Identity, origin: &Origin) -> Result<Connected, DialError> {
+    let tls = identity.client_config()?;
+    let mut last = None;
+    for relay in &identity.relays {
+        match dial_relay(relay, &tls, origin).await {
+            Ok(connected) => return Ok(connected),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| IdentityError::RelayName(String::new()).into()))
+}
+
+async fn dial_relay(
+    relay: &RelayAddr,
+    tls: &rustls::ClientConfig,
+    origin: &Origin,
+) -> Result<Connected, DialError> {
+    let (tunnel, dialer) = enroll::connect(relay, tls).await?;
+    let greeted = tokio::time::timeout(HELLO, greet(&tunnel, hello(origin))).await;
+    let failed = match greeted {
+        Ok(Ok((control, RelayMessage::HelloAck(ack)))) => {
+            let relay = relay.clone();
+            return Ok(Connected {
+                control,
+                tunnel,
+                ack,
+                relay,
+                dialer,
+            });
+        }
+        Ok(Ok((_, RelayMessage::Refused { code, text }))) => DialError::Refused {
+            relay: relay.clone(),
+            code,
+            text: printable(&text),
+        },
+        Ok(Ok(_)) => {
+            let source = WireError::Malformed {
+                message: "HelloAck",
+            };
+            DialError::Hello {
+                relay: relay.clone(),
+                source,
+            }
+        }
+        // In TLS 1.3 the relay judges our certificate after our handshake is done, so that its
+        // refusal shows as the end of the connection: that is the cause, not the broken stream.
+        Ok(Err(source)) => match tunnel.close_reason() {
+            Some(source) => DialError::Ended {
+                relay: relay.clone(),
+                source,
+            },
+            None => DialError::Hello {
+                relay: relay.clone(),
+                source,
+            },
+        },
+        Err(_) => DialError::Silent {
+            relay: relay.clone(),
+        },
+    };
+    tunnel.close(CloseCode::DONE);
+    Err(failed)
+}
+
+async fn greet(tunnel: &Tunnel, hello: Hello) -> Result<(Control, RelayMessage), WireError> {
+    let stream = tunnel
+        .open()
+        .await
+        .map_err(|error| WireError::Io(std::io::Error::other(error)))?;
+    stream.set_priority(CONTROL_PRIORITY);
+    let (reader, mut writer) = stream.into_split();
+    let mut reader = FrameReader::new(reader);
+    write_message(&mut writer, &AgentMessage::Hello(hello)).await?;
+    let answer = reader.next().await?;
+    Ok((Control { reader, writer }, answer))
+}
+
+fn hello(origin: &Origin) -> Hello {
+    let info = |target: &std::sync::Arc<crate::config::Target>| TargetInfo {
+        name: target.name.clone(),
+        database: target.database.clone(),
+        read_only: target.read_only,
+    };
+    Hello {
+        protocol_min: PROTOCOL_MIN,
+        protocol_max: PROTOCOL_MAX,
+        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        host: enroll::host_name(),
+        targets: origin.targets().iter().map(info).collect(),
+        epoch_counter: origin.largest_epoch(),
+    }
+}
+
+/// Text of the relay, made safe for a terminal and a log line.
+pub(super) fn printable(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(200).collect()
+}

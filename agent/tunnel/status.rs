@@ -1,0 +1,146 @@
+//! What the agent is doing, for `tidegate-agent status`: asked over a Unix socket in the state
+//! directory, answered with one JSON document per connection. Read-only; nothing listens on a
+//! network.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+
+use crate::origin::{Origin, SessionView};
+
+/// A reader that stops reading is left alone after this.
+const ANSWER: Duration = Duration::from_secs(5);
+/// A status holds at most 1,024 sessions of a few hundred bytes, bytes.
+const STATUS_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// Stable keys: scripts read them.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Status {
+    pub state: State,
+    pub version: String,
+    pub process_id: u32,
+    pub agent: Option<String>,
+    pub workspace: Option<String>,
+    /// `host:port` of the relay that is connected or was last tried.
+    pub relay: Option<String>,
+    /// The address that the name resolved to.
+    pub remote: Option<String>,
+    /// Since when the state is what it is, milliseconds since 1970.
+    pub since_ms: u64,
+    pub rtt_ms: Option<u64>,
+    /// Relay's clock minus this host's, milliseconds, at the last hello.
+    pub clock_skew_ms: Option<i64>,
+    pub certificate_until_ms: Option<u64>,
+    /// Dials since the last session.
+    pub attempts: u32,
+    pub last_error: Option<String>,
+    pub sessions: Vec<SessionView>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    #[default]
+    Starting,
+    Connecting,
+    Connected,
+    /// Between two dials.
+    Waiting,
+    /// Ending its sessions before it exits.
+    Draining,
+}
+
+/// The shared status: `supervise` writes, the socket reads.
+#[derive(Debug, Clone, Default)]
+pub struct Board(Arc<Mutex<Status>>);
+
+impl Board {
+    /// Changes the status in one short step.
+    pub fn update(&self, change: impl FnOnce(&mut Status)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// The status now, without its sessions.
+    pub fn read(&self) -> Status {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+/// Where the socket of a state directory lies.
+pub fn socket_path(state_dir: &Path) -> PathBuf {
+    state_dir.join("agent.sock")
+}
+
+/// Binds the socket, for the agent's own user only. A left-over of an agent that died is replaced;
+/// a live one means that an agent runs already, and that is an error.
+pub async fn bind(state_dir: &Path) -> io::Result<UnixListener> {
+    let path = socket_path(state_dir);
+    if UnixStream::connect(&path).await.is_ok() {
+        let text = format!(
+            "another agent is running on {}: stop it first",
+            state_dir.display()
+        );
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, text));
+    }
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&path)?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Answers for ever, one reader at a time: the answer is small and nobody else is waiting long.
+pub async fn answer(listener: UnixListener, board: Board, origin: Arc<Origin>) {
+    loop {
+        let Ok((mut stream, _)) = listener.accept().await else {
+            // Out of file descriptors, for example: it passes.
+            tokio::time::sleep(ANSWER).await;
+            continue;
+        };
+        let status = Status {
+            sessions: origin.sessions(),
+            ..board.read()
+        };
+        let Ok(text) = serde_json::to_vec(&status) else {
+            continue;
+        };
+        let send = async {
+            stream.write_all(&text).await?;
+            stream.shutdown().await
+        };
+        let _ = tokio::time::timeout(ANSWER, send).await;
+    }
+}
+
+/// Asks the running agent; `None` when none runs.
+pub async fn ask(state_dir: &Path) -> io::Result<Option<Status>> {
+    let stream = match UnixStream::connect(socket_path(state_dir)).await {
+        Ok(stream) => stream,
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+            ) =>
+        {
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    let mut bytes = Vec::new();
+    let mut stream = stream.take(STATUS_BYTES_MAX);
+    tokio::time::timeout(ANSWER, stream.read_to_end(&mut bytes))
+        .await
+        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    Ok(Some(serde_json::from_slice(&bytes)?))
+}

@@ -1,0 +1,492 @@
+//! The agent's main loop: dial, serve, lose the relay, wait, dial again, for ever.
+//!
+//! Owns every task: streams live in one `JoinSet` per session, so that losing the tunnel ends
+//! them all. Certificates are looked at by wall clock before each dial and once a minute.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tidegate_shared::Class;
+use tidegate_shared::tunnel::{Backoff, CloseCode, TunnelError};
+use tidegate_shared::wire::{
+    AgentMessage, Goodbye, RelayMessage, RenewRefusal, WireError, write_message,
+};
+use tokio::io::AsyncWriteExt;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use super::dial::{self, Connected, DialError, printable};
+use super::serve;
+use super::status::{Board, State};
+use crate::identity::enroll;
+use crate::identity::keystore::{Identity, Keystore, KeystoreError};
+use crate::identity::renew::{self, Standing};
+use crate::origin::{Origin, unix_ms};
+
+mod limits {
+    use super::Duration;
+
+    /// Sessions may end by themselves for this long after SIGTERM; service managers give more.
+    pub(super) const DRAIN: Duration = Duration::from_secs(10);
+    /// The close frame gets out, or doesn't.
+    pub(super) const CLOSE: Duration = Duration::from_secs(1);
+    /// How often certificates are compared with the wall clock.
+    pub(super) const LOOK: Duration = Duration::from_secs(60);
+    /// A session of this length was a good one: the next dial starts without waiting long. Long
+    /// enough that a relay which drops every session at once isn't dialled in a tight loop.
+    pub(super) const GOOD_SESSION: Duration = Duration::from_secs(5);
+    /// Between two asks for renewal, at least; with hours left there is no hurry.
+    pub(super) const RENEW_AGAIN: Duration = Duration::from_secs(300);
+    /// A relay can't send us away for longer, however it words its goodbye.
+    pub(super) const GOODBYE_DELAY_MAX: Duration = Duration::from_secs(600);
+    /// Above this difference of clocks certificates get into danger.
+    pub(super) const SKEW_WARNING_MS: i64 = 60_000;
+    /// A control message is small; a relay that doesn't take it is gone.
+    pub(super) const CONTROL_WRITE: Duration = Duration::from_secs(10);
+}
+
+/// Everything that the loop needs.
+pub struct Supervisor {
+    pub store: Keystore,
+    pub origin: Arc<Origin>,
+    pub board: Board,
+    pub backoff: Backoff,
+    /// Uniform in 0..1, drawn once: spreads renewals of agents that were paired together.
+    pub jitter: f64,
+    /// Cancelled by the first SIGTERM: drain and return.
+    pub shutdown: CancellationToken,
+    /// The targets changed: the relay learns of it with the next hello.
+    pub reloaded: Arc<Notify>,
+}
+
+/// How a session ended.
+enum Ended {
+    Lost(TunnelError),
+    /// The relay sent us away for this long.
+    Goodbye(Duration),
+    /// A renewed certificate or a changed list of targets wants a new handshake and hello.
+    Reconnect,
+    Shutdown,
+}
+
+impl Supervisor {
+    /// Runs until shutdown. Fails only on what waiting can't mend: no identity on disk.
+    pub async fn run(mut self) -> Result<(), KeystoreError> {
+        let mut attempts = 0;
+        loop {
+            let (identity, is_next) = self.choose_identity().await?;
+            self.note_dial(&identity, attempts);
+            let dialled = tokio::select! {
+                biased;
+                () = self.shutdown.cancelled() => return Ok(()),
+                dialled = dial::dial(&identity, &self.origin) => dialled,
+            };
+            let wait = match dialled {
+                Ok(connected) => {
+                    attempts = 0;
+                    if is_next {
+                        self.store.promote_next()?;
+                    }
+                    match self.hold(connected, &identity).await {
+                        Some(wait) => wait,
+                        None => return Ok(()),
+                    }
+                }
+                Err(error) => {
+                    attempts += 1;
+                    self.on_dial_error(&error, &identity, is_next, attempts)
+                        .await?
+                }
+            };
+            self.board.update(|status| {
+                status.state = State::Waiting;
+                status.since_ms = unix_ms(SystemTime::now());
+            });
+            tokio::select! {
+                biased;
+                () = self.shutdown.cancelled() => return Ok(()),
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    /// The renewed identity if there is one, else the current one; re-issued first when the wall
+    /// clock says that it expired. The second value tells whether it still has to prove itself.
+    async fn choose_identity(&self) -> Result<(Identity, bool), KeystoreError> {
+        let (identity, is_next) = match self.store.next()? {
+            Some(next) => (next, true),
+            None => (self.store.current()?, false),
+        };
+        match renew::standing(&identity.facts()?, self.jitter, SystemTime::now()) {
+            Standing::Expired => Ok(self.reissue(&identity).await.unwrap_or((identity, is_next))),
+            Standing::NotYetValid => {
+                warn!("the certificate is not valid yet: this host's clock is behind, set it");
+                Ok((identity, is_next))
+            }
+            Standing::Good | Standing::RenewalDue => Ok((identity, is_next)),
+        }
+    }
+
+    async fn reissue(&self, identity: &Identity) -> Option<(Identity, bool)> {
+        match enroll::reissue(identity, &self.store).await {
+            Ok(renewed) => {
+                info!("the certificate had expired; the relay issued a new one for the same key");
+                Some((renewed, true))
+            }
+            Err(error) => {
+                error!(%error, "the certificate expired and the relay issued no new one");
+                None
+            }
+        }
+    }
+
+    fn note_dial(&self, identity: &Identity, attempts: u32) {
+        let until = identity.facts().ok().map(|facts| unix_ms(facts.not_after));
+        self.board.update(|status| {
+            status.state = State::Connecting;
+            status.since_ms = unix_ms(SystemTime::now());
+            status.agent = Some(identity.agent_name.clone());
+            status.workspace = Some(identity.workspace.clone());
+            status.relay = identity.relays.first().map(ToString::to_string);
+            status.remote = None;
+            status.rtt_ms = None;
+            status.certificate_until_ms = until;
+            status.attempts = attempts;
+        });
+    }
+
+    /// Logs once per cause, forgets a renewed certificate that the relay refuses, and returns how
+    /// long to wait.
+    async fn on_dial_error(
+        &mut self,
+        error: &DialError,
+        identity: &Identity,
+        is_next: bool,
+        attempts: u32,
+    ) -> Result<Duration, KeystoreError> {
+        let text = error.to_string();
+        let is_new = self.board.read().last_error.as_deref() != Some(text.as_str());
+        self.board.update(|status| {
+            status.last_error = Some(text);
+            status.attempts = attempts;
+        });
+        match error.class() {
+            _ if !is_new => debug!(%error, attempts, "still can't reach the relay"),
+            Class::Operator(advice) => {
+                error!(%error, advice, "the relay can't be reached; trying again for ever");
+            }
+            _ => warn!(%error, "the relay can't be reached; trying again for ever"),
+        }
+        if is_next && error.refuses_certificate() {
+            self.store.discard_next()?;
+        } else if error.says_expired() {
+            // The relay's clock decides; ours may be behind.
+            let _ = self.reissue(identity).await;
+        }
+        Ok(self.backoff.next_wait())
+    }
+
+    /// Serves one session. Returns how long to wait before the next dial, `None` on shutdown.
+    async fn hold(&mut self, connected: Connected, identity: &Identity) -> Option<Duration> {
+        self.note_session(&connected);
+        let started = Instant::now();
+        let mut session = Session::new(connected, self, identity);
+        let ended = session.run().await;
+        let Session {
+            connected, streams, ..
+        } = session;
+        let wait = match ended {
+            Ended::Shutdown => {
+                self.board.update(|status| status.state = State::Draining);
+                drain(connected, streams, &self.origin).await;
+                return None;
+            }
+            Ended::Goodbye(delay) => {
+                info!(delay_ms = delay.as_millis(), "the relay said goodbye");
+                self.backoff.reset();
+                self.backoff.after_hint(delay)
+            }
+            Ended::Reconnect => {
+                info!("reconnecting for a renewed certificate or changed targets");
+                connected.tunnel.close(CloseCode::GOODBYE);
+                return Some(Duration::ZERO);
+            }
+            Ended::Lost(error) => {
+                match error.class() {
+                    Class::Operator(advice) => error!(%error, advice, "lost the relay"),
+                    _ => warn!(%error, "lost the relay; dialling again"),
+                }
+                self.board
+                    .update(|status| status.last_error = Some(error.to_string()));
+                if started.elapsed() >= limits::GOOD_SESSION {
+                    self.backoff.reset();
+                }
+                self.backoff.next_wait()
+            }
+        };
+        Some(wait)
+    }
+
+    fn note_session(&self, connected: &Connected) {
+        let now_ms = unix_ms(SystemTime::now());
+        let skew_ms = (i64::try_from(connected.ack.relay_time_ms).unwrap_or(i64::MAX))
+            .saturating_sub_unsigned(now_ms);
+        if skew_ms.abs() > limits::SKEW_WARNING_MS {
+            warn!(
+                skew_ms,
+                "this host's clock differs from the relay's: set it (NTP)"
+            );
+        }
+        info!(
+            relay = %connected.relay, remote = %connected.tunnel.remote(),
+            session = connected.ack.session, protocol = connected.ack.protocol, "connected"
+        );
+        self.board.update(|status| {
+            status.state = State::Connected;
+            status.since_ms = now_ms;
+            status.relay = Some(connected.relay.to_string());
+            status.remote = Some(connected.tunnel.remote().to_string());
+            status.rtt_ms = Some(millis(connected.tunnel.stats().rtt));
+            status.clock_skew_ms = Some(skew_ms);
+            status.attempts = 0;
+            status.last_error = None;
+        });
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// One session: the tunnel, its control stream, and the tasks of its streams.
+struct Session<'a> {
+    connected: Connected,
+    streams: JoinSet<()>,
+    supervisor: &'a Supervisor,
+    identity: &'a Identity,
+    goodbye: Option<Duration>,
+    /// The renewed identity. The relay counts this session on with it, so that nothing has to be
+    /// cut for it; a new handshake proves it at the next quiet moment, while the old one is good.
+    newest: Option<Identity>,
+    reloaded: bool,
+    asked_renewal: Option<Instant>,
+}
+
+/// What happens in a session.
+enum Event {
+    Shutdown,
+    Control(Result<RelayMessage, WireError>),
+    Stream(Result<tidegate_shared::tunnel::TunnelStream, TunnelError>),
+    StreamEnded,
+    Reloaded,
+    Look,
+}
+
+impl<'a> Session<'a> {
+    fn new(connected: Connected, supervisor: &'a Supervisor, identity: &'a Identity) -> Self {
+        Session {
+            connected,
+            streams: JoinSet::new(),
+            supervisor,
+            identity,
+            goodbye: None,
+            newest: None,
+            reloaded: false,
+            asked_renewal: None,
+        }
+    }
+
+    async fn run(&mut self) -> Ended {
+        // The first tick comes at once: a certificate may be due right after connecting.
+        let mut look = tokio::time::interval(limits::LOOK);
+        loop {
+            let ended = match self.next_event(&mut look).await {
+                Event::Shutdown => Some(Ended::Shutdown),
+                Event::Control(message) => self.on_control(message).await,
+                Event::Stream(Ok(stream)) => {
+                    self.streams
+                        .spawn(serve::serve(self.supervisor.origin.clone(), stream));
+                    None
+                }
+                Event::Stream(Err(error)) => Some(self.lost(error)),
+                Event::StreamEnded => self.reconnect_if_quiet(),
+                Event::Reloaded => {
+                    self.reloaded = true;
+                    self.reconnect_if_quiet()
+                }
+                Event::Look => self.look().await,
+            };
+            if let Some(ended) = ended {
+                return ended;
+            }
+        }
+    }
+
+    /// Leaving comes first, then what the relay says, then its streams.
+    async fn next_event(&mut self, look: &mut tokio::time::Interval) -> Event {
+        tokio::select! {
+            biased;
+            () = self.supervisor.shutdown.cancelled() => Event::Shutdown,
+            message = self.connected.control.reader.next() => Event::Control(message),
+            stream = self.connected.tunnel.accept() => Event::Stream(stream),
+            Some(_) = self.streams.join_next() => Event::StreamEnded,
+            () = self.supervisor.reloaded.notified() => Event::Reloaded,
+            _ = look.tick() => Event::Look,
+        }
+    }
+
+    async fn on_control(&mut self, message: Result<RelayMessage, WireError>) -> Option<Ended> {
+        match message {
+            Ok(RelayMessage::Ping { nonce }) => self.send(&AgentMessage::Pong { nonce }).await,
+            Ok(RelayMessage::Pong { .. }) => None,
+            Ok(RelayMessage::Goodbye(goodbye)) => {
+                let delay = Duration::from_millis(goodbye.delay_ms);
+                self.goodbye = Some(delay.min(limits::GOODBYE_DELAY_MAX));
+                info!(reason = %printable(&goodbye.reason), "the relay is going away");
+                None
+            }
+            Ok(RelayMessage::Renewed { chain_der }) => self.on_renewed(chain_der),
+            Ok(RelayMessage::RenewRefused { code }) => {
+                match code {
+                    RenewRefusal::Revoked => error!(
+                        "the relay revoked this agent and renews no certificate: pair it again"
+                    ),
+                    code => warn!(
+                        ?code,
+                        "the relay did not renew the certificate; asking again"
+                    ),
+                }
+                None
+            }
+            Ok(RelayMessage::HelloAck(_) | RelayMessage::Refused { .. }) => {
+                self.connected.tunnel.close(CloseCode::PROTOCOL);
+                Some(Ended::Lost(TunnelError::ClosedHere))
+            }
+            Err(error) => {
+                debug!(%error, "the control stream ended");
+                let reason = self.connected.tunnel.close_reason();
+                self.connected.tunnel.close(CloseCode::PROTOCOL);
+                Some(self.lost(reason.unwrap_or(TunnelError::ClosedHere)))
+            }
+        }
+    }
+
+    fn on_renewed(&mut self, chain_der: Vec<Vec<u8>>) -> Option<Ended> {
+        let saved = self
+            .identity
+            .with_chain(chain_der)
+            .map_err(KeystoreError::from)
+            .and_then(|renewed| self.supervisor.store.save_next(&renewed).map(|()| renewed));
+        match saved {
+            Ok(renewed) => {
+                info!("the certificate was renewed");
+                let until = renewed.facts().ok().map(|facts| unix_ms(facts.not_after));
+                self.supervisor
+                    .board
+                    .update(|status| status.certificate_until_ms = until);
+                self.newest = Some(renewed);
+                self.reconnect_if_quiet()
+            }
+            Err(error) => {
+                error!(%error, "the renewed certificate can't be used");
+                None
+            }
+        }
+    }
+
+    /// Once a minute: is it time to renew?
+    async fn look(&mut self) -> Option<Ended> {
+        self.supervisor.board.update(|status| {
+            status.rtt_ms = Some(millis(self.connected.tunnel.stats().rtt));
+        });
+        let Ok(facts) = self.newest.as_ref().unwrap_or(self.identity).facts() else {
+            return None;
+        };
+        let standing = renew::standing(&facts, self.supervisor.jitter, SystemTime::now());
+        let due = standing != Standing::Good;
+        let asked = self
+            .asked_renewal
+            .is_some_and(|at| at.elapsed() < limits::RENEW_AGAIN);
+        if !due || asked {
+            return None;
+        }
+        self.asked_renewal = Some(Instant::now());
+        match self.identity.key.csr_der() {
+            Ok(csr_der) => self.send(&AgentMessage::Renew { csr_der }).await,
+            Err(error) => {
+                error!(%error, "can't ask for a new certificate");
+                None
+            }
+        }
+    }
+
+    fn reconnect_if_quiet(&self) -> Option<Ended> {
+        let wanted = self.newest.is_some() || self.reloaded;
+        (wanted && self.streams.is_empty()).then_some(Ended::Reconnect)
+    }
+
+    async fn send(&mut self, message: &AgentMessage) -> Option<Ended> {
+        let write = write_message(&mut self.connected.control.writer, message);
+        match timeout(limits::CONTROL_WRITE, write).await {
+            Ok(Ok(())) => None,
+            _ => Some(Ended::Lost(
+                self.connected
+                    .tunnel
+                    .close_reason()
+                    .unwrap_or(TunnelError::TimedOut),
+            )),
+        }
+    }
+
+    /// A loss after a goodbye was announced.
+    fn lost(&self, error: TunnelError) -> Ended {
+        match (self.goodbye, error) {
+            (Some(delay), _) => Ended::Goodbye(delay),
+            (None, TunnelError::ClosedByPeer(CloseCode::GOODBYE)) => Ended::Goodbye(Duration::ZERO),
+            (None, error) => Ended::Lost(error),
+        }
+    }
+}
+
+/// Says goodbye, opens nothing new, lets sessions end for a while, and closes.
+async fn drain(mut connected: Connected, mut streams: JoinSet<()>, origin: &Arc<Origin>) {
+    origin.drain();
+    let goodbye = Goodbye {
+        delay_ms: 0,
+        reason: "the agent is shutting down".to_owned(),
+    };
+    let message = AgentMessage::Goodbye(goodbye);
+    let _ = timeout(
+        limits::CLOSE,
+        write_message(&mut connected.control.writer, &message),
+    )
+    .await;
+    info!(sessions = streams.len(), "waiting for open sessions to end");
+    let finish = async {
+        loop {
+            tokio::select! {
+                biased;
+                ended = streams.join_next() => if ended.is_none() { return },
+                // Denied with a reason, and cancel requests still pass.
+                stream = connected.tunnel.accept() => match stream {
+                    Ok(stream) => drop(streams.spawn(serve::serve(origin.clone(), stream))),
+                    Err(_) => return,
+                },
+            }
+        }
+    };
+    let _ = timeout(limits::DRAIN, finish).await;
+    // A close overtakes what isn't delivered yet, the goodbye too.
+    let writer = &mut connected.control.writer;
+    let delivered = async {
+        if writer.shutdown().await.is_ok() {
+            writer.drained().await;
+        }
+    };
+    let _ = timeout(limits::CLOSE, delivered).await;
+    connected.tunnel.close(CloseCode::GOODBYE);
+    let _ = timeout(limits::CLOSE, connected.dialer.wait_idle()).await;
+}

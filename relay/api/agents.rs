@@ -1,0 +1,110 @@
+//! Agents: invite, list, show, revoke.
+
+use async_trait::async_trait;
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{Api, Problem};
+use crate::engine::handle::ControlError;
+
+/// One agent, paired or not, connected or not.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct AgentStatus {
+    pub name: String,
+    /// `invited`, `offline`, `online` or `revoked`.
+    pub state: String,
+    pub host: Option<String>,
+    pub version: Option<String>,
+    pub remote: Option<String>,
+    /// RFC 3339.
+    pub since: Option<String>,
+    pub rtt_ms: Option<f64>,
+    /// Databases that the agent offers.
+    pub targets: Vec<AgentTarget>,
+    /// RFC 3339: end of the agent's certificate.
+    pub certificate_until: Option<String>,
+    pub sessions: u64,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct AgentTarget {
+    pub name: String,
+    pub database: String,
+    pub read_only: bool,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct InviteRequest {
+    pub name: String,
+    /// Life of the token, seconds; an hour unless given.
+    pub expires_s: Option<u64>,
+}
+
+/// A pairing token. Shown once.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+pub struct Invited {
+    pub name: String,
+    pub token: String,
+    /// RFC 3339.
+    pub expires_at: String,
+}
+
+/// What the API asks about agents; `app` implements it over pairing and tunnel.
+#[async_trait]
+pub trait AgentControl: Send + Sync {
+    async fn invite(&self, name: &str, expires_s: Option<u64>) -> Result<Invited, ControlError>;
+    async fn list(&self) -> Result<Vec<AgentStatus>, ControlError>;
+    async fn show(&self, name: &str) -> Result<AgentStatus, ControlError>;
+    async fn revoke(&self, name: &str) -> Result<AgentStatus, ControlError>;
+}
+
+/// All agents.
+#[utoipa::path(get, path = "/api/v1/agents", operation_id = "list_agents",
+    responses((status = 200, body = Vec<AgentStatus>), (status = 401, body = Problem)),
+    security(("token" = [])))]
+pub(super) async fn list_agents(State(api): State<Api>) -> Result<Json<Vec<AgentStatus>>, Problem> {
+    Ok(Json(api.agents.list().await?))
+}
+
+/// Makes a pairing token for a new agent, or for one that was never paired.
+#[utoipa::path(post, path = "/api/v1/agents", operation_id = "invite_agent",
+    request_body = InviteRequest,
+    responses((status = 201, body = Invited), (status = 401, body = Problem),
+        (status = 409, body = Problem), (status = 422, body = Problem)),
+    security(("token" = [])))]
+pub(super) async fn invite_agent(
+    State(api): State<Api>,
+    Json(request): Json<InviteRequest>,
+) -> Result<(StatusCode, Json<Invited>), Problem> {
+    let invited = api.agents.invite(&request.name, request.expires_s).await?;
+    Ok((StatusCode::CREATED, Json(invited)))
+}
+
+/// One agent.
+#[utoipa::path(get, path = "/api/v1/agents/{name}", operation_id = "show_agent",
+    params(("name" = String, Path)),
+    responses((status = 200, body = AgentStatus), (status = 401, body = Problem),
+        (status = 404, body = Problem)),
+    security(("token" = [])))]
+pub(super) async fn show_agent(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+) -> Result<Json<AgentStatus>, Problem> {
+    Ok(Json(api.agents.show(&name).await?))
+}
+
+/// Takes the agent's identity away and cuts its connection.
+#[utoipa::path(post, path = "/api/v1/agents/{name}/revoke", operation_id = "revoke_agent",
+    params(("name" = String, Path)),
+    responses((status = 200, body = AgentStatus), (status = 401, body = Problem),
+        (status = 404, body = Problem)),
+    security(("token" = [])))]
+pub(super) async fn revoke_agent(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+) -> Result<Json<AgentStatus>, Problem> {
+    Ok(Json(api.agents.revoke(&name).await?))
+}

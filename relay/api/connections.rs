@@ -1,0 +1,148 @@
+//! Connections: add, list, show, test, tables, fix a missing key, remove.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{Api, Problem};
+use crate::endpoint::catalog::Catalog;
+use crate::engine::handle::{ConnectionInfo, ConnectionTarget, ConnectionTest};
+
+/// A new connection: through an agent (`agent`, `target`) or direct (`url`).
+#[derive(Deserialize, Serialize, ToSchema)]
+pub struct NewConnection {
+    pub name: String,
+    /// `postgres`.
+    pub kind: String,
+    pub agent: Option<String>,
+    pub target: Option<String>,
+    /// `postgres://user:password@host:port/database?sslmode=verify-full`; sealed at rest.
+    pub url: Option<String>,
+}
+
+#[derive(Deserialize, Serialize, ToSchema)]
+pub struct FixKey {
+    pub table: String,
+    /// An existing column to make the key; an identity column is added when absent.
+    pub column: Option<String>,
+}
+
+/// The SQL that was run.
+#[derive(Deserialize, Serialize, ToSchema)]
+pub struct Fixed {
+    pub sql: Vec<String>,
+}
+
+/// All connections, without their secrets.
+#[utoipa::path(get, path = "/api/v1/connections", operation_id = "list_connections",
+    responses((status = 200, body = Vec<ConnectionInfo>), (status = 401, body = Problem)),
+    security(("token" = [])))]
+pub(super) async fn list_connections(
+    State(api): State<Api>,
+) -> Result<Json<Vec<ConnectionInfo>>, Problem> {
+    Ok(Json(api.connections.list().await?))
+}
+
+/// Adds a connection. It is not dialled: test it.
+#[utoipa::path(post, path = "/api/v1/connections", operation_id = "add_connection",
+    request_body = NewConnection,
+    responses((status = 201, body = ConnectionInfo), (status = 401, body = Problem),
+        (status = 404, body = Problem), (status = 409, body = Problem),
+        (status = 422, body = Problem)),
+    security(("token" = [])))]
+pub(super) async fn add_connection(
+    State(api): State<Api>,
+    Json(new): Json<NewConnection>,
+) -> Result<(StatusCode, Json<ConnectionInfo>), Problem> {
+    let target = match (new.agent, new.target, new.url) {
+        (Some(agent), Some(target), None) => ConnectionTarget::Agent { agent, target },
+        (None, None, Some(url)) => ConnectionTarget::Direct {
+            url: SecretString::from(url),
+        },
+        _ => {
+            let detail = "give either `agent` and `target`, or `url`";
+            return Err(Problem::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "bad-target",
+                detail,
+            ));
+        }
+    };
+    let added = api.connections.add(&new.name, &new.kind, target).await?;
+    Ok((StatusCode::CREATED, Json(added)))
+}
+
+/// One connection.
+#[utoipa::path(get, path = "/api/v1/connections/{name}", operation_id = "show_connection",
+    params(("name" = String, Path)),
+    responses((status = 200, body = ConnectionInfo), (status = 401, body = Problem),
+        (status = 404, body = Problem)),
+    security(("token" = [])))]
+pub(super) async fn show_connection(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+) -> Result<Json<ConnectionInfo>, Problem> {
+    Ok(Json(api.connections.show(&name).await?))
+}
+
+/// Removes a connection that no sync uses.
+#[utoipa::path(delete, path = "/api/v1/connections/{name}", operation_id = "remove_connection",
+    params(("name" = String, Path)),
+    responses((status = 204), (status = 401, body = Problem), (status = 404, body = Problem),
+        (status = 409, body = Problem)),
+    security(("token" = [])))]
+pub(super) async fn remove_connection(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+) -> Result<StatusCode, Problem> {
+    api.connections.remove(&name).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Dials it and tells what was found.
+#[utoipa::path(post, path = "/api/v1/connections/{name}/test", operation_id = "test_connection",
+    params(("name" = String, Path)),
+    responses((status = 200, body = ConnectionTest), (status = 401, body = Problem),
+        (status = 404, body = Problem), (status = 502, body = Problem)),
+    security(("token" = [])))]
+pub(super) async fn test_connection(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+) -> Result<Json<ConnectionTest>, Problem> {
+    Ok(Json(api.connections.test(&name).await?))
+}
+
+/// Tables, columns, keys, and what stands in a sync's way.
+#[utoipa::path(get, path = "/api/v1/connections/{name}/tables", operation_id = "connection_tables",
+    params(("name" = String, Path)),
+    responses((status = 200, body = serde_json::Value), (status = 401, body = Problem),
+        (status = 404, body = Problem), (status = 502, body = Problem)),
+    security(("token" = [])))]
+pub(super) async fn connection_tables(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+) -> Result<Json<Catalog>, Problem> {
+    Ok(Json(api.connections.tables(&name).await?))
+}
+
+/// Gives a table a primary key.
+#[utoipa::path(post, path = "/api/v1/connections/{name}/fix-key", operation_id = "fix_key",
+    params(("name" = String, Path)), request_body = FixKey,
+    responses((status = 200, body = Fixed), (status = 401, body = Problem),
+        (status = 404, body = Problem), (status = 422, body = Problem),
+        (status = 502, body = Problem)),
+    security(("token" = [])))]
+pub(super) async fn fix_key(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    Json(fix): Json<FixKey>,
+) -> Result<Json<Fixed>, Problem> {
+    let sql = api
+        .connections
+        .fix_key(&name, &fix.table, fix.column.as_deref())
+        .await?;
+    Ok(Json(Fixed { sql }))
+}

@@ -1,0 +1,48 @@
+//! Health, readiness, the OpenAPI document, and the egress address.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::Api;
+
+/// The process is there.
+pub(super) async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// Everything that the relay needs is there, and each running sync reached its databases.
+pub(super) async fn readyz(State(api): State<Api>) -> Response {
+    let missing = api.readiness.missing().await;
+    if missing.is_empty() {
+        return "ready\n".into_response();
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, missing.join("\n") + "\n").into_response()
+}
+
+pub(super) async fn openapi(
+    document: Arc<utoipa::openapi::OpenApi>,
+) -> Json<utoipa::openapi::OpenApi> {
+    Json((*document).clone())
+}
+
+#[derive(Serialize, Deserialize, ToSchema)]
+pub struct Egress {
+    /// What to allow in firewalls and in the database's host rules.
+    pub public: Vec<String>,
+}
+
+/// The address that apps and firewalls see.
+#[utoipa::path(get, path = "/api/v1/egress", operation_id = "egress",
+    responses((status = 200, body = Egress), (status = 401, body = super::Problem)),
+    security(("token" = [])))]
+pub(super) async fn egress(State(api): State<Api>) -> Json<Egress> {
+    Json(Egress {
+        public: api.egress.clone(),
+    })
+}

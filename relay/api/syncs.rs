@@ -1,0 +1,182 @@
+//! Syncs: plan, apply, status, pause, resume, verify, findings, history, export, remove.
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::{Api, Problem};
+use crate::engine::report::{FindingReport, HistoryEntry, Preview, SyncStatus, VerifyReport};
+
+/// A sync file to start, and the preview that was confirmed.
+#[derive(Serialize, Deserialize, ToSchema)]
+pub struct ApplyRequest {
+    /// The text of `sync.toml`.
+    pub file: String,
+    /// The start does exactly this, or refuses.
+    pub expected: Option<Preview>,
+}
+
+/// What applying this sync file would do. Writes nothing.
+#[utoipa::path(post, path = "/api/v1/syncs/plan", operation_id = "plan_sync",
+    request_body(content = String, content_type = "text/plain"),
+    responses((status = 200, body = Preview), (status = 401, body = Problem),
+        (status = 409, body = Problem), (status = 422, body = Problem),
+        (status = 502, body = Problem)),
+    security(("token" = [])))]
+pub(super) async fn plan_sync(
+    State(api): State<Api>,
+    file: String,
+) -> Result<Json<Preview>, Problem> {
+    Ok(Json(api.syncs.plan(&file).await?))
+}
+
+/// Starts the sync of this file.
+#[utoipa::path(post, path = "/api/v1/syncs/apply", operation_id = "apply_sync",
+    request_body = ApplyRequest,
+    responses((status = 200, body = SyncStatus), (status = 401, body = Problem),
+        (status = 404, body = Problem), (status = 409, body = Problem),
+        (status = 422, body = Problem), (status = 502, body = Problem)),
+    security(("token" = [])))]
+pub(super) async fn apply_sync(
+    State(api): State<Api>,
+    Json(request): Json<ApplyRequest>,
+) -> Result<Json<SyncStatus>, Problem> {
+    Ok(Json(
+        api.syncs.apply(&request.file, request.expected).await?,
+    ))
+}
+
+/// All syncs.
+#[utoipa::path(get, path = "/api/v1/syncs", operation_id = "list_syncs",
+    responses((status = 200, body = Vec<SyncStatus>), (status = 401, body = Problem)),
+    security(("token" = [])))]
+pub(super) async fn list_syncs(State(api): State<Api>) -> Result<Json<Vec<SyncStatus>>, Problem> {
+    Ok(Json(api.syncs.list().await?))
+}
+
+/// How a sync goes.
+#[utoipa::path(get, path = "/api/v1/syncs/{name}", operation_id = "sync_status",
+    params(("name" = String, Path)),
+    responses((status = 200, body = SyncStatus), (status = 401, body = Problem),
+        (status = 404, body = Problem)),
+    security(("token" = [])))]
+pub(super) async fn sync_status(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+) -> Result<Json<SyncStatus>, Problem> {
+    Ok(Json(api.syncs.status(&name).await?))
+}
+
+/// Stops the sync and drops what it left on both sides. Touches no record.
+#[utoipa::path(delete, path = "/api/v1/syncs/{name}", operation_id = "remove_sync",
+    params(("name" = String, Path)),
+    responses((status = 204), (status = 401, body = Problem), (status = 404, body = Problem),
+        (status = 502, body = Problem)),
+    security(("token" = [])))]
+pub(super) async fn remove_sync(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+) -> Result<StatusCode, Problem> {
+    api.syncs.remove(&name).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Stops at the next settle; changes wait on their sides.
+#[utoipa::path(post, path = "/api/v1/syncs/{name}/pause", operation_id = "pause_sync",
+    params(("name" = String, Path)),
+    responses((status = 200, body = SyncStatus), (status = 401, body = Problem),
+        (status = 404, body = Problem)),
+    security(("token" = [])))]
+pub(super) async fn pause_sync(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+) -> Result<Json<SyncStatus>, Problem> {
+    Ok(Json(api.syncs.pause(&name).await?))
+}
+
+/// Goes on where it stopped.
+#[utoipa::path(post, path = "/api/v1/syncs/{name}/resume", operation_id = "resume_sync",
+    params(("name" = String, Path)),
+    responses((status = 200, body = SyncStatus), (status = 401, body = Problem),
+        (status = 404, body = Problem)),
+    security(("token" = [])))]
+pub(super) async fn resume_sync(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+) -> Result<Json<SyncStatus>, Problem> {
+    Ok(Json(api.syncs.resume(&name).await?))
+}
+
+/// Reads and compares both sides completely.
+#[utoipa::path(post, path = "/api/v1/syncs/{name}/verify", operation_id = "verify_sync",
+    params(("name" = String, Path)),
+    responses((status = 200, body = VerifyReport), (status = 401, body = Problem),
+        (status = 404, body = Problem), (status = 502, body = Problem)),
+    security(("token" = [])))]
+pub(super) async fn verify_sync(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+) -> Result<Json<VerifyReport>, Problem> {
+    Ok(Json(api.syncs.verify(&name).await?))
+}
+
+/// Tries all findings again now.
+#[utoipa::path(post, path = "/api/v1/syncs/{name}/retry", operation_id = "retry_findings",
+    params(("name" = String, Path)),
+    responses((status = 204), (status = 401, body = Problem), (status = 404, body = Problem)),
+    security(("token" = [])))]
+pub(super) async fn retry_findings(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+) -> Result<StatusCode, Problem> {
+    api.syncs.retry(&name).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Records that could not be synced.
+#[utoipa::path(get, path = "/api/v1/syncs/{name}/findings", operation_id = "list_findings",
+    params(("name" = String, Path)),
+    responses((status = 200, body = Vec<FindingReport>), (status = 401, body = Problem),
+        (status = 404, body = Problem)),
+    security(("token" = [])))]
+pub(super) async fn list_findings(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+) -> Result<Json<Vec<FindingReport>>, Problem> {
+    Ok(Json(api.syncs.findings(&name).await?))
+}
+
+#[derive(Deserialize, IntoParams)]
+pub(super) struct OfRecord {
+    /// Either side's key; parts of a composite key with commas between them.
+    key: Option<String>,
+}
+
+/// What was written, newest first.
+#[utoipa::path(get, path = "/api/v1/syncs/{name}/history", operation_id = "sync_history",
+    params(("name" = String, Path), OfRecord),
+    responses((status = 200, body = Vec<HistoryEntry>), (status = 401, body = Problem),
+        (status = 404, body = Problem)),
+    security(("token" = [])))]
+pub(super) async fn sync_history(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    Query(of): Query<OfRecord>,
+) -> Result<Json<Vec<HistoryEntry>>, Problem> {
+    Ok(Json(api.syncs.history(&name, of.key.as_deref()).await?))
+}
+
+/// The sync file.
+#[utoipa::path(get, path = "/api/v1/syncs/{name}/export", operation_id = "export_sync",
+    params(("name" = String, Path)),
+    responses((status = 200, body = String, content_type = "text/plain"),
+        (status = 401, body = Problem), (status = 404, body = Problem)),
+    security(("token" = [])))]
+pub(super) async fn export_sync(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+) -> Result<String, Problem> {
+    Ok(api.syncs.export(&name).await?)
+}

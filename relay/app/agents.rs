@@ -1,0 +1,149 @@
+//! What the API asks about agents, answered by pairing, store and tunnel.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+
+use crate::api::agents::{AgentControl, AgentStatus, AgentTarget, Invited};
+use crate::engine::handle::{ControlError, ControlErrorKind};
+use crate::pairing::{Asker, Pairing, PairingError};
+use crate::store::agents::AgentRecord;
+use crate::store::{DEFAULT_WORKSPACE, Store, agents};
+use crate::tunnel::{AgentLive, Agents};
+
+/// Life of a pairing token unless told otherwise.
+const INVITATION_LIFE: Duration = Duration::from_secs(3600);
+
+/// Whoever holds an API token may do everything, so far.
+const ASKER: Asker<'static> = Asker {
+    workspace: DEFAULT_WORKSPACE,
+    actor: "api",
+};
+
+pub(super) struct AgentDesk {
+    store: Store,
+    pairing: Arc<Pairing>,
+    agents: Agents,
+}
+
+impl AgentDesk {
+    pub(super) fn new(store: Store, pairing: Arc<Pairing>, agents: Agents) -> AgentDesk {
+        AgentDesk {
+            store,
+            pairing,
+            agents,
+        }
+    }
+
+    fn status(&self, record: &AgentRecord) -> AgentStatus {
+        let live = self.agents.live(&record.id);
+        let state = match (&live, record.revoked_at, record.paired_at) {
+            (_, Some(_), _) => "revoked",
+            (Some(_), _, _) => "online",
+            (None, _, Some(_)) => "offline",
+            (None, _, None) => "invited",
+        };
+        let mut status = AgentStatus {
+            name: record.name.clone(),
+            state: state.to_owned(),
+            host: record.host.clone(),
+            version: record.version.clone(),
+            since: record.last_seen_at.and_then(rfc3339),
+            ..AgentStatus::default()
+        };
+        if let Some(live) = live {
+            fill_live(&mut status, &live);
+        }
+        status
+    }
+}
+
+fn fill_live(status: &mut AgentStatus, live: &AgentLive) {
+    status.host = Some(live.host.clone());
+    status.version = Some(live.version.clone());
+    status.remote = Some(live.remote.to_string());
+    status.rtt_ms = Some(live.rtt().as_secs_f64() * 1000.0);
+    let since = jiff::Timestamp::try_from(live.since).ok();
+    status.since = since.map(|since| since.to_string());
+    status.targets = live
+        .targets
+        .iter()
+        .map(|target| AgentTarget {
+            name: target.name.clone(),
+            database: target.database.clone(),
+            read_only: target.read_only,
+        })
+        .collect();
+}
+
+#[async_trait]
+impl AgentControl for AgentDesk {
+    async fn invite(&self, name: &str, expires_s: Option<u64>) -> Result<Invited, ControlError> {
+        let expires = expires_s.map_or(INVITATION_LIFE, Duration::from_secs);
+        let invited = self
+            .pairing
+            .invite(ASKER, name, expires, SystemTime::now())
+            .await
+            .map_err(refused)?;
+        let expires_at = jiff::Timestamp::try_from(invited.expires_at);
+        Ok(Invited {
+            name: invited.name,
+            token: invited.token.to_string(),
+            expires_at: expires_at.map(|at| at.to_string()).unwrap_or_default(),
+        })
+    }
+
+    async fn list(&self) -> Result<Vec<AgentStatus>, ControlError> {
+        let records = self
+            .store
+            .view(|conn| agents::list(conn, DEFAULT_WORKSPACE, false))
+            .await
+            .map_err(|error| refused(error.into()))?;
+        Ok(records.iter().map(|record| self.status(record)).collect())
+    }
+
+    async fn show(&self, name: &str) -> Result<AgentStatus, ControlError> {
+        let wanted = name.to_owned();
+        let found = self
+            .store
+            .view(move |conn| agents::find_by_name(conn, DEFAULT_WORKSPACE, &wanted))
+            .await
+            .map_err(|error| refused(error.into()))?;
+        let record = found.ok_or_else(|| refused(PairingError::NoAgent(name.to_owned())))?;
+        Ok(self.status(&record))
+    }
+
+    async fn revoke(&self, name: &str) -> Result<AgentStatus, ControlError> {
+        self.pairing
+            .revoke(ASKER, name, SystemTime::now())
+            .await
+            .map_err(refused)?;
+        Ok(AgentStatus {
+            name: name.to_owned(),
+            state: "revoked".to_owned(),
+            ..AgentStatus::default()
+        })
+    }
+}
+
+fn refused(error: PairingError) -> ControlError {
+    let (kind, code) = match &error {
+        PairingError::Name(_) => (ControlErrorKind::Invalid, "bad-name"),
+        PairingError::Expires => (ControlErrorKind::Invalid, "bad-expiry"),
+        PairingError::NoAgent(_) => (ControlErrorKind::NotFound, "no-agent"),
+        PairingError::Addresses(_) => (ControlErrorKind::Invalid, "bad-relay-names"),
+        _ => (ControlErrorKind::Internal, "pairing"),
+    };
+    let text = match error.class() {
+        tidegate_shared::Class::Operator(advice) => format!("{error}: {advice}"),
+        _ => error.to_string(),
+    };
+    ControlError::new(kind, code, text)
+}
+
+fn rfc3339(at_ms: i64) -> Option<String> {
+    jiff::Timestamp::from_millisecond(at_ms)
+        .ok()
+        .map(|at| at.to_string())
+}

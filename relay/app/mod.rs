@@ -1,0 +1,243 @@
+//! Wires the rooms: the only place that knows every one of them, and nobody imports it.
+//!
+//! Built in the order in which data flows (store, identity, tunnel, engine, API) and drained in
+//! reverse: API intake, then syncs at their next settle, then a goodbye to the agents.
+
+mod agents;
+mod reach;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context;
+use tidegate_shared::pairing::RelayAddr;
+use tidegate_shared::tunnel::QuicSettings;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use self::agents::AgentDesk;
+use self::reach::Reach;
+use crate::api::{self, Api, Readiness};
+use crate::config::{Config, RelayName};
+use crate::engine::Engine;
+use crate::identity::Custody;
+use crate::pairing::{Pairing, PairingConfig};
+use crate::store::{Store, tokens};
+use crate::tunnel::{Agents, Listener, ListenerConfig, system_clock};
+
+/// How long agents wait at least before they come back after a goodbye.
+const GOODBYE_DELAY: Duration = Duration::from_millis(500);
+
+/// Requests under way get this long to end after the stop.
+const API_DRAIN: Duration = Duration::from_secs(2);
+
+/// Serves until SIGTERM (drains) or SIGINT (leaves at once). Blocks the calling thread's runtime.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    let stop = CancellationToken::new();
+    let app = App::start(&config, stop.clone()).await?;
+    tracing::info!(
+        tunnel = %app.tunnel,
+        http = %app.http,
+        data_dir = %config.data_dir.display(),
+        "The relay is ready."
+    );
+    notify_ready();
+    let signals = Signals::listen()?;
+    tokio::select! {
+        () = app.drained(stop.clone()) => {}
+        () = signals.until_leave(stop) => tracing::warn!("Left without draining."),
+    }
+    Ok(())
+}
+
+/// A running relay.
+struct App {
+    tunnel: SocketAddr,
+    http: SocketAddr,
+    engine: Arc<Engine>,
+    agents: Agents,
+    listener: tokio::task::JoinHandle<()>,
+    server: tokio::task::JoinHandle<()>,
+    stop_listener: CancellationToken,
+    retention: tokio::task::JoinHandle<()>,
+}
+
+impl App {
+    async fn start(config: &Config, stop: CancellationToken) -> anyhow::Result<App> {
+        let store = Store::open(&config.data_dir).context("open the store")?;
+        let now = jiff::Timestamp::now().as_millisecond();
+        tokens::ensure_operator_token(&store, now)
+            .await
+            .context("write the operator token")?;
+        let agents = Agents::new();
+        let (pairing, listener) = listen(config, &store, &agents)?;
+        let tunnel = listener.local()?;
+        let stop_listener = CancellationToken::new();
+        let listener = tokio::spawn(listener.run(stop_listener.clone()));
+
+        let reach = Reach::new(store.clone(), agents.clone(), config.egress.bind);
+        let engine = Arc::new(Engine::new(store.clone(), Arc::new(reach)));
+        engine.start().await.context("start the syncs")?;
+
+        let retention = tokio::spawn(retention(engine.clone(), stop.clone()));
+        let api = Api {
+            syncs: engine.clone(),
+            connections: engine.clone(),
+            agents: Arc::new(AgentDesk::new(store.clone(), pairing, agents.clone())),
+            egress: config
+                .egress
+                .visible()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            readiness: Arc::new(EngineReadiness(engine.clone())),
+            store,
+        };
+        let http_listener = TcpListener::bind(config.http.listen)
+            .await
+            .with_context(|| format!("listen on {} for HTTP", config.http.listen))?;
+        let http = http_listener.local_addr()?;
+        let router = api::router(api);
+        let server = tokio::spawn(async move {
+            let served = axum::serve(http_listener, router)
+                .with_graceful_shutdown(async move { stop.cancelled().await });
+            if let Err(error) = served.await {
+                tracing::error!(%error, "The HTTP listener failed.");
+            }
+        });
+        Ok(App {
+            tunnel,
+            http,
+            engine,
+            agents,
+            listener,
+            server,
+            stop_listener,
+            retention,
+        })
+    }
+
+    /// Waits for the stop and drains.
+    async fn drained(self, stop: CancellationToken) {
+        stop.cancelled().await;
+        tracing::info!("Draining: no new requests, syncs stop at their next settle.");
+        let abort = self.server.abort_handle();
+        if tokio::time::timeout(API_DRAIN, self.server).await.is_err() {
+            abort.abort();
+        }
+        self.retention.abort();
+        self.engine.stop().await;
+        self.agents.goodbye_all(GOODBYE_DELAY).await;
+        self.stop_listener.cancel();
+        if self.listener.await.is_err() {
+            tracing::error!("The tunnel's listener had failed.");
+        }
+        tracing::info!("Drained.");
+    }
+}
+
+/// Removes what has been kept for its time, every hour.
+async fn retention(engine: Arc<Engine>, stop: CancellationToken) {
+    let mut hourly = tokio::time::interval(Duration::from_secs(3600));
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = hourly.tick() => {}
+        }
+        if let Err(error) = engine.forget_old().await {
+            tracing::warn!(%error, "Old conflicts and history could not be removed.");
+        }
+    }
+}
+
+/// Opens the relay's identity and binds the tunnel's port.
+fn listen(
+    config: &Config,
+    store: &Store,
+    agents: &Agents,
+) -> anyhow::Result<(Arc<Pairing>, Listener<Pairing>)> {
+    let relay = |name: &RelayName| RelayAddr {
+        host: name.host.clone(),
+        port: name.port,
+    };
+    let relays: Vec<RelayAddr> = config.tunnel.names.iter().map(relay).collect();
+    let names: Vec<String> = relays.iter().map(|relay| relay.host.clone()).collect();
+    let custody = Custody::open(&config.data_dir, &names, SystemTime::now())
+        .context("open the relay's identity")?;
+    let custody = Arc::new(custody);
+    let pairing_config = PairingConfig {
+        relays,
+        agent_life: tidegate_shared::identity::limits::AGENT_LIFE,
+    };
+    let pairing = Pairing::new(
+        store.clone(),
+        custody.clone(),
+        agents.clone(),
+        pairing_config,
+    );
+    let pairing = Arc::new(pairing);
+    let address = ListenerConfig {
+        address: config.tunnel.listen,
+        quic: QuicSettings::default(),
+    };
+    let door = pairing.clone();
+    let listener = Listener::bind(&address, custody, door, agents.clone(), system_clock())?;
+    Ok((pairing, listener))
+}
+
+struct EngineReadiness(Arc<Engine>);
+
+#[async_trait::async_trait]
+impl Readiness for EngineReadiness {
+    async fn missing(&self) -> Vec<String> {
+        let unreached = self.0.unreached().await;
+        unreached
+            .into_iter()
+            .map(|sync| format!("sync {sync}: a side is not reached"))
+            .collect()
+    }
+}
+
+/// The first SIGTERM drains; SIGINT or a second SIGTERM leaves now.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Cancels `stop` at the first SIGTERM; resolves when the process should leave at once.
+    async fn until_leave(mut self, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                _ = self.interrupt.recv() => return,
+                _ = self.terminate.recv() => {
+                    if stop.is_cancelled() {
+                        return;
+                    }
+                    stop.cancel();
+                }
+            }
+        }
+    }
+}
+
+/// Tells systemd that the relay is ready, when it asked (`sd_notify(3)`).
+fn notify_ready() {
+    let Some(socket) = std::env::var_os("NOTIFY_SOCKET") else {
+        return;
+    };
+    let sent = std::os::unix::net::UnixDatagram::unbound()
+        .and_then(|datagram| datagram.send_to(b"READY=1", &socket));
+    if let Err(error) = sent {
+        tracing::warn!(%error, "The service manager could not be told.");
+    }
+}

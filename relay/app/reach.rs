@@ -1,0 +1,164 @@
+//! How connections are reached: through an agent's tunnel or directly. The rest of the relay sees
+//! only `Dial` and `Endpoint`.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use secrecy::SecretString;
+use tidegate_shared::wire;
+
+use crate::endpoint::postgres::PostgresEndpoint;
+use crate::endpoint::postgres::direct::DirectDial;
+use crate::endpoint::{
+    ByteStream, Class, Dial, Endpoint, EndpointError, Login, Purpose, StreamLabel,
+};
+use crate::engine::EndpointSource;
+use crate::store::{DEFAULT_WORKSPACE, Store, agents};
+use crate::tunnel::{Agents, OpenError};
+
+/// Makes endpoints of connections.
+pub(super) struct Reach {
+    store: Store,
+    agents: Agents,
+    egress: Option<IpAddr>,
+}
+
+impl Reach {
+    pub(super) fn new(store: Store, agents: Agents, egress: Option<IpAddr>) -> Reach {
+        Reach {
+            store,
+            agents,
+            egress,
+        }
+    }
+}
+
+#[async_trait]
+impl EndpointSource for Reach {
+    fn through_agent(&self, agent: &str, target: &str) -> Arc<dyn Endpoint> {
+        let dial = TunnelDial {
+            store: self.store.clone(),
+            agents: self.agents.clone(),
+            agent: agent.to_owned(),
+            target: target.to_owned(),
+        };
+        Arc::new(PostgresEndpoint::new(Arc::new(dial)))
+    }
+
+    fn direct(&self, url: &SecretString) -> Result<Arc<dyn Endpoint>, EndpointError> {
+        let dial = DirectDial::new(url, self.egress)?;
+        Ok(Arc::new(PostgresEndpoint::new(Arc::new(dial))))
+    }
+
+    async fn knows_agent(&self, agent: &str) -> bool {
+        let name = agent.to_owned();
+        let found = self
+            .store
+            .view(move |conn| agents::find_by_name(conn, DEFAULT_WORKSPACE, &name))
+            .await;
+        matches!(found, Ok(Some(_)))
+    }
+}
+
+/// A PostgreSQL behind an agent: each stream is a session that the agent logged in.
+struct TunnelDial {
+    store: Store,
+    agents: Agents,
+    agent: String,
+    target: String,
+}
+
+impl TunnelDial {
+    async fn agent_id(&self) -> Result<String, EndpointError> {
+        let name = self.agent.clone();
+        let found = self
+            .store
+            .view(move |conn| agents::find_by_name(conn, DEFAULT_WORKSPACE, &name))
+            .await
+            .map_err(|error| EndpointError::bug("store", error.to_string()))?;
+        let name = &self.agent;
+        found.map(|agent| agent.id).ok_or_else(|| {
+            let text = format!("there is no agent `{name}`: invite and pair it again");
+            EndpointError::operator("no-agent", text)
+        })
+    }
+
+    fn failed(&self, error: OpenError) -> EndpointError {
+        let agent = &self.agent;
+        match &error {
+            OpenError::Offline => {
+                let text = format!(
+                    "agent `{agent}` is not connected: start `tidegate-agent run` on its host, or \
+                     look at `tidegate-agent check` there"
+                );
+                EndpointError::retry("agent-offline", text)
+            }
+            OpenError::Denied { text, .. } => match error.class() {
+                tidegate_shared::Class::Operator(advice) => {
+                    let text = format!("agent `{agent}` refused: {text}: {advice}");
+                    EndpointError::operator("agent-refused", text)
+                }
+                tidegate_shared::Class::Bug => {
+                    EndpointError::bug("agent-refused", format!("agent `{agent}`: {text}"))
+                }
+                tidegate_shared::Class::Retry => {
+                    EndpointError::retry("agent-busy", format!("agent `{agent}`: {text}"))
+                }
+            },
+            _ => {
+                let mut failed = EndpointError::retry(
+                    "tunnel",
+                    format!("the tunnel to agent `{agent}` failed: {error}"),
+                );
+                failed.class = Class::Retry(TUNNEL_RETRY);
+                failed
+            }
+        }
+    }
+}
+
+/// A broken tunnel is back within this order of time.
+const TUNNEL_RETRY: Duration = Duration::from_millis(300);
+
+/// The label of streams that belong to no run: previews, tests, verifies. They carry epoch 0, which
+/// no gate compares.
+const NO_RUN: &str = "console";
+
+#[async_trait]
+impl Dial for TunnelDial {
+    async fn dial(
+        &self,
+        purpose: Purpose,
+        label: &StreamLabel,
+    ) -> Result<Box<dyn ByteStream>, EndpointError> {
+        let id = self.agent_id().await?;
+        let is_run = label.epoch > 0 && !label.sync.is_empty();
+        let request = wire::OpenRequest {
+            target: self.target.clone(),
+            sync: if is_run {
+                label.sync.clone()
+            } else {
+                NO_RUN.to_owned()
+            },
+            run: label.run.clone(),
+            epoch: if is_run { u64::from(label.epoch) } else { 0 },
+            purpose: match purpose {
+                Purpose::Session => wire::Purpose::Session,
+                Purpose::Replication => wire::Purpose::Replication,
+                Purpose::Cancel => wire::Purpose::Cancel,
+            },
+        };
+        let stream = self
+            .agents
+            .open(&id, request)
+            .await
+            .map_err(|error| self.failed(error))?;
+        Ok(Box::new(stream))
+    }
+
+    fn login(&self) -> Login {
+        Login::ByAgent
+    }
+}

@@ -1,0 +1,66 @@
+//! `serve`, `check` and `egress`: the relay itself.
+
+use serde::Serialize;
+
+use super::client::Client;
+use super::{CliError, Exit, Global, output};
+use crate::api::health::Egress;
+use crate::config::Config;
+use crate::observe;
+
+/// Runs the relay until it is told to stop.
+pub(super) fn serve(
+    global: &Global,
+    serve: impl FnOnce(Config) -> anyhow::Result<()>,
+) -> Result<Exit, CliError> {
+    let config = Config::load(global.config.as_deref())?;
+    observe::start().map_err(|error| CliError::Usage(error.to_string()))?;
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
+    serve(config).map_err(|error| CliError::Failed(format!("{error:#}")))?;
+    Ok(Exit::Done)
+}
+
+/// The answer of `check --json`.
+#[derive(Serialize)]
+struct Checked {
+    /// The effective configuration as a file.
+    config: String,
+    warnings: Vec<String>,
+}
+
+/// Prints the effective configuration. It holds no secrets.
+pub(super) fn check(global: &Global) -> Result<Exit, CliError> {
+    let config = Config::load(global.config.as_deref())?;
+    let checked = Checked {
+        config: config.render(),
+        warnings: config.warnings(),
+    };
+    if global.json {
+        output::json(&checked)?;
+        return Ok(Exit::Done);
+    }
+    output::say(checked.config.trim_end());
+    for warning in &checked.warnings {
+        output::note(&format!("warning: {warning}"));
+    }
+    Ok(Exit::Done)
+}
+
+pub(super) async fn egress(api: &Client, json: bool) -> Result<Exit, CliError> {
+    let egress: Egress = api.get(&["egress"]).await?;
+    if json {
+        output::json(&egress)?;
+        return Ok(Exit::Done);
+    }
+    if egress.public.is_empty() {
+        let message = "the relay does not know its public address: set egress.public in relay.toml";
+        return Err(CliError::Failed(message.into()));
+    }
+    egress
+        .public
+        .iter()
+        .for_each(|address| output::say(address));
+    Ok(Exit::Done)
+}

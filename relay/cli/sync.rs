@@ -1,0 +1,490 @@
+//! `sync`: plan, apply, list, status, pause, resume, verify, findings, history, export, remove.
+
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use serde_json::json;
+
+use super::client::Client;
+use super::output::{or_dash, plain};
+use super::watch::{self, Until};
+use super::{CliError, Exit, output};
+use crate::api::syncs::ApplyRequest;
+use crate::engine::report::{
+    FindingReport, HistoryEntry, Preview, Sample, SyncStatus, TablePreview, TableStatus,
+    VerifyReport,
+};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Show what applying a sync file would do. Writes nothing. Exit code 3: there is something to
+    /// do.
+    #[command(after_help = "Example:\n  tidegate-relay sync plan blog.toml")]
+    Plan {
+        /// The sync file, - for stdin.
+        file: PathBuf,
+    },
+    /// Show the plan, ask, and start the sync with exactly that plan.
+    #[command(after_help = "Example:\n  tidegate-relay sync apply blog.toml --yes --wait")]
+    Apply {
+        /// The sync file, - for stdin (then with --yes).
+        file: PathBuf,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+        /// Show the progress until the sync is live.
+        #[arg(long)]
+        wait: bool,
+    },
+    /// List the syncs.
+    #[command(after_help = "Example:\n  tidegate-relay sync list")]
+    List,
+    /// Show how a sync goes.
+    #[command(after_help = "Example:\n  tidegate-relay sync status blog --watch")]
+    Status {
+        name: String,
+        /// Keep showing it, until Ctrl-C.
+        #[arg(long)]
+        watch: bool,
+    },
+    /// Print each change as it crosses, until Ctrl-C.
+    #[command(after_help = "Example:\n  tidegate-relay sync events blog")]
+    Events {
+        /// Only this sync's.
+        name: Option<String>,
+    },
+    /// Stop a sync; changes wait on their sides.
+    #[command(after_help = "Example:\n  tidegate-relay sync pause blog")]
+    Pause { name: String },
+    /// Let a paused sync go on.
+    #[command(after_help = "Example:\n  tidegate-relay sync resume blog")]
+    Resume { name: String },
+    /// Read both sides completely and compare them. Exit code 3: they differ.
+    #[command(after_help = "Example:\n  tidegate-relay sync verify blog")]
+    Verify { name: String },
+    /// List the records that could not be synced, and what to do.
+    #[command(after_help = "Example:\n  tidegate-relay sync findings blog --retry")]
+    Findings {
+        name: String,
+        /// Try them all again now.
+        #[arg(long)]
+        retry: bool,
+    },
+    /// List what was written, newest first.
+    #[command(after_help = "Example:\n  tidegate-relay sync history blog --record 17")]
+    History {
+        name: String,
+        /// Only the record of this key, of either side.
+        #[arg(long, value_name = "KEY")]
+        record: Option<String>,
+    },
+    /// Print the file of a sync.
+    #[command(after_help = "Example:\n  tidegate-relay sync export blog > blog.toml")]
+    Export { name: String },
+    /// Stop a sync and drop what it left on both sides; no record is touched.
+    #[command(after_help = "Example:\n  tidegate-relay sync remove blog")]
+    Remove { name: String },
+}
+
+pub(super) async fn run(api: &Client, json: bool, command: Command) -> Result<Exit, CliError> {
+    match command {
+        Command::Plan { file } => {
+            let preview = plan(api, &file, output::read_text(&file)?).await?;
+            if json {
+                output::json(&preview)?
+            } else {
+                show_preview(&preview)
+            }
+            exit_of(&preview)
+        }
+        Command::Apply { file, yes, wait } => apply(api, json, &file, (yes, wait)).await,
+        Command::List => list(api, json).await,
+        Command::Status { name, watch: true } => {
+            watch::status(api, json, &name, Until::Stopped).await
+        }
+        Command::Status { name, watch: false } => {
+            let status: SyncStatus = api.get(&["syncs", &name]).await?;
+            if json {
+                output::json(&status)?
+            } else {
+                show_status(&status)
+            }
+            Ok(Exit::Done)
+        }
+        Command::Events { name } => watch::events(api, json, name.as_deref()).await,
+        Command::Pause { name } => act(api, json, &name, "pause").await,
+        Command::Resume { name } => act(api, json, &name, "resume").await,
+        Command::Verify { name } => verify(api, json, &name).await,
+        Command::Findings { name, retry } => findings(api, json, &name, retry).await,
+        Command::History { name, record } => history(api, json, &name, record).await,
+        Command::Export { name } => export(api, json, &name).await,
+        Command::Remove { name } => {
+            api.delete(&["syncs", &name]).await?;
+            if json {
+                output::json(&json!({"name": name, "removed": true}))?;
+            } else {
+                let name = plain(&name);
+                output::note(&format!("Sync {name} is removed; no record was touched."));
+            }
+            Ok(Exit::Done)
+        }
+    }
+}
+
+/// The preview of a file's text; what is wrong with the file is told with the file's name.
+async fn plan(api: &Client, file: &Path, text: String) -> Result<Preview, CliError> {
+    let planned = api.post_text(&["syncs", "plan"], text).await;
+    planned.map_err(|error| in_file(file, error))
+}
+
+fn in_file(file: &Path, error: CliError) -> CliError {
+    match error {
+        CliError::Refused(problem) if problem.code == "sync-file" => CliError::SyncFile {
+            file: file.display().to_string(),
+            problem,
+        },
+        other => other,
+    }
+}
+
+/// 3 when there is something to do; an error when it cannot be started.
+fn exit_of(preview: &Preview) -> Result<Exit, CliError> {
+    if let Some(problem) = preview.problems.first() {
+        return Err(CliError::Failed(plain(&format!(
+            "the sync cannot start: {problem}"
+        ))));
+    }
+    let is_quiet = preview.tables.iter().all(TablePreview::is_quiet);
+    Ok(if is_quiet { Exit::Done } else { Exit::Differs })
+}
+
+async fn apply(
+    api: &Client,
+    json: bool,
+    file: &Path,
+    (yes, wait): (bool, bool),
+) -> Result<Exit, CliError> {
+    let text = output::read_text(file)?;
+    let preview = plan(api, file, text.clone()).await?;
+    if !json {
+        show_preview(&preview);
+    }
+    exit_of(&preview)?;
+    if !yes {
+        match output::ask("Start this sync?") {
+            Some(true) => {}
+            Some(false) => return Err(CliError::Approve("nothing was started".into())),
+            None => {
+                let message = "nothing was started: approve the plan with --yes";
+                return Err(CliError::Approve(message.into()));
+            }
+        }
+    }
+    let request = ApplyRequest {
+        file: text,
+        expected: Some(preview),
+    };
+    let started = api.post(&["syncs", "apply"], &request).await;
+    let status: SyncStatus = started.map_err(|error| in_file(file, error))?;
+    if wait {
+        return watch::status(api, json, &status.name, Until::Live).await;
+    }
+    if json {
+        output::json(&status)?;
+    } else {
+        let name = plain(&status.name);
+        output::note(&format!(
+            "Sync {name} is started. Watch it: sync status {name} --watch"
+        ));
+    }
+    Ok(Exit::Done)
+}
+
+async fn list(api: &Client, json: bool) -> Result<Exit, CliError> {
+    let syncs: Vec<SyncStatus> = api.get(&["syncs"]).await?;
+    if json {
+        output::json(&syncs)?;
+        return Ok(Exit::Done);
+    }
+    let row = |sync: &SyncStatus| {
+        let linked: u64 = sync.tables.iter().map(|table| table.linked).sum();
+        vec![
+            sync.name.clone(),
+            sync.state.clone(),
+            sync.left.clone(),
+            sync.right.clone(),
+            linked.to_string(),
+            sync.findings.to_string(),
+            or_dash(sync.lag_ms.map(|lag| format!("{lag} ms"))),
+        ]
+    };
+    let headers = [
+        "NAME", "STATE", "LEFT", "RIGHT", "LINKED", "FINDINGS", "LAG",
+    ];
+    let empty = "There are no syncs: start one with `sync apply FILE`.";
+    output::table(&headers, syncs.iter().map(row).collect(), empty);
+    Ok(Exit::Done)
+}
+
+async fn act(api: &Client, json: bool, name: &str, verb: &str) -> Result<Exit, CliError> {
+    let status: SyncStatus = api.act(&["syncs", name, verb]).await?;
+    if json {
+        output::json(&status)?;
+    } else {
+        output::note(&plain(&format!(
+            "Sync {} is {}.",
+            status.name, status.state
+        )));
+    }
+    Ok(Exit::Done)
+}
+
+async fn verify(api: &Client, json: bool, name: &str) -> Result<Exit, CliError> {
+    let report: VerifyReport = api.act(&["syncs", name, "verify"]).await?;
+    if json {
+        output::json(&report)?;
+    } else {
+        show_verify(&report);
+    }
+    Ok(if report.equal {
+        Exit::Done
+    } else {
+        Exit::Differs
+    })
+}
+
+async fn findings(api: &Client, json: bool, name: &str, retry: bool) -> Result<Exit, CliError> {
+    if retry {
+        api.order(&["syncs", name, "retry"]).await?;
+        output::note("All findings are tried again now.");
+    }
+    let findings: Vec<FindingReport> = api.get(&["syncs", name, "findings"]).await?;
+    if json {
+        output::json(&findings)?;
+        return Ok(Exit::Done);
+    }
+    let row = |finding: &FindingReport| {
+        vec![
+            finding.table.clone(),
+            finding.side.clone(),
+            finding.key.clone(),
+            finding.code.clone(),
+            finding.detail.clone(),
+            finding.advice.clone(),
+        ]
+    };
+    let headers = ["TABLE", "SIDE", "KEY", "CODE", "DETAIL", "WHAT TO DO"];
+    output::table(
+        &headers,
+        findings.iter().map(row).collect(),
+        "There are no findings.",
+    );
+    Ok(Exit::Done)
+}
+
+async fn history(
+    api: &Client,
+    json: bool,
+    name: &str,
+    record: Option<String>,
+) -> Result<Exit, CliError> {
+    let query: Vec<(&str, &str)> = record.iter().map(|key| ("key", key.as_str())).collect();
+    let entries: Vec<HistoryEntry> = api.get_with(&["syncs", name, "history"], &query).await?;
+    if json {
+        output::json(&entries)?;
+        return Ok(Exit::Done);
+    }
+    let row = |entry: &HistoryEntry| {
+        vec![
+            entry.at.clone(),
+            entry.table.clone(),
+            entry.side.clone(),
+            entry.kind.clone(),
+            or_dash(entry.left_key.as_ref()),
+            or_dash(entry.right_key.as_ref()),
+            entry.fields.join(", "),
+            entry.run.to_string(),
+        ]
+    };
+    let headers = [
+        "AT",
+        "TABLE",
+        "SIDE",
+        "WRITE",
+        "LEFT KEY",
+        "RIGHT KEY",
+        "FIELDS",
+        "RUN",
+    ];
+    output::table(
+        &headers,
+        entries.iter().map(row).collect(),
+        "Nothing was written yet.",
+    );
+    Ok(Exit::Done)
+}
+
+async fn export(api: &Client, json: bool, name: &str) -> Result<Exit, CliError> {
+    let file = api.text(&["syncs", name, "export"]).await?;
+    if json {
+        output::json(&json!({"name": name, "file": file}))?;
+    } else {
+        output::say(file.trim_end());
+    }
+    Ok(Exit::Done)
+}
+
+fn show_preview(preview: &Preview) {
+    let row = |table: &TablePreview| {
+        let mut row = vec![table.left.clone(), table.right.clone()];
+        row.extend(
+            [
+                table.left_count,
+                table.right_count,
+                table.unchanged,
+                table.link,
+                table.create_left,
+                table.create_right,
+                table.update_left,
+                table.update_right,
+                table.delete_left,
+                table.delete_right,
+                table.detached,
+                table.findings,
+            ]
+            .map(|count| count.to_string()),
+        );
+        row
+    };
+    let headers = [
+        "LEFT",
+        "RIGHT",
+        "IN LEFT",
+        "IN RIGHT",
+        "EQUAL",
+        "LINK",
+        "CREATE LEFT",
+        "CREATE RIGHT",
+        "UPDATE LEFT",
+        "UPDATE RIGHT",
+        "DELETE LEFT",
+        "DELETE RIGHT",
+        "ALONE",
+        "FINDINGS",
+    ];
+    let rows = preview.tables.iter().map(row).collect();
+    output::table(&headers, rows, "The file has no tables.");
+    for table in &preview.tables {
+        table
+            .samples
+            .iter()
+            .for_each(|sample| show_sample(table, sample));
+    }
+    for warning in &preview.warnings {
+        output::say(&plain(&format!("note: {warning}")));
+    }
+    for problem in &preview.problems {
+        output::say(&plain(&format!("problem: {problem}")));
+    }
+}
+
+fn show_sample(table: &TablePreview, sample: &Sample) {
+    let of = if sample.side == "left" {
+        &table.left
+    } else {
+        &table.right
+    };
+    output::say(&plain(&format!(
+        "{} in {} {}: {}",
+        sample.kind, sample.side, of, sample.key
+    )));
+    let value = |value: &Option<String>| {
+        value
+            .as_ref()
+            .map_or_else(|| "null".to_owned(), |text| format!("{text:?}"))
+    };
+    for field in &sample.fields {
+        let name = if sample.side == "left" {
+            &field.left_field
+        } else {
+            &field.right_field
+        };
+        let (left, right) = (value(&field.left), value(&field.right));
+        output::say(&plain(&format!("    {name}: left {left}, right {right}")));
+    }
+}
+
+fn show_status(status: &SyncStatus) {
+    output::facts(&[
+        ("sync", status.name.clone()),
+        ("state", status.state.clone()),
+        ("left", status.left.clone()),
+        ("right", status.right.clone()),
+        ("lag", or_dash(status.lag_ms.map(|lag| format!("{lag} ms")))),
+        ("pending", status.pending.to_string()),
+        ("last error", or_dash(status.last_error.as_ref())),
+    ]);
+    output::say("");
+    output::say(&status_table(&status.tables));
+}
+
+fn status_table(tables: &[TableStatus]) -> String {
+    let row = |table: &TableStatus| {
+        let mut row = vec![table.left.clone(), table.right.clone()];
+        let counts = [table.left_count, table.right_count, table.linked];
+        row.extend(counts.map(|count| count.to_string()));
+        row.push(match table.total {
+            0 => "-".to_owned(),
+            total => format!("{}/{total}", table.copied),
+        });
+        row.extend([table.findings, table.conflicts].map(|count| count.to_string()));
+        row
+    };
+    let headers = [
+        "LEFT",
+        "RIGHT",
+        "IN LEFT",
+        "IN RIGHT",
+        "LINKED",
+        "COPIED",
+        "FINDINGS",
+        "CONFLICTS",
+    ];
+    output::render_table(&headers, tables.iter().map(row).collect())
+}
+
+fn show_verify(report: &VerifyReport) {
+    let positions = format!(
+        "(left {}, right {})",
+        report.left_position, report.right_position
+    );
+    if report.equal {
+        let text = format!("equal as of {positions}, {} records", report.records);
+        output::say(&plain(&text));
+        return;
+    }
+    let count = report.difference_count;
+    output::say(&plain(&format!(
+        "{count} differences as of {positions}, {} records",
+        report.records
+    )));
+    let rows: Vec<Vec<String>> = report
+        .differences
+        .iter()
+        .map(|one| {
+            vec![
+                one.table.clone(),
+                one.kind.clone(),
+                or_dash(one.left_key.as_ref()),
+                or_dash(one.right_key.as_ref()),
+                one.fields.join(", "),
+            ]
+        })
+        .collect();
+    let shown = rows.len() as u64;
+    let headers = ["TABLE", "DIFFERENCE", "LEFT KEY", "RIGHT KEY", "FIELDS"];
+    output::table(&headers, rows, "None of them is listed.");
+    if shown < count {
+        output::note(&format!("The first {shown} are listed."));
+    }
+}

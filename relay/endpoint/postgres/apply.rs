@@ -1,0 +1,505 @@
+//! Writes batches: one transaction each, marked, fenced, guarded, read back, and recoverable.
+//!
+//! Order within the transaction: marker (so that the change stream can tell whose it is), progress
+//! row (so that a newer epoch shuts older ones out), guard, writes, progress, commit. Reads and
+//! writes of a batch are pipelined: about three round trips whatever its size.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::future::{join, join3};
+use tidegate_sync::baseline::{Fingerprint, Fingerprinter};
+use tidegate_sync::model::{BatchId, FindingCode, Key, Outcome, PairId, Row, Step};
+use tokio_postgres::types::Oid;
+
+use super::connect::{self, Connected, SessionLimits};
+use super::copy_in::Copies;
+use super::guard::{Guard, GuardError, Verdict, Write, WriteKind};
+use super::progress::{self, Progress, ProgressName};
+use super::reading;
+use super::shape::Shape;
+use super::slots::MARKER_PREFIX;
+use super::sqlstate::endpoint_error;
+use super::write::{Failure, Tables};
+use crate::endpoint::{Dial, EndpointError, Recovered, StreamLabel, Writer};
+
+/// The writer of one side of one run.
+pub struct PgWriter {
+    dial: Arc<dyn Dial>,
+    label: StreamLabel,
+    shapes: Arc<Vec<Shape>>,
+    /// Each table's place in an order with parents first.
+    ranks: Vec<usize>,
+    progress: ProgressName,
+    epoch: u32,
+    fingerprinter: Fingerprinter,
+    /// Dropped at any error: the server then undoes whatever was open.
+    session: Option<Connected>,
+    /// The session's.
+    copies: Copies,
+}
+
+/// How the writes of a batch are sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Care {
+    /// As `Bold`, with many creates by COPY.
+    Copying,
+    /// All at once: the first refused record undoes the batch.
+    Bold,
+    /// In savepoints: refused records are left out.
+    Careful,
+}
+
+impl PgWriter {
+    /// `label.epoch` is the lease epoch under which it writes.
+    pub fn new(
+        dial: Arc<dyn Dial>,
+        label: StreamLabel,
+        shapes: Arc<Vec<Shape>>,
+        progress: ProgressName,
+        fingerprinter: Fingerprinter,
+    ) -> PgWriter {
+        PgWriter {
+            ranks: ranks(&shapes),
+            epoch: label.epoch,
+            dial,
+            label,
+            shapes,
+            progress,
+            fingerprinter,
+            session: None,
+            copies: Copies::default(),
+        }
+    }
+
+    async fn connect(&mut self) -> Result<(), EndpointError> {
+        if self
+            .session
+            .as_ref()
+            .is_some_and(|session| !session.is_closed())
+        {
+            return Ok(());
+        }
+        self.session = None;
+        let session = connect::client(&self.dial, &self.label, SessionLimits::APPLY).await?;
+        let name = self.progress.application_name(self.epoch);
+        let sql = format!("set application_name = '{name}'");
+        session
+            .bounded("name the session", session.batch_execute(&sql))
+            .await?;
+        self.progress.prepare(&session).await?;
+        self.session = Some(session);
+        self.copies = Copies::default();
+        Ok(())
+    }
+
+    /// The first way to try.
+    async fn care(&mut self, steps: &[Step]) -> Result<Care, EndpointError> {
+        self.connect().await?;
+        if let Some(session) = &self.session
+            && let Err(error) = self.copies.prepare(session, steps).await
+        {
+            self.session = None;
+            return Err(error);
+        }
+        Ok(if self.copies.is_usable() {
+            Care::Copying
+        } else {
+            Care::Bold
+        })
+    }
+
+    fn session(&self) -> Result<&Connected, EndpointError> {
+        self.session
+            .as_ref()
+            .ok_or_else(|| EndpointError::retry("connection-lost", "the session was closed"))
+    }
+
+    fn shape(&self, pair: PairId) -> Result<&Shape, EndpointError> {
+        self.shapes
+            .iter()
+            .find(|shape| shape.pair == pair)
+            .ok_or_else(|| EndpointError::bug("unknown-pair", "table pair is not bound"))
+    }
+
+    /// Cancels what takes too long over a stream of its own. The session is then given up.
+    async fn bounded_attempt(
+        &self,
+        batch: BatchId,
+        steps: &[Step],
+        recorded: bool,
+        care: Care,
+    ) -> Result<Vec<Outcome>, Failure> {
+        let attempt = self.attempt(batch, steps, recorded, care);
+        match tokio::time::timeout(limits::BATCH, Box::pin(attempt)).await {
+            Ok(done) => done,
+            Err(_) => Err(self.session()?.give_up("write a batch").await.into()),
+        }
+    }
+
+    /// One whole transaction. After an error nothing of it is there, unless the commit's answer
+    /// was lost.
+    async fn attempt(
+        &self,
+        batch: BatchId,
+        steps: &[Step],
+        recorded: bool,
+        care: Care,
+    ) -> Result<Vec<Outcome>, Failure> {
+        let session = self.session()?;
+        let guard = Guard {
+            shapes: &self.shapes,
+            fingerprinter: &self.fingerprinter,
+        };
+        let mut outcomes: Vec<Option<Outcome>> = vec![None; steps.len()];
+        let waves = guard.waves(steps);
+        let (first, later) = match waves.split_first() {
+            Some((first, later)) => (first.as_slice(), later),
+            None => (&[][..], &[][..]),
+        };
+        // Sent in this order, without waiting in between.
+        let begin = self.begin(batch);
+        let opening = join3(
+            session.batch_execute(&begin),
+            self.progress.claim(session, self.epoch),
+            guard.judge(session, steps, first),
+        );
+        let (begun, claimed, judged) = opening.await;
+        begun.map_err(|error| Failure::of_ours("begin a batch", error))?;
+        let claimed = claimed.map_err(|error| Failure::of_ours("lock the progress row", error))?;
+        self.check_claim(&claimed, batch)?;
+        self.write(session, (&guard, steps), judged, care, &mut outcomes)
+            .await?;
+        for wave in later {
+            let judged = guard.judge(session, steps, wave).await;
+            self.write(session, (&guard, steps), judged, care, &mut outcomes)
+                .await?;
+        }
+        let mut outcomes: Vec<Outcome> = outcomes
+            .into_iter()
+            .collect::<Option<_>>()
+            .ok_or_else(|| EndpointError::bug("no-outcome", "a step has no outcome"))?;
+        self.commit(session, batch, recorded.then_some(&outcomes[..]))
+            .await?;
+        self.fence(session, &mut outcomes).await?;
+        Ok(outcomes)
+    }
+
+    /// The isolation level is named because a role's default may be another, under which the guard
+    /// would compare with an old view.
+    fn begin(&self, batch: BatchId) -> String {
+        let marker = self.progress.marker(batch);
+        format!(
+            "begin isolation level read committed read write; \
+             select pg_logical_emit_message(true, '{MARKER_PREFIX}', '{marker}')"
+        )
+    }
+
+    fn check_claim(&self, claimed: &Progress, batch: BatchId) -> Result<(), EndpointError> {
+        if claimed.epoch > self.epoch {
+            return Err(self.fenced(claimed.epoch));
+        }
+        if claimed.batch >= batch {
+            let message = format!("batch {} was written already", batch.0);
+            return Err(EndpointError::bug("batch-repeated", message));
+        }
+        Ok(())
+    }
+
+    fn fenced(&self, newer: u32) -> EndpointError {
+        let message = format!(
+            "a newer run (epoch {newer}) of this sync writes here, this one (epoch {}) has ended; \
+             stop the other relay if it should not run",
+            self.epoch
+        );
+        EndpointError::operator("fenced", message)
+    }
+
+    async fn write(
+        &self,
+        session: &Connected,
+        (guard, steps): (&Guard<'_>, &[Step]),
+        judged: Result<Vec<(usize, Verdict)>, GuardError>,
+        care: Care,
+        outcomes: &mut [Option<Outcome>],
+    ) -> Result<(), Failure> {
+        let mut writes: Vec<Write> = Vec::new();
+        for (step, verdict) in judged.map_err(unread)? {
+            match verdict {
+                Verdict::Write(write) => writes.push(write),
+                Verdict::Settled(outcome) => outcomes[step] = Some(outcome),
+            }
+        }
+        if writes.is_empty() {
+            return Ok(());
+        }
+        let tables = Tables {
+            shapes: &self.shapes,
+            ranks: &self.ranks,
+            copies: (care == Care::Copying).then_some(&self.copies),
+        };
+        tables.sort(&mut writes);
+        let done = match care {
+            Care::Copying | Care::Bold => tables.execute(session, &writes).await?,
+            Care::Careful => tables.sift(session, writes.clone()).await?,
+        };
+        for (step, outcome) in done {
+            outcomes[step] = Some(outcome);
+        }
+        if care == Care::Careful {
+            self.concede(session, (guard, steps), &writes, outcomes)
+                .await?;
+        }
+        writes.retain(|write| matches!(outcomes[write.step], Some(Outcome::Written(_))));
+        tables.advance_sequences(session, &writes).await
+    }
+
+    /// A create that is refused as a double of a record that came after the guard looked: by now
+    /// the guard finds it, and says what it would have said then.
+    async fn concede(
+        &self,
+        session: &Connected,
+        (guard, steps): (&Guard<'_>, &[Step]),
+        writes: &[Write],
+        outcomes: &mut [Option<Outcome>],
+    ) -> Result<(), Failure> {
+        let is_double = |write: &&Write| {
+            let refused = outcomes[write.step].as_ref();
+            let code = FindingCode::UniqueViolation;
+            matches!(refused, Some(Outcome::Rejected { code: found, .. }) if *found == code)
+                && matches!(write.kind, WriteKind::Create { .. })
+        };
+        let doubles: Vec<usize> = writes.iter().filter(is_double).map(|w| w.step).collect();
+        if doubles.is_empty() {
+            return Ok(());
+        }
+        let judged = guard.judge(session, steps, &doubles).await;
+        for (step, verdict) in judged.map_err(unread)? {
+            if let Verdict::Settled(outcome @ Outcome::Exists { .. }) = verdict {
+                outcomes[step] = Some(outcome);
+            }
+        }
+        Ok(())
+    }
+
+    async fn commit(
+        &self,
+        session: &Connected,
+        batch: BatchId,
+        record: Option<&[Outcome]>,
+    ) -> Result<(), Failure> {
+        let record = record.map(|outcomes| {
+            progress::encode(outcomes, |outcome| match outcome {
+                Outcome::Written(stored) => self.fingerprinter.row(&stored.row),
+                _ => Vec::<Fingerprint>::new(),
+            })
+        });
+        let (stored, committed) = join(
+            self.progress.store(session, batch, record.as_deref()),
+            session.batch_execute("commit"),
+        )
+        .await;
+        stored.map_err(|error| Failure::of_ours("store the progress", error))?;
+        committed.map_err(|error| Failure::of("commit a batch", error))
+    }
+
+    /// What was found in the way is in the change log at or before the position that is read here,
+    /// after it was seen. The message behind it makes the stream pass that position at once.
+    async fn fence(
+        &self,
+        session: &Connected,
+        outcomes: &mut [Outcome],
+    ) -> Result<(), EndpointError> {
+        if !outcomes
+            .iter_mut()
+            .any(|outcome| fence_of(outcome).is_some())
+        {
+            return Ok(());
+        }
+        let position = fence(session).await?;
+        for outcome in outcomes.iter_mut() {
+            if let Some(fence) = fence_of(outcome) {
+                *fence = position;
+            }
+        }
+        Ok(())
+    }
+
+    async fn try_recover(&self) -> Result<Progress, EndpointError> {
+        let session = self.session()?;
+        let doing = "fence older runs off";
+        let limit = format!("set lock_timeout = {}", limits::ZOMBIE_LOCK.as_millis());
+        session
+            .bounded(doing, session.batch_execute(&limit))
+            .await?;
+        for _ in 0..limits::ZOMBIE_ROUNDS {
+            match self.progress.claim(session, self.epoch).await {
+                Ok(progress) => {
+                    let limit = SessionLimits::APPLY.lock.as_millis();
+                    let limit = format!("set lock_timeout = {limit}");
+                    session
+                        .bounded(doing, session.batch_execute(&limit))
+                        .await?;
+                    return Ok(progress);
+                }
+                Err(error) if is_lock_timeout(&error) => {
+                    let end = self.progress.end_lingering(session, self.epoch);
+                    let ended = session.bounded(doing, end).await?;
+                    tracing::info!(ended, "ended lingering sessions of an older run");
+                }
+                Err(error) => return Err(endpoint_error(doing, error)),
+            }
+        }
+        let message = "another session holds this sync's progress row; end it in \
+                       pg_stat_activity if it stays";
+        Err(EndpointError::retry("progress-locked", message))
+    }
+}
+
+#[async_trait]
+impl Writer for PgWriter {
+    async fn apply(
+        &mut self,
+        batch: BatchId,
+        steps: &[Step],
+        recorded: bool,
+    ) -> Result<Vec<Outcome>, EndpointError> {
+        let mut care = self.care(steps).await?;
+        let mut collisions = 0;
+        loop {
+            self.connect().await?;
+            match self.bounded_attempt(batch, steps, recorded, care).await {
+                Ok(outcomes) => return Ok(outcomes),
+                Err(Failure::Refused(..)) if care != Care::Careful => care = Care::Careful,
+                Err(Failure::NoCopy(error)) if care == Care::Copying => {
+                    tracing::debug!(%error, "the batch is written without COPY");
+                    self.copies.turn_off();
+                    care = Care::Bold;
+                }
+                Err(Failure::Collision(_)) if collisions < limits::COLLISIONS => collisions += 1,
+                Err(failure) => {
+                    self.session = None;
+                    return Err(failure.into_error());
+                }
+            }
+            // Refused or undone: nothing of it may stay before the next attempt.
+            let session = self.session()?;
+            let undone = session
+                .bounded("undo a batch", session.batch_execute("rollback"))
+                .await;
+            if let Err(error) = undone {
+                self.session = None;
+                return Err(error);
+            }
+        }
+    }
+
+    async fn recover(&mut self, batch: BatchId) -> Result<Option<Vec<Recovered>>, EndpointError> {
+        // A session of before may be in any state.
+        self.session = None;
+        self.connect().await?;
+        let progress = self.try_recover().await?;
+        if progress.epoch > self.epoch {
+            return Err(self.fenced(progress.epoch));
+        }
+        if progress.batch != batch {
+            return Ok(None);
+        }
+        let Some(bytes) = progress.outcome else {
+            return Ok(Some(Vec::new()));
+        };
+        let recovered = progress::decode(&bytes).ok_or_else(|| {
+            EndpointError::bug(
+                "progress-unreadable",
+                "the progress row's outcomes are unreadable",
+            )
+        })?;
+        Ok(Some(recovered))
+    }
+
+    async fn read(
+        &mut self,
+        pair: PairId,
+        keys: &[Key],
+    ) -> Result<(Vec<Option<Row>>, u64), EndpointError> {
+        self.connect().await?;
+        let session = self.session()?;
+        let records = reading::fetch(session, self.shape(pair)?, keys).await?;
+        let fence = fence(session).await?;
+        Ok((records, fence))
+    }
+}
+
+/// The change log's end, and a message behind it. Transactional, in a transaction of its own:
+/// unlike a non-transactional one it is flushed at once, so the stream gets it at once.
+async fn fence(session: &Connected) -> Result<u64, EndpointError> {
+    let doing = "read the change log's end";
+    let position = session
+        .bounded(doing, super::snapshot::insert_position(session))
+        .await?;
+    let sql = format!("select pg_logical_emit_message(true, '{FENCE}', '')");
+    session.bounded(doing, session.batch_execute(&sql)).await?;
+    Ok(position)
+}
+
+fn unread(error: GuardError) -> Failure {
+    match error {
+        GuardError::Query(error) => Failure::of_ours("read a batch's records", error),
+        GuardError::Other(error) => Failure::Other(error),
+    }
+}
+
+fn fence_of(outcome: &mut Outcome) -> Option<&mut u64> {
+    match outcome {
+        Outcome::Stale { fence, .. }
+        | Outcome::Missing { fence }
+        | Outcome::Exists { fence, .. } => Some(fence),
+        _ => None,
+    }
+}
+
+fn is_lock_timeout(error: &tokio_postgres::Error) -> bool {
+    error
+        .as_db_error()
+        .is_some_and(|db| db.code().code() == "55P03")
+}
+
+/// Parents before children; tables of a cycle in the binding's order.
+fn ranks(shapes: &[Shape]) -> Vec<usize> {
+    let mut ranks = vec![usize::MAX; shapes.len()];
+    let mut placed: Vec<Oid> = Vec::new();
+    for rank in 0..shapes.len() {
+        let waits_for = |shape: &Shape| {
+            shape.refers_to.iter().any(|parent| {
+                let is_bound = shapes.iter().any(|other| other.oid == *parent);
+                *parent != shape.oid && is_bound && !placed.contains(parent)
+            })
+        };
+        let unplaced = |index: &usize| ranks[*index] == usize::MAX;
+        let next = (0..shapes.len())
+            .filter(unplaced)
+            .find(|index| !waits_for(&shapes[*index]))
+            .or_else(|| (0..shapes.len()).find(unplaced));
+        if let Some(index) = next {
+            ranks[index] = rank;
+            placed.push(shapes[index].oid);
+        }
+    }
+    ranks
+}
+
+/// Prefix of the message that only makes the stream move; not [`MARKER_PREFIX`], so that nobody
+/// takes it for a marker.
+const FENCE: &str = "tidegate.fence";
+
+mod limits {
+    use std::time::Duration;
+
+    /// Longest a batch may take: whoever waits for the outcome gives up only later.
+    pub(super) const BATCH: Duration = Duration::from_secs(180);
+    /// Deadlocks and the like, per batch, before the caller hears of them.
+    pub(super) const COLLISIONS: u32 = 3;
+    /// Wait for a zombie's lock before its session is ended.
+    pub(super) const ZOMBIE_LOCK: Duration = Duration::from_secs(3);
+    pub(super) const ZOMBIE_ROUNDS: u32 = 4;
+}

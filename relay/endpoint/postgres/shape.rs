@@ -1,0 +1,204 @@
+//! The bound tables of a run as the catalog has them: key columns, mapped columns, their types.
+//!
+//! Loaded once per run and shared by capture, snapshot and apply. A table whose shape changes
+//! later is noticed by the change stream, which asks for a reconcile.
+
+use tidegate_sync::model::{Cell, Key, PairId, Row};
+use tokio_postgres::types::Oid;
+
+use super::connect::Connected;
+use super::relations::{self, ColumnRow, Relation, Relations};
+use super::types::{Kind, PgType, decode};
+use crate::endpoint::{EndpointError, TableBinding};
+
+/// One bound table.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    pub pair: PairId,
+    pub oid: Oid,
+    pub schema: String,
+    pub name: String,
+    /// Quoted and qualified, ready for SQL.
+    pub relation: String,
+    /// A plain heap table without children: `ctid` ranges cover it.
+    pub is_plain: bool,
+    /// The primary key's columns in key order. Never empty.
+    pub key: Vec<Column>,
+    /// The mapped fields, in the binding's order.
+    pub fields: Vec<Column>,
+    /// Indices into `fields`.
+    pub match_key: Vec<usize>,
+    /// Tables that its foreign keys refer to.
+    pub refers_to: Vec<Oid>,
+}
+
+/// One column of a bound table.
+#[derive(Clone, Debug)]
+pub struct Column {
+    pub name: String,
+    /// Quoted, ready for SQL.
+    pub quoted: String,
+    /// `pg_attribute.attnum`.
+    pub number: i16,
+    pub pg_type: PgType,
+    /// Can be read and not written.
+    pub is_generated: bool,
+    /// `generated always as identity`: explicit values need `overriding system value`.
+    pub is_identity_always: bool,
+    /// The owned sequence (quoted) that must not fall behind explicit values.
+    pub sequence: Option<String>,
+}
+
+impl Shape {
+    /// `public.posts`, for messages.
+    pub fn label(&self) -> String {
+        format!("{}.{}", self.schema, self.name)
+    }
+
+    /// Makes a key of the text form of its parts.
+    pub fn key_of(&self, parts: &[Option<&str>]) -> Result<Key, EndpointError> {
+        let parts: Option<Vec<String>> = parts.iter().map(|p| p.map(str::to_owned)).collect();
+        parts.map(Key).ok_or_else(|| {
+            let message = format!("a record of {} has a null in its key", self.label());
+            EndpointError::bug("null-key", message)
+        })
+    }
+
+    /// Makes a row of the text form of the mapped fields.
+    pub fn row_of(&self, cells: &[Option<&str>]) -> Result<Row, EndpointError> {
+        self.fields
+            .iter()
+            .zip(cells)
+            .map(|(column, text)| column.cell(*text))
+            .collect()
+    }
+}
+
+impl Column {
+    pub fn cell(&self, text: Option<&str>) -> Result<Cell, EndpointError> {
+        decode(&self.pg_type, text)
+            .map(Cell::Value)
+            .map_err(|error| {
+                let message = format!("column \"{}\": {error}", self.name);
+                EndpointError::bug("undecodable-value", message)
+            })
+    }
+
+    /// SQL for the column's text exactly as its output function (COPY, pgoutput) prints it. A cast
+    /// to text differs from that for `boolean`, `character`, `inet` and possibly any other type;
+    /// `concat` calls the output function. Not `is not null`: a composite with a null in it isn't
+    /// that either.
+    pub(super) fn as_text(&self, table: &str) -> String {
+        let column = format!("{table}.{}", self.quoted);
+        match self.pg_type.kind {
+            Kind::Bool => format!("case {column} when true then 't' when false then 'f' end"),
+            Kind::Padded { .. } | Kind::Opaque => {
+                format!("case when num_nonnulls({column}) > 0 then concat({column}) end")
+            }
+            _ => format!("{column}::text"),
+        }
+    }
+}
+
+/// Looks the bound tables up. Refuses a table or column that isn't there, and one without a
+/// primary key, each with what to do.
+pub async fn load(
+    session: &Connected,
+    bindings: &[TableBinding],
+) -> Result<Vec<Shape>, EndpointError> {
+    let names: Vec<String> = bindings.iter().map(|b| b.table.clone()).collect();
+    let found = relations::read(session, Some(&names)).await?;
+    bindings
+        .iter()
+        .map(|binding| shape(binding, &found))
+        .collect()
+}
+
+fn shape(binding: &TableBinding, found: &Relations) -> Result<Shape, EndpointError> {
+    let table = &binding.table;
+    let relation = found
+        .relations
+        .iter()
+        .find(|r| is_named(r, table))
+        .ok_or_else(|| {
+            let message = format!(
+                "table {table} does not exist or its schema is closed to this role; check the \
+                 sync's table name, or grant usage on the schema"
+            );
+            EndpointError::operator("table-missing", message)
+        })?;
+    if !matches!(relation.kind.as_str(), "r" | "p") {
+        let message = format!("{table} is a view or foreign table; sync the table behind it");
+        return Err(EndpointError::operator("not-a-table", message));
+    }
+    let empty = Vec::new();
+    let columns = found.columns.get(&relation.oid).unwrap_or(&empty);
+    let column = |name: &String| {
+        columns
+            .iter()
+            .find(|column| column.name == *name)
+            .map(Column::from)
+            .ok_or_else(|| {
+                let message = format!("table {table} has no column \"{name}\"; correct the sync");
+                EndpointError::operator("column-missing", message)
+            })
+    };
+    let primary = found
+        .keys
+        .get(&relation.oid)
+        .and_then(|keys| keys.iter().find(|key| key.is_primary));
+    let Some(primary) = primary else {
+        let message =
+            format!("table {table} has no primary key; `connection fix-key` offers two ways");
+        return Err(EndpointError::operator("no-primary-key", message));
+    };
+    let foreign = found.foreign_keys.get(&relation.oid);
+    Ok(Shape {
+        pair: binding.pair,
+        oid: relation.oid,
+        schema: relation.schema.clone(),
+        name: relation.name.clone(),
+        relation: qualified(&relation.schema, &relation.name),
+        is_plain: relation.kind == "r" && !relation.has_children,
+        key: primary
+            .columns
+            .iter()
+            .map(column)
+            .collect::<Result<_, _>>()?,
+        fields: binding
+            .fields
+            .iter()
+            .map(column)
+            .collect::<Result<_, _>>()?,
+        match_key: binding.match_key.clone(),
+        refers_to: foreign.into_iter().flatten().map(|f| f.target).collect(),
+    })
+}
+
+impl From<&ColumnRow> for Column {
+    fn from(row: &ColumnRow) -> Column {
+        Column {
+            name: row.name.clone(),
+            quoted: quoted(&row.name),
+            number: row.number,
+            pg_type: row.pg_type.clone(),
+            is_generated: row.generated,
+            is_identity_always: row.identity == "a",
+            sequence: row.sequence.clone(),
+        }
+    }
+}
+
+fn is_named(relation: &Relation, name: &str) -> bool {
+    name == format!("{}.{}", relation.schema, relation.name)
+        || relation.schema == "public" && relation.name == name
+}
+
+/// An identifier for SQL.
+pub fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+pub fn qualified(schema: &str, name: &str) -> String {
+    format!("{}.{}", quoted(schema), quoted(name))
+}

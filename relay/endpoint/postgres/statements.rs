@@ -1,0 +1,214 @@
+//! The SQL that reads and writes bound tables, one statement per function. Pure text.
+//!
+//! Values travel as text arrays, one per column, and are cast to the column's type without its
+//! modifiers (a cast with a modifier would cut and round in silence). Results come back as text:
+//! the key's columns, then the mapped fields ([`Shape`]).
+
+use super::shape::{Column, Shape};
+
+/// `t.key…, t.field…` as text, in the order in which [`super::reading`] expects them.
+pub(super) fn record(shape: &Shape) -> String {
+    let columns: Vec<String> = shape
+        .key
+        .iter()
+        .chain(&shape.fields)
+        .map(|column| column.as_text("t"))
+        .collect();
+    columns.join(", ")
+}
+
+/// Records with the keys in `$1…`, each with its place in the arrays.
+pub(super) fn by_key(shape: &Shape, lock: bool) -> String {
+    format!(
+        "select k.i, {record} from {arrays} join {table} as t on {on}{lock}",
+        record = record(shape),
+        arrays = arrays("k", 1, &names("k", shape.key.len())),
+        table = shape.relation,
+        on = key_equals(shape, "k"),
+        lock = if lock { " for update of t" } else { "" },
+    )
+}
+
+/// Records whose fields `matching` have the values in `$1…`.
+pub(super) fn by_match(shape: &Shape, matching: &[usize]) -> String {
+    let names = names("v", matching.len());
+    let on: Vec<String> = matching
+        .iter()
+        .zip(&names)
+        .map(|(field, name)| {
+            let column = &shape.fields[*field];
+            format!("t.{} = {}", column.quoted, cast("m", name, column))
+        })
+        .collect();
+    format!(
+        "select m.i, {record} from {arrays} join {table} as t on {on}",
+        record = record(shape),
+        arrays = arrays("m", 1, &names),
+        table = shape.relation,
+        on = on.join(" and "),
+    )
+}
+
+/// Inserts rows with the fields `set` in `$1…`, returning records in the order of the arrays.
+pub(super) fn insert(shape: &Shape, set: &[usize]) -> String {
+    if set.is_empty() {
+        let (table, record) = (&shape.relation, record(shape));
+        return format!("insert into {table} as t default values returning 1::bigint, {record}");
+    }
+    let source = arrays("s", 1, &names("v", set.len()));
+    insert_from(shape, set, &source)
+}
+
+/// Like [`insert`], with the values of part `$1` of [`create_staged`]'s table.
+pub(super) fn insert_staged(shape: &Shape, set: &[usize]) -> String {
+    let source = format!("{} as s where s.part = $1", staged(set.len()));
+    insert_from(shape, set, &source)
+}
+
+fn insert_from(shape: &Shape, set: &[usize], source: &str) -> String {
+    let columns: Vec<&Column> = set.iter().map(|field| &shape.fields[*field]).collect();
+    let values: Vec<String> = columns
+        .iter()
+        .zip(names("v", set.len()))
+        .map(|(column, name)| cast("s", &name, column))
+        .collect();
+    let targets: Vec<&str> = columns
+        .iter()
+        .map(|column| column.quoted.as_str())
+        .collect();
+    let overriding = if columns.iter().any(|column| column.is_identity_always) {
+        " overriding system value"
+    } else {
+        ""
+    };
+    format!(
+        "insert into {table} as t ({targets}){overriding} select {values} from {source} \
+         order by s.i returning 1::bigint, {record}",
+        table = shape.relation,
+        targets = targets.join(", "),
+        values = values.join(", "),
+        record = record(shape),
+    )
+}
+
+/// A temporary table for the values of creates with `width` fields: in which part of the
+/// transaction, at which place, and the values. Only this session sees it; commits empty it.
+pub(super) fn create_staged(width: usize) -> String {
+    let values: Vec<String> = names("v", width)
+        .iter()
+        .map(|name| format!("{name} text"))
+        .collect();
+    format!(
+        "create temp table {} (part bigint, i bigint, {}) on commit delete rows",
+        staged(width),
+        values.join(", ")
+    )
+}
+
+/// COPY into [`create_staged`]'s table.
+pub(super) fn copy_staged(width: usize) -> String {
+    format!("copy {} from stdin", staged(width))
+}
+
+/// Qualified, so that a table of the same name elsewhere is never meant.
+fn staged(width: usize) -> String {
+    format!("pg_temp.tidegate_creates_{width}")
+}
+
+/// Sets the fields `set`: the key's parts are in `$1…`, the values follow.
+pub(super) fn update(shape: &Shape, set: &[usize]) -> String {
+    let keys = names("k", shape.key.len());
+    let values = names("v", set.len());
+    let assignments: Vec<String> = set
+        .iter()
+        .zip(&values)
+        .map(|(field, name)| {
+            let column = &shape.fields[*field];
+            format!("{} = {}", column.quoted, cast("s", name, column))
+        })
+        .collect();
+    let names: Vec<String> = keys.into_iter().chain(values).collect();
+    format!(
+        "update {table} as t set {assignments} from {arrays} where {on} returning s.i, {record}",
+        table = shape.relation,
+        assignments = assignments.join(", "),
+        arrays = arrays("s", 1, &names),
+        on = key_equals(shape, "s"),
+        record = record(shape),
+    )
+}
+
+/// Deletes the records with the keys in `$1…`.
+pub(super) fn delete(shape: &Shape) -> String {
+    format!(
+        "delete from {table} as t using {arrays} where {on} returning s.i",
+        table = shape.relation,
+        arrays = arrays("s", 1, &names("k", shape.key.len())),
+        on = key_equals(shape, "s"),
+    )
+}
+
+/// Sets a sequence forward to `$1`, never back. Between the look and the set, other sessions would
+/// have to draw all the numbers up to `$1` for it to go back: then one of their inserts fails once.
+pub(super) fn advance_sequence(sequence: &str) -> String {
+    format!(
+        "select setval('{}'::regclass, $1) from {sequence} \
+         where last_value < $1 or (last_value = $1 and not is_called)",
+        sequence.replace('\'', "''")
+    )
+}
+
+/// COPY of one block range, or of the whole table.
+pub(super) fn copy_out(shape: &Shape, blocks: Option<(u64, Option<u64>)>) -> String {
+    let columns: Vec<String> = shape
+        .key
+        .iter()
+        .chain(&shape.fields)
+        .map(|column| format!("t.{}", column.quoted))
+        .collect();
+    let range = match blocks {
+        None => String::new(),
+        Some((from, None)) => format!(" where t.ctid >= '({from},0)'"),
+        Some((from, Some(to))) => {
+            format!(" where t.ctid >= '({from},0)' and t.ctid < '({to},0)'")
+        }
+    };
+    format!(
+        "copy (select {} from {} as t{range}) to stdout",
+        columns.join(", "),
+        shape.relation
+    )
+}
+
+/// `unnest($1::text[], …) with ordinality as alias (names…, i)`.
+fn arrays(alias: &str, first: usize, names: &[String]) -> String {
+    let parameters: Vec<String> = (first..first + names.len())
+        .map(|number| format!("${number}::text[]"))
+        .collect();
+    format!(
+        "unnest({}) with ordinality as {alias} ({}, i)",
+        parameters.join(", "),
+        names.join(", ")
+    )
+}
+
+fn key_equals(shape: &Shape, alias: &str) -> String {
+    let names = names("k", shape.key.len());
+    let parts: Vec<String> = shape
+        .key
+        .iter()
+        .zip(&names)
+        .map(|(column, name)| format!("t.{} = {}", column.quoted, cast(alias, name, column)))
+        .collect();
+    parts.join(" and ")
+}
+
+fn cast(alias: &str, name: &str, column: &Column) -> String {
+    format!("{alias}.{name}::{}", column.pg_type.bare_name)
+}
+
+fn names(prefix: &str, count: usize) -> Vec<String> {
+    (1..=count)
+        .map(|number| format!("{prefix}{number}"))
+        .collect()
+}

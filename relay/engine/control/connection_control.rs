@@ -1,0 +1,165 @@
+//! Connections by name: add, test, look into, give a table its missing key, remove.
+
+use async_trait::async_trait;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::Engine;
+use super::errors::{internal, invalid, named, unreachable};
+use crate::endpoint::catalog::{Catalog, Fix, Problem};
+use crate::engine::handle::{
+    ConnectionControl, ConnectionInfo, ConnectionTarget, ConnectionTest, ControlError,
+    ControlErrorKind,
+};
+use crate::engine::run::now_ms;
+use crate::store::DEFAULT_WORKSPACE;
+use crate::store::connections::{self, ConnectionRecord, Route, Via};
+
+#[async_trait]
+impl ConnectionControl for Engine {
+    async fn add(
+        &self,
+        name: &str,
+        kind: &str,
+        target: ConnectionTarget,
+    ) -> Result<ConnectionInfo, ControlError> {
+        check_connection_name(name)?;
+        if kind != "postgres" {
+            let text = format!("this version has no connections of kind `{kind}`: use postgres");
+            return Err(invalid("unknown-kind", text));
+        }
+        let route = match target {
+            ConnectionTarget::Agent { agent, target } => {
+                if !self.sources.knows_agent(&agent).await {
+                    let text = format!(
+                        "there is no agent `{agent}`: make one with `agent invite {agent}` and pair it"
+                    );
+                    return Err(ControlError::new(
+                        ControlErrorKind::NotFound,
+                        "no-agent",
+                        text,
+                    ));
+                }
+                Route::Agent { agent, target }
+            }
+            ConnectionTarget::Direct { url } => {
+                let url = SecretString::from(url.expose_secret().trim().to_owned());
+                self.sources
+                    .direct(&url)
+                    .map_err(|error| invalid("bad-url", error.message))?;
+                Route::Direct { url }
+            }
+        };
+        let (owned, kind, sealer) = (
+            name.to_owned(),
+            kind.to_owned(),
+            self.store.sealer().clone(),
+        );
+        self.store
+            .transact(move |tx| {
+                let called = (owned.as_str(), kind.as_str());
+                connections::add(tx, &sealer, DEFAULT_WORKSPACE, called, &route, now_ms())
+            })
+            .await
+            .map_err(|error| named(error, "connection", name))?;
+        ConnectionControl::show(self, name).await
+    }
+
+    async fn list(&self) -> Result<Vec<ConnectionInfo>, ControlError> {
+        let records = self
+            .store
+            .view(|conn| connections::list(conn, DEFAULT_WORKSPACE))
+            .await
+            .map_err(internal)?;
+        Ok(records.into_iter().map(info).collect())
+    }
+
+    async fn show(&self, name: &str) -> Result<ConnectionInfo, ControlError> {
+        Ok(info(self.connection(name).await?))
+    }
+
+    async fn remove(&self, name: &str) -> Result<(), ControlError> {
+        let owned = name.to_owned();
+        self.store
+            .transact(move |tx| connections::remove(tx, DEFAULT_WORKSPACE, &owned))
+            .await
+            .map_err(|error| named(error, "connection", name))
+    }
+
+    async fn test(&self, name: &str) -> Result<ConnectionTest, ControlError> {
+        let catalog = self.tables(name).await?;
+        let problem = |p: &Problem| format!("{}: {}", p.message, p.remedy);
+        Ok(ConnectionTest {
+            server: catalog.server,
+            user: catalog.user,
+            database: catalog.database,
+            tables: catalog.tables.len(),
+            problems: catalog.problems.iter().map(problem).collect(),
+        })
+    }
+
+    async fn tables(&self, name: &str) -> Result<Catalog, ControlError> {
+        let endpoint = self.endpoint(&self.connection(name).await?).await?;
+        endpoint.inspect().await.map_err(unreachable)
+    }
+
+    async fn fix_key(
+        &self,
+        name: &str,
+        table: &str,
+        column: Option<&str>,
+    ) -> Result<Vec<String>, ControlError> {
+        let endpoint = self.endpoint(&self.connection(name).await?).await?;
+        let catalog = endpoint.inspect().await.map_err(unreachable)?;
+        let Some(found) = catalog.table(table) else {
+            let text = format!("`{name}` has no table `{table}`: see `connection tables {name}`");
+            return Err(ControlError::new(
+                ControlErrorKind::NotFound,
+                "no-table",
+                text,
+            ));
+        };
+        let wanted = found.fixes.iter().find(|fix| match (fix, column) {
+            (Fix::IdentityColumn { .. }, None) => true,
+            (Fix::ExistingColumn { column: known, .. }, Some(column)) => known == column,
+            _ => false,
+        });
+        let Some(fix) = wanted else {
+            let text = if found.primary_key.is_empty() {
+                format!("this is no fix for `{table}`: see `connection tables {name}`")
+            } else {
+                format!("`{table}` has a primary key already: nothing to fix")
+            };
+            return Err(invalid("no-such-fix", text));
+        };
+        endpoint.fix_key(table, fix).await.map_err(unreachable)?;
+        let (Fix::IdentityColumn { sql, .. } | Fix::ExistingColumn { sql, .. }) = fix;
+        Ok(sql.clone())
+    }
+}
+
+fn check_connection_name(name: &str) -> Result<(), ControlError> {
+    let fits = !name.is_empty()
+        && name.len() <= 63
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    if fits {
+        return Ok(());
+    }
+    let text = format!("`{name}` can't be a connection's name: use 1 to 63 of a-z, 0-9, - and _");
+    Err(invalid("bad-name", text))
+}
+
+fn info(record: ConnectionRecord) -> ConnectionInfo {
+    let (agent, target) = match record.via {
+        Via::Agent { agent, target } => (Some(agent), Some(target)),
+        Via::Direct => (None, None),
+    };
+    ConnectionInfo {
+        name: record.name,
+        kind: record.kind,
+        agent,
+        target,
+        address: None,
+    }
+}

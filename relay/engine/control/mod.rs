@@ -1,0 +1,272 @@
+//! The engine as API and CLI see it: connections and syncs by name.
+//!
+//! `sync_control` and `connection_control` implement the traits of `engine::handle`, `status` tells how a sync goes,
+//! `errors` turns what rooms below say into answers.
+
+mod connection_control;
+mod errors;
+mod status;
+mod sync_control;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use secrecy::SecretString;
+use tidegate_sync::baseline::Fingerprinter;
+use tidegate_sync::model::BySide;
+use tokio::sync::{Mutex, broadcast};
+
+use self::errors::{internal, invalid, named, unreachable};
+use super::handle::ControlError;
+use super::limits::RETENTION;
+use super::report::LiveEvent;
+use super::run::{RunParts, now_ms};
+use super::supervisor::{Phase, Progress, Requests, Supervised};
+use super::syncfile::SyncFile;
+use crate::endpoint::{Endpoint, EndpointError};
+use crate::store::connections::{self, ConnectionRecord, Via};
+use crate::store::syncs::{self, NewSync, SyncId, SyncRecord, Wanted};
+use crate::store::{DEFAULT_WORKSPACE, Store, conflicts, history};
+
+/// Makes the endpoint of a connection; `app` knows tunnels and sockets.
+#[async_trait]
+pub trait EndpointSource: Send + Sync + 'static {
+    fn through_agent(&self, agent: &str, target: &str) -> Arc<dyn Endpoint>;
+    /// Refuses a URL that can't be used, with what to write instead.
+    fn direct(&self, url: &SecretString) -> Result<Arc<dyn Endpoint>, EndpointError>;
+    /// True when there is an agent of that name.
+    async fn knows_agent(&self, agent: &str) -> bool;
+}
+
+/// Live events that a slow receiver may lag behind before it loses the oldest.
+const EVENTS_MAX: usize = 1024;
+
+/// All syncs of this relay.
+pub struct Engine {
+    store: Store,
+    sources: Arc<dyn EndpointSource>,
+    running: Mutex<HashMap<String, Supervised>>,
+    events: broadcast::Sender<LiveEvent>,
+}
+
+impl Engine {
+    pub fn new(store: Store, sources: Arc<dyn EndpointSource>) -> Engine {
+        let (events, _) = broadcast::channel(EVENTS_MAX);
+        Engine {
+            store,
+            sources,
+            running: Mutex::new(HashMap::new()),
+            events,
+        }
+    }
+
+    /// Starts every sync that should run.
+    pub async fn start(&self) -> Result<(), ControlError> {
+        let wanted = self
+            .store
+            .view(syncs::list_wanted)
+            .await
+            .map_err(internal)?;
+        for record in wanted {
+            self.start_sync(&record).await?;
+        }
+        Ok(())
+    }
+
+    /// Stops all syncs, each after the round under way is settled.
+    pub async fn stop(&self) {
+        let running: Vec<Supervised> = self.running.lock().await.drain().map(|(_, s)| s).collect();
+        for sync in &running {
+            sync.stop.cancel();
+        }
+        for sync in running {
+            sync.stop().await;
+        }
+    }
+
+    /// Removes conflicts and history that are older than the retention time.
+    pub async fn forget_old(&self) -> Result<(), ControlError> {
+        let before_ms = now_ms() - RETENTION.as_millis() as i64;
+        self.store
+            .transact(move |tx| {
+                conflicts::forget_before(tx, before_ms)?;
+                history::forget_before(tx, before_ms)
+            })
+            .await
+            .map_err(internal)?;
+        Ok(())
+    }
+
+    /// For readiness: names of running syncs whose sides were not reached by their last run.
+    pub async fn unreached(&self) -> Vec<String> {
+        let running = self.running.lock().await;
+        let waits = |sync: &Supervised| sync.progress().view().phase == Phase::Waiting;
+        running
+            .iter()
+            .filter(|(_, sync)| waits(sync))
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+
+    async fn start_sync(&self, record: &SyncRecord) -> Result<(), ControlError> {
+        let parts = self.parts(record).await?;
+        let mut running = self.running.lock().await;
+        if !running.contains_key(&record.name) {
+            running.insert(record.name.clone(), Supervised::start(parts));
+        }
+        Ok(())
+    }
+
+    async fn stop_sync(&self, name: &str) {
+        let found = self.running.lock().await.remove(name);
+        if let Some(sync) = found {
+            sync.stop().await;
+        }
+    }
+
+    async fn parts(&self, record: &SyncRecord) -> Result<RunParts, ControlError> {
+        let file = parse(&record.definition)?;
+        let (sync, sealer) = (record.id, self.store.sealer().clone());
+        let key = self
+            .store
+            .view(move |conn| syncs::fingerprint_key(conn, &sealer, sync))
+            .await
+            .map_err(internal)?;
+        let endpoints = self.endpoints(&file).await?;
+        let slug = slug(&record.name, &key);
+        let progress = Arc::new(Progress::new(
+            &file.name,
+            file.tables.len(),
+            self.events.clone(),
+        ));
+        Ok(RunParts {
+            slug,
+            sync: Some(sync),
+            store: self.store.clone(),
+            endpoints,
+            prints: Fingerprinter::new(*key),
+            progress,
+            requests: Arc::new(Requests::default()),
+            file: Arc::new(file),
+        })
+    }
+
+    /// For the preview of a sync that does not exist yet.
+    async fn draft_parts(&self, file: SyncFile) -> Result<RunParts, ControlError> {
+        let endpoints = self.endpoints(&file).await?;
+        let progress = Arc::new(Progress::new(
+            &file.name,
+            file.tables.len(),
+            self.events.clone(),
+        ));
+        Ok(RunParts {
+            slug: "preview".to_owned(),
+            sync: None,
+            store: self.store.clone(),
+            endpoints,
+            prints: Fingerprinter::new(rand::random()),
+            progress,
+            requests: Arc::new(Requests::default()),
+            file: Arc::new(file),
+        })
+    }
+
+    async fn endpoints(&self, file: &SyncFile) -> Result<BySide<Arc<dyn Endpoint>>, ControlError> {
+        let left = self.endpoint(&self.connection(&file.left).await?).await?;
+        let right = self.endpoint(&self.connection(&file.right).await?).await?;
+        Ok(BySide::new(left, right))
+    }
+
+    async fn connection(&self, name: &str) -> Result<ConnectionRecord, ControlError> {
+        let wanted = name.to_owned();
+        let found = self
+            .store
+            .view(move |conn| connections::by_name(conn, DEFAULT_WORKSPACE, &wanted))
+            .await;
+        found.map_err(|error| named(error, "connection", name))
+    }
+
+    async fn endpoint(&self, record: &ConnectionRecord) -> Result<Arc<dyn Endpoint>, ControlError> {
+        match &record.via {
+            Via::Agent { agent, target } => Ok(self.sources.through_agent(agent, target)),
+            Via::Direct => {
+                let (id, sealer) = (record.id, self.store.sealer().clone());
+                let url = self
+                    .store
+                    .view(move |conn| connections::url(conn, &sealer, id))
+                    .await
+                    .map_err(internal)?;
+                let url = url.unwrap_or_else(|| SecretString::from(""));
+                self.sources.direct(&url).map_err(unreachable)
+            }
+        }
+    }
+
+    async fn record(&self, name: &str) -> Result<SyncRecord, ControlError> {
+        let wanted = name.to_owned();
+        let found = self
+            .store
+            .view(move |conn| syncs::by_name(conn, DEFAULT_WORKSPACE, &wanted))
+            .await;
+        found.map_err(|error| named(error, "sync", name))
+    }
+
+    async fn set_wanted(&self, id: SyncId, wanted: Wanted) -> Result<(), ControlError> {
+        let now = now_ms();
+        self.store
+            .transact(move |tx| syncs::set_wanted(tx, id, wanted, now))
+            .await
+            .map_err(internal)
+    }
+
+    async fn add_sync(&self, file: &SyncFile, text: &str) -> Result<SyncRecord, ControlError> {
+        let left = self.connection(&file.left).await?.id;
+        let right = self.connection(&file.right).await?.id;
+        let (name, text) = (file.name.clone(), text.to_owned());
+        let sealer = self.store.sealer().clone();
+        self.store
+            .transact(move |tx| {
+                let new = NewSync {
+                    workspace: DEFAULT_WORKSPACE,
+                    name: &name,
+                    left_conn: left,
+                    right_conn: right,
+                    definition: &text,
+                };
+                syncs::add(tx, &sealer, &new, now_ms())
+            })
+            .await
+            .map_err(|error| named(error, "sync", &file.name))?;
+        self.record(&file.name).await
+    }
+
+    async fn running_parts(&self, name: &str) -> Result<(SyncRecord, RunParts), ControlError> {
+        let record = self.record(name).await?;
+        let running = self.running.lock().await;
+        if let Some(sync) = running.get(name) {
+            return Ok((record, sync.parts.clone()));
+        }
+        drop(running);
+        let parts = self.parts(&record).await?;
+        Ok((record, parts))
+    }
+}
+
+fn parse(text: &str) -> Result<SyncFile, ControlError> {
+    SyncFile::parse(text).map_err(|error| invalid("sync-file", error.to_string()))
+}
+
+/// What the sync's slots are named after: its name, and a few digits of its own so that two relays
+/// can sync the same database.
+fn slug(name: &str, key: &[u8; 32]) -> String {
+    const NAME_CHARS: usize = 33;
+    let name: String = name
+        .chars()
+        .take(NAME_CHARS)
+        .map(|c| if c == '-' { '_' } else { c })
+        .collect();
+    let digest = blake3::hash(key);
+    let bytes = digest.as_bytes();
+    format!("{name}_{:02x}{:02x}{:02x}", bytes[0], bytes[1], bytes[2])
+}

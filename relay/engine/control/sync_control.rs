@@ -1,0 +1,262 @@
+//! Syncs by name: plan, apply, pause, verify and the rest of what a person asks.
+
+use async_trait::async_trait;
+use tidegate_sync::model::{Key, PairId, Side};
+use tokio::sync::broadcast;
+
+use super::errors::{failed, internal, invalid};
+use super::{Engine, parse};
+use crate::engine::handle::{ControlError, ControlErrorKind, SyncControl};
+use crate::engine::report::{
+    FindingReport, HistoryEntry, LiveEvent, Preview, SyncStatus, VerifyReport,
+};
+use crate::engine::run::now_ms;
+use crate::engine::supervisor::{Supervised, write_name};
+use crate::engine::syncfile::SyncFile;
+use crate::engine::{preview, verify};
+use crate::store::syncs::{self, SyncRecord, Wanted};
+use crate::store::{DEFAULT_WORKSPACE, RecordKeys, findings, history};
+
+/// Findings and history entries listed at once.
+const LIST_MAX: u32 = 1000;
+
+#[async_trait]
+impl SyncControl for Engine {
+    async fn plan(&self, text: &str) -> Result<Preview, ControlError> {
+        let file = parse(text)?;
+        if let Ok(record) = self.record(&file.name).await {
+            check_unchanged(&record, &file)?;
+            let parts = self.parts(&record).await?;
+            return preview::preview(&parts).await.map_err(failed);
+        }
+        let parts = self.draft_parts(file).await?;
+        preview::preview(&parts).await.map_err(failed)
+    }
+
+    async fn apply(
+        &self,
+        text: &str,
+        expected: Option<Preview>,
+    ) -> Result<SyncStatus, ControlError> {
+        let file = parse(text)?;
+        let record = match self.record(&file.name).await {
+            Ok(record) => {
+                check_unchanged(&record, &file)?;
+                // The same file again: whoever applies it confirms what stands in the way.
+                self.stop_sync(&file.name).await;
+                record
+            }
+            Err(error) if error.kind == ControlErrorKind::NotFound => {
+                let preview = self.plan(text).await?;
+                if !preview.problems.is_empty() {
+                    return Err(invalid("sync-refused", preview.problems.join("\n")));
+                }
+                check_expected(expected.as_ref(), &preview)?;
+                self.add_sync(&file, text).await?
+            }
+            Err(error) => return Err(error),
+        };
+        let parts = self.parts(&record).await?;
+        parts.requests.approve_deletes();
+        if let Some(expected) = &expected {
+            parts.requests.expect(preview::tallies_of(expected));
+        }
+        self.set_wanted(record.id, Wanted::Running).await?;
+        self.running
+            .lock()
+            .await
+            .insert(file.name.clone(), Supervised::start(parts));
+        self.status(&file.name).await
+    }
+
+    async fn list(&self) -> Result<Vec<SyncStatus>, ControlError> {
+        let records = self
+            .store
+            .view(|conn| syncs::list(conn, DEFAULT_WORKSPACE))
+            .await
+            .map_err(internal)?;
+        let mut list = Vec::new();
+        for record in &records {
+            list.push(self.status_of(record).await?);
+        }
+        Ok(list)
+    }
+
+    async fn status(&self, name: &str) -> Result<SyncStatus, ControlError> {
+        let record = self.record(name).await?;
+        self.status_of(&record).await
+    }
+
+    async fn pause(&self, name: &str) -> Result<SyncStatus, ControlError> {
+        let record = self.record(name).await?;
+        self.set_wanted(record.id, Wanted::Paused).await?;
+        self.stop_sync(name).await;
+        self.status(name).await
+    }
+
+    async fn resume(&self, name: &str) -> Result<SyncStatus, ControlError> {
+        let record = self.record(name).await?;
+        self.set_wanted(record.id, Wanted::Running).await?;
+        self.stop_sync(name).await;
+        self.start_sync(&record).await?;
+        self.status(name).await
+    }
+
+    async fn remove(&self, name: &str) -> Result<(), ControlError> {
+        let (record, parts) = self.running_parts(name).await?;
+        self.stop_sync(name).await;
+        for side in Side::BOTH {
+            let forgotten = parts.endpoints[side].forget(&parts.slug).await;
+            forgotten.map_err(|error| {
+                let text = format!(
+                    "the {} side still holds what the sync left there (slot, publication): {error}; \
+                     run `sync remove {name}` again when it can be reached",
+                    side.name()
+                );
+                ControlError::new(ControlErrorKind::Unavailable, error.code, text)
+            })?;
+        }
+        let id = record.id;
+        self.store
+            .transact(move |tx| syncs::remove(tx, id))
+            .await
+            .map_err(internal)
+    }
+
+    async fn verify(&self, name: &str) -> Result<VerifyReport, ControlError> {
+        let (_, parts) = self.running_parts(name).await?;
+        verify::verify(&parts).await.map_err(failed)
+    }
+
+    async fn findings(&self, name: &str) -> Result<Vec<FindingReport>, ControlError> {
+        let record = self.record(name).await?;
+        let file = parse(&record.definition)?;
+        let (id, keys) = (record.id, RecordKeys::new(self.store.sealer(), record.id));
+        let found = self
+            .store
+            .view(move |conn| findings::list(conn, &keys, id, 0, LIST_MAX))
+            .await
+            .map_err(internal)?;
+        let report = |found: findings::FindingRecord| FindingReport {
+            table: table_name(&file, found.finding.pair, found.finding.side),
+            side: found.finding.side.name().to_owned(),
+            key: found.finding.key.to_string(),
+            code: found.finding.code.name().to_owned(),
+            detail: found.finding.detail,
+            advice: found.finding.code.advice().to_owned(),
+            since: rfc3339(found.first_at_ms),
+        };
+        Ok(found.into_iter().map(report).collect())
+    }
+
+    async fn retry(&self, name: &str) -> Result<(), ControlError> {
+        let id = self.record(name).await?.id;
+        self.store
+            .transact(move |tx| findings::retry_now(tx, id, now_ms()))
+            .await
+            .map_err(internal)?;
+        if let Some(sync) = self.running.lock().await.get(name) {
+            sync.parts.requests.retry();
+        }
+        Ok(())
+    }
+
+    async fn history(
+        &self,
+        name: &str,
+        key: Option<&str>,
+    ) -> Result<Vec<HistoryEntry>, ControlError> {
+        let record = self.record(name).await?;
+        let file = parse(&record.definition)?;
+        let (id, keys) = (record.id, RecordKeys::new(self.store.sealer(), record.id));
+        let key = key.map(|text| Key(text.split(',').map(str::to_owned).collect()));
+        let found = self
+            .store
+            .view(move |conn| match &key {
+                Some(key) => history::of_record(conn, &keys, id, key, LIST_MAX),
+                None => history::list(conn, &keys, id, None, LIST_MAX),
+            })
+            .await
+            .map_err(internal)?;
+        let entry = |found: history::HistoryRecord| {
+            let applied = found.applied;
+            let policy = &file.tables[applied.pair.0 as usize].policy;
+            let name = |&field: &usize| match applied.side {
+                Side::Left => policy.fields[field].left.clone(),
+                Side::Right => policy.fields[field].right.clone(),
+            };
+            HistoryEntry {
+                at: rfc3339(found.at_ms),
+                table: table_name(&file, applied.pair, applied.side),
+                side: applied.side.name().to_owned(),
+                kind: write_name(applied.write).to_owned(),
+                left_key: applied.keys.left.as_ref().map(ToString::to_string),
+                right_key: applied.keys.right.as_ref().map(ToString::to_string),
+                fields: applied.fields.iter().map(name).collect(),
+                run: found.epoch,
+            }
+        };
+        Ok(found.into_iter().map(entry).collect())
+    }
+
+    async fn export(&self, name: &str) -> Result<String, ControlError> {
+        Ok(self.record(name).await?.definition)
+    }
+
+    fn events(&self) -> broadcast::Receiver<LiveEvent> {
+        self.events.subscribe()
+    }
+}
+
+/// A start does what its preview said, or refuses and shows the difference.
+fn check_expected(expected: Option<&Preview>, now: &Preview) -> Result<(), ControlError> {
+    let Some(expected) = expected else {
+        return Ok(());
+    };
+    let tables: Vec<(String, String)> = now
+        .tables
+        .iter()
+        .map(|table| (table.left.clone(), table.right.clone()))
+        .collect();
+    let (before, found) = (preview::tallies_of(expected), preview::tallies_of(now));
+    match preview::difference(&tables, &before, &found) {
+        Some(text) => Err(ControlError::new(
+            ControlErrorKind::Conflict,
+            "plan-changed",
+            text,
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Changing a running sync is planned for a later version.
+fn check_unchanged(record: &SyncRecord, file: &SyncFile) -> Result<(), ControlError> {
+    if parse(&record.definition)? == *file {
+        return Ok(());
+    }
+    let text = format!(
+        "sync `{0}` exists with another mapping, and this version can't change a sync: run `sync \
+         remove {0}` and apply the new file; records that exist on both sides are matched again",
+        file.name
+    );
+    Err(ControlError::new(
+        ControlErrorKind::Conflict,
+        "sync-exists",
+        text,
+    ))
+}
+
+fn table_name(file: &SyncFile, pair: PairId, side: Side) -> String {
+    file.tables
+        .get(pair.0 as usize)
+        .map_or_else(String::new, |table| match side {
+            Side::Left => table.left.clone(),
+            Side::Right => table.right.clone(),
+        })
+}
+
+fn rfc3339(at_ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(at_ms)
+        .map(|at| at.to_string())
+        .unwrap_or_default()
+}

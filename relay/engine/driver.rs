@@ -1,0 +1,467 @@
+//! Carries out a session's commands with real sides and the store, and feeds back what happened.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use tidegate_sync::decide::Tally;
+use tidegate_sync::model::{BySide, Key, Outcome, PairId, Position, Side, Step};
+use tidegate_sync::session::{Command, Event, Session, Settlement};
+use tokio_util::sync::CancellationToken;
+
+use super::capture::CaptureTask;
+use super::crash::{self, Point};
+use super::limits::{
+    BACKLOG_CHANGES_MAX, DELETES_UNASKED_MAX, DELETES_UNASKED_PERCENT_MAX, RETRY_EVERY,
+    RETRY_RECORDS_MAX, STOP_DEADLINE,
+};
+use super::preview;
+use super::run::{Run, RunError, SideRun, now_ms};
+use super::scan::Scanner;
+use super::supervisor::Phase;
+use crate::endpoint::{Captured, EndpointError, Snapshot, Writer};
+use crate::store::scans::{Cursor, Scan};
+
+/// While nothing changes, a side's position is settled this often: often enough that its log can
+/// be cut, seldom enough that an idle sync costs nothing.
+const IDLE_POSITION_EVERY: Duration = Duration::from_secs(5);
+
+/// Drives one session.
+pub(super) struct Driver {
+    run: Run,
+    session: Session,
+    sides: BySide<SideRun>,
+    commands: VecDeque<Command>,
+    scan: Option<Scan>,
+    /// Where the next page of matches starts.
+    cursor: (PairId, Cursor),
+    position_fed: BySide<Instant>,
+}
+
+/// What woke the driver.
+enum Wake {
+    Captured(Side, Option<Result<Captured, EndpointError>>),
+    Retry,
+    Stop,
+}
+
+impl Driver {
+    pub(super) fn new(run: Run, session: Session, sides: BySide<SideRun>) -> Driver {
+        let now = Instant::now();
+        Driver {
+            run,
+            session,
+            sides,
+            commands: VecDeque::new(),
+            scan: None,
+            cursor: (PairId(0), Cursor::START),
+            position_fed: BySide::new(now, now),
+        }
+    }
+
+    /// Runs until `stop`, then finishes the round under way.
+    pub(super) async fn drive(mut self, stop: CancellationToken) -> Result<(), RunError> {
+        let mut retry = tokio::time::interval(RETRY_EVERY);
+        loop {
+            self.carry_out_all(&stop).await?;
+            if stop.is_cancelled() {
+                return Ok(());
+            }
+            self.note_phase();
+            let wake = self.wait(&stop, &mut retry).await;
+            match wake {
+                Wake::Captured(side, Some(captured)) => {
+                    let captured = captured.map_err(|source| RunError::Side { side, source })?;
+                    self.feed(side, captured).await?;
+                }
+                Wake::Captured(side, None) => {
+                    let source = EndpointError::retry("stream-ended", "the change stream ended");
+                    return Err(RunError::Side { side, source });
+                }
+                Wake::Retry => self.retry_findings().await?,
+                Wake::Stop => return Ok(()),
+            }
+        }
+    }
+
+    async fn carry_out_all(&mut self, stop: &CancellationToken) -> Result<(), RunError> {
+        loop {
+            while let Some(command) = self.session.poll_command() {
+                self.commands.push_back(command);
+            }
+            let Some(command) = self.commands.pop_front() else {
+                return Ok(());
+            };
+            if stop.is_cancelled() && begins_work(&command) {
+                return Ok(());
+            }
+            let work = self.carry_out(command);
+            tokio::select! {
+                biased;
+                done = work => done?,
+                () = past_deadline(stop) => return Ok(()),
+            }
+        }
+    }
+
+    async fn wait(&mut self, stop: &CancellationToken, retry: &mut tokio::time::Interval) -> Wake {
+        let may_feed = BySide::from_fn(|side| self.session.backlog(side) < BACKLOG_CHANGES_MAX);
+        let BySide { left, right } = &mut self.sides;
+        tokio::select! {
+            () = stop.cancelled() => Wake::Stop,
+            captured = next(&mut left.capture), if may_feed.left => {
+                Wake::Captured(Side::Left, captured)
+            }
+            captured = next(&mut right.capture), if may_feed.right => {
+                Wake::Captured(Side::Right, captured)
+            }
+            () = self.run.parts.requests.retry_requested() => Wake::Retry,
+            _ = retry.tick() => Wake::Retry,
+        }
+    }
+
+    async fn feed(&mut self, side: Side, captured: Captured) -> Result<(), RunError> {
+        if let Some((pair, reason)) = captured.reconcile.first() {
+            let table = &self.run.mapping.pairs[pair.0 as usize].tables[side];
+            let reason = format!("{} {table}: {reason}", side.name());
+            self.run.ledger.forget_positions().await?;
+            return Err(RunError::Gap(reason));
+        }
+        let is_idle = captured.changes.is_empty();
+        if is_idle
+            && self.session.awaited_fence(side).is_none()
+            && self.position_fed[side].elapsed() < IDLE_POSITION_EVERY
+        {
+            return Ok(());
+        }
+        self.position_fed[side] = Instant::now();
+        let Captured {
+            changes, position, ..
+        } = captured;
+        self.session.handle(Event::Changes {
+            side,
+            changes,
+            position,
+        });
+        Ok(())
+    }
+
+    async fn retry_findings(&mut self) -> Result<(), RunError> {
+        if !self.session.is_live() {
+            return Ok(());
+        }
+        let due = self
+            .run
+            .ledger
+            .take_due_findings(now_ms(), RETRY_RECORDS_MAX as u32)
+            .await?;
+        for (side, pair, key) in due {
+            self.session.handle(Event::Retry {
+                side,
+                pair,
+                keys: vec![key],
+            });
+        }
+        Ok(())
+    }
+
+    fn note_phase(&self) {
+        if self.session.is_live() {
+            self.run.parts.progress.set_phase(Phase::Live);
+        }
+        let pairs = self.run.mapping.pairs.len();
+        let pending = self.session.backlog_by_pair(pairs);
+        let waiting = self.session.waiting_count() as u64;
+        let progress = &self.run.parts.progress;
+        progress.set_pending(pending, waiting, self.session.is_quiet());
+    }
+
+    async fn carry_out(&mut self, command: Command) -> Result<(), RunError> {
+        let event = match command {
+            Command::Recover { batches } => {
+                let BySide { left, right } = &mut self.sides;
+                let (left, right) = tokio::try_join!(
+                    recover(&mut left.writer, batches.left, Side::Left),
+                    recover(&mut right.writer, batches.right, Side::Right),
+                )?;
+                Event::Recovered {
+                    outcomes: BySide::new(left, right),
+                }
+            }
+            Command::Scan => Event::Scanned {
+                positions: self.scan().await?,
+            },
+            Command::NextMatches { pair, limit } => self.next_matches(pair, limit).await?,
+            Command::Fetch { pair, keys } => {
+                let BySide { left, right } = &mut self.sides;
+                let (left, right) = tokio::try_join!(
+                    fetch(&mut left.snapshot, pair, &keys.left, Side::Left),
+                    fetch(&mut right.snapshot, pair, &keys.right, Side::Right),
+                )?;
+                Event::Fetched {
+                    rows: BySide::new(left, right),
+                }
+            }
+            Command::Stream { positions } => {
+                self.stream(positions).await?;
+                Event::Streaming
+            }
+            Command::Load { keys } => Event::Loaded {
+                lookups: self.run.ledger.load(keys).await?,
+            },
+            Command::Read { side, pair, keys } => {
+                let read = self.sides[side].writer.read(pair, &keys).await;
+                let (rows, fence) = read.map_err(|source| RunError::Side { side, source })?;
+                Event::ReadDone { rows, fence }
+            }
+            Command::Intend(round) => {
+                self.run.ledger.intend(&round).await?;
+                Event::Intended
+            }
+            Command::Apply {
+                side,
+                batch,
+                steps,
+                recorded,
+            } => {
+                return self.apply(side, batch, steps, recorded).await;
+            }
+            Command::Settle(settlement) => {
+                self.settle(*settlement).await?;
+                Event::Settled
+            }
+            Command::Acknowledge { side, position } => {
+                if let Some(capture) = &self.sides[side].capture {
+                    capture.acknowledge(position);
+                }
+                return Ok(());
+            }
+        };
+        self.session.handle(event);
+        Ok(())
+    }
+
+    /// Applies one batch, or both sides' batches of a round at once.
+    async fn apply(
+        &mut self,
+        side: Side,
+        batch: tidegate_sync::model::BatchId,
+        steps: Vec<Step>,
+        recorded: bool,
+    ) -> Result<(), RunError> {
+        if let Some(Command::Apply { .. }) = self.commands.front()
+            && let Some(Command::Apply {
+                side: second,
+                batch: batch2,
+                steps: steps2,
+                ..
+            }) = self.commands.pop_front()
+        {
+            let (first_side, second_side) = match side {
+                Side::Left => (&mut self.sides.left, &mut self.sides.right),
+                Side::Right => (&mut self.sides.right, &mut self.sides.left),
+            };
+            let (first, other) = tokio::try_join!(
+                write(&mut first_side.writer, side, batch, &steps, recorded),
+                write(&mut second_side.writer, second, batch2, &steps2, recorded),
+            )?;
+            self.session.handle(Event::Applied {
+                side,
+                outcomes: first,
+            });
+            self.session.handle(Event::Applied {
+                side: second,
+                outcomes: other,
+            });
+            return Ok(());
+        }
+        let writer = &mut self.sides[side].writer;
+        let outcomes = write(writer, side, batch, &steps, recorded).await?;
+        self.session.handle(Event::Applied { side, outcomes });
+        Ok(())
+    }
+
+    async fn settle(&mut self, settlement: Settlement) -> Result<(), RunError> {
+        let applied = settlement.applied.clone();
+        self.run.ledger.settle(settlement, now_ms()).await?;
+        let live = self.session.is_live();
+        crash::pass(if live { Point::Settled } else { Point::Copied });
+        self.run
+            .parts
+            .progress
+            .note_applied(&self.run.mapping, &applied, self.session.is_live());
+        Ok(())
+    }
+
+    async fn stream(&mut self, positions: BySide<Position>) -> Result<(), RunError> {
+        for side in Side::BOTH {
+            self.sides[side].snapshot = None;
+            let capture = self.sides[side].open.capture(&positions[side]).await;
+            let capture = capture.map_err(|source| RunError::Side { side, source })?;
+            self.sides[side].capture = Some(CaptureTask::start(capture, positions[side].clone()));
+        }
+        self.scan = None;
+        Ok(())
+    }
+
+    /// Takes both views, stores what they hold, and counts what the reconcile would do.
+    async fn scan(&mut self) -> Result<BySide<Position>, RunError> {
+        let progress = self.run.parts.progress.clone();
+        progress.set_phase(Phase::Scanning);
+        let BySide { left, right } = &mut self.sides;
+        let (left, right) = tokio::try_join!(
+            take_snapshot(left, Side::Left),
+            take_snapshot(right, Side::Right)
+        )?;
+        let mut views = BySide::new(left, right);
+        let positions = BySide::new(views.left.position(), views.right.position());
+        let scan = self.run.ledger.scan().await?;
+        let scanner = Scanner {
+            mapping: &self.run.mapping,
+            prints: &self.run.parts.prints,
+            progress: &progress,
+        };
+        scanner.fill(&scan, &mut views).await?;
+        let tallies = scanner
+            .decide_all(&scan, &self.run.first_run, |_, _, _| {})
+            .await?;
+        self.sides.left.snapshot = Some(views.left);
+        self.sides.right.snapshot = Some(views.right);
+        self.scan = Some(scan);
+        self.cursor = (PairId(0), Cursor::START);
+        self.check_expectation(&tallies)?;
+        progress.set_totals(&tallies);
+        progress.set_phase(Phase::Copying);
+        Ok(positions)
+    }
+
+    /// The next page of matches of `pair`.
+    async fn next_matches(&mut self, pair: PairId, limit: usize) -> Result<Event, RunError> {
+        let Some(scan) = &self.scan else {
+            return Err(RunError::Gap("the scan is missing".to_owned()));
+        };
+        if self.cursor.0 != pair {
+            self.cursor = (pair, Cursor::START);
+        }
+        let page = scan.matches(pair, self.cursor.1, limit).await?;
+        self.cursor.1 = page.next;
+        Ok(Event::Matches {
+            found: page.found,
+            done: page.done,
+        })
+    }
+
+    /// A start does what its preview said, and no reconcile empties a side unasked.
+    fn check_expectation(&self, tallies: &[Tally]) -> Result<(), RunError> {
+        let requests = &self.run.parts.requests;
+        let approved = requests.take_approval();
+        if let Some(expected) = requests.take_expected() {
+            let tables: Vec<(String, String)> = self
+                .run
+                .mapping
+                .pairs
+                .iter()
+                .map(|pair| (pair.tables.left.clone(), pair.tables.right.clone()))
+                .collect();
+            if let Some(text) = preview::difference(&tables, &expected, tallies) {
+                return Err(RunError::Refused(text));
+            }
+        }
+        if approved {
+            return Ok(());
+        }
+        for (pair, tally) in self.run.mapping.pairs.iter().zip(tallies) {
+            for side in Side::BOTH {
+                let deletes = tally.deletes[side];
+                let bound = tally.records[side] * DELETES_UNASKED_PERCENT_MAX / 100;
+                if deletes > DELETES_UNASKED_MAX && deletes > bound {
+                    return Err(RunError::Refused(format!(
+                        "{deletes} of {} records of {} ({}) would be deleted: check that the other \
+                         side is as it should be, then `sync apply` the file again to approve",
+                        tally.records[side],
+                        pair.tables[side],
+                        side.name(),
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// True for what begins a round, before which everything is settled: a stop ends here.
+fn begins_work(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Scan
+            | Command::NextMatches { .. }
+            | Command::Stream { .. }
+            | Command::Load { .. }
+            | Command::Read { .. }
+    )
+}
+
+async fn next(capture: &mut Option<CaptureTask>) -> Option<Result<Captured, EndpointError>> {
+    match capture {
+        Some(capture) => capture.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Resolves when `stop` was requested and the deadline for the work under way has passed.
+async fn past_deadline(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(STOP_DEADLINE).await;
+}
+
+async fn recover(
+    writer: &mut Box<dyn Writer>,
+    batch: Option<tidegate_sync::model::BatchId>,
+    side: Side,
+) -> Result<Option<Vec<tidegate_sync::model::Recovered>>, RunError> {
+    match batch {
+        Some(batch) => writer
+            .recover(batch)
+            .await
+            .map_err(|source| RunError::Side { side, source }),
+        None => Ok(None),
+    }
+}
+
+async fn write(
+    writer: &mut Box<dyn Writer>,
+    side: Side,
+    batch: tidegate_sync::model::BatchId,
+    steps: &[Step],
+    recorded: bool,
+) -> Result<Vec<Outcome>, RunError> {
+    if recorded {
+        crash::pass(Point::Applying);
+    }
+    let outcomes = writer.apply(batch, steps, recorded).await;
+    if recorded {
+        crash::pass(Point::Applied);
+    }
+    outcomes.map_err(|source| RunError::Side { side, source })
+}
+
+async fn fetch(
+    snapshot: &mut Option<Box<dyn Snapshot>>,
+    pair: PairId,
+    keys: &[Key],
+    side: Side,
+) -> Result<Vec<Option<tidegate_sync::model::Row>>, RunError> {
+    match snapshot {
+        Some(snapshot) if !keys.is_empty() => {
+            let rows = snapshot.fetch(pair, keys).await;
+            rows.map_err(|source| RunError::Side { side, source })
+        }
+        _ => Ok(Vec::new()),
+    }
+}
+
+async fn take_snapshot(side_run: &mut SideRun, side: Side) -> Result<Box<dyn Snapshot>, RunError> {
+    side_run.capture = None;
+    side_run.snapshot = None;
+    let snapshot = side_run.open.snapshot().await;
+    snapshot.map_err(|source| RunError::Side { side, source })
+}

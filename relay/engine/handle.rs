@@ -1,0 +1,149 @@
+//! What API and CLI can ask of the engine.
+
+use async_trait::async_trait;
+use thiserror::Error;
+use tokio::sync::broadcast;
+
+use super::report::{FindingReport, HistoryEntry, LiveEvent, Preview, SyncStatus, VerifyReport};
+use crate::endpoint::catalog::Catalog;
+
+/// What kind of answer an error is; the API maps it to a status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ControlErrorKind {
+    NotFound,
+    /// The request or the sync file is wrong.
+    Invalid,
+    /// It contradicts what is there (a name is taken, the preview's counts changed).
+    Conflict,
+    /// A side can't be reached now.
+    Unavailable,
+    Internal,
+}
+
+/// An error for the caller. `message` says what to do next and holds no secret.
+#[derive(Clone, Debug, Error, PartialEq)]
+#[error("{message}")]
+pub struct ControlError {
+    pub kind: ControlErrorKind,
+    /// Stable code, part of the API.
+    pub code: &'static str,
+    pub message: String,
+}
+
+impl ControlError {
+    pub fn new(kind: ControlErrorKind, code: &'static str, message: impl Into<String>) -> Self {
+        ControlError {
+            kind,
+            code,
+            message: message.into(),
+        }
+    }
+}
+
+/// Syncs, by name.
+#[async_trait]
+pub trait SyncControl: Send + Sync {
+    /// What `apply` of this sync file would do. Reads both sides, writes nothing.
+    async fn plan(&self, file: &str) -> Result<Preview, ControlError>;
+
+    /// Starts the sync of this file, or changes a running one. With `expected`, the start refuses
+    /// to do anything but what that preview said.
+    async fn apply(
+        &self,
+        file: &str,
+        expected: Option<Preview>,
+    ) -> Result<SyncStatus, ControlError>;
+
+    async fn list(&self) -> Result<Vec<SyncStatus>, ControlError>;
+    async fn status(&self, name: &str) -> Result<SyncStatus, ControlError>;
+
+    /// Stops at the next settle; changes wait on their sides.
+    async fn pause(&self, name: &str) -> Result<SyncStatus, ControlError>;
+    async fn resume(&self, name: &str) -> Result<SyncStatus, ControlError>;
+
+    /// Stops it and drops what it left on both sides (slot, publication, progress row). No record
+    /// is touched.
+    async fn remove(&self, name: &str) -> Result<(), ControlError>;
+
+    /// Reads and compares both sides completely.
+    async fn verify(&self, name: &str) -> Result<VerifyReport, ControlError>;
+
+    async fn findings(&self, name: &str) -> Result<Vec<FindingReport>, ControlError>;
+
+    /// Tries all findings again now.
+    async fn retry(&self, name: &str) -> Result<(), ControlError>;
+
+    /// The newest writes first; of one record when `key` is given (either side's key).
+    async fn history(
+        &self,
+        name: &str,
+        key: Option<&str>,
+    ) -> Result<Vec<HistoryEntry>, ControlError>;
+
+    /// The sync file.
+    async fn export(&self, name: &str) -> Result<String, ControlError>;
+
+    /// Changes as they cross, from now on. A slow receiver loses the oldest.
+    fn events(&self) -> broadcast::Receiver<LiveEvent>;
+}
+
+/// How a connection reaches its database.
+#[derive(Clone, Debug)]
+pub enum ConnectionTarget {
+    Agent {
+        agent: String,
+        target: String,
+    },
+    /// `postgres://user:password@host:port/database?sslmode=…`; sealed at rest.
+    Direct {
+        url: secrecy::SecretString,
+    },
+}
+
+/// A connection as lists show it; never with a password.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
+pub struct ConnectionInfo {
+    pub name: String,
+    /// `postgres`.
+    pub kind: String,
+    pub agent: Option<String>,
+    pub target: Option<String>,
+    /// Host, port and database of a direct connection.
+    pub address: Option<String>,
+}
+
+/// The answer of `connection test`.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
+pub struct ConnectionTest {
+    pub server: String,
+    pub user: String,
+    pub database: String,
+    pub tables: usize,
+    /// What stands in a sync's way, each with its remedy.
+    pub problems: Vec<String>,
+}
+
+/// Connections, by name.
+#[async_trait]
+pub trait ConnectionControl: Send + Sync {
+    async fn add(
+        &self,
+        name: &str,
+        kind: &str,
+        target: ConnectionTarget,
+    ) -> Result<ConnectionInfo, ControlError>;
+    async fn list(&self) -> Result<Vec<ConnectionInfo>, ControlError>;
+    async fn show(&self, name: &str) -> Result<ConnectionInfo, ControlError>;
+    /// Refused while a sync uses it.
+    async fn remove(&self, name: &str) -> Result<(), ControlError>;
+    async fn test(&self, name: &str) -> Result<ConnectionTest, ControlError>;
+    async fn tables(&self, name: &str) -> Result<Catalog, ControlError>;
+    /// Gives `table` a primary key: `column` for an existing one, `None` for an identity column.
+    /// Returns the SQL that was run.
+    async fn fix_key(
+        &self,
+        name: &str,
+        table: &str,
+        column: Option<&str>,
+    ) -> Result<Vec<String>, ControlError>;
+}

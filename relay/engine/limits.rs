@@ -1,0 +1,58 @@
+//! Every bound of the engine, with its unit and its reason.
+
+use std::time::Duration;
+
+/// Records per live round. A round is one transaction per side; more would hold locks longer than
+/// a person notices.
+pub const ROUND_RECORDS_MAX: usize = 2_000;
+
+/// Records per round while existing data is copied: large enough that the round trips and the
+/// store's sync of one transaction are small beside the writes.
+pub const COPY_ROUND_RECORDS_MAX: usize = 5_000;
+
+/// Batches of captured changes that wait for the session, per side. The capture stops reading
+/// when it is full, and PostgreSQL keeps the rest.
+pub const CAPTURED_QUEUE_MAX: usize = 8;
+
+/// Changes of one side that the session holds before the driver stops feeding that side.
+pub const BACKLOG_CHANGES_MAX: usize = 20_000;
+
+/// Chunks of scanned rows on their way to the store.
+pub const SCAN_CHUNKS_MAX: usize = 4;
+
+/// Keys looked up in the store at once.
+pub const LOOKUP_KEYS_MAX: usize = 10_000;
+
+/// First and longest wait before a failed run starts again.
+pub const RESTART_WAIT_MIN: Duration = Duration::from_millis(200);
+pub const RESTART_WAIT_MAX: Duration = Duration::from_secs(15);
+
+/// A run that went on for this long resets the wait.
+pub const RESTART_RESET_AFTER: Duration = Duration::from_secs(30);
+
+/// How often records with findings are tried again by themselves.
+pub const RETRY_EVERY: Duration = Duration::from_secs(2);
+
+/// Findings tried again at once.
+pub const RETRY_RECORDS_MAX: usize = 500;
+
+/// Deletes in one reconcile that pause the sync unless both bounds hold: a lost or truncated table
+/// must not empty the other side unasked.
+pub const DELETES_UNASKED_MAX: u64 = 50;
+pub const DELETES_UNASKED_PERCENT_MAX: u64 = 5;
+
+/// How long a stop waits for the round under way.
+pub const STOP_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Sample records with their field differences in a preview, per table pair.
+pub const PREVIEW_SAMPLES_MAX: usize = 5;
+
+/// Differences that `verify` lists, per table pair.
+pub const VERIFY_DIFFERENCES_MAX: usize = 100;
+
+/// How often `verify` looks again at records that differed: they may have been on their way.
+pub const VERIFY_LOOKS_MAX: u32 = 20;
+pub const VERIFY_LOOK_EVERY: Duration = Duration::from_millis(300);
+
+/// How long losing values of conflicts, and the history of writes, are kept.
+pub const RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);

@@ -1,0 +1,276 @@
+//! A sync file checked against both sides: what a run works with.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use tidegate_sync::baseline::Fingerprinter;
+use tidegate_sync::codec::{Relation, relate};
+use tidegate_sync::model::{BySide, PairId, Side};
+use tidegate_sync::policy::{Direction, PairPolicy};
+
+use super::syncfile::{SyncFile, TableFile};
+use crate::endpoint::catalog::{Catalog, Table};
+use crate::endpoint::{Binding, TableBinding};
+
+/// One table pair of a checked sync.
+#[derive(Clone, Debug)]
+pub struct PairMapping {
+    pub tables: BySide<String>,
+    pub policy: PairPolicy,
+}
+
+impl PairMapping {
+    pub(super) fn field_name(&self, side: Side, field: usize) -> String {
+        let pair = &self.policy.fields[field];
+        match side {
+            Side::Left => pair.left.clone(),
+            Side::Right => pair.right.clone(),
+        }
+    }
+
+    fn names(&self, side: Side) -> Vec<String> {
+        (0..self.policy.fields.len())
+            .map(|field| self.field_name(side, field))
+            .collect()
+    }
+}
+
+/// A checked sync.
+#[derive(Clone, Debug)]
+pub struct Mapping {
+    pub name: String,
+    /// `[a-z0-9_]`, unique on the relay: names slots, publications and progress rows.
+    pub slug: String,
+    pub connections: BySide<String>,
+    pub pairs: Vec<PairMapping>,
+    /// Creation order by pair, parents of foreign keys first.
+    pub ranks: Vec<u32>,
+}
+
+impl Mapping {
+    /// Checks the file against both catalogs. Every problem is named, with what to do.
+    pub fn check(
+        file: &SyncFile,
+        slug: String,
+        catalogs: &BySide<Catalog>,
+    ) -> Result<Mapping, Vec<String>> {
+        let mut problems = Vec::new();
+        for side in Side::BOTH {
+            for problem in catalogs[side]
+                .problems
+                .iter()
+                .filter(|problem| problem.blocking)
+            {
+                problems.push(format!(
+                    "{}: {}: {}",
+                    side.name(),
+                    problem.message,
+                    problem.remedy
+                ));
+            }
+        }
+        let mut pairs = Vec::new();
+        for table in &file.tables {
+            if let Some(pair) = check_table(table, catalogs, &mut problems) {
+                pairs.push(pair);
+            }
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let ranks = ranks(&pairs, catalogs);
+        let connections = BySide::new(file.left.clone(), file.right.clone());
+        Ok(Mapping {
+            name: file.name.clone(),
+            slug,
+            connections,
+            pairs,
+            ranks,
+        })
+    }
+
+    pub(super) fn binding(
+        &self,
+        side: Side,
+        epoch: u32,
+        prints: &Fingerprinter,
+        staging: PathBuf,
+    ) -> Binding {
+        let table = |(number, pair): (usize, &PairMapping)| TableBinding {
+            pair: PairId(number as u32),
+            table: pair.tables[side].clone(),
+            fields: pair.names(side),
+            match_key: pair.policy.match_key.clone(),
+        };
+        Binding {
+            sync: self.slug.clone(),
+            side,
+            epoch,
+            tables: self.pairs.iter().enumerate().map(table).collect(),
+            fingerprinter: prints.clone(),
+            staging,
+        }
+    }
+}
+
+fn check_table(
+    file: &TableFile,
+    catalogs: &BySide<Catalog>,
+    problems: &mut Vec<String>,
+) -> Option<PairMapping> {
+    let names = BySide::new(file.left.clone(), file.right.clone());
+    let before = problems.len();
+    let mut tables: BySide<Option<&Table>> = BySide::default();
+    for side in Side::BOTH {
+        let name = &names[side];
+        match catalogs[side].table(name) {
+            None => problems.push(format!(
+                "{}: there is no table `{name}` that the role can see: correct the name, or grant \
+                 the role access to it",
+                side.name()
+            )),
+            Some(table) => {
+                for problem in table.problems.iter().filter(|problem| problem.blocking) {
+                    problems.push(format!(
+                        "{} {name}: {}: {}",
+                        side.name(),
+                        problem.message,
+                        problem.remedy
+                    ));
+                }
+                tables[side] = Some(table);
+            }
+        }
+    }
+    let (Some(left), Some(right)) = (tables.left, tables.right) else {
+        return None;
+    };
+    let mut policy = file.policy.clone();
+    check_fields(&mut policy, &names, left, right, problems);
+    let mapped = BySide::new(names.left.clone(), names.right.clone());
+    (problems.len() == before).then_some(PairMapping {
+        tables: mapped,
+        policy,
+    })
+}
+
+fn check_fields(
+    policy: &mut PairPolicy,
+    names: &BySide<String>,
+    left: &Table,
+    right: &Table,
+    problems: &mut Vec<String>,
+) {
+    for field in &mut policy.fields {
+        let (Some(from), Some(to)) = (left.column(&field.left), right.column(&field.right)) else {
+            for (side, table, name) in [
+                (Side::Left, left, &field.left),
+                (Side::Right, right, &field.right),
+            ] {
+                if table.column(name).is_none() {
+                    let known: Vec<&str> = table.columns.iter().map(|c| c.name.as_str()).collect();
+                    problems.push(format!(
+                        "{} {}: there is no column `{name}`; it has {}",
+                        side.name(),
+                        names[side],
+                        known.join(", ")
+                    ));
+                }
+            }
+            continue;
+        };
+        let place = format!(
+            "{}.{} and {}.{}",
+            names.left, from.name, names.right, to.name
+        );
+        check_relation(
+            &place,
+            relate(&from.field_type, &to.field_type),
+            field.direction,
+            problems,
+        );
+        for (side, column) in [(Side::Left, from), (Side::Right, to)] {
+            if column.generated && field.direction.flows_to(side) {
+                let away = one_way(side.other());
+                problems.push(format!(
+                    "{place}: `{}` is generated by the {} side and can't be written: set \
+                     direction = \"{away}\"",
+                    column.name,
+                    side.name(),
+                ));
+            }
+        }
+    }
+}
+
+fn check_relation(
+    place: &str,
+    relation: Relation,
+    direction: Direction,
+    problems: &mut Vec<String>,
+) {
+    let (allowed, reason) = match relation {
+        Relation::Lossless => return,
+        Relation::LeftToRight { reason } => (Some(Side::Right), reason),
+        Relation::RightToLeft { reason } => (Some(Side::Left), reason),
+        Relation::Refused { reason } => (None, reason),
+    };
+    match allowed {
+        None => problems.push(format!("{place} can't be synced: {reason}")),
+        Some(to) if direction.flows_to(to.other()) => problems.push(format!(
+            "{place} can be synced one way only: {reason}; set direction = \"{}\"",
+            one_way(to)
+        )),
+        Some(_) => {}
+    }
+}
+
+fn one_way(to: Side) -> &'static str {
+    match to {
+        Side::Right => "left-to-right",
+        Side::Left => "right-to-left",
+    }
+}
+
+/// Depth of each pair below the tables that its foreign keys (on either side) refer to.
+fn ranks(pairs: &[PairMapping], catalogs: &BySide<Catalog>) -> Vec<u32> {
+    let mut parents: Vec<Vec<usize>> = vec![Vec::new(); pairs.len()];
+    for side in Side::BOTH {
+        let full = |pair: &PairMapping| {
+            let table = catalogs[side].table(&pair.tables[side]);
+            table
+                .map(|table| format!("{}.{}", table.schema, table.name))
+                .unwrap_or_default()
+        };
+        let numbers: HashMap<String, usize> = pairs
+            .iter()
+            .enumerate()
+            .map(|(number, pair)| (full(pair), number))
+            .collect();
+        for (number, pair) in pairs.iter().enumerate() {
+            let Some(table) = catalogs[side].table(&pair.tables[side]) else {
+                continue;
+            };
+            for key in &table.foreign_keys {
+                if let Some(&parent) = numbers.get(&key.table)
+                    && parent != number
+                {
+                    parents[number].push(parent);
+                }
+            }
+        }
+    }
+    let mut ranks = vec![0u32; pairs.len()];
+    // Longest path; cycles stop growing after as many rounds as there are pairs.
+    for _ in 0..pairs.len() {
+        for number in 0..pairs.len() {
+            let above = parents[number]
+                .iter()
+                .map(|&parent| ranks[parent] + 1)
+                .max()
+                .unwrap_or(0);
+            ranks[number] = ranks[number].max(above).min(pairs.len() as u32);
+        }
+    }
+    ranks
+}

@@ -1,0 +1,299 @@
+//! What a start would do: the same scan, join and decisions as the start itself, without a write.
+
+use tidegate_sync::decide::{Decision, Match, Tally, Write};
+use tidegate_sync::model::{BySide, Cell, Key, PairId, Row, Side};
+use tidegate_sync::policy::{ConflictPolicy, Existing};
+
+use super::limits::PREVIEW_SAMPLES_MAX;
+use super::mapping::{Mapping, PairMapping};
+use super::report::{FieldDiff, Preview, Sample, TablePreview};
+use super::run::{RunError, RunParts, check_mapping};
+use super::scan::Scanner;
+use super::supervisor::write_name;
+use crate::endpoint::Snapshot;
+use crate::store::pairs;
+use crate::store::scans::Scan;
+
+/// Longest value in a sample, characters.
+const SAMPLE_CHARS_MAX: usize = 80;
+
+/// Reads both sides completely and counts. A file that doesn't fit the sides gives a preview with
+/// problems instead of an error.
+pub(super) async fn preview(parts: &RunParts) -> Result<Preview, RunError> {
+    let mapping = match check_mapping(parts).await {
+        Ok(mapping) => mapping,
+        Err(RunError::Mapping(problems)) => {
+            let sync = parts.file.name.clone();
+            return Ok(Preview {
+                sync,
+                problems,
+                ..Preview::default()
+            });
+        }
+        Err(error) => return Err(error),
+    };
+    let mut views = views(parts, &mapping, "preview").await?;
+    let scanner = Scanner {
+        mapping: &mapping,
+        prints: &parts.prints,
+        progress: &parts.progress,
+    };
+    let scan = Scan::aside(&parts.store, parts.sync, "preview").await?;
+    scanner.fill(&scan, &mut views).await?;
+    let mut wanted: Vec<Wanted> = Vec::new();
+    let first_run = first_run(parts).await?;
+    let tallies = scanner
+        .decide_all(&scan, &first_run, |pair, found, decision| {
+            let taken = wanted.iter().filter(|sample| sample.pair == pair).count();
+            if taken < PREVIEW_SAMPLES_MAX
+                && let Some(sample) = Wanted::of(pair, found, decision)
+            {
+                wanted.push(sample);
+            }
+        })
+        .await?;
+    let mut tables: Vec<TablePreview> = mapping
+        .pairs
+        .iter()
+        .zip(&tallies)
+        .map(|(pair, tally)| table_of(pair, tally))
+        .collect();
+    for sample in wanted {
+        let pair = sample.pair;
+        let sample = sample
+            .read(&mapping.pairs[pair.0 as usize], &mut views)
+            .await?;
+        tables[pair.0 as usize].samples.push(sample);
+    }
+    let warnings = warnings(&mapping, &tallies);
+    Ok(Preview {
+        sync: mapping.name.clone(),
+        tables,
+        problems: Vec::new(),
+        warnings,
+    })
+}
+
+/// Consistent views of both sides, which change nothing.
+pub(super) async fn views(
+    parts: &RunParts,
+    mapping: &Mapping,
+    purpose: &str,
+) -> Result<BySide<Box<dyn Snapshot>>, RunError> {
+    let open = async |side: Side| {
+        let failed = |source| RunError::Side { side, source };
+        let staging = parts.store.data_dir().join("staging").join(purpose);
+        let binding = mapping.binding(side, 0, &parts.prints, staging);
+        let mut opened = parts.endpoints[side].open(binding).await.map_err(failed)?;
+        opened.view().await.map_err(failed)
+    };
+    let (left, right) = tokio::try_join!(open(Side::Left), open(Side::Right))?;
+    Ok(BySide::new(left, right))
+}
+
+async fn first_run(parts: &RunParts) -> Result<Vec<bool>, RunError> {
+    let Some(sync) = parts.sync else {
+        return Ok(Vec::new());
+    };
+    let pairs = parts
+        .store
+        .view(move |conn| pairs::list(conn, sync))
+        .await?;
+    Ok(pairs.iter().map(|pair| pair.first_run).collect())
+}
+
+/// The counts that `start` must reproduce.
+pub(super) fn tallies_of(preview: &Preview) -> Vec<Tally> {
+    let tally = |table: &TablePreview| Tally {
+        records: BySide::new(table.left_count, table.right_count),
+        creates: BySide::new(table.create_left, table.create_right),
+        updates: BySide::new(table.update_left, table.update_right),
+        deletes: BySide::new(table.delete_left, table.delete_right),
+        links: table.link,
+        detached: table.detached,
+        unchanged: table.unchanged,
+        findings: table.findings,
+    };
+    preview.tables.iter().map(tally).collect()
+}
+
+/// What differs between two counts of the same sync, for people; `None` when nothing does.
+pub(super) fn difference(
+    tables: &[(String, String)],
+    expected: &[Tally],
+    found: &[Tally],
+) -> Option<String> {
+    let mut differences = Vec::new();
+    for ((names, expected), found) in tables.iter().zip(expected).zip(found) {
+        for (what, before, now) in [
+            ("records", expected.records, found.records),
+            ("creates", expected.creates, found.creates),
+            ("updates", expected.updates, found.updates),
+            ("deletes", expected.deletes, found.deletes),
+        ] {
+            for (side, table) in [(Side::Left, &names.0), (Side::Right, &names.1)] {
+                if before[side] != now[side] {
+                    let side_name = side.name();
+                    let (before, now) = (before[side], now[side]);
+                    differences.push(format!("{what} in {side_name} {table}: {before} → {now}"));
+                }
+            }
+        }
+        let others = (
+            expected.links,
+            expected.detached,
+            expected.unchanged,
+            expected.findings,
+        );
+        if others != (found.links, found.detached, found.unchanged, found.findings) {
+            differences.push(format!("links or findings of {}", names.0));
+        }
+    }
+    if expected.len() != found.len() {
+        differences.push("the number of table pairs".to_owned());
+    }
+    (!differences.is_empty()).then(|| {
+        let list = differences.join(", ");
+        format!(
+            "the data changed since the preview ({list}): look at `sync plan` again, then apply \
+             with the new counts"
+        )
+    })
+}
+
+fn table_of(pair: &PairMapping, tally: &Tally) -> TablePreview {
+    TablePreview {
+        left: pair.tables.left.clone(),
+        right: pair.tables.right.clone(),
+        left_count: tally.records.left,
+        right_count: tally.records.right,
+        unchanged: tally.unchanged,
+        link: tally.links,
+        create_left: tally.creates.left,
+        create_right: tally.creates.right,
+        update_left: tally.updates.left,
+        update_right: tally.updates.right,
+        delete_left: tally.deletes.left,
+        delete_right: tally.deletes.right,
+        detached: tally.detached,
+        findings: tally.findings,
+        samples: Vec::new(),
+    }
+}
+
+fn warnings(mapping: &Mapping, tallies: &[Tally]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (pair, tally) in mapping.pairs.iter().zip(tallies) {
+        let differs = tally.updates.left + tally.updates.right > 0;
+        let by_time = pair.policy.conflict == ConflictPolicy::Newest;
+        if differs && by_time && pair.policy.existing == Existing::Merge {
+            warnings.push(format!(
+                "{}: existing records that differ have no time of change, so the left side wins; \
+                 the right side's values are kept in the conflict record",
+                pair.tables.left
+            ));
+        }
+        if tally.findings > 0 {
+            warnings.push(format!(
+                "{}: {} records can't be matched and will be listed as findings",
+                pair.tables.left, tally.findings
+            ));
+        }
+    }
+    warnings
+}
+
+/// A record whose values the preview shows.
+struct Wanted {
+    pair: PairId,
+    kind: String,
+    side: Side,
+    keys: BySide<Option<Key>>,
+}
+
+impl Wanted {
+    fn of(pair: PairId, found: &Match, decision: &Decision) -> Option<Wanted> {
+        let (kind, side) = match decision {
+            Decision::Plan { writes, .. } => {
+                let side = Side::BOTH
+                    .into_iter()
+                    .find(|&side| writes[side].is_some())?;
+                (
+                    write_name(writes[side].unwrap_or(Write::Update)).to_owned(),
+                    side,
+                )
+            }
+            Decision::Finding(side, code) => (code.name().to_owned(), *side),
+            _ => return None,
+        };
+        let key = |side: Side| {
+            found.scanned[side]
+                .as_ref()
+                .map(|scanned| scanned.key.clone())
+        };
+        Some(Wanted {
+            pair,
+            kind,
+            side,
+            keys: BySide::from_fn(key),
+        })
+    }
+
+    async fn read(
+        self,
+        mapped: &PairMapping,
+        views: &mut BySide<Box<dyn Snapshot>>,
+    ) -> Result<Sample, RunError> {
+        let mut rows: BySide<Option<Row>> = BySide::default();
+        for side in Side::BOTH {
+            if let Some(key) = &self.keys[side] {
+                let read = views[side]
+                    .fetch(self.pair, std::slice::from_ref(key))
+                    .await;
+                let read = read.map_err(|source| RunError::Side { side, source })?;
+                rows[side] = read.into_iter().next().flatten();
+            }
+        }
+        let shown = |side: Side, field: usize| {
+            rows[side]
+                .as_ref()
+                .and_then(|row| row.get(field))
+                .and_then(shorten)
+        };
+        let fields = (0..mapped.policy.fields.len())
+            .map(|field| FieldDiff {
+                left_field: mapped.field_name(Side::Left, field),
+                right_field: mapped.field_name(Side::Right, field),
+                left: shown(Side::Left, field),
+                right: shown(Side::Right, field),
+            })
+            .filter(|diff| diff.left != diff.right)
+            .collect();
+        let key = self.keys[self.side]
+            .as_ref()
+            .or(self.keys[self.side.other()].as_ref());
+        Ok(Sample {
+            kind: self.kind,
+            side: self.side.name().to_owned(),
+            key: key.map(ToString::to_string).unwrap_or_default(),
+            fields,
+        })
+    }
+}
+
+fn shorten(cell: &Cell) -> Option<String> {
+    let value = cell.value()?;
+    if value.is_null() {
+        return None;
+    }
+    let text = value.to_string();
+    if text.chars().count() <= SAMPLE_CHARS_MAX {
+        return Some(text);
+    }
+    Some(
+        text.chars()
+            .take(SAMPLE_CHARS_MAX)
+            .chain(std::iter::once('…'))
+            .collect(),
+    )
+}

@@ -1,0 +1,185 @@
+//! What the engine tells: the structures that API, CLI and console share. No row values but in
+//! samples that a person asked for.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// What a start (or a reconcile) would do.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Preview {
+    pub sync: String,
+    pub tables: Vec<TablePreview>,
+    /// Why it can't start, each with what to do. Empty when it can.
+    pub problems: Vec<String>,
+    /// What a person should know, and that stops nothing.
+    pub warnings: Vec<String>,
+}
+
+/// One table pair of a preview.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TablePreview {
+    pub left: String,
+    pub right: String,
+    pub left_count: u64,
+    pub right_count: u64,
+    /// Linked or matched, and equal.
+    pub unchanged: u64,
+    /// Will be linked without a write.
+    pub link: u64,
+    pub create_left: u64,
+    pub create_right: u64,
+    pub update_left: u64,
+    pub update_right: u64,
+    pub delete_left: u64,
+    pub delete_right: u64,
+    /// Stay alone on their side.
+    pub detached: u64,
+    pub findings: u64,
+    pub samples: Vec<Sample>,
+}
+
+impl TablePreview {
+    /// True when nothing would be written or linked.
+    pub fn is_quiet(&self) -> bool {
+        self.link == 0 && self.writes() == 0
+    }
+
+    pub fn writes(&self) -> u64 {
+        self.create_left
+            + self.create_right
+            + self.update_left
+            + self.update_right
+            + self.delete_left
+            + self.delete_right
+    }
+}
+
+/// One record that a start would write, or can't.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Sample {
+    /// `create`, `update`, `delete` or a finding's code.
+    pub kind: String,
+    /// The side that would be written.
+    pub side: String,
+    pub key: String,
+    pub fields: Vec<FieldDiff>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct FieldDiff {
+    pub left_field: String,
+    pub right_field: String,
+    /// Shortened to 80 characters; `null` where there is no value.
+    pub left: Option<String>,
+    pub right: Option<String>,
+}
+
+/// How a sync goes. Stable keys (see the interfaces page).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SyncStatus {
+    pub name: String,
+    pub left: String,
+    pub right: String,
+    /// `planning`, `copying`, `live`, `paused`, `waiting` or `failed`.
+    pub state: String,
+    pub tables: Vec<TableStatus>,
+    pub findings: u64,
+    pub conflicts: u64,
+    /// Changes taken in and not settled yet.
+    pub pending: u64,
+    /// From the newest change on one side until it was settled on the other one.
+    pub lag_ms: Option<u64>,
+    /// True when live and nothing is under way.
+    pub quiet: bool,
+    /// Writes since the relay started.
+    pub writes: u64,
+    pub last_error: Option<String>,
+}
+
+/// One table pair of a status.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TableStatus {
+    pub left: String,
+    pub right: String,
+    /// Records of the side as of the last scan, moved by what was synced since.
+    pub left_count: u64,
+    pub right_count: u64,
+    pub linked: u64,
+    pub findings: u64,
+    pub conflicts: u64,
+    /// Changes of this table taken in and not settled yet.
+    pub pending: u64,
+    /// From the newest change of this table until it was settled on the other side.
+    pub lag_ms: Option<u64>,
+    /// While copying: records written, of how many.
+    pub copied: u64,
+    pub total: u64,
+    /// What stops the sync, if anything.
+    pub last_error: Option<String>,
+}
+
+/// The comparison of both sides, read anew.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct VerifyReport {
+    pub sync: String,
+    pub equal: bool,
+    pub records: u64,
+    /// Positions at which the sides were read, in each side's own form.
+    pub left_position: String,
+    pub right_position: String,
+    pub differences: Vec<Difference>,
+    /// Differences found; `differences` lists the first ones.
+    pub difference_count: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Difference {
+    pub table: String,
+    /// `fields`, `only-left`, `only-right`, `not-matched`.
+    pub kind: String,
+    pub left_key: Option<String>,
+    pub right_key: Option<String>,
+    pub fields: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct FindingReport {
+    pub table: String,
+    /// The side whose record can't be carried over.
+    pub side: String,
+    pub key: String,
+    /// Stable code.
+    pub code: String,
+    pub detail: String,
+    pub advice: String,
+    /// RFC 3339.
+    pub since: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct HistoryEntry {
+    /// RFC 3339.
+    pub at: String,
+    pub table: String,
+    pub side: String,
+    /// `create`, `update` or `delete`.
+    pub kind: String,
+    pub left_key: Option<String>,
+    pub right_key: Option<String>,
+    pub fields: Vec<String>,
+    /// The run's number.
+    pub run: u32,
+}
+
+/// One change as it crosses. No row values.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct LiveEvent {
+    pub sync: String,
+    pub table: String,
+    /// The side that was written.
+    pub side: String,
+    pub kind: String,
+    pub key: String,
+    pub fields: Vec<String>,
+    pub latency_ms: Option<u64>,
+}

@@ -1,0 +1,204 @@
+//! One run of a sync: from opening both sides to the first failure or the stop.
+//!
+//! A run holds a lease epoch. Any failure ends it; the supervisor starts the next one from what is
+//! settled, which is the path that a crash takes too.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tidegate_sync::baseline::Fingerprinter;
+use tidegate_sync::model::{BySide, Side};
+use tidegate_sync::session::{Config, Session};
+use tokio_util::sync::CancellationToken;
+
+use super::capture::CaptureTask;
+use super::driver::Driver;
+use super::limits::{COPY_ROUND_RECORDS_MAX, ROUND_RECORDS_MAX};
+use super::mapping::Mapping;
+use super::supervisor::{Phase, Progress, Requests};
+use super::syncfile::SyncFile;
+use crate::endpoint::catalog::Catalog;
+use crate::endpoint::{Class, Endpoint, EndpointError, OpenSide, Snapshot, Writer};
+use crate::store::syncs::SyncId;
+use crate::store::{Ledger, Store, StoreError};
+
+/// Why a run ended before it was told to.
+#[derive(Debug, Error)]
+pub(super) enum RunError {
+    #[error("{}: {source}", side.name())]
+    Side {
+        side: Side,
+        #[source]
+        source: EndpointError,
+    },
+    #[error("store: {0}")]
+    Store(#[from] StoreError),
+    /// A person must confirm, or change the sync file.
+    #[error("{0}")]
+    Refused(String),
+    /// The sync file does not fit what the sides have.
+    #[error("{}", .0.join("; "))]
+    Mapping(Vec<String>),
+    /// The change log has a hole: the next run reconciles.
+    #[error("{0}")]
+    Gap(String),
+}
+
+impl RunError {
+    /// How long to wait at least before the next run; `None` to go on at once.
+    pub(super) fn wait_min(&self) -> Option<Duration> {
+        match self {
+            RunError::Gap(_) => None,
+            RunError::Side { source, .. } => match source.class {
+                Class::Retry(after) => Some(after),
+                Class::Operator | Class::Bug => Some(OPERATOR_WAIT),
+            },
+            RunError::Store(_) => Some(Duration::from_secs(1)),
+            RunError::Mapping(_) => Some(OPERATOR_WAIT),
+            RunError::Refused(_) => Some(Duration::MAX),
+        }
+    }
+
+    /// True when it does not pass by itself.
+    pub(super) fn needs_person(&self) -> bool {
+        match self {
+            RunError::Side { source, .. } => matches!(source.class, Class::Operator | Class::Bug),
+            RunError::Refused(_) | RunError::Mapping(_) => true,
+            RunError::Store(_) | RunError::Gap(_) => false,
+        }
+    }
+}
+
+/// A cause that a person removes is looked at again this often, so that the sync goes on by itself.
+const OPERATOR_WAIT: Duration = Duration::from_secs(5);
+
+/// What a run needs. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct RunParts {
+    pub file: Arc<SyncFile>,
+    /// `[a-z0-9_]`: names slots, publications and progress rows.
+    pub slug: String,
+    /// `None` for a preview of a sync that does not exist yet.
+    pub sync: Option<SyncId>,
+    pub store: Store,
+    pub endpoints: BySide<Arc<dyn Endpoint>>,
+    pub prints: Fingerprinter,
+    pub progress: Arc<Progress>,
+    pub requests: Arc<Requests>,
+}
+
+/// One opened side of a run.
+pub(super) struct SideRun {
+    pub open: Box<dyn OpenSide>,
+    pub writer: Box<dyn Writer>,
+    pub snapshot: Option<Box<dyn Snapshot>>,
+    pub capture: Option<CaptureTask>,
+}
+
+/// Runs until stopped (`Ok`) or failed.
+pub(super) async fn run(parts: RunParts, stop: CancellationToken) -> Result<(), RunError> {
+    parts.progress.set_phase(Phase::Opening);
+    let mapping = Arc::new(check_mapping(&parts).await?);
+    let pairs = mapping.pairs.len() as u32;
+    let Some(sync) = parts.sync else {
+        return Err(RunError::Refused("a preview can't be run".to_owned()));
+    };
+    let ledger = Ledger::begin(&parts.store, sync, pairs, now_ms()).await?;
+    tracing::debug!(sync = mapping.name, epoch = ledger.epoch(), "Run started.");
+    let (left, right) = tokio::try_join!(
+        open_side(&parts, &mapping, Side::Left, ledger.epoch()),
+        open_side(&parts, &mapping, Side::Right, ledger.epoch()),
+    )?;
+    let mut sides = BySide::new(left, right);
+    let mut resume = ledger.resume().await?;
+    if let Some(positions) = &resume.positions {
+        for side in Side::BOTH {
+            let checked = sides[side].open.check_position(&positions[side]).await;
+            if let Err(reason) = checked.map_err(|source| RunError::Side { side, source })? {
+                let sync = &mapping.name;
+                tracing::warn!(
+                    sync,
+                    side = side.name(),
+                    reason,
+                    "Position lost: reconciling."
+                );
+                ledger.forget_positions().await?;
+                resume.positions = None;
+                break;
+            }
+        }
+    }
+    let config = Config {
+        policies: mapping
+            .pairs
+            .iter()
+            .map(|pair| pair.policy.clone())
+            .collect(),
+        ranks: mapping.ranks.clone(),
+        prints: parts.prints.clone(),
+        epoch: ledger.epoch(),
+        round_max: ROUND_RECORDS_MAX,
+        copy_round_max: COPY_ROUND_RECORDS_MAX,
+    };
+    let first_run = resume.first_run.clone();
+    let session = Session::new(config, resume);
+    let run = Run {
+        parts,
+        mapping,
+        ledger,
+        first_run,
+    };
+    Driver::new(run, session, sides).drive(stop).await
+}
+
+/// A run with everything that was checked.
+pub(super) struct Run {
+    pub parts: RunParts,
+    pub mapping: Arc<Mapping>,
+    pub ledger: Ledger,
+    /// By table pair: true until it was live once.
+    pub first_run: Vec<bool>,
+}
+
+/// Checks the sync file against both sides as they are now.
+pub(super) async fn check_mapping(parts: &RunParts) -> Result<Mapping, RunError> {
+    let (left, right) = tokio::try_join!(inspect(parts, Side::Left), inspect(parts, Side::Right))?;
+    let catalogs = BySide::new(left, right);
+    Mapping::check(&parts.file, parts.slug.clone(), &catalogs).map_err(RunError::Mapping)
+}
+
+async fn inspect(parts: &RunParts, side: Side) -> Result<Catalog, RunError> {
+    let catalog = parts.endpoints[side].inspect().await;
+    catalog.map_err(|source| RunError::Side { side, source })
+}
+
+async fn open_side(
+    parts: &RunParts,
+    mapping: &Mapping,
+    side: Side,
+    epoch: u32,
+) -> Result<SideRun, RunError> {
+    let failed = |source| RunError::Side { side, source };
+    let staging = parts
+        .store
+        .data_dir()
+        .join("staging")
+        .join(&parts.slug)
+        .join(side.name());
+    let binding = mapping.binding(side, epoch, &parts.prints, staging);
+    let mut open = parts.endpoints[side].open(binding).await.map_err(failed)?;
+    let writer = open.writer().await.map_err(failed)?;
+    Ok(SideRun {
+        open,
+        writer,
+        snapshot: None,
+        capture: None,
+    })
+}
+
+/// Milliseconds since 1970 UTC, the store's unit of time.
+pub(super) fn now_ms() -> i64 {
+    let elapsed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    elapsed.map_or(0, |elapsed| elapsed.as_millis() as i64)
+}

@@ -1,0 +1,338 @@
+//! Keeps one sync running: starts runs, waits between failures, and tells how it goes.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tidegate_sync::decide::{Tally, Write};
+use tidegate_sync::model::{BySide, Side};
+use tidegate_sync::session::Applied;
+use tokio::sync::{Notify, broadcast};
+use tokio_util::sync::CancellationToken;
+
+use super::limits::{RESTART_RESET_AFTER, RESTART_WAIT_MAX, RESTART_WAIT_MIN};
+use super::mapping::Mapping;
+use super::report::LiveEvent;
+use super::run::{RunError, RunParts, run};
+
+/// What a running sync is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Phase {
+    #[default]
+    Opening,
+    Scanning,
+    Copying,
+    Live,
+    /// A failure passes by itself, or a person must act; `last_error` tells.
+    Waiting,
+    /// A person must confirm or change something before it starts again.
+    Refused,
+    Stopped,
+}
+
+/// A snapshot of [`Progress`].
+#[derive(Clone, Debug, Default)]
+pub(super) struct ProgressView {
+    pub phase: Phase,
+    pub last_error: Option<String>,
+    /// Per table pair: records written or linked by the copy, and how many there will be.
+    pub copied: Vec<u64>,
+    pub totals: Vec<u64>,
+    /// Per table pair: records of each side, as scanned and moved by what was written since.
+    pub records: Vec<BySide<u64>>,
+    /// Per table pair: changes taken in and not settled yet.
+    pub pending: Vec<u64>,
+    /// Records that wait for a stream or a read, of all table pairs.
+    pub waiting: u64,
+    pub is_quiet: bool,
+    /// From a change on one side to its settlement, for the newest change.
+    pub lag_ms: Option<u64>,
+    /// The same per table pair.
+    pub lags_ms: Vec<Option<u64>>,
+    pub writes: u64,
+}
+
+/// What a sync tells about itself while it runs. One per sync; shared with the API.
+pub(super) struct Progress {
+    view: Mutex<ProgressView>,
+    sync: String,
+    events: broadcast::Sender<LiveEvent>,
+}
+
+impl Progress {
+    pub(super) fn new(sync: &str, pairs: usize, events: broadcast::Sender<LiveEvent>) -> Progress {
+        let view = ProgressView {
+            copied: vec![0; pairs],
+            totals: vec![0; pairs],
+            pending: vec![0; pairs],
+            lags_ms: vec![None; pairs],
+            records: vec![BySide::default(); pairs],
+            ..ProgressView::default()
+        };
+        Progress {
+            view: Mutex::new(view),
+            sync: sync.to_owned(),
+            events,
+        }
+    }
+
+    /// A progress that nobody sees, for reading beside the sync.
+    pub(super) fn aside(&self) -> Progress {
+        Progress::new(&self.sync, self.lock().copied.len(), self.events.clone())
+    }
+
+    pub(super) fn view(&self) -> ProgressView {
+        self.lock().clone()
+    }
+
+    pub(super) fn set_phase(&self, phase: Phase) {
+        let mut view = self.lock();
+        view.phase = phase;
+        if phase == Phase::Live {
+            view.last_error = None;
+        }
+        if phase == Phase::Scanning {
+            view.records.fill(BySide::default());
+            view.copied.fill(0);
+        }
+    }
+
+    pub(super) fn set_pending(&self, pending: Vec<u64>, waiting: u64, is_quiet: bool) {
+        let mut view = self.lock();
+        view.pending = pending;
+        view.waiting = waiting;
+        view.is_quiet = is_quiet;
+    }
+
+    pub(super) fn note_scanned(&self, side: Side, pair: usize, rows: u64) {
+        if let Some(records) = self.lock().records.get_mut(pair) {
+            records[side] += rows;
+        }
+    }
+
+    pub(super) fn set_totals(&self, tallies: &[Tally]) {
+        let total = |tally: &Tally| {
+            let writes = [&tally.creates, &tally.updates, &tally.deletes];
+            writes
+                .iter()
+                .map(|count| count.left + count.right)
+                .sum::<u64>()
+        };
+        self.lock().totals = tallies.iter().map(total).collect();
+    }
+
+    /// Counts writes, and tells whoever watches.
+    pub(super) fn note_applied(&self, mapping: &Mapping, applied: &[Applied], live: bool) {
+        if applied.is_empty() {
+            return;
+        }
+        let now = micros_since_2000();
+        let mut view = self.lock();
+        view.writes += applied.len() as u64;
+        for write in applied {
+            if !live && let Some(copied) = view.copied.get_mut(write.pair.0 as usize) {
+                *copied += 1;
+            }
+            if let Some(records) = view.records.get_mut(write.pair.0 as usize) {
+                // Live, the other side made or lost its record just before; a copy has counted it.
+                let sides = if live {
+                    &Side::BOTH[..]
+                } else {
+                    &[write.side][..]
+                };
+                for &side in sides {
+                    records[side] = match write.write {
+                        Write::Create => records[side] + 1,
+                        Write::Delete => records[side].saturating_sub(1),
+                        Write::Update => records[side],
+                    };
+                }
+            }
+            if let Some(at) = write.source_time {
+                let lag_ms = Some((now - at).max(0) as u64 / 1000);
+                view.lag_ms = lag_ms;
+                if let Some(lag) = view.lags_ms.get_mut(write.pair.0 as usize) {
+                    *lag = lag_ms;
+                }
+            }
+        }
+        drop(view);
+        if live && self.events.receiver_count() > 0 {
+            for write in applied {
+                // Nobody listening any more is no error.
+                let _ = self
+                    .events
+                    .send(live_event(&self.sync, mapping, write, now));
+            }
+        }
+    }
+
+    fn fail(&self, error: &RunError) {
+        let mut view = self.lock();
+        view.last_error = Some(error.to_string());
+        view.phase = match error {
+            RunError::Refused(_) => Phase::Refused,
+            _ => Phase::Waiting,
+        };
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ProgressView> {
+        self.view.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn live_event(sync: &str, mapping: &Mapping, write: &Applied, now: i64) -> LiveEvent {
+    let pair = &mapping.pairs[write.pair.0 as usize];
+    let key = write.keys[write.side]
+        .as_ref()
+        .or(write.keys[write.side.other()].as_ref());
+    LiveEvent {
+        sync: sync.to_owned(),
+        table: pair.tables[write.side].clone(),
+        side: write.side.name().to_owned(),
+        kind: write_name(write.write).to_owned(),
+        key: key.map(ToString::to_string).unwrap_or_default(),
+        fields: write
+            .fields
+            .iter()
+            .map(|&field| pair.field_name(write.side, field))
+            .collect(),
+        latency_ms: write.source_time.map(|at| (now - at).max(0) as u64 / 1000),
+    }
+}
+
+/// `create`, `update` or `delete`.
+pub(super) fn write_name(write: Write) -> &'static str {
+    match write {
+        Write::Create => "create",
+        Write::Update => "update",
+        Write::Delete => "delete",
+    }
+}
+
+/// Now, in PostgreSQL's unit: microseconds since 2000-01-01 UTC.
+pub(super) fn micros_since_2000() -> i64 {
+    const UNIX_TO_2000_SECS: i64 = 946_684_800;
+    let since_1970 = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |elapsed| elapsed.as_micros() as i64);
+    since_1970 - UNIX_TO_2000_SECS * 1_000_000
+}
+
+/// What a person asked of a running sync.
+#[derive(Default)]
+pub(super) struct Requests {
+    retry: Notify,
+    expected: Mutex<Option<Vec<Tally>>>,
+    deletes_approved: std::sync::atomic::AtomicBool,
+}
+
+impl Requests {
+    /// Try findings again now.
+    pub(super) fn retry(&self) {
+        self.retry.notify_one();
+    }
+
+    pub(super) async fn retry_requested(&self) {
+        self.retry.notified().await;
+    }
+
+    /// The start must do exactly this, or refuse.
+    pub(super) fn expect(&self, tallies: Vec<Tally>) {
+        *self.expected.lock().unwrap_or_else(PoisonError::into_inner) = Some(tallies);
+    }
+
+    /// The expectation; asked for once, by the first reconcile.
+    pub(super) fn take_expected(&self) -> Option<Vec<Tally>> {
+        self.expected
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+
+    /// A person saw how many records would be deleted and confirmed it.
+    pub(super) fn approve_deletes(&self) {
+        self.deletes_approved
+            .store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// True once after an approval.
+    pub(super) fn take_approval(&self) -> bool {
+        self.deletes_approved
+            .swap(false, std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+/// Runs the sync until `stop`. Failures that pass are waited out with growing, jittered pauses.
+pub(super) async fn supervise(parts: RunParts, stop: CancellationToken) {
+    let sync = parts.file.name.clone();
+    let mut wait = RESTART_WAIT_MIN;
+    while !stop.is_cancelled() {
+        let started = Instant::now();
+        let failure = match run(parts.clone(), stop.clone()).await {
+            Ok(()) => break,
+            Err(failure) => failure,
+        };
+        if started.elapsed() >= RESTART_RESET_AFTER {
+            wait = RESTART_WAIT_MIN;
+        }
+        parts.progress.fail(&failure);
+        match failure.wait_min() {
+            None => {
+                tracing::info!(sync, reason = %failure, "The sync reconciles.");
+                continue;
+            }
+            Some(least) => {
+                if failure.needs_person() {
+                    tracing::warn!(sync, error = %failure, "The sync waits for a person.");
+                } else {
+                    tracing::info!(sync, error = %failure, "The sync is interrupted.");
+                }
+                let pause = if least == Duration::MAX {
+                    least
+                } else {
+                    jittered(wait.max(least))
+                };
+                pause_or_stop(&stop, pause).await;
+                wait = (wait * 2).min(RESTART_WAIT_MAX);
+            }
+        }
+    }
+    parts.progress.set_phase(Phase::Stopped);
+}
+
+async fn pause_or_stop(stop: &CancellationToken, pause: Duration) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = tokio::time::sleep(pause), if pause != Duration::MAX => {}
+    }
+}
+
+fn jittered(wait: Duration) -> Duration {
+    wait.mul_f64(0.5 + rand::random::<f64>() / 2.0)
+}
+
+/// One supervised sync.
+pub(super) struct Supervised {
+    pub parts: RunParts,
+    pub stop: CancellationToken,
+    pub task: tokio::task::JoinHandle<()>,
+}
+
+impl Supervised {
+    pub(super) fn start(parts: RunParts) -> Supervised {
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(supervise(parts.clone(), stop.clone()));
+        Supervised { parts, stop, task }
+    }
+
+    /// Stops after the round under way is settled.
+    pub(super) async fn stop(self) {
+        self.stop.cancel();
+        // A panic of the task was logged by the runtime's hook; there is nothing left to stop.
+        let _ = self.task.await;
+    }
+
+    pub(super) fn progress(&self) -> &Arc<Progress> {
+        &self.parts.progress
+    }
+}

@@ -1,0 +1,225 @@
+//! What a sync file may say, and how it is told what is wrong with it.
+
+use super::*;
+
+const BLOG: &str = r#"name  = "blog"
+left  = "office-db"
+right = "marketing"
+
+[[table]]
+left  = "public.posts"
+right = "Posts"
+key   = [["slug", "Slug"]]
+existing  = "left-to-right"
+changes   = "both"
+deletes   = "ignore"
+conflict  = "right"
+conflict_delete = "delete"
+drift     = "ignore"
+fields = [
+  { left = "title",  right = "Title" },
+  { left = "body",   right = "Body",  direction = "left-to-right" },
+]
+"#;
+
+/// A file with one table whose policy lines are `lines`, from line 7 on.
+fn with(lines: &str) -> Result<SyncFile, FileError> {
+    SyncFile::parse(&format!(
+        "name = \"s\"\nleft = \"a\"\nright = \"b\"\n[[table]]\nleft = \"t\"\nright = \"u\"\n{lines}\n"
+    ))
+}
+
+fn refusal(lines: &str) -> String {
+    with(lines).expect_err("refused").to_string()
+}
+
+#[test]
+fn the_documented_file_is_read() {
+    let file = SyncFile::parse(BLOG).expect("valid");
+    assert_eq!(
+        (file.name.as_str(), file.left.as_str()),
+        ("blog", "office-db")
+    );
+    let policy = &file.tables[0].policy;
+    let names: Vec<&str> = policy
+        .fields
+        .iter()
+        .map(|field| field.left.as_str())
+        .collect();
+    assert_eq!(names, ["slug", "title", "body"], "the key is a field too");
+    assert_eq!(policy.match_key, [0]);
+    assert_eq!(policy.fields[2].direction, Direction::LeftToRight);
+    assert_eq!(policy.existing, Existing::LeftToRight);
+    assert_eq!(policy.deletes, DeletePolicy::Ignore);
+    assert_eq!(policy.conflict, ConflictPolicy::Right);
+    assert_eq!(policy.conflict_delete, DeleteConflict::Delete);
+    assert_eq!(policy.drift, Drift::Ignore);
+}
+
+#[test]
+fn rendering_and_parsing_gives_the_same_sync() {
+    let file = SyncFile::parse(BLOG).expect("valid");
+    assert_eq!(SyncFile::parse(&file.render()).expect("valid"), file);
+    let strange = "key = [['we\"ird', \"lïne\\nbreak\"]]\nfields = []";
+    let file = with(strange).expect("valid");
+    assert_eq!(SyncFile::parse(&file.render()).expect("valid"), file);
+}
+
+#[test]
+fn what_is_left_out_has_the_documented_defaults() {
+    let file = with("key = [[\"id\", \"id\"]]\nfields = []").expect("valid");
+    let policy = &file.tables[0].policy;
+    assert_eq!(policy.existing, Existing::Merge);
+    assert_eq!(policy.conflict, ConflictPolicy::Newest);
+    assert_eq!(policy.deletes, DeletePolicy::Propagate);
+    assert_eq!(policy.conflict_delete, DeleteConflict::Keep);
+    assert_eq!(policy.drift, Drift::Overwrite);
+}
+
+#[test]
+fn a_listed_key_field_is_found_and_must_travel_both_ways() {
+    let fields = "fields = [{ left = \"a\", right = \"a\" }, { left = \"b\", right = \"b\" }]";
+    let file = with(&format!("key = [[\"b\", \"b\"], [\"x\", \"y\"]]\n{fields}")).expect("valid");
+    let policy = &file.tables[0].policy;
+    let key: Vec<&str> = policy
+        .match_key
+        .iter()
+        .map(|&field| policy.fields[field].left.as_str())
+        .collect();
+    assert_eq!(
+        key,
+        ["b", "x"],
+        "in the key's order, wherever the fields are"
+    );
+    let text = refusal(
+        "key = [[\"a\", \"a\"]]\nfields = [{ left = \"a\", right = \"a\", direction = \"left-to-right\" }]",
+    );
+    assert!(
+        text.starts_with("line 7, column 8: the match key's field `a` must"),
+        "{text}"
+    );
+}
+
+#[test]
+fn future_changes_link_existing_records_and_copy_nothing() {
+    let file = with("key = [[\"id\", \"id\"]]\nfields = []\nchanges = \"future\"").expect("valid");
+    assert_eq!(file.tables[0].policy.existing, Existing::LinkOnly);
+    let text =
+        refusal("key = [[\"i\", \"i\"]]\nfields = []\nchanges = \"future\"\nexisting = \"merge\"");
+    assert!(
+        text.starts_with("line 10, column 12: changes = \"future\" copies no"),
+        "{text}"
+    );
+}
+
+#[test]
+fn unknown_keys_and_words_are_told_by_line_and_column() {
+    let text = refusal("key = [[\"id\", \"id\"]]\nfields = []\nconflct = \"left\"");
+    assert!(
+        text.starts_with("line 9, column 1: unknown field `conflct`, expected one of"),
+        "{text}"
+    );
+    let text = refusal("key = [[\"id\", \"id\"]]\nfields = []\nconflict = \"latest\"");
+    let expected =
+        "line 9, column 12: expected \"newest\" or \"left\" or \"right\", found \"latest\"";
+    assert_eq!(text, expected);
+    let text = refusal("key = [[\"id\", \"id\"]]\nfields = [{ left = \"a\", rihgt = \"b\" }]");
+    assert!(
+        text.starts_with("line 8, column 25: unknown field `rihgt`"),
+        "{text}"
+    );
+    let text = refusal("key = \"id\"\nfields = []");
+    assert!(
+        text.starts_with("line 7, column 7: invalid type: string \"id\""),
+        "{text}"
+    );
+    let text = refusal("key = [[\"id\"]]\nfields = []");
+    assert!(
+        text.starts_with("line 7, column 8: expected pairs of a left and a right"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_file_that_is_no_toml_or_lacks_a_key_is_refused() {
+    let text = refusal("key = [[\"id\", \"id\"]\nfields = []");
+    assert!(text.starts_with("line 8"), "{text}");
+    let text = refusal("fields = []");
+    assert!(text.contains("missing field `key`"), "{text}");
+    let error = SyncFile::parse("name = \"s\"\nleft = \"a\"\nright = \"b\"\ntable = []\n");
+    assert!(error.expect_err("refused").message.contains("[[table]]"));
+}
+
+#[test]
+fn what_comes_later_is_refused_with_one_clear_sentence() {
+    let rest = "key = [[\"id\", \"id\"]]\nfields = []\n";
+    for (line, column, said) in [
+        ("filter_left = 'a == 1'", 15, "can't do filters yet"),
+        ("filter_right = 'a == 1'", 16, "can't do filters yet"),
+        (
+            "conflict = \"ask\"",
+            12,
+            "can't do \"ask\" yet: expected \"newest\"",
+        ),
+        (
+            "conflict_delete = \"ask\"",
+            19,
+            "can't do \"ask\" yet: expected \"keep\"",
+        ),
+        ("deletes = \"archive\"", 11, "can't do \"archive\" yet"),
+        ("changes = \"existing\"", 11, "can't do \"existing\" yet"),
+    ] {
+        let text = refusal(&format!("{rest}{line}"));
+        let place = format!("line 9, column {column}: ");
+        assert!(text.starts_with(&place) && text.contains(said), "{text}");
+    }
+    let text = refusal(
+        "key = [[\"id\", \"id\"]]\nfields = [{ left = \"a\", right = \"a\", link = \"authors\" }]",
+    );
+    assert!(
+        text.starts_with("line 8, column 45: this version can't do links"),
+        "{text}"
+    );
+}
+
+#[test]
+fn ambiguous_mappings_are_refused() {
+    let text = refusal(
+        "key = [[\"id\", \"id\"]]\nfields = [{ left = \"a\", right = \"a\" }, \
+         { left = \"a\", right = \"b\" }]",
+    );
+    assert!(
+        text.contains("the left field `a` is mapped twice"),
+        "{text}"
+    );
+    let text = refusal("key = [[\"id\", \"id\"]]\nfields = [{ left = \"id\", right = \"b\" }]");
+    assert!(
+        text.starts_with("line 7, column 8: the match key pairs `id` with `id`"),
+        "{text}"
+    );
+    let twice = format!("{BLOG}{}", &BLOG[BLOG.find("[[table]]").expect("there")..]);
+    let error = SyncFile::parse(&twice).expect_err("refused").to_string();
+    assert!(
+        error.contains("line 20, column 9: this table is in another"),
+        "{error}"
+    );
+}
+
+#[test]
+fn names_and_connections_are_checked() {
+    let body = &BLOG[BLOG.find("[[table]]").expect("there")..];
+    for name in ["", "Blog", "-x", "a b", "a_b", &"x".repeat(41)] {
+        let text = format!("name = \"{name}\"\nleft = \"a\"\nright = \"b\"\n{body}");
+        let error = SyncFile::parse(&text).expect_err("refused").to_string();
+        assert!(
+            error.starts_with("line 1, column 8: expected a name of 1 to 40"),
+            "{error}"
+        );
+    }
+    let text = format!("name = \"s\"\nleft = \"a\"\nright = \"a\"\n{body}");
+    let error = SyncFile::parse(&text).expect_err("refused").to_string();
+    assert!(
+        error.starts_with("line 3, column 9: left and right are the same"),
+        "{error}"
+    );
+}

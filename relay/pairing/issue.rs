@@ -1,0 +1,172 @@
+//! Issuing certificates, and the answers to the tunnels' questions.
+
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime};
+
+use tidegate_shared::identity::{
+    AgentIdentity, AgentLeaf, IdentityError, Issued, Validity, requested_key_pin,
+};
+use tidegate_shared::wire::{PairAnswer, PairAsk, RenewRefusal};
+
+use super::{Asker, Pairing, PairingError, event, limits, unix_ms};
+use crate::identity::CustodyError;
+use crate::store::agents::{self, CertificateRow};
+use crate::store::audit;
+use crate::tunnel::{Doorkeeper, NotAdmitted, Renewal};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// What a certificate is made from. The key is that of the request.
+pub(super) struct NewCertificate<'a> {
+    pub(super) identity: &'a AgentIdentity,
+    pub(super) key: [u8; 32],
+    pub(super) csr_der: &'a [u8],
+    pub(super) now: SystemTime,
+}
+
+impl Pairing {
+    /// Issues and notes a certificate. Nothing when the agent was revoked meanwhile, or asks too
+    /// often; then what was signed is thrown away, and its serial is admitted nowhere.
+    pub(super) async fn issue(
+        &self,
+        new: NewCertificate<'_>,
+    ) -> Result<Option<Issued>, PairingError> {
+        let validity = Validity {
+            now: new.now,
+            life: self.config.agent_life,
+        };
+        let issued = self
+            .custody
+            .issue_agent(new.csr_der, new.identity, validity)?;
+        let row = CertificateRow {
+            serial: issued.facts.serial.clone(),
+            workspace: new.identity.workspace().to_owned(),
+            agent: new.identity.agent().to_owned(),
+            key: new.key,
+            not_before: unix_ms(issued.facts.not_before),
+            not_after: unix_ms(issued.facts.not_after),
+            issued_at: unix_ms(new.now),
+            revoked_at: None,
+        };
+        let since = unix_ms(new.now.checked_sub(HOUR).unwrap_or(SystemTime::UNIX_EPOCH));
+        let noted = self
+            .store
+            .transact(move |tx| {
+                let often = agents::count_issued_since(tx, &row.key, since)?;
+                Ok(often < limits::CERTIFICATES_PER_HOUR && agents::add_certificate(tx, &row)?)
+            })
+            .await?;
+        Ok(noted.then_some(issued))
+    }
+
+    async fn is_admitted(&self, leaf: &AgentLeaf) -> Result<bool, PairingError> {
+        let identity = leaf.identity.clone();
+        let serial = leaf.facts.serial.clone();
+        let admitted = self
+            .store
+            .view(move |conn| {
+                agents::is_admitted(conn, identity.workspace(), identity.agent(), &serial)
+            })
+            .await?;
+        Ok(admitted)
+    }
+
+    async fn renewal(
+        &self,
+        leaf: &AgentLeaf,
+        csr_der: &[u8],
+        now: SystemTime,
+    ) -> Result<Renewal, RenewRefusal> {
+        let failed = |error: PairingError| {
+            tracing::error!(agent = %leaf.identity, %error, "A certificate can't be renewed.");
+            match error {
+                PairingError::Custody(CustodyError::Identity(IdentityError::Request(_))) => {
+                    RenewRefusal::BadRequest
+                }
+                _ => RenewRefusal::Unavailable,
+            }
+        };
+        let key = requested_key_pin(csr_der).map_err(|_| RenewRefusal::BadRequest)?;
+        if !self.is_admitted(leaf).await.map_err(failed)? {
+            return Err(RenewRefusal::Revoked);
+        }
+        let new = NewCertificate {
+            identity: &leaf.identity,
+            key,
+            csr_der,
+            now,
+        };
+        let Some(issued) = self.issue(new).await.map_err(failed)? else {
+            // Revoked between the two, or too often: the next question tells.
+            return Err(RenewRefusal::Unavailable);
+        };
+        self.audit_renewal(leaf, now).await;
+        Ok(Renewal {
+            not_after: issued.facts.not_after,
+            chain: issued.chain,
+        })
+    }
+
+    async fn audit_renewal(&self, leaf: &AgentLeaf, now: SystemTime) {
+        let store = self.store.clone();
+        let identity = &leaf.identity;
+        let asker = Asker {
+            workspace: identity.workspace(),
+            actor: identity.agent(),
+        };
+        let event = event(asker, "agent.renew", identity.agent(), unix_ms(now));
+        let noted = self
+            .store
+            .transact(move |tx| audit::append(tx, store.sealer(), &event))
+            .await;
+        if let Err(error) = noted {
+            tracing::error!(agent = %leaf.identity, %error, "A renewal is not in the audit log.");
+        }
+    }
+}
+
+impl Doorkeeper for Pairing {
+    async fn admit(&self, leaf: &AgentLeaf) -> Result<(), NotAdmitted> {
+        match self.is_admitted(leaf).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(NotAdmitted::Refused),
+            Err(error) => {
+                tracing::error!(agent = %leaf.identity, %error, "Can't tell who may come in.");
+                Err(NotAdmitted::Unknown)
+            }
+        }
+    }
+
+    async fn note_seen(
+        &self,
+        identity: &AgentIdentity,
+        host: &str,
+        version: &str,
+        now: SystemTime,
+    ) {
+        let (workspace, agent) = (identity.workspace().to_owned(), identity.agent().to_owned());
+        let (host, version) = (host.to_owned(), version.to_owned());
+        let noted = self
+            .store
+            .transact(move |tx| {
+                agents::note_seen(tx, &workspace, &agent, &host, &version, unix_ms(now))
+            })
+            .await;
+        if let Err(error) = noted {
+            tracing::warn!(agent = %identity, %error, "The agent's visit is not noted.");
+        }
+    }
+
+    async fn renew(
+        &self,
+        leaf: &AgentLeaf,
+        csr_der: &[u8],
+        now: SystemTime,
+    ) -> Result<Renewal, RenewRefusal> {
+        self.renewal(leaf, csr_der, now).await
+    }
+
+    async fn pair(&self, ask: PairAsk, from: IpAddr, now: SystemTime) -> PairAnswer {
+        self.answer(ask, from, now).await
+    }
+}

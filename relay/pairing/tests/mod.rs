@@ -1,0 +1,5 @@
+//! Pairing against a real store, alone and through real connections on loopback.
+
+mod live;
+mod redeem;
+mod world;

@@ -1,0 +1,356 @@
+//! Agents: their records, the pairing tokens that invite them, the certificates they hold.
+//!
+//! Nothing here judges a secret or a certificate: `pairing` does, and calls these statements in
+//! one transaction. Every statement that takes an agent's id takes its workspace too. Times are
+//! milliseconds since 1970.
+
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+
+use super::StoreError;
+
+/// One agent, revoked ones included.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentRecord {
+    pub id: String,
+    pub workspace: String,
+    /// Unique among the agents of the workspace that are not revoked.
+    pub name: String,
+    pub created_at: i64,
+    /// Unset until a token was redeemed.
+    pub paired_at: Option<i64>,
+    pub revoked_at: Option<i64>,
+    /// What the agent last said about itself, for people.
+    pub host: Option<String>,
+    pub version: Option<String>,
+    pub last_seen_at: Option<i64>,
+}
+
+/// A pairing token as it is stored: without its secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenRow {
+    pub id: [u8; 16],
+    pub workspace: String,
+    pub agent: String,
+    pub secret_hash: [u8; 32],
+    pub created_at: i64,
+    pub expires_at: i64,
+    /// When, and with the key of which hash, it was used.
+    pub redeemed: Option<(i64, [u8; 32])>,
+}
+
+/// A certificate that was issued.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateRow {
+    pub serial: String,
+    pub workspace: String,
+    pub agent: String,
+    /// SHA-256 of the public key.
+    pub key: [u8; 32],
+    pub not_before: i64,
+    pub not_after: i64,
+    pub issued_at: i64,
+    pub revoked_at: Option<i64>,
+}
+
+const AGENT_COLUMNS: &str =
+    "id, workspace, name, created_at, paired_at, revoked_at, host, version, last_seen_at";
+
+/// Adds an agent that nobody has paired yet.
+pub fn add(
+    tx: &Transaction<'_>,
+    workspace: &str,
+    name: &str,
+    id: &str,
+    now_ms: i64,
+) -> Result<AgentRecord, StoreError> {
+    let inserted = tx.execute(
+        "insert into agents (id, workspace, name, created_at) values (?1, ?2, ?3, ?4)",
+        params![id, workspace, name, now_ms],
+    );
+    StoreError::named(inserted, "agent", name)?;
+    find(tx, workspace, id)?.ok_or(StoreError::Malformed("agent"))
+}
+
+/// All agents of a workspace by name; revoked ones only when asked for.
+pub fn list(
+    conn: &Connection,
+    workspace: &str,
+    revoked_too: bool,
+) -> Result<Vec<AgentRecord>, StoreError> {
+    let mut statement = conn.prepare_cached(&format!(
+        "select {AGENT_COLUMNS} from agents
+         where workspace = ?1 and (?2 or revoked_at is null) order by name, created_at"
+    ))?;
+    let rows = statement.query_map(params![workspace, revoked_too], agent_from_row)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// An agent by id, revoked or not.
+pub fn find(
+    conn: &Connection,
+    workspace: &str,
+    id: &str,
+) -> Result<Option<AgentRecord>, StoreError> {
+    let mut statement = conn.prepare_cached(&format!(
+        "select {AGENT_COLUMNS} from agents where workspace = ?1 and id = ?2"
+    ))?;
+    Ok(statement
+        .query_row(params![workspace, id], agent_from_row)
+        .optional()?)
+}
+
+/// The agent of that name that is not revoked.
+pub fn find_by_name(
+    conn: &Connection,
+    workspace: &str,
+    name: &str,
+) -> Result<Option<AgentRecord>, StoreError> {
+    let mut statement = conn.prepare_cached(&format!(
+        "select {AGENT_COLUMNS} from agents
+         where workspace = ?1 and name = ?2 and revoked_at is null"
+    ))?;
+    Ok(statement
+        .query_row(params![workspace, name], agent_from_row)
+        .optional()?)
+}
+
+/// Notes what a connected agent said about itself.
+pub fn note_seen(
+    tx: &Transaction<'_>,
+    workspace: &str,
+    id: &str,
+    host: &str,
+    version: &str,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    tx.execute(
+        "update agents set host = ?3, version = ?4, last_seen_at = ?5
+         where workspace = ?1 and id = ?2",
+        params![workspace, id, host, version, now_ms],
+    )?;
+    Ok(())
+}
+
+/// Revokes the agent, its certificates and its tokens. Returns its id, or nothing when no agent
+/// of that name is there to revoke.
+pub fn revoke(
+    tx: &Transaction<'_>,
+    workspace: &str,
+    name: &str,
+    now_ms: i64,
+) -> Result<Option<String>, StoreError> {
+    let Some(agent) = find_by_name(tx, workspace, name)? else {
+        return Ok(None);
+    };
+    tx.execute(
+        "update agents set revoked_at = ?3 where workspace = ?1 and id = ?2",
+        params![workspace, agent.id, now_ms],
+    )?;
+    tx.execute(
+        "update certificates set revoked_at = ?3
+         where workspace = ?1 and agent = ?2 and revoked_at is null",
+        params![workspace, agent.id, now_ms],
+    )?;
+    drop_tokens(tx, workspace, &agent.id)?;
+    Ok(Some(agent.id))
+}
+
+/// Stores a new token; tokens of the same agent that were not used yet stop working.
+pub fn add_token(tx: &Transaction<'_>, token: &TokenRow) -> Result<(), StoreError> {
+    tx.execute(
+        "delete from pairing_tokens where workspace = ?1 and agent = ?2 and redeemed_at is null",
+        params![token.workspace, token.agent],
+    )?;
+    tx.execute(
+        "insert into pairing_tokens (id, workspace, agent, secret_hash, created_at, expires_at)
+         values (?1, ?2, ?3, ?4, ?5, ?6)",
+        params![
+            token.id,
+            token.workspace,
+            token.agent,
+            token.secret_hash,
+            token.created_at,
+            token.expires_at
+        ],
+    )?;
+    Ok(())
+}
+
+/// A token by its public id, whatever its state.
+pub fn token(conn: &Connection, id: &[u8; 16]) -> Result<Option<TokenRow>, StoreError> {
+    let mut statement = conn.prepare_cached(
+        "select id, workspace, agent, secret_hash, created_at, expires_at, redeemed_at,
+                redeemed_key
+         from pairing_tokens where id = ?1",
+    )?;
+    Ok(statement.query_row([id], token_from_row).optional()?)
+}
+
+/// Uses a token for a key: the one conditional update that makes it single use. False when it was
+/// used before, or has expired.
+pub fn redeem_token(
+    tx: &Transaction<'_>,
+    id: &[u8; 16],
+    key: &[u8; 32],
+    now_ms: i64,
+) -> Result<bool, StoreError> {
+    let changed = tx.execute(
+        "update pairing_tokens set redeemed_at = ?3, redeemed_key = ?2
+         where id = ?1 and redeemed_at is null and expires_at > ?3",
+        params![id, key, now_ms],
+    )?;
+    Ok(changed == 1)
+}
+
+/// Makes `key` the only key of a paired agent: certificates of its former keys stop working.
+pub fn pair_with_key(
+    tx: &Transaction<'_>,
+    workspace: &str,
+    id: &str,
+    key: &[u8; 32],
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    tx.execute(
+        "update agents set paired_at = ?3 where workspace = ?1 and id = ?2",
+        params![workspace, id, now_ms],
+    )?;
+    tx.execute(
+        "update certificates set revoked_at = ?4
+         where workspace = ?1 and agent = ?2 and key <> ?3 and revoked_at is null",
+        params![workspace, id, key, now_ms],
+    )?;
+    Ok(())
+}
+
+/// Notes a certificate, unless its agent was revoked meanwhile: then false.
+pub fn add_certificate(tx: &Transaction<'_>, row: &CertificateRow) -> Result<bool, StoreError> {
+    let inserted = tx.execute(
+        "insert into certificates
+             (serial, workspace, agent, key, not_before, not_after, issued_at)
+         select ?1, workspace, id, ?4, ?5, ?6, ?7 from agents
+         where workspace = ?2 and id = ?3 and revoked_at is null",
+        params![
+            row.serial,
+            row.workspace,
+            row.agent,
+            row.key,
+            row.not_before,
+            row.not_after,
+            row.issued_at
+        ],
+    )?;
+    Ok(inserted == 1)
+}
+
+/// Whether this certificate of this agent was issued here, and neither is revoked.
+pub fn is_admitted(
+    conn: &Connection,
+    workspace: &str,
+    agent: &str,
+    serial: &str,
+) -> Result<bool, StoreError> {
+    let mut statement = conn.prepare_cached(
+        "select 1 from certificates c join agents a on a.id = c.agent
+         where c.serial = ?3 and c.workspace = ?1 and c.agent = ?2 and a.workspace = ?1
+           and c.revoked_at is null and a.revoked_at is null",
+    )?;
+    Ok(statement.exists(params![workspace, agent, serial])?)
+}
+
+/// When an agent's last certificate ends, if it holds one that is not revoked.
+pub fn certificate_until(
+    conn: &Connection,
+    workspace: &str,
+    agent: &str,
+) -> Result<Option<i64>, StoreError> {
+    let mut statement = conn.prepare_cached(
+        "select max(not_after) from certificates
+         where workspace = ?1 and agent = ?2 and revoked_at is null",
+    )?;
+    Ok(statement.query_row(params![workspace, agent], |row| row.get(0))?)
+}
+
+/// The longest-lived certificate of a key that is not revoked, for issuing another one.
+pub fn newest_certificate_of_key(
+    conn: &Connection,
+    key: &[u8; 32],
+) -> Result<Option<CertificateRow>, StoreError> {
+    let mut statement = conn.prepare_cached(
+        "select serial, workspace, agent, key, not_before, not_after, issued_at, revoked_at
+         from certificates where key = ?1 and revoked_at is null
+         order by not_after desc limit 1",
+    )?;
+    Ok(statement
+        .query_row([key], certificate_from_row)
+        .optional()?)
+}
+
+/// Certificates issued for a key since a moment.
+pub fn count_issued_since(
+    conn: &Connection,
+    key: &[u8; 32],
+    since_ms: i64,
+) -> Result<u32, StoreError> {
+    let mut statement = conn
+        .prepare_cached("select count(*) from certificates where key = ?1 and issued_at >= ?2")?;
+    Ok(statement.query_row(params![key, since_ms], |row| row.get(0))?)
+}
+
+/// Forgets tokens that expired, and certificates that ran out, before a moment.
+pub fn forget_before(tx: &Transaction<'_>, moment_ms: i64) -> Result<(), StoreError> {
+    tx.execute(
+        "delete from pairing_tokens where expires_at < ?1",
+        [moment_ms],
+    )?;
+    tx.execute("delete from certificates where not_after < ?1", [moment_ms])?;
+    Ok(())
+}
+
+fn drop_tokens(tx: &Transaction<'_>, workspace: &str, agent: &str) -> Result<(), StoreError> {
+    tx.execute(
+        "delete from pairing_tokens where workspace = ?1 and agent = ?2",
+        params![workspace, agent],
+    )?;
+    Ok(())
+}
+
+fn agent_from_row(row: &Row<'_>) -> rusqlite::Result<AgentRecord> {
+    Ok(AgentRecord {
+        id: row.get(0)?,
+        workspace: row.get(1)?,
+        name: row.get(2)?,
+        created_at: row.get(3)?,
+        paired_at: row.get(4)?,
+        revoked_at: row.get(5)?,
+        host: row.get(6)?,
+        version: row.get(7)?,
+        last_seen_at: row.get(8)?,
+    })
+}
+
+fn token_from_row(row: &Row<'_>) -> rusqlite::Result<TokenRow> {
+    let redeemed_at: Option<i64> = row.get(6)?;
+    let redeemed_key: Option<[u8; 32]> = row.get(7)?;
+    Ok(TokenRow {
+        id: row.get(0)?,
+        workspace: row.get(1)?,
+        agent: row.get(2)?,
+        secret_hash: row.get(3)?,
+        created_at: row.get(4)?,
+        expires_at: row.get(5)?,
+        redeemed: redeemed_at.zip(redeemed_key),
+    })
+}
+
+fn certificate_from_row(row: &Row<'_>) -> rusqlite::Result<CertificateRow> {
+    Ok(CertificateRow {
+        serial: row.get(0)?,
+        workspace: row.get(1)?,
+        agent: row.get(2)?,
+        key: row.get(3)?,
+        not_before: row.get(4)?,
+        not_after: row.get(5)?,
+        issued_at: row.get(6)?,
+        revoked_at: row.get(7)?,
+    })
+}

@@ -1,0 +1,189 @@
+//! What can go wrong in the store, and what the caller should do next.
+//!
+//! Texts name files and nouns, never row values, keys or secrets.
+
+use std::path::PathBuf;
+
+use rusqlite::ErrorCode;
+
+/// What a caller does with an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// Try the same call again after a moment.
+    Retry,
+    /// A person must act; the text says how.
+    Operator(&'static str),
+    /// The relay broke one of its own rules. Stop this piece of work and report it.
+    Bug,
+}
+
+/// Errors of the store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A file of the data directory could not be read or written.
+    #[error("{action} {}: {source}", path.display())]
+    File {
+        action: &'static str,
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    /// Another relay holds the data directory.
+    #[error("another relay is using the data directory {}", .0.display())]
+    InUse(PathBuf),
+    /// SQLite refused or failed.
+    #[error("state database: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    /// The schema could not be brought up to date.
+    #[error("bring the state database up to date: {0}")]
+    Migration(Box<refinery::Error>),
+    /// The database was sealed with a key that is not there.
+    #[error(
+        "the master key {} is missing, but this data directory was sealed with one: put the file \
+         back from a backup or set TIDEGATE_MASTER_KEY. Only sealed secrets are lost without it \
+         (connection URLs, sync keys, remembered record keys): both sides' data is untouched, and \
+         the syncs can be set up again in a new data directory",
+        .0.display()
+    )]
+    MasterKeyMissing(PathBuf),
+    /// The key is there, but it is not the one this database was sealed with.
+    #[error(
+        "the master key from {0} is not the one this data directory was sealed with: restore the \
+         right key"
+    )]
+    MasterKeyWrong(String),
+    /// The key file or variable does not hold 32 bytes in base64.
+    #[error("the master key from {0} is not 32 bytes in base64")]
+    MasterKeyMalformed(String),
+    /// A sealed column could not be opened: damaged, moved to another column, or another key.
+    #[error("a sealed value of {0} cannot be opened")]
+    Unsealable(&'static str),
+    /// A stored value has a shape that this version does not write.
+    #[error("stored {0} is malformed")]
+    Malformed(&'static str),
+    /// The named thing does not exist.
+    #[error("there is no {noun} named {name}")]
+    NotFound { noun: &'static str, name: String },
+    /// The name is in use.
+    #[error("there already is a {noun} named {name}")]
+    Taken { noun: &'static str, name: String },
+    /// The thing is still needed by something else.
+    #[error("{noun} {name} is still used by {by}")]
+    InUseBy {
+        noun: &'static str,
+        name: String,
+        by: String,
+    },
+    /// A run that was replaced tried to write.
+    #[error("run {given} of this sync was replaced by run {held}; its writes are refused")]
+    StaleEpoch { held: u32, given: u32 },
+    /// A link would give one record two partners.
+    #[error("table pair {pair}: a record would get a second link")]
+    LinkTaken { pair: u32 },
+    /// The store is shutting down.
+    #[error("the store is closed")]
+    Closed,
+    /// A closure panicked. Its transaction was rolled back.
+    #[error("a database operation panicked and was rolled back: {0}")]
+    Panicked(String),
+}
+
+impl StoreError {
+    /// What the caller does next.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Sqlite(error) => class_of_sqlite(error),
+            Self::File { .. } => {
+                Class::Operator("check that the data directory exists, is writable and has space")
+            }
+            Self::InUse(_) => Class::Operator("stop the other relay, or use another data_dir"),
+            Self::Migration(_) => Class::Operator(
+                "this data directory may come from a newer version: install that version, or \
+                 restore a backup",
+            ),
+            Self::MasterKeyMissing(_) | Self::MasterKeyWrong(_) | Self::MasterKeyMalformed(_) => {
+                Class::Operator("restore the master key that belongs to this data directory")
+            }
+            Self::NotFound { .. } => Class::Operator("check the name"),
+            Self::Taken { .. } => Class::Operator("choose another name"),
+            Self::InUseBy { .. } => Class::Operator("remove what uses it first"),
+            Self::Unsealable(_) => {
+                Class::Operator("the state database is damaged: restore a backup")
+            }
+            Self::Closed => Class::Retry,
+            Self::StaleEpoch { .. }
+            | Self::LinkTaken { .. }
+            | Self::Malformed(_)
+            | Self::Panicked(_) => Class::Bug,
+        }
+    }
+
+    /// True when a unique constraint refused the write.
+    pub fn is_unique_violation(error: &rusqlite::Error) -> bool {
+        matches!(
+            error.sqlite_error().map(|e| e.extended_code),
+            Some(
+                rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE
+                    | rusqlite::ffi::SQLITE_CONSTRAINT_PRIMARYKEY
+                    | rusqlite::ffi::SQLITE_CONSTRAINT_ROWID
+            )
+        )
+    }
+
+    pub(super) fn not_found(noun: &'static str, name: impl ToString) -> Self {
+        Self::NotFound {
+            noun,
+            name: name.to_string(),
+        }
+    }
+
+    /// Tells a taken name from other failures of an insert.
+    pub(super) fn named(
+        result: rusqlite::Result<usize>,
+        noun: &'static str,
+        name: &str,
+    ) -> Result<usize, Self> {
+        result.map_err(|error| {
+            if Self::is_unique_violation(&error) {
+                let name = name.to_owned();
+                Self::Taken { noun, name }
+            } else {
+                Self::Sqlite(error)
+            }
+        })
+    }
+
+    pub(super) fn file(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::File {
+            action,
+            path,
+            source,
+        }
+    }
+}
+
+impl From<refinery::Error> for StoreError {
+    fn from(error: refinery::Error) -> Self {
+        Self::Migration(Box::new(error))
+    }
+}
+
+fn class_of_sqlite(error: &rusqlite::Error) -> Class {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Class::Retry,
+        Some(ErrorCode::DiskFull) => Class::Operator("the disk of the data directory is full"),
+        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+            Class::Operator("the data directory must be writable by the relay")
+        }
+        Some(ErrorCode::SystemIoFailure) => {
+            Class::Operator("the disk of the data directory reports errors")
+        }
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            Class::Operator("the state database is damaged: restore a backup")
+        }
+        _ => Class::Bug,
+    }
+}

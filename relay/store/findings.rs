@@ -1,0 +1,209 @@
+//! Findings: records that could not be synced, one for each record, with when to try again.
+
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use tidegate_sync::model::{Finding, FindingCode, Key, PairId, Side};
+
+use super::StoreError;
+use super::keys::{Bits, KeyHash, RecordKeys, side_number, side_of};
+use super::syncs::SyncId;
+
+const KEY: &str = "findings.key";
+const DETAIL: &str = "findings.detail";
+
+/// First wait before a record is tried again, milliseconds; doubles with each attempt.
+const RETRY_MS_MIN: i64 = 60_000;
+/// Longest wait: a person who has corrected a record need not wait longer, and may ask at once.
+const RETRY_MS_MAX: i64 = 3_600_000;
+
+/// An open finding.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FindingRecord {
+    pub id: i64,
+    pub finding: Finding,
+    pub attempts: u32,
+    pub first_at_ms: i64,
+    pub last_at_ms: i64,
+    pub retry_at_ms: Option<i64>,
+}
+
+/// Opens a finding, or replaces the record's older one and waits longer.
+pub(super) fn put(
+    tx: &Transaction<'_>,
+    keys: &RecordKeys,
+    (sync, workspace): (SyncId, &str),
+    finding: &Finding,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let hash = keys.hash(&finding.key);
+    let place = params![sync.0, finding.pair.0, side_number(finding.side), hash];
+    let mut statement = tx.prepare_cached(
+        "select attempts from findings
+         where sync = ?1 and pair = ?2 and side = ?3 and key_hash = ?4",
+    )?;
+    let before: Option<u32> = statement.query_row(place, |row| row.get(0)).optional()?;
+    let attempts = before.unwrap_or(0).saturating_add(1);
+    let mut statement = tx.prepare_cached(
+        "insert into findings (workspace, sync, pair, side, key_hash, key_sealed, code,
+             detail_sealed, attempts, first_at, last_at, retry_at)
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10, ?11)
+         on conflict (sync, pair, side, key_hash) do update set code = excluded.code,
+             detail_sealed = excluded.detail_sealed, attempts = excluded.attempts,
+             last_at = excluded.last_at, retry_at = excluded.retry_at",
+    )?;
+    statement.execute(params![
+        workspace,
+        sync.0,
+        finding.pair.0,
+        side_number(finding.side),
+        hash,
+        keys.seal(KEY, &finding.key),
+        finding.code.name(),
+        keys.sealer().seal(DETAIL, finding.detail.as_bytes()),
+        attempts,
+        now_ms,
+        now_ms + retry_after_ms(finding.code, attempts),
+    ])?;
+    Ok(())
+}
+
+/// Closes the record's finding, if it has one.
+pub(super) fn resolve(
+    tx: &Transaction<'_>,
+    keys: &RecordKeys,
+    sync: SyncId,
+    (pair, side, key): (PairId, Side, &Key),
+) -> Result<(), StoreError> {
+    let mut statement = tx.prepare_cached(
+        "delete from findings where sync = ?1 and pair = ?2 and side = ?3 and key_hash = ?4",
+    )?;
+    statement.execute(params![sync.0, pair.0, side_number(side), keys.hash(key)])?;
+    Ok(())
+}
+
+/// Does the record have an open finding?
+pub(super) fn is_open(
+    conn: &Connection,
+    (sync, pair, side): (SyncId, PairId, Side),
+    hash: &KeyHash,
+) -> Result<bool, StoreError> {
+    let mut statement = conn.prepare_cached(
+        "select 1 from findings where sync = ?1 and pair = ?2 and side = ?3 and key_hash = ?4",
+    )?;
+    Ok(statement.exists(params![sync.0, pair.0, side_number(side), hash])?)
+}
+
+/// Open findings with numbers above `after`, oldest first.
+pub fn list(
+    conn: &Connection,
+    keys: &RecordKeys,
+    sync: SyncId,
+    after: i64,
+    limit: u32,
+) -> Result<Vec<FindingRecord>, StoreError> {
+    let mut statement = conn.prepare_cached(
+        "select id, pair, side, key_sealed, code, detail_sealed, attempts, first_at, last_at,
+             retry_at
+         from findings where sync = ?1 and id > ?2 order by id limit ?3",
+    )?;
+    let mut rows = statement.query(params![sync.0, after, limit])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(from_row(row, keys)?);
+    }
+    Ok(found)
+}
+
+/// Number of open findings of a table pair.
+pub fn count(conn: &Connection, sync: SyncId, pair: PairId) -> Result<u64, StoreError> {
+    let mut statement =
+        conn.prepare_cached("select count(*) from findings where sync = ?1 and pair = ?2")?;
+    let count: Bits = statement.query_row(params![sync.0, pair.0], |row| row.get(0))?;
+    Ok(count.0)
+}
+
+/// Records whose wait is over, longest waiting first.
+pub(super) fn due(
+    conn: &Connection,
+    keys: &RecordKeys,
+    sync: SyncId,
+    now_ms: i64,
+    limit: u32,
+) -> Result<Vec<(Side, PairId, Key)>, StoreError> {
+    let mut statement = conn.prepare_cached(
+        "select side, pair, key_sealed from findings
+         where sync = ?1 and retry_at <= ?2 order by retry_at limit ?3",
+    )?;
+    let mut rows = statement.query(params![sync.0, now_ms, limit])?;
+    let mut due = Vec::new();
+    while let Some(row) = rows.next()? {
+        let side = side_of(row.get(0)?, "findings.side")?;
+        let sealed: Vec<u8> = row.get(2)?;
+        due.push((side, PairId(row.get(1)?), keys.open(KEY, &sealed)?));
+    }
+    Ok(due)
+}
+
+/// Puts off records that are being tried now, so that they are not due again meanwhile.
+pub(super) fn postpone(
+    tx: &Transaction<'_>,
+    keys: &RecordKeys,
+    sync: SyncId,
+    tried: &[(Side, PairId, Key)],
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let mut statement = tx.prepare_cached(
+        "update findings set retry_at = ?5
+         where sync = ?1 and pair = ?2 and side = ?3 and key_hash = ?4",
+    )?;
+    for (side, pair, key) in tried {
+        let retry_at = now_ms + RETRY_MS_MIN;
+        statement.execute(params![
+            sync.0,
+            pair.0,
+            side_number(*side),
+            keys.hash(key),
+            retry_at
+        ])?;
+    }
+    Ok(())
+}
+
+/// Makes every finding of the sync due: a person asked to try again now.
+pub fn retry_now(tx: &Transaction<'_>, sync: SyncId, now_ms: i64) -> Result<usize, StoreError> {
+    Ok(tx.execute(
+        "update findings set retry_at = ?2 where sync = ?1",
+        params![sync.0, now_ms],
+    )?)
+}
+
+fn retry_after_ms(code: FindingCode, attempts: u32) -> i64 {
+    if code == FindingCode::ChangedWhileCopied && attempts == 1 {
+        // Nothing is wrong with the record: it only has to be read again.
+        return 0;
+    }
+    let doublings = attempts.saturating_sub(1).min(16);
+    (RETRY_MS_MIN << doublings).min(RETRY_MS_MAX)
+}
+
+fn from_row(row: &Row<'_>, keys: &RecordKeys) -> Result<FindingRecord, StoreError> {
+    let sealed_key: Vec<u8> = row.get(3)?;
+    let code: String = row.get(4)?;
+    let sealed_detail: Vec<u8> = row.get(5)?;
+    let detail = keys.sealer().open(DETAIL, &sealed_detail)?;
+    let code = serde_json::from_value(serde_json::Value::String(code))
+        .map_err(|_| StoreError::Malformed("findings.code"))?;
+    Ok(FindingRecord {
+        id: row.get(0)?,
+        finding: Finding {
+            pair: PairId(row.get(1)?),
+            side: side_of(row.get(2)?, "findings.side")?,
+            key: keys.open(KEY, &sealed_key)?,
+            code,
+            detail: String::from_utf8_lossy(&detail).into_owned(),
+        },
+        attempts: row.get(6)?,
+        first_at_ms: row.get(7)?,
+        last_at_ms: row.get(8)?,
+        retry_at_ms: row.get(9)?,
+    })
+}

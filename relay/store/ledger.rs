@@ -1,0 +1,207 @@
+//! One run's view of its sync: what the engine's driver reads and makes durable.
+//!
+//! Holds the run's epoch. Every write checks it in its own transaction, so that a run that was
+//! replaced can store nothing more.
+
+use rusqlite::Transaction;
+use tidegate_sync::model::{Key, Lookup, PairId, Side};
+use tidegate_sync::session::{Resume, Round, Settlement};
+
+use super::keys::RecordKeys;
+use super::scans::Scan;
+use super::settle::{Prepared, Settler};
+use super::syncs::{self, SyncId};
+use super::{Store, StoreError, findings, intents, limits, links, pairs, positions, tombstones};
+
+/// The durable memory of one run of a sync. Cheap to clone.
+#[derive(Clone)]
+pub struct Ledger {
+    store: Store,
+    keys: RecordKeys,
+    sync: SyncId,
+    epoch: u32,
+}
+
+impl Ledger {
+    /// Starts a run with the next epoch. `pair_count` is the number of the sync's table pairs; a
+    /// pair that is new makes a reconcile due.
+    pub async fn begin(
+        store: &Store,
+        sync: SyncId,
+        pair_count: u32,
+        now_ms: i64,
+    ) -> Result<Ledger, StoreError> {
+        index_links(store, sync).await?;
+        let epoch = store
+            .transact(move |tx| {
+                pairs::ensure(tx, sync, pair_count)?;
+                syncs::begin_run(tx, sync, now_ms)
+            })
+            .await?;
+        Ok(Ledger {
+            store: store.clone(),
+            keys: RecordKeys::new(store.sealer(), sync),
+            sync,
+            epoch,
+        })
+    }
+
+    /// The run's epoch: batches are numbered within it, and streams name it.
+    pub fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    pub fn sync(&self) -> SyncId {
+        self.sync
+    }
+
+    /// What was settled before: where the session starts.
+    pub async fn resume(&self) -> Result<Resume, StoreError> {
+        let (sync, sealer) = (self.sync, self.store.sealer().clone());
+        self.store
+            .view(move |conn| {
+                let settled = positions::load(conn, sync)?;
+                let live = syncs::by_id(conn, sync)?.live;
+                let positions = match (settled.left, settled.right) {
+                    (Some(left), Some(right)) if live => {
+                        Some(tidegate_sync::model::BySide { left, right })
+                    }
+                    _ => None,
+                };
+                let first_run = pairs::list(conn, sync)?.into_iter().map(|p| p.first_run);
+                Ok(Resume {
+                    positions,
+                    round: intents::open_round(conn, &sealer, sync)?,
+                    first_run: first_run.collect(),
+                })
+            })
+            .await
+    }
+
+    /// What is known about these keys, in the order asked.
+    pub async fn load(&self, keys: Vec<(Side, PairId, Key)>) -> Result<Vec<Lookup>, StoreError> {
+        let (sync, record_keys) = (self.sync, self.keys.clone());
+        self.store
+            .view(move |conn| {
+                keys.iter()
+                    .map(|(side, pair, key)| {
+                        let hash = record_keys.hash(key);
+                        let place = (sync, *pair, *side);
+                        let (gone_seen, gone_written) = tombstones::by_key(conn, place, &hash)?;
+                        Ok(Lookup {
+                            link: links::by_key(conn, &record_keys, place, &hash)?,
+                            gone_seen,
+                            gone_written,
+                            has_finding: findings::is_open(conn, place, &hash)?,
+                        })
+                    })
+                    .collect()
+            })
+            .await
+    }
+
+    /// Commits the round before it is sent.
+    pub async fn intend(&self, round: &Round) -> Result<(), StoreError> {
+        let sealed = intents::seal(self.store.sealer(), round)?;
+        let (sync, epoch) = (self.sync, self.epoch);
+        self.fenced(move |tx| intents::put(tx, sync, epoch, &sealed))
+            .await
+    }
+
+    /// Makes the settlement durable in one transaction. Only then may its positions be
+    /// acknowledged.
+    pub async fn settle(&self, settlement: Settlement, now_ms: i64) -> Result<(), StoreError> {
+        if settlement.live {
+            index_links(&self.store, self.sync).await?;
+        }
+        let (keys, sync, epoch) = (self.keys.clone(), self.sync, self.epoch);
+        let prepared = tokio::task::spawn_blocking({
+            let keys = keys.clone();
+            move || Prepared::new(&keys, settlement)
+        });
+        let prepared = prepared
+            .await
+            .map_err(|error| StoreError::Panicked(error.to_string()))?;
+        self.store
+            .transact(move |tx| {
+                let settler = Settler {
+                    keys: &keys,
+                    sync,
+                    epoch,
+                    now_ms,
+                };
+                settler.apply(tx, &prepared)
+            })
+            .await
+    }
+
+    /// A position was lost or a table's shape changed: the next session reconciles.
+    pub async fn forget_positions(&self) -> Result<(), StoreError> {
+        let sync = self.sync;
+        self.fenced(move |tx| positions::forget(tx, sync)).await
+    }
+
+    /// Records with findings whose wait is over. Each is put off by a minute, so that it is not
+    /// handed out again while it is tried.
+    pub async fn take_due_findings(
+        &self,
+        now_ms: i64,
+        limit: u32,
+    ) -> Result<Vec<(Side, PairId, Key)>, StoreError> {
+        let (sync, keys) = (self.sync, self.keys.clone());
+        let reader = keys.clone();
+        let due = self
+            .store
+            .view(move |conn| findings::due(conn, &reader, sync, now_ms, limit))
+            .await?;
+        if due.is_empty() {
+            return Ok(due);
+        }
+        self.fenced(move |tx| {
+            findings::postpone(tx, &keys, sync, &due, now_ms)?;
+            Ok(due)
+        })
+        .await
+    }
+
+    /// Notes what the sync is doing, for people.
+    pub async fn set_state(
+        &self,
+        state: &'static str,
+        last_error: Option<String>,
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
+        let sync = self.sync;
+        self.fenced(move |tx| syncs::set_state(tx, sync, state, last_error.as_deref(), now_ms))
+            .await
+    }
+
+    /// Starts the scan table of a reconcile.
+    pub async fn scan(&self) -> Result<Scan, StoreError> {
+        Scan::create(&self.store, self.sync, self.epoch).await
+    }
+
+    async fn fenced<T, F>(&self, job: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+    {
+        let (sync, epoch) = (self.sync, self.epoch);
+        self.store
+            .transact(move |tx| {
+                syncs::check_epoch(tx, sync, epoch)?;
+                job(tx)
+            })
+            .await
+    }
+}
+
+/// Enters the links of a copy into the index of keys, with room for other writers in between.
+async fn index_links(store: &Store, sync: SyncId) -> Result<(), StoreError> {
+    let limit = limits::LINKS_INDEXED_AT_ONCE;
+    while store
+        .transact(move |tx| links::index_some(tx, sync, limit))
+        .await?
+    {}
+    Ok(())
+}

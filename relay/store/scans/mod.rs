@@ -1,0 +1,331 @@
+//! The scan table of one reconcile: what both sides hold, joined with the links and by match key.
+//!
+//! Fill it with [`Scan::add`], join it once with [`Scan::finish`], then page through
+//! [`Scan::matches`]. It is a database file of its own, without a journal: a crash loses it, and the
+//! next run scans again. Record keys in it are sealed with a key that lives only in this process,
+//! and the file goes with the `Scan`.
+
+mod join;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use rusqlite::{Connection, Transaction, params};
+use tidegate_sync::baseline::Fingerprint;
+use tidegate_sync::decide::{Match, Scanned};
+use tidegate_sync::model::{BySide, Key, PairId, Side};
+use zeroize::Zeroizing;
+
+use super::keys::{Bits, RecordKeys, pack_prints, side_number, unpack_prints};
+use super::sealer::fill_random;
+use super::syncs::SyncId;
+use super::{Sealer, Store, StoreError, limits, links};
+
+/// Numbers the scan tables beside running syncs, so that two previews never share a file.
+static LOOKS: AtomicU64 = AtomicU64::new(1);
+
+/// No sync has this number, so no link has it.
+const NO_SYNC: SyncId = SyncId(0);
+
+const DIRECTORY: &str = "scans";
+const KEY: &str = "scans.key";
+
+/// One scanned record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScanRow {
+    pub key: Key,
+    /// From `Fingerprinter::match_key`; `None` when a field of the match key is null.
+    pub match_key: Option<[u8; 16]>,
+    /// One for each field pair.
+    pub fingerprints: Vec<Fingerprint>,
+}
+
+/// A place in a pair's matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cursor(i64);
+
+impl Cursor {
+    /// Before the first match.
+    pub const START: Cursor = Cursor(i64::MIN);
+}
+
+/// Some matches of a pair, and where the next page begins.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page {
+    pub found: Vec<Match>,
+    pub next: Cursor,
+    /// True when the pair has no more.
+    pub done: bool,
+}
+
+/// The scan table of one reconcile. Cheap to clone; the last clone removes the file.
+#[derive(Clone)]
+pub struct Scan {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    path: PathBuf,
+    sync: SyncId,
+    /// Hashes as the links do; opens links.
+    links: RecordKeys,
+    /// Seals the scanned keys.
+    own: RecordKeys,
+    conn: Mutex<Connection>,
+}
+
+impl Scan {
+    /// A scan table beside a running sync, for a preview or a verify; `sync` is `None` for one that
+    /// does not exist yet and has no links.
+    pub async fn aside(
+        store: &Store,
+        sync: Option<SyncId>,
+        purpose: &'static str,
+    ) -> Result<Scan, StoreError> {
+        let number = LOOKS.fetch_add(1, Ordering::Relaxed);
+        Self::open(
+            store,
+            sync.unwrap_or(NO_SYNC),
+            format!("{purpose}-{number}"),
+        )
+        .await
+    }
+
+    pub(super) async fn create(
+        store: &Store,
+        sync: SyncId,
+        epoch: u32,
+    ) -> Result<Scan, StoreError> {
+        Self::open(store, sync, format!("run-{epoch}")).await
+    }
+
+    async fn open(store: &Store, sync: SyncId, purpose: String) -> Result<Scan, StoreError> {
+        let dir = store.data_dir().join(DIRECTORY);
+        let database = store.database_path();
+        let links = RecordKeys::new(store.sealer(), sync);
+        blocking(move || {
+            fs::create_dir_all(&dir).map_err(StoreError::file("create", &dir))?;
+            let path = dir.join(format!("{}-{purpose}.db", sync.0));
+            remove_if_there(&path)?;
+            super::sqlite::make_private_file(&path)?;
+            let conn = open_table(&path, &database)?;
+            let mut key = Zeroizing::new([0; 32]);
+            fill_random(key.as_mut());
+            let own = RecordKeys::new(&Sealer::from_master_key(&key), sync);
+            let conn = Mutex::new(conn);
+            let inner = Arc::new(Inner {
+                path,
+                sync,
+                links,
+                own,
+                conn,
+            });
+            Ok(Scan { inner })
+        })
+        .await
+    }
+
+    /// Adds records of one side. Both sides may be added at the same time, in any order; a few
+    /// thousand at once are best.
+    pub async fn add(
+        &self,
+        pair: PairId,
+        side: Side,
+        rows: Vec<ScanRow>,
+    ) -> Result<(), StoreError> {
+        let inner = Arc::clone(&self.inner);
+        blocking(move || inner.add(pair, side, &rows)).await
+    }
+
+    /// Joins what was added with the links, once, for all pairs. Takes seconds for a million
+    /// records.
+    pub async fn finish(&self) -> Result<(), StoreError> {
+        let inner = Arc::clone(&self.inner);
+        blocking(move || join::run(&mut inner.lock(), inner.sync)).await
+    }
+
+    /// The pair's next matches after `after`, at most `limit`, roughly in the order in which the
+    /// left side was scanned. Links are as they are now; one that was dropped meanwhile is passed
+    /// over.
+    ///
+    /// Where a link's record has another key now than the link says, its side of the match holds the
+    /// new key: the record was re-keyed, or took the place of a detached one.
+    pub async fn matches(
+        &self,
+        pair: PairId,
+        after: Cursor,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        let inner = Arc::clone(&self.inner);
+        blocking(move || inner.matches(pair, after, limit)).await
+    }
+
+    /// Records added of one side.
+    pub async fn count(&self, pair: PairId, side: Side) -> Result<u64, StoreError> {
+        let inner = Arc::clone(&self.inner);
+        blocking(move || {
+            let conn = inner.lock();
+            let mut statement =
+                conn.prepare_cached("select count(*) from rows where pair = ?1 and side = ?2")?;
+            let count: Bits =
+                statement.query_row(params![pair.0, side_number(side)], |row| row.get(0))?;
+            Ok(count.0)
+        })
+        .await
+    }
+}
+
+impl Inner {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Connection> {
+        self.conn.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn add(&self, pair: PairId, side: Side, rows: &[ScanRow]) -> Result<(), StoreError> {
+        // Hashed and sealed before the lock, so that both sides do this at the same time.
+        let ready: Vec<_> = rows
+            .iter()
+            .map(|row| {
+                let sealed = self.own.seal(KEY, &row.key);
+                (self.links.hash(&row.key), sealed, row)
+            })
+            .collect();
+        let mut conn = self.lock();
+        let tx = conn.transaction()?;
+        for (hash, sealed, row) in &ready {
+            insert_row(&tx, (pair, side), (hash, sealed), row)?;
+        }
+        Ok(tx.commit()?)
+    }
+
+    fn matches(&self, pair: PairId, after: Cursor, limit: usize) -> Result<Page, StoreError> {
+        let conn = self.lock();
+        let mut statement = conn.prepare_cached(
+            "select m.at, m.link, m.problem, l.key, l.prints, r.key, r.prints
+             from matches m
+             left join rows l on l.id = m.left_row
+             left join rows r on r.id = m.right_row
+             where m.pair = ?1 and m.at > ?2 order by m.at limit ?3",
+        )?;
+        let mut rows = statement.query(params![pair.0, after.0, Bits(limit as u64)])?;
+        let mut page = Page {
+            found: Vec::with_capacity(limit.min(10_000)),
+            next: after,
+            done: true,
+        };
+        let mut count = 0;
+        while let Some(row) = rows.next()? {
+            count += 1;
+            page.next = Cursor(row.get(0)?);
+            let link = match row.get::<_, Option<i64>>(1)? {
+                None => None,
+                Some(id) => match links::by_id(&conn, &self.links, id)? {
+                    None => continue,
+                    link => link,
+                },
+            };
+            page.found.push(Match {
+                link,
+                scanned: BySide::new(self.scanned(row, 3)?, self.scanned(row, 5)?),
+                problem: row.get::<_, Option<i64>>(2)?.map(join::problem_of),
+            });
+        }
+        page.done = count < limit;
+        Ok(page)
+    }
+
+    fn scanned(
+        &self,
+        row: &rusqlite::Row<'_>,
+        index: usize,
+    ) -> Result<Option<Scanned>, StoreError> {
+        let Some(sealed) = row.get::<_, Option<Vec<u8>>>(index)? else {
+            return Ok(None);
+        };
+        let prints: Vec<u8> = row.get(index + 1)?;
+        Ok(Some(Scanned {
+            key: self.own.open(KEY, &sealed)?,
+            fingerprints: unpack_prints("scans.prints", &prints)?,
+        }))
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // On Unix an open file can be removed; its space is free when the connection closes.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Removes scan tables that a crash left behind. Called with the data directory's lock held.
+pub(super) fn remove_leftovers(data_dir: &Path) -> Result<(), StoreError> {
+    let dir = data_dir.join(DIRECTORY);
+    match fs::remove_dir_all(&dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(StoreError::file("empty", dir)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn insert_row(
+    tx: &Transaction<'_>,
+    (pair, side): (PairId, Side),
+    (hash, sealed): (&[u8; 16], &[u8]),
+    row: &ScanRow,
+) -> Result<(), StoreError> {
+    let mut statement = tx.prepare_cached(
+        "insert into rows (pair, side, key_hash, key, match_hash, prints)
+         values (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?;
+    statement.execute(params![
+        pair.0,
+        side_number(side),
+        hash,
+        sealed,
+        row.match_key,
+        pack_prints(&row.fingerprints),
+    ])?;
+    Ok(())
+}
+
+fn open_table(path: &Path, database: &Path) -> Result<Connection, StoreError> {
+    let conn = Connection::open(path)?;
+    conn.busy_timeout(limits::BUSY_TIMEOUT)?;
+    conn.pragma_update_and_check(None, "journal_mode", "off", |_| Ok(()))?;
+    conn.pragma_update(None, "synchronous", "off")?;
+    conn.pragma_update(None, "cache_size", -limits::SCAN_CACHE_KIB)?;
+    conn.execute_batch(
+        "create table rows (
+             id         integer primary key,
+             pair       integer not null,
+             side       integer not null,
+             key_hash   blob not null,
+             key        blob not null,
+             match_hash blob,
+             prints     blob not null
+         ) strict;",
+    )?;
+    // The links are read where they are; nothing is written there.
+    let path = database.to_string_lossy();
+    conn.execute("attach database ?1 as ledger", [path.as_ref()])?;
+    Ok(conn)
+}
+
+fn remove_if_there(path: &Path) -> Result<(), StoreError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(StoreError::file("remove", path)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    job: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(job)
+        .await
+        .map_err(|error| StoreError::Panicked(error.to_string()))?
+}

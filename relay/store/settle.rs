@@ -1,0 +1,153 @@
+//! Settle: one transaction that makes durable what both sides confirmed, all or nothing.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Transaction, params};
+use tidegate_sync::model::{PairId, Side};
+use tidegate_sync::session::Settlement;
+
+use super::keys::RecordKeys;
+use super::links::{LinkRow, Placing};
+use super::pairs::Delta;
+use super::syncs::SyncId;
+use super::{
+    StoreError, conflicts, findings, history, intents, links, pairs, positions, syncs, tombstones,
+};
+
+/// A settlement with its links hashed and sealed, which needs no turn of the writer.
+pub(super) struct Prepared {
+    links: Vec<LinkRow>,
+    rest: Settlement,
+}
+
+impl Prepared {
+    pub(super) fn new(keys: &RecordKeys, mut settlement: Settlement) -> Self {
+        let links = std::mem::take(&mut settlement.links);
+        let rows = links
+            .into_iter()
+            .map(|(pair, link)| LinkRow::new(keys, pair, link));
+        Self {
+            links: rows.collect(),
+            rest: settlement,
+        }
+    }
+}
+
+/// Who settles, and when.
+pub(super) struct Settler<'a> {
+    pub keys: &'a RecordKeys,
+    pub sync: SyncId,
+    pub epoch: u32,
+    pub now_ms: i64,
+}
+
+impl Settler<'_> {
+    /// Applies the settlement. Refuses a run that was replaced, and a link that would give a record
+    /// a second partner; then nothing is changed.
+    pub(super) fn apply(
+        &self,
+        tx: &Transaction<'_>,
+        prepared: &Prepared,
+    ) -> Result<(), StoreError> {
+        syncs::check_epoch(tx, self.sync, self.epoch)?;
+        let settlement = &prepared.rest;
+        let mut deltas = BTreeMap::new();
+        self.put_links(tx, prepared, &mut deltas)?;
+        for gone in &settlement.gone {
+            tombstones::put(tx, self.keys, self.sync, gone)?;
+        }
+        self.put_reports(tx, settlement, &mut deltas)?;
+        self.put_positions(tx, settlement)?;
+        for (pair, delta) in &deltas {
+            pairs::add(tx, self.sync, *pair, delta)?;
+        }
+        if settlement.round_done {
+            intents::clear(tx, self.sync)?;
+        }
+        if settlement.live {
+            pairs::mark_live(tx, self.sync)?;
+        }
+        Ok(())
+    }
+
+    /// Drops first, then frees changed keys, then writes: a key may move from one link to another
+    /// within a settlement.
+    fn put_links(
+        &self,
+        tx: &Transaction<'_>,
+        prepared: &Prepared,
+        deltas: &mut BTreeMap<PairId, Delta>,
+    ) -> Result<(), StoreError> {
+        for (pair, id) in &prepared.rest.dropped {
+            let delta = links::delete(tx, self.sync, *pair, *id)?;
+            deltas.entry(*pair).or_default().linked += delta;
+        }
+        let mut formers = Vec::with_capacity(prepared.links.len());
+        for row in &prepared.links {
+            formers.push(if row.is_new() {
+                None
+            } else {
+                links::free_changed_keys(tx, self.sync, row)?
+            });
+        }
+        let is_live = prepared.rest.live || syncs::is_live(tx, self.sync)?;
+        let mut placing = if is_live {
+            Placing::Indexed
+        } else {
+            links::append_above(tx, self.sync)?
+        };
+        for (row, former) in prepared.links.iter().zip(&formers) {
+            let delta = match former {
+                Some(former) => links::update(tx, self.keys, self.sync, row, former)?,
+                None => links::insert(tx, self.keys, self.sync, row, &mut placing)?,
+            };
+            deltas.entry(row.pair).or_default().linked += delta;
+        }
+        Ok(())
+    }
+
+    /// What people read: findings, conflicts, history.
+    fn put_reports(
+        &self,
+        tx: &Transaction<'_>,
+        settlement: &Settlement,
+        deltas: &mut BTreeMap<PairId, Delta>,
+    ) -> Result<(), StoreError> {
+        let workspace = self.workspace(tx)?;
+        let owner = (self.sync, workspace.as_str());
+        for (pair, side, key) in &settlement.resolved {
+            findings::resolve(tx, self.keys, self.sync, (*pair, *side, key))?;
+        }
+        for finding in &settlement.findings {
+            findings::put(tx, self.keys, owner, finding, self.now_ms)?;
+        }
+        for conflict in &settlement.conflicts {
+            conflicts::add(tx, self.keys, owner, conflict, self.now_ms)?;
+        }
+        let run = (self.sync, workspace.as_str(), self.epoch);
+        for applied in &settlement.applied {
+            history::add(tx, self.keys, run, applied, self.now_ms)?;
+            deltas.entry(applied.pair).or_default().writes[applied.side] += 1;
+        }
+        Ok(())
+    }
+
+    fn put_positions(
+        &self,
+        tx: &Transaction<'_>,
+        settlement: &Settlement,
+    ) -> Result<(), StoreError> {
+        for side in Side::BOTH {
+            if let Some(position) = &settlement.positions[side] {
+                positions::put(tx, self.sync, side, position)?;
+                tombstones::forget_passed(tx, self.sync, side, position)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn workspace(&self, tx: &Transaction<'_>) -> Result<String, StoreError> {
+        let mut statement = tx.prepare_cached("select workspace from syncs where id = ?1")?;
+        Ok(statement.query_row(params![self.sync.0], |row| row.get(0))?)
+    }
+}

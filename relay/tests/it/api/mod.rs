@@ -1,0 +1,267 @@
+//! The API: who may call, how it refuses, and what it says about itself.
+
+use std::collections::BTreeSet;
+
+use reqwest::{Client, Method, Response, StatusCode};
+use serde_json::Value;
+use tidegate_relay::engine::report::LiveEvent;
+
+use crate::support::desk::Desk;
+
+async fn ask(desk: &Desk, method: Method, path: &str, token: Option<&str>) -> Response {
+    let mut request = Client::new().request(method, format!("{}{path}", desk.base));
+    if let Some(token) = token {
+        request = request.bearer_auth(token);
+    }
+    request.send().await.unwrap()
+}
+
+/// Checks that the answer is a problem document of this status, and gives its code.
+async fn refusal(response: Response, status: u16) -> String {
+    assert_eq!(response.status().as_u16(), status);
+    let media_type = response.headers()["content-type"]
+        .to_str()
+        .unwrap()
+        .to_owned();
+    assert_eq!(media_type, "application/problem+json");
+    let problem: Value = response.json().await.unwrap();
+    assert_eq!(problem["status"], status);
+    for key in ["type", "title", "detail", "code"] {
+        let text = problem[key].as_str().unwrap_or_default();
+        assert!(
+            !text.is_empty() && !text.contains('\n'),
+            "{key} of {problem}"
+        );
+    }
+    problem["code"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn without_a_valid_token_every_route_answers_401_as_a_problem_document() {
+    let desk = Desk::start().await;
+    let document = ask(&desk, Method::GET, "/api/v1/openapi.json", None).await;
+    let document: Value = document.json().await.unwrap();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let path = path.replace("{name}", "x");
+        for method in item.as_object().unwrap().keys() {
+            let method: Method = method.to_uppercase().parse().unwrap();
+            for token in [None, Some("tg_api_wrong"), Some("")] {
+                let response = ask(&desk, method.clone(), &path, token).await;
+                assert_eq!(response.headers()["www-authenticate"], "Bearer", "{path}");
+                refusal(response, 401).await;
+            }
+        }
+    }
+    assert!(desk.orders().is_empty(), "nothing was done");
+}
+
+#[tokio::test]
+async fn a_created_token_works_until_it_is_revoked() {
+    let desk = Desk::start().await;
+    let url = format!("{}/api/v1/tokens", desk.base);
+    let body = serde_json::json!({"name": "ci"});
+    let created = Client::new()
+        .post(&url)
+        .bearer_auth(&desk.token)
+        .json(&body)
+        .send()
+        .await;
+    let created: Value = created.unwrap().json().await.unwrap();
+    let token = created["token"].as_str().unwrap();
+    assert_eq!(
+        ask(&desk, Method::GET, "/api/v1/syncs", Some(token))
+            .await
+            .status(),
+        200
+    );
+    let listed = ask(&desk, Method::GET, "/api/v1/tokens", Some(token))
+        .await
+        .text()
+        .await
+        .unwrap();
+    assert!(
+        listed.contains("\"ci\"") && !listed.contains("tg_api_"),
+        "{listed}"
+    );
+    let revoked = ask(
+        &desk,
+        Method::DELETE,
+        "/api/v1/tokens/ci",
+        Some(&desk.token),
+    )
+    .await;
+    assert_eq!(revoked.status(), StatusCode::NO_CONTENT);
+    refusal(
+        ask(&desk, Method::GET, "/api/v1/syncs", Some(token)).await,
+        401,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn every_refusal_is_a_problem_document() {
+    let desk = Desk::start().await;
+    let token = Some(desk.token.as_str());
+    let none = ask(&desk, Method::GET, "/api/v1/nothing", token).await;
+    assert_eq!(refusal(none, 404).await, "no-route");
+    let none = ask(&desk, Method::GET, "/api/v1/syncs/nope", token).await;
+    assert_eq!(refusal(none, 404).await, "not-found");
+    let wrong = ask(&desk, Method::PUT, "/api/v1/syncs", token).await;
+    assert!(wrong.headers().contains_key("allow"));
+    assert_eq!(refusal(wrong, 405).await, "method-not-allowed");
+    let offline = ask(&desk, Method::POST, "/api/v1/connections/x/test", token).await;
+    assert_eq!(refusal(offline, 502).await, "agent-offline");
+
+    let post = |body: Vec<u8>| {
+        let url = format!("{}/api/v1/agents", desk.base);
+        let request = Client::new().post(url).bearer_auth(&desk.token);
+        request
+            .header("content-type", "application/json")
+            .body(body)
+            .send()
+    };
+    assert_eq!(
+        refusal(post(b"{".to_vec()).await.unwrap(), 400).await,
+        "bad-request"
+    );
+    assert_eq!(
+        refusal(post(b"{}".to_vec()).await.unwrap(), 422).await,
+        "bad-request"
+    );
+    assert_eq!(
+        refusal(post(vec![b' '; 3 << 20]).await.unwrap(), 413).await,
+        "body-too-large"
+    );
+    let url = format!("{}/api/v1/agents", desk.base);
+    let plain = Client::new()
+        .post(url)
+        .bearer_auth(&desk.token)
+        .body("x")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(refusal(plain, 415).await, "media-type");
+}
+
+#[tokio::test]
+async fn the_openapi_document_names_every_operation_and_its_refusals() {
+    let desk = Desk::start().await;
+    let document = ask(&desk, Method::GET, "/api/v1/openapi.json", None).await;
+    let document: Value = document.json().await.unwrap();
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
+    assert_eq!(
+        document["components"]["securitySchemes"]["token"]["scheme"],
+        "bearer"
+    );
+    let mut names = BTreeSet::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let name = operation["operationId"].as_str().unwrap_or_default();
+            assert!(
+                !name.is_empty() && names.insert(name),
+                "{method} {path}: {name:?}"
+            );
+            let responses = operation["responses"].as_object().unwrap();
+            assert!(
+                responses.contains_key("401") && responses.contains_key("default"),
+                "{name}"
+            );
+            for (status, response) in responses.iter().filter(|(key, _)| !key.starts_with('2')) {
+                let schema = &response["content"]["application/problem+json"]["schema"]["$ref"];
+                assert_eq!(schema, "#/components/schemas/Problem", "{name} {status}");
+            }
+        }
+    }
+    assert!(names.contains("plan_sync") && names.len() > 20, "{names:?}");
+    check_references(&document, &document);
+}
+
+/// Every `$ref` leads to something that is there.
+fn check_references(part: &Value, document: &Value) {
+    match part {
+        Value::Object(members) => {
+            if let Some(target) = members.get("$ref").and_then(Value::as_str) {
+                let pointer = target.trim_start_matches('#');
+                assert!(document.pointer(pointer).is_some(), "{target} is missing");
+            }
+            members
+                .values()
+                .for_each(|member| check_references(member, document));
+        }
+        Value::Array(items) => items
+            .iter()
+            .for_each(|item| check_references(item, document)),
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn events_reach_a_reader_of_that_sync_and_no_other() {
+    let desk = Desk::start().await;
+    let mut stream = ask(
+        &desk,
+        Method::GET,
+        "/api/v1/events?sync=blog",
+        Some(&desk.token),
+    )
+    .await;
+    assert_eq!(stream.headers()["content-type"], "text/event-stream");
+    for (sync, key) in [("other", "1"), ("blog", "2")] {
+        let event = LiveEvent {
+            sync: sync.into(),
+            key: key.into(),
+            ..LiveEvent::default()
+        };
+        desk.events.send(event).unwrap();
+    }
+    let text = stream.chunk().await.unwrap().unwrap();
+    let text = String::from_utf8(text.to_vec()).unwrap();
+    let data = text.trim().strip_prefix("data:").expect("an event's data");
+    let event: LiveEvent = serde_json::from_str(data).unwrap();
+    assert_eq!((event.sync.as_str(), event.key.as_str()), ("blog", "2"));
+}
+
+#[tokio::test]
+async fn a_slow_reader_is_told_what_it_missed() {
+    let desk = Desk::start().await;
+    let mut stream = ask(&desk, Method::GET, "/api/v1/events", Some(&desk.token)).await;
+    // The channel of the desk holds 16; nothing is read in between.
+    for key in 0..40 {
+        desk.events
+            .send(LiveEvent {
+                key: key.to_string(),
+                ..LiveEvent::default()
+            })
+            .unwrap();
+    }
+    let mut text = String::new();
+    while !text.contains("\"key\":\"39\"") {
+        let chunk = stream.chunk().await.unwrap().unwrap();
+        text.push_str(std::str::from_utf8(&chunk).unwrap());
+    }
+    let seen = text.matches("data: {").count();
+    let missed: usize = text
+        .split("event: lagged\ndata: ")
+        .skip(1)
+        .map(|rest| rest.lines().next().unwrap().parse::<usize>().unwrap())
+        .sum();
+    assert_eq!(seen + missed, 40, "{text}");
+}
+
+#[tokio::test]
+async fn health_needs_no_token_and_readiness_says_what_is_missing() {
+    let desk = Desk::start().await;
+    assert_eq!(
+        ask(&desk, Method::GET, "/healthz", None).await.status(),
+        200
+    );
+    assert_eq!(ask(&desk, Method::GET, "/readyz", None).await.status(), 200);
+    desk.set(|script| {
+        script
+            .missing
+            .push("sync blog: a side is not reached".into())
+    });
+    let unready = ask(&desk, Method::GET, "/readyz", None).await;
+    assert_eq!(unready.status(), 503);
+    assert!(unready.text().await.unwrap().contains("blog"));
+}

@@ -1,0 +1,16 @@
+//! The endpoints against real servers.
+
+mod capture;
+mod server;
+
+mod round;
+
+mod apply;
+mod bulk;
+mod connect;
+mod inspect;
+mod recover;
+mod refusals;
+mod snapshot;
+mod speed;
+mod values;

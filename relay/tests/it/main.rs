@@ -1,0 +1,13 @@
+//! The relay's integration tests: one binary, folders mirror the rooms.
+
+// Nothing outside this binary can reach its items.
+#![allow(unreachable_pub)]
+
+mod support;
+
+mod api;
+mod cli;
+mod e2e;
+mod endpoint;
+mod hostile;
+mod store;

@@ -1,0 +1,383 @@
+//! An API over stand-ins for engine and pairing, with a real store and a real socket.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use tempfile::TempDir;
+use tidegate_relay::api::agents::{AgentControl, AgentStatus, Invited};
+use tidegate_relay::api::{self, Api, Readiness};
+use tidegate_relay::endpoint::catalog::{Catalog, Fix, Problem, Table};
+use tidegate_relay::engine::handle::{
+    ConnectionControl, ConnectionInfo, ConnectionTarget, ConnectionTest, ControlError,
+    ControlErrorKind, SyncControl,
+};
+use tidegate_relay::engine::report::{
+    FindingReport, HistoryEntry, LiveEvent, Preview, SyncStatus, TablePreview, TableStatus,
+    VerifyReport,
+};
+use tidegate_relay::engine::syncfile::SyncFile;
+use tidegate_relay::store::{Store, tokens};
+use tokio::net::TcpListener;
+use tokio::sync::broadcast;
+use tokio::task::JoinHandle;
+
+/// What the stand-ins answer, and what they were asked.
+pub struct Script {
+    pub preview: Preview,
+    pub equal: bool,
+    /// States that `status` walks through; the last one stays.
+    pub states: VecDeque<&'static str>,
+    pub plan_changed: bool,
+    pub missing: Vec<String>,
+    /// One line for each order that changed something.
+    pub orders: Vec<String>,
+}
+
+impl Default for Script {
+    fn default() -> Self {
+        Script {
+            preview: Preview {
+                sync: "blog".into(),
+                tables: vec![TablePreview {
+                    left: "public.posts".into(),
+                    right: "Posts".into(),
+                    ..TablePreview::default()
+                }],
+                ..Preview::default()
+            },
+            equal: true,
+            states: VecDeque::from(["live"]),
+            plan_changed: false,
+            missing: Vec::new(),
+            orders: Vec::new(),
+        }
+    }
+}
+
+#[derive(Clone)]
+struct StandIn {
+    script: Arc<Mutex<Script>>,
+    events: broadcast::Sender<LiveEvent>,
+}
+
+impl StandIn {
+    fn order(&self, text: String) {
+        self.script.lock().unwrap().orders.push(text);
+    }
+}
+
+/// A running API. Stops when dropped.
+pub struct Desk {
+    pub base: String,
+    pub token: String,
+    pub dir: TempDir,
+    pub script: Arc<Mutex<Script>>,
+    pub events: broadcast::Sender<LiveEvent>,
+    server: JoinHandle<()>,
+}
+
+impl Desk {
+    pub async fn start() -> Desk {
+        let dir = TempDir::new().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        tokens::ensure_operator_token(&store, 1).await.unwrap();
+        let token = std::fs::read_to_string(dir.path().join("operator.token")).unwrap();
+        let script = Arc::new(Mutex::new(Script::default()));
+        let (events, _) = broadcast::channel(16);
+        let stand_in = StandIn {
+            script: script.clone(),
+            events: events.clone(),
+        };
+        let router = api::router(Api {
+            store,
+            syncs: Arc::new(stand_in.clone()),
+            connections: Arc::new(stand_in.clone()),
+            agents: Arc::new(stand_in.clone()),
+            egress: vec!["203.0.113.7".into()],
+            readiness: Arc::new(stand_in),
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        Desk {
+            base,
+            token: token.trim().to_owned(),
+            dir,
+            script,
+            events,
+            server,
+        }
+    }
+
+    pub fn set(&self, change: impl FnOnce(&mut Script)) {
+        change(&mut self.script.lock().unwrap());
+    }
+
+    pub fn orders(&self) -> Vec<String> {
+        self.script.lock().unwrap().orders.clone()
+    }
+
+    /// A sync file that parses, in the desk's directory.
+    pub fn sync_file(&self) -> std::path::PathBuf {
+        self.file(
+            "blog.toml",
+            "name = \"blog\"\nleft = \"a\"\nright = \"b\"\n[[table]]\nleft = \"public.posts\"\n\
+             right = \"Posts\"\nkey = [[\"id\", \"id\"]]\nfields = []\n",
+        )
+    }
+
+    pub fn file(&self, name: &str, text: &str) -> std::path::PathBuf {
+        let path: &Path = self.dir.path();
+        let path = path.join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+fn absent(noun: &str, name: &str) -> ControlError {
+    ControlError::new(
+        ControlErrorKind::NotFound,
+        "not-found",
+        format!("there is no {noun} {name}"),
+    )
+}
+
+#[async_trait]
+impl SyncControl for StandIn {
+    async fn plan(&self, file: &str) -> Result<Preview, ControlError> {
+        SyncFile::parse(file).map_err(|error| {
+            ControlError::new(ControlErrorKind::Invalid, "sync-file", error.to_string())
+        })?;
+        Ok(self.script.lock().unwrap().preview.clone())
+    }
+
+    async fn apply(
+        &self,
+        file: &str,
+        expected: Option<Preview>,
+    ) -> Result<SyncStatus, ControlError> {
+        let preview = self.plan(file).await?;
+        if self.script.lock().unwrap().plan_changed {
+            let text = "the data has changed since the plan: plan again";
+            return Err(ControlError::new(
+                ControlErrorKind::Conflict,
+                "plan-changed",
+                text,
+            ));
+        }
+        self.order(format!("apply, as planned: {}", expected == Some(preview)));
+        self.status("blog").await
+    }
+
+    async fn list(&self) -> Result<Vec<SyncStatus>, ControlError> {
+        Ok(vec![self.status("blog").await?])
+    }
+
+    async fn status(&self, name: &str) -> Result<SyncStatus, ControlError> {
+        if name != "blog" {
+            return Err(absent("sync", name));
+        }
+        let mut script = self.script.lock().unwrap();
+        let state = match script.states.len() {
+            1 => script.states[0],
+            _ => script.states.pop_front().unwrap_or("live"),
+        };
+        Ok(SyncStatus {
+            name: "blog".into(),
+            state: state.into(),
+            lag_ms: Some(7),
+            tables: vec![TableStatus {
+                left: "public.posts".into(),
+                ..TableStatus::default()
+            }],
+            last_error: (state == "failed").then(|| "the slot is lost".to_owned()),
+            ..SyncStatus::default()
+        })
+    }
+
+    async fn pause(&self, name: &str) -> Result<SyncStatus, ControlError> {
+        self.order(format!("pause {name}"));
+        self.status(name).await
+    }
+
+    async fn resume(&self, name: &str) -> Result<SyncStatus, ControlError> {
+        self.order(format!("resume {name}"));
+        self.status(name).await
+    }
+
+    async fn remove(&self, name: &str) -> Result<(), ControlError> {
+        self.status(name).await?;
+        self.order(format!("remove {name}"));
+        Ok(())
+    }
+
+    async fn verify(&self, name: &str) -> Result<VerifyReport, ControlError> {
+        self.status(name).await?;
+        let equal = self.script.lock().unwrap().equal;
+        let difference_count = u64::from(!equal);
+        Ok(VerifyReport {
+            equal,
+            records: 9,
+            difference_count,
+            ..VerifyReport::default()
+        })
+    }
+
+    async fn findings(&self, name: &str) -> Result<Vec<FindingReport>, ControlError> {
+        self.status(name).await?;
+        Ok(vec![FindingReport {
+            code: "unique-violation".into(),
+            ..FindingReport::default()
+        }])
+    }
+
+    async fn retry(&self, name: &str) -> Result<(), ControlError> {
+        self.order(format!("retry {name}"));
+        Ok(())
+    }
+
+    async fn history(
+        &self,
+        name: &str,
+        key: Option<&str>,
+    ) -> Result<Vec<HistoryEntry>, ControlError> {
+        self.status(name).await?;
+        Ok(vec![HistoryEntry {
+            left_key: key.map(str::to_owned),
+            ..HistoryEntry::default()
+        }])
+    }
+
+    async fn export(&self, name: &str) -> Result<String, ControlError> {
+        self.status(name).await?;
+        Ok("name = \"blog\"\n".into())
+    }
+
+    fn events(&self) -> broadcast::Receiver<LiveEvent> {
+        self.events.subscribe()
+    }
+}
+
+#[async_trait]
+impl ConnectionControl for StandIn {
+    async fn add(
+        &self,
+        name: &str,
+        kind: &str,
+        target: ConnectionTarget,
+    ) -> Result<ConnectionInfo, ControlError> {
+        self.order(format!("add {name} {kind} {target:?}"));
+        let (agent, target) = match target {
+            ConnectionTarget::Agent { agent, target } => (Some(agent), Some(target)),
+            ConnectionTarget::Direct { .. } => (None, None),
+        };
+        let address = agent.is_none().then(|| "db.example:5432/shop".to_owned());
+        Ok(ConnectionInfo {
+            name: name.into(),
+            kind: kind.into(),
+            agent,
+            target,
+            address,
+        })
+    }
+
+    async fn list(&self) -> Result<Vec<ConnectionInfo>, ControlError> {
+        Ok(Vec::new())
+    }
+
+    async fn show(&self, name: &str) -> Result<ConnectionInfo, ControlError> {
+        Err(absent("connection", name))
+    }
+
+    async fn remove(&self, name: &str) -> Result<(), ControlError> {
+        Err(absent("connection", name))
+    }
+
+    async fn test(&self, name: &str) -> Result<ConnectionTest, ControlError> {
+        let text = format!("connection {name}: the agent is not connected");
+        Err(ControlError::new(
+            ControlErrorKind::Unavailable,
+            "agent-offline",
+            text,
+        ))
+    }
+
+    async fn tables(&self, _name: &str) -> Result<Catalog, ControlError> {
+        let sql = vec!["alter table public.log add column id bigint".to_owned()];
+        let table = Table {
+            schema: "public".into(),
+            name: "log".into(),
+            problems: vec![Problem {
+                code: "no-primary-key".into(),
+                message: "the table has no primary key".into(),
+                remedy: "give it one".into(),
+                blocking: true,
+            }],
+            fixes: vec![
+                Fix::IdentityColumn {
+                    column: "id".into(),
+                    sql: sql.clone(),
+                },
+                Fix::ExistingColumn {
+                    column: "nr".into(),
+                    sql,
+                },
+            ],
+            ..Table::default()
+        };
+        Ok(Catalog {
+            tables: vec![table],
+            ..Catalog::default()
+        })
+    }
+
+    async fn fix_key(
+        &self,
+        name: &str,
+        table: &str,
+        column: Option<&str>,
+    ) -> Result<Vec<String>, ControlError> {
+        self.order(format!("fix {name} {table} {column:?}"));
+        Ok(vec!["alter table".into()])
+    }
+}
+
+#[async_trait]
+impl AgentControl for StandIn {
+    async fn invite(&self, name: &str, expires_s: Option<u64>) -> Result<Invited, ControlError> {
+        self.order(format!("invite {name} {expires_s:?}"));
+        let expires_at = "2026-11-22T23:00:00Z".to_owned();
+        Ok(Invited {
+            name: name.into(),
+            token: "tg_pair_1abc".into(),
+            expires_at,
+        })
+    }
+
+    async fn list(&self) -> Result<Vec<AgentStatus>, ControlError> {
+        Ok(Vec::new())
+    }
+
+    async fn show(&self, name: &str) -> Result<AgentStatus, ControlError> {
+        Err(absent("agent", name))
+    }
+
+    async fn revoke(&self, name: &str) -> Result<AgentStatus, ControlError> {
+        Err(absent("agent", name))
+    }
+}
+
+#[async_trait]
+impl Readiness for StandIn {
+    async fn missing(&self) -> Vec<String> {
+        self.script.lock().unwrap().missing.clone()
+    }
+}

@@ -1,0 +1,10 @@
+//! What the integration tests stand on.
+
+// Each room's tests use a part of it.
+#![allow(dead_code)]
+
+pub mod chance;
+pub mod desk;
+pub mod postgres;
+pub mod side;
+pub mod stream;

@@ -1,0 +1,394 @@
+//! A throwaway PostgreSQL: own data directory, SCRAM everywhere, logical decoding on.
+//!
+//! [`Server::shared`] is one server for all tests that run at the same time; each test takes a
+//! database of its own. [`Server::start_with`] is for tests that need settings of their own or stop
+//! the server. Everything goes away when the last user drops it.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use tempfile::TempDir;
+use tidegate_relay::endpoint::{ByteStream, Dial, EndpointError, Login, Purpose, StreamLabel};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_postgres::{Client, Config, NoTls};
+
+/// Superuser of every throwaway server, for what a test's administrator does.
+pub const ADMIN: &str = "postgres";
+/// The role that syncs: no superuser, owns its databases, may replicate.
+pub const ROLE: &str = "tidegate";
+/// Both roles' password.
+pub const PASSWORD: &str = "throwaway-secret";
+
+const START_MAX: Duration = Duration::from_secs(60);
+
+pub struct Server {
+    dir: TempDir,
+    port: u16,
+    settings: Vec<String>,
+    postmaster: Mutex<Option<Child>>,
+    databases: AtomicU32,
+}
+
+impl Server {
+    /// The server that all tests running now share.
+    pub fn shared() -> Arc<Server> {
+        static SHARED: Mutex<Weak<Server>> = Mutex::new(Weak::new());
+        let mut shared = SHARED
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(server) = shared.upgrade() {
+            return server;
+        }
+        let server = Server::start_with(&[]);
+        *shared = Arc::downgrade(&server);
+        server
+    }
+
+    /// A server of the test's own; `settings` are `name=value` for postgresql.conf.
+    pub fn start_with(settings: &[&str]) -> Arc<Server> {
+        let dir = tempfile::Builder::new()
+            .prefix("tidegate-pg-")
+            .tempdir()
+            .unwrap();
+        let server = Server {
+            port: free_port(),
+            settings: settings.iter().map(|setting| setting.to_string()).collect(),
+            postmaster: Mutex::new(None),
+            databases: AtomicU32::new(0),
+            dir,
+        };
+        server.initdb();
+        server.start();
+        server.psql(&format!(
+            "create role {ROLE} login replication password '{PASSWORD}'"
+        ));
+        Arc::new(server)
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn socket_dir(&self) -> PathBuf {
+        self.dir.path().to_owned()
+    }
+
+    /// Creates a database owned by [`ROLE`], with a name that nobody else has.
+    pub async fn database(self: &Arc<Self>, hint: &str) -> Database {
+        let number = self.databases.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{hint}_{number}");
+        let admin = Database {
+            server: self.clone(),
+            name: "postgres".into(),
+        };
+        let sql = format!("create database {name} owner {ROLE}");
+        admin.admin().await.batch_execute(&sql).await.unwrap();
+        Database {
+            server: self.clone(),
+            name,
+        }
+    }
+
+    /// Stops the server as a power cut would (`immediate`) or in an orderly way.
+    pub fn stop(&self, immediate: bool) {
+        let mode = if immediate { "immediate" } else { "fast" };
+        let mut postmaster = self.postmaster.lock().unwrap();
+        let Some(mut child) = postmaster.take() else {
+            return;
+        };
+        let _ = self
+            .command("pg_ctl")
+            .args(["stop", "-s", "-m", mode, "-D"])
+            .arg(self.data())
+            .status();
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+
+    /// Starts it (again) and waits until it takes connections.
+    pub fn start(&self) {
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.dir.path().join("log"))
+            .unwrap();
+        let child = self
+            .command("postgres")
+            .arg("-D")
+            .arg(self.data())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        *self.postmaster.lock().unwrap() = Some(child);
+        let began = Instant::now();
+        // pg_isready has no way to wait, and the server no way to call back.
+        while !self.is_ready() {
+            assert!(
+                began.elapsed() < START_MAX,
+                "PostgreSQL did not start: {}",
+                fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        self.command("pg_isready")
+            .args(["-q", "-d", "postgres", "-p", &self.port.to_string(), "-h"])
+            .arg(self.dir.path())
+            .status()
+            .unwrap()
+            .success()
+    }
+
+    fn initdb(&self) {
+        let secret = self.dir.path().join("password");
+        fs::write(&secret, PASSWORD).unwrap();
+        // PostgreSQL refuses to run as root, as which containers often run tests.
+        if let Some((uid, gid)) = unprivileged() {
+            chown(self.dir.path(), Some(uid), Some(gid)).unwrap();
+            chown(&secret, Some(uid), Some(gid)).unwrap();
+        }
+        fs::set_permissions(self.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let done = self
+            .command("initdb")
+            .args([
+                "-U",
+                ADMIN,
+                "-A",
+                "scram-sha-256",
+                "-E",
+                "UTF8",
+                "--locale=C.UTF-8",
+            ])
+            .arg("--no-sync")
+            .arg("--pwfile")
+            .arg(&secret)
+            .arg("-D")
+            .arg(self.data())
+            .output()
+            .unwrap();
+        assert!(
+            done.status.success(),
+            "{}",
+            String::from_utf8_lossy(&done.stderr)
+        );
+        let socket_dir = self.dir.path().display();
+        let mut settings = vec![
+            format!("port = {}", self.port),
+            format!("unix_socket_directories = '{socket_dir}'"),
+            "listen_addresses = '127.0.0.1'".into(),
+            "wal_level = logical".into(),
+            "fsync = off".into(),
+            "shared_buffers = 64MB".into(),
+            "max_connections = 200".into(),
+            "max_wal_senders = 60".into(),
+            "max_replication_slots = 100".into(),
+        ];
+        settings.extend(self.settings.iter().cloned());
+        let config = self.data().join("postgresql.conf");
+        let mut text = fs::read_to_string(&config).unwrap();
+        text.push_str(&settings.join("\n"));
+        text.push('\n');
+        fs::write(&config, text).unwrap();
+    }
+
+    fn psql(&self, sql: &str) {
+        let done = self
+            .program("psql", ADMIN, "postgres")
+            .args(["-qX", "-c", sql])
+            .output()
+            .unwrap();
+        assert!(
+            done.status.success(),
+            "{}",
+            String::from_utf8_lossy(&done.stderr)
+        );
+    }
+
+    /// One of PostgreSQL's own client programs, told where the server is and who asks.
+    pub fn program(&self, name: &str, user: &str, database: &str) -> Command {
+        let mut command = self.command(name);
+        command
+            .env("PGPASSWORD", PASSWORD)
+            .args(["-U", user, "-d", database, "-p", &self.port.to_string()])
+            .arg("-h")
+            .arg(self.dir.path());
+        command
+    }
+
+    fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let path = binaries().join(program);
+        let mut command = match unprivileged() {
+            None => Command::new(path),
+            Some((uid, gid)) => {
+                let mut command = Command::new("setpriv");
+                command
+                    .arg(format!("--reuid={uid}"))
+                    .arg(format!("--regid={gid}"));
+                command.arg("--clear-groups").arg(path);
+                command
+            }
+        };
+        command.current_dir(self.dir.path());
+        command
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop(true);
+    }
+}
+
+/// A database of a throwaway server; keeps the server alive.
+#[derive(Clone)]
+pub struct Database {
+    pub server: Arc<Server>,
+    pub name: String,
+}
+
+impl Database {
+    /// An ordinary connection as [`ROLE`].
+    pub async fn client(&self) -> Client {
+        connect(&self.dial_as(ROLE, PASSWORD)).await.unwrap()
+    }
+
+    /// An ordinary connection as superuser.
+    pub async fn admin(&self) -> Client {
+        connect(&self.dial_as(ADMIN, PASSWORD)).await.unwrap()
+    }
+
+    /// What an endpoint is given: streams over the Unix socket, signing in as [`ROLE`].
+    pub fn dial(&self) -> Arc<dyn Dial> {
+        Arc::new(self.dial_as(ROLE, PASSWORD))
+    }
+
+    pub fn dial_as(&self, user: &str, password: &str) -> TestDial {
+        TestDial {
+            socket: self
+                .server
+                .socket_dir()
+                .join(format!(".s.PGSQL.{}", self.server.port)),
+            port: self.server.port,
+            tcp: false,
+            login: Login::Password {
+                user: user.into(),
+                password: password.to_owned().into(),
+                database: self.name.clone(),
+            },
+        }
+    }
+}
+
+/// Dials a throwaway server without any tunnel.
+#[derive(Clone)]
+pub struct TestDial {
+    socket: PathBuf,
+    port: u16,
+    /// Over loopback TCP instead of the Unix socket.
+    pub tcp: bool,
+    pub login: Login,
+}
+
+#[async_trait]
+impl Dial for TestDial {
+    async fn dial(
+        &self,
+        _purpose: Purpose,
+        _label: &StreamLabel,
+    ) -> Result<Box<dyn ByteStream>, EndpointError> {
+        let refused = |error| EndpointError::retry("connection-refused", "dial").caused_by(error);
+        if self.tcp {
+            let stream = TcpStream::connect(("127.0.0.1", self.port))
+                .await
+                .map_err(refused)?;
+            return Ok(Box::new(stream));
+        }
+        Ok(Box::new(
+            UnixStream::connect(&self.socket).await.map_err(refused)?,
+        ))
+    }
+
+    fn login(&self) -> Login {
+        self.login.clone()
+    }
+}
+
+/// An ordinary session over a dial. Its connection task ends when the client is dropped.
+pub async fn connect(dial: &TestDial) -> Result<Client, tokio_postgres::Error> {
+    use secrecy::ExposeSecret;
+    let stream = dial
+        .dial(Purpose::Session, &StreamLabel::default())
+        .await
+        .unwrap();
+    let Login::Password {
+        user,
+        password,
+        database,
+    } = dial.login()
+    else {
+        panic!("test dials sign in by password");
+    };
+    let mut config = Config::new();
+    config
+        .user(user)
+        .password(password.expose_secret())
+        .dbname(database);
+    let (client, connection) = config.connect_raw(stream, NoTls).await?;
+    tokio::spawn(connection);
+    Ok(client)
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// Whom to run PostgreSQL as, when the tests run as root: whoever owns nothing here.
+fn unprivileged() -> Option<(u32, u32)> {
+    use std::os::unix::fs::MetadataExt;
+    const NOBODY: u32 = 65534;
+    let me = fs::metadata("/proc/self").unwrap().uid();
+    (me == 0).then_some((NOBODY, NOBODY))
+}
+
+/// `TIDEGATE_PG_BIN`, or the newest installed version of Debian's packages, or the `PATH`.
+fn binaries() -> PathBuf {
+    if let Some(dir) = std::env::var_os("TIDEGATE_PG_BIN") {
+        return dir.into();
+    }
+    let installed = fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let newest = installed
+        .filter(|entry| entry.path().join("bin/postgres").exists())
+        .max_by_key(|entry| {
+            entry
+                .file_name()
+                .to_string_lossy()
+                .parse::<u32>()
+                .unwrap_or(0)
+        });
+    if let Some(version) = newest {
+        return version.path().join("bin");
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .find(|dir| dir.join("postgres").exists())
+        .unwrap_or_else(|| Path::new("/usr/local/pgsql/bin").to_owned())
+}

@@ -1,0 +1,399 @@
+//! Who is here: the registry of live sessions, and streams through them.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tidegate_shared::Class;
+use tidegate_shared::identity::AgentIdentity;
+use tidegate_shared::tunnel::{CloseCode, Tunnel, TunnelError, TunnelStats, TunnelStream};
+use tidegate_shared::wire::{
+    self, Hello, OpenAnswer, OpenDenial, OpenRequest, Purpose, TargetInfo, WireError,
+};
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+
+use super::limits;
+
+/// The registry. Cheap to clone; all clones are the same one.
+#[derive(Clone)]
+pub struct Agents {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    sessions: Mutex<HashMap<String, Arc<Session>>>,
+    /// Counts arrivals and departures; who waits for one watches it.
+    changes: watch::Sender<u64>,
+    session_last: AtomicU64,
+    draining: AtomicBool,
+}
+
+/// One live session, as its own task and the registry share it.
+pub(super) struct Session {
+    pub(super) number: u64,
+    identity: AgentIdentity,
+    tunnel: Tunnel,
+    hello: Hello,
+    since: SystemTime,
+    commands: mpsc::Sender<Command>,
+    /// Streams that are open through it.
+    streams: Arc<AtomicUsize>,
+    /// The agent said goodbye: it ends what is open and takes nothing new.
+    leaving: Arc<AtomicBool>,
+}
+
+/// Counts one open stream until it is dropped.
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn new(streams: &Arc<AtomicUsize>) -> Self {
+        streams.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(streams))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What the registry asks of a session's task.
+#[derive(Debug)]
+pub(super) enum Command {
+    Goodbye { delay: Duration },
+}
+
+/// An agent that is connected now.
+#[derive(Debug, Clone)]
+pub struct AgentLive {
+    /// The agent's id, not its name.
+    pub agent: String,
+    pub workspace: String,
+    pub session: u64,
+    pub host: String,
+    pub version: String,
+    pub remote: SocketAddr,
+    pub since: SystemTime,
+    pub targets: Vec<TargetInfo>,
+    /// The newest lease epoch that the agent had admitted when it connected.
+    pub epoch_counter: u64,
+    /// Streams that are open through the agent.
+    pub streams: usize,
+    pub stats: TunnelStats,
+}
+
+impl AgentLive {
+    pub fn rtt(&self) -> Duration {
+        self.stats.rtt
+    }
+}
+
+/// Why there is no stream.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("the agent is not connected")]
+    Offline,
+    #[error("the relay is shutting down")]
+    Draining,
+    #[error("the agent refused: {text}")]
+    Denied { code: OpenDenial, text: String },
+    #[error("the agent did not answer in time")]
+    Timeout,
+    #[error("the tunnel broke: {0}")]
+    Tunnel(#[from] TunnelError),
+    #[error("talk to the agent: {0}")]
+    Wire(#[from] WireError),
+}
+
+impl OpenError {
+    pub fn class(&self) -> Class {
+        match self {
+            OpenError::Denied { code, .. } => match code {
+                OpenDenial::UnknownTarget => {
+                    Class::Operator("name a target that is in the agent's agent.toml")
+                }
+                OpenDenial::NotAllowed => {
+                    Class::Operator("the agent's own configuration forbids it: see agent.toml")
+                }
+                OpenDenial::LoginFailed => {
+                    Class::Operator("check user and password of this target on the agent's host")
+                }
+                OpenDenial::BadRequest => Class::Bug,
+                OpenDenial::StaleEpoch | OpenDenial::TooMany | OpenDenial::Unreachable => {
+                    Class::Retry
+                }
+            },
+            OpenError::Wire(error) => error.class(),
+            _ => Class::Retry,
+        }
+    }
+}
+
+impl Default for Agents {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Agents {
+    pub fn new() -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                sessions: Mutex::default(),
+                changes: watch::Sender::new(0),
+                session_last: AtomicU64::new(0),
+                draining: AtomicBool::new(false),
+            }),
+        }
+    }
+
+    /// Opens a stream to a target through an agent. After this the stream carries PostgreSQL's
+    /// protocol; dropping it resets it. Fails at once when the agent is not connected or is
+    /// leaving. Cancel safe: a stream whose opening was given up is reset.
+    pub async fn open(
+        &self,
+        agent_id: &str,
+        request: OpenRequest,
+    ) -> Result<TunnelStream, OpenError> {
+        if self.inner.draining.load(Ordering::Relaxed) {
+            return Err(OpenError::Draining);
+        }
+        let session = self
+            .lock()
+            .get(agent_id)
+            .filter(|session| session.takes(request.purpose))
+            .cloned()
+            .ok_or(OpenError::Offline)?;
+        let opening = async {
+            let mut stream = session.tunnel.open().await?;
+            stream.attach(Arc::new(Counted::new(&session.streams)));
+            wire::write_message(&mut stream, &request).await?;
+            match wire::read_message::<OpenAnswer, _>(&mut stream).await? {
+                OpenAnswer::Opened => Ok(stream),
+                OpenAnswer::Denied { code, text } => Err(OpenError::Denied { code, text }),
+            }
+        };
+        match timeout(limits::OPEN, opening).await {
+            Ok(Err(OpenError::Wire(error))) => {
+                // A broken tunnel says more than the broken stream.
+                Err(session
+                    .tunnel
+                    .close_reason()
+                    .map_or(OpenError::Wire(error), OpenError::Tunnel))
+            }
+            Ok(result) => result,
+            Err(_) => Err(OpenError::Timeout),
+        }
+    }
+
+    /// Everybody who is here, by id.
+    pub fn list(&self) -> Vec<AgentLive> {
+        let mut all: Vec<_> = self.lock().values().map(|session| session.live()).collect();
+        all.sort_by(|a, b| a.agent.cmp(&b.agent));
+        all
+    }
+
+    /// One agent, if it is here.
+    pub fn live(&self, agent_id: &str) -> Option<AgentLive> {
+        self.lock().get(agent_id).map(|session| session.live())
+    }
+
+    /// Cuts an agent's live session at once: it was revoked. Returns whether there was one.
+    pub fn disconnect(&self, agent_id: &str) -> bool {
+        let session = self.lock().remove(agent_id);
+        let Some(session) = session else { return false };
+        session.tunnel.close(CloseCode::NOT_ACCEPTED);
+        self.note_change();
+        true
+    }
+
+    /// Waits until an agent is here and takes streams. Cancel safe.
+    pub async fn wait_online(&self, agent_id: &str) {
+        let mut changes = self.changes();
+        while !self.takes_streams(agent_id) {
+            // The sender lives as long as `self`.
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Waits until an agent is not here. Cancel safe.
+    pub async fn wait_offline(&self, agent_id: &str) {
+        let mut changes = self.changes();
+        while self.live(agent_id).is_some() {
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn takes_streams(&self, agent_id: &str) -> bool {
+        let sessions = self.lock();
+        let session = sessions.get(agent_id);
+        session.is_some_and(|session| session.takes(Purpose::Session))
+    }
+
+    /// A number that changes whenever somebody comes, says goodbye, goes, or comes back.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.inner.changes.subscribe()
+    }
+
+    /// Tells everybody to go and come back after `delay`, each a little later than the one before,
+    /// and waits (bounded) until they are gone. No stream is opened from now on.
+    pub async fn goodbye_all(&self, delay: Duration) {
+        self.inner.draining.store(true, Ordering::Relaxed);
+        let mut changes = self.changes();
+        let sessions: Vec<_> = self.lock().values().cloned().collect();
+        for (place, session) in (0u32..).zip(&sessions) {
+            let delay = delay + limits::GOODBYE_PACE * place;
+            if session
+                .commands
+                .try_send(Command::Goodbye { delay })
+                .is_err()
+            {
+                session.tunnel.close(CloseCode::GOODBYE);
+            }
+        }
+        let gone = async {
+            while !self.lock().is_empty() {
+                if changes.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        let _ = timeout(limits::GOODBYE, gone).await;
+        for session in self.lock().values() {
+            session.tunnel.close(CloseCode::GOODBYE);
+        }
+    }
+
+    /// Enters a session; an older one of the same agent is closed at once. Nothing when the relay
+    /// is full or drains.
+    pub(super) fn register(
+        &self,
+        identity: AgentIdentity,
+        tunnel: Tunnel,
+        hello: Hello,
+        since: SystemTime,
+    ) -> Option<(Registration, mpsc::Receiver<Command>)> {
+        if self.inner.draining.load(Ordering::Relaxed) {
+            return None;
+        }
+        let (commands, inbox) = mpsc::channel(limits::COMMANDS_MAX);
+        let number = self.inner.session_last.fetch_add(1, Ordering::Relaxed) + 1;
+        let agent = identity.agent().to_owned();
+        let leaving = Arc::<AtomicBool>::default();
+        let session = Arc::new(Session {
+            number,
+            identity,
+            tunnel,
+            hello,
+            since,
+            commands,
+            streams: Arc::default(),
+            leaving: Arc::clone(&leaving),
+        });
+        let former = {
+            let mut sessions = self.lock();
+            if sessions.len() >= limits::SESSIONS_MAX && !sessions.contains_key(&agent) {
+                return None;
+            }
+            sessions.insert(agent.clone(), session)
+        };
+        if let Some(former) = former {
+            tracing::info!(
+                agent = %former.identity,
+                session = former.number,
+                remote = %former.tunnel.remote(),
+                "The agent connected again; its older session is closed."
+            );
+            former.tunnel.close(CloseCode::REPLACED);
+        }
+        self.note_change();
+        Some((
+            Registration {
+                agents: self.clone(),
+                agent,
+                number,
+                leaving,
+            },
+            inbox,
+        ))
+    }
+
+    fn unregister(&self, agent: &str, number: u64) {
+        let mut sessions = self.lock();
+        // A newer session of the same agent stays.
+        if sessions
+            .get(agent)
+            .is_some_and(|session| session.number == number)
+        {
+            sessions.remove(agent);
+        }
+        drop(sessions);
+        self.note_change();
+    }
+
+    fn note_change(&self) {
+        self.inner.changes.send_modify(|count| *count += 1);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Session>>> {
+        // The map is never left half changed, so a panic elsewhere does not spoil it.
+        self.inner
+            .sessions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Session {
+    /// An agent that leaves still lets queries be cancelled, so that its streams end sooner.
+    fn takes(&self, purpose: Purpose) -> bool {
+        purpose == Purpose::Cancel || !self.leaving.load(Ordering::Relaxed)
+    }
+
+    fn live(&self) -> AgentLive {
+        AgentLive {
+            agent: self.identity.agent().to_owned(),
+            workspace: self.identity.workspace().to_owned(),
+            session: self.number,
+            host: self.hello.host.clone(),
+            version: self.hello.agent_version.clone(),
+            remote: self.tunnel.remote(),
+            since: self.since,
+            targets: self.hello.targets.clone(),
+            epoch_counter: self.hello.epoch_counter,
+            streams: self.streams.load(Ordering::Relaxed),
+            stats: self.tunnel.stats(),
+        }
+    }
+}
+
+/// Keeps a session in the registry; dropping it, in whatever way its task ends, takes it out.
+pub(super) struct Registration {
+    agents: Agents,
+    agent: String,
+    pub(super) number: u64,
+    leaving: Arc<AtomicBool>,
+}
+
+impl Registration {
+    /// The agent said goodbye: nothing new is opened through this session. It stays listed, so
+    /// that a revocation still cuts it.
+    pub(super) fn note_leaving(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+        self.agents.note_change();
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.agents.unregister(&self.agent, self.number);
+    }
+}

@@ -1,0 +1,6 @@
+//! What both ends rely on, checked from outside: wire format, certificates, tunnel.
+
+mod identity;
+mod tunnel;
+mod wire;
+mod world;

@@ -1,0 +1,291 @@
+//! The wire format: golden bytes that must never change, caps, hostile input.
+
+use proptest::prelude::*;
+use tidegate_shared::pairing::TokenSecret;
+use tidegate_shared::wire::*;
+use tokio::io::AsyncWriteExt;
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Encodes to exactly these bytes, and they decode to the same message.
+#[track_caller]
+fn check_golden<M: Message + PartialEq + std::fmt::Debug>(message: &M, golden: &str) {
+    let frame = encode(message).unwrap();
+    assert_eq!(hex(&frame), golden);
+    assert_eq!(&decode::<M>(&frame).unwrap(), message);
+}
+
+#[test]
+fn golden_vectors_of_the_pairing_messages() {
+    let request = PairRequest {
+        token_id: [1; 16],
+        secret: TokenSecret::new([2; 32]),
+        csr_der: vec![0x30, 0x00],
+        host: "db1".into(),
+        agent_version: "0.1.0".into(),
+    };
+    let frame = encode(&PairAsk::Redeem(request)).unwrap();
+    assert_eq!(
+        hex(&frame),
+        format!(
+            "00000041{}00{}{}0230000364623105302e312e30",
+            "010001",
+            "01".repeat(16),
+            "02".repeat(32)
+        )
+    );
+    check_golden(
+        &PairAnswer::Paired(Paired {
+            agent_name: "office-db".into(),
+            workspace: "default".into(),
+            chain_der: vec![vec![1], vec![2, 3]],
+            relay_ca_der: vec![vec![4]],
+        }),
+        "0000001f01000100096f66666963652d64620764656661756c74020101020203010104",
+    );
+    check_golden(
+        &PairAnswer::Refused {
+            code: PairRefusal::NotAccepted,
+        },
+        "000000050100010100",
+    );
+    check_golden(
+        &PairAnswer::Refused {
+            code: PairRefusal::Unavailable,
+        },
+        "000000050100010103",
+    );
+}
+
+#[test]
+fn golden_vectors_of_the_control_messages() {
+    check_golden(
+        &AgentMessage::Hello(Hello {
+            protocol_min: 1,
+            protocol_max: 1,
+            agent_version: "0.1.0".into(),
+            host: "db1".into(),
+            targets: vec![TargetInfo {
+                name: "main".into(),
+                database: "shop".into(),
+                read_only: true,
+            }],
+            epoch_counter: 300,
+        }),
+        "0000001f01000100010105302e312e300364623101046d61696e0473686f7001fb2c01",
+    );
+    check_golden(&AgentMessage::Ping { nonce: 5 }, "000000050100010105");
+    check_golden(&AgentMessage::Pong { nonce: 5 }, "000000050100010205");
+    check_golden(
+        &AgentMessage::Renew { csr_der: vec![9] },
+        "00000006010001040109",
+    );
+    check_golden(
+        &RelayMessage::HelloAck(HelloAck {
+            protocol: 1,
+            session: 2,
+            relay_time_ms: 3,
+        }),
+        "0000000701000100010203",
+    );
+    check_golden(
+        &RelayMessage::Refused {
+            code: SessionRefusal::Busy,
+            text: "no".into(),
+        },
+        "000000080100010102026e6f",
+    );
+    check_golden(
+        &RelayMessage::Goodbye(Goodbye {
+            delay_ms: 2000,
+            reason: "x".into(),
+        }),
+        "0000000901000104fbd0070178",
+    );
+    check_golden(
+        &RelayMessage::Renewed {
+            chain_der: vec![vec![7]],
+        },
+        "0000000701000105010107",
+    );
+    check_golden(
+        &RelayMessage::RenewRefused {
+            code: RenewRefusal::Revoked,
+        },
+        "000000050100010600",
+    );
+}
+
+#[test]
+fn golden_vectors_of_the_open_messages() {
+    check_golden(
+        &OpenRequest {
+            target: "main".into(),
+            sync: "blog".into(),
+            run: "r1".into(),
+            epoch: 7,
+            purpose: Purpose::Cancel,
+        },
+        "00000012010001046d61696e04626c6f670272310702",
+    );
+    check_golden(&OpenAnswer::Opened, "0000000401000100");
+    check_golden(
+        &OpenAnswer::Denied {
+            code: OpenDenial::StaleEpoch,
+            text: "t".into(),
+        },
+        "0000000701000101020174",
+    );
+}
+
+#[test]
+fn left_over_bytes_and_wrong_tags_are_refused() {
+    let good = encode(&AgentMessage::Ping { nonce: 5 }).unwrap();
+    let mut longer = good.to_vec();
+    longer.push(0);
+    longer[3] += 1;
+    assert!(matches!(
+        decode::<AgentMessage>(&longer),
+        Err(WireError::Malformed { .. })
+    ));
+    let mut codec = good.to_vec();
+    codec[4] = 2;
+    assert!(matches!(
+        decode::<AgentMessage>(&codec),
+        Err(WireError::Unknown { codec: 2, .. })
+    ));
+    let mut schema = good.to_vec();
+    schema[6] = 2;
+    assert!(matches!(
+        decode::<AgentMessage>(&schema),
+        Err(WireError::Unknown { schema: 2, .. })
+    ));
+    assert!(decode::<AgentMessage>(&good[..good.len() - 1]).is_err());
+    assert!(decode::<AgentMessage>(&[0, 0, 0, 1, 1, 0, 1]).is_err());
+}
+
+#[test]
+fn a_message_over_its_cap_is_not_sent() {
+    let request = OpenRequest {
+        target: "t".repeat(5000),
+        sync: String::new(),
+        run: String::new(),
+        epoch: 0,
+        purpose: Purpose::Session,
+    };
+    assert!(matches!(encode(&request), Err(WireError::TooLarge { .. })));
+}
+
+#[test]
+fn a_vector_that_claims_terabytes_is_refused_at_once() {
+    // Renew { csr_der } whose length claims 2^40 bytes (marker fd: u64 follows, little-endian).
+    let frame = [0, 0, 0, 13, 1, 0, 1, 4, 0xfd, 0, 0, 0, 0, 0, 1, 0, 0];
+    assert!(matches!(
+        decode::<AgentMessage>(&frame),
+        Err(WireError::Malformed { .. })
+    ));
+}
+
+#[tokio::test]
+async fn a_frame_over_its_cap_is_refused_before_its_payload_is_read() {
+    let (mut near, mut far) = tokio::io::duplex(64);
+    let over = (limits::PAIR_ASK_BYTES_MAX + 4) as u32;
+    far.write_all(&over.to_be_bytes()).await.unwrap();
+    far.write_all(&[1, 0, 1]).await.unwrap();
+    // The payload is never written: an answer can only come from the header.
+    let result = read_message::<PairAsk, _>(&mut near).await;
+    assert!(matches!(result, Err(WireError::TooLarge { .. })));
+}
+
+#[tokio::test]
+async fn reading_a_message_leaves_the_raw_bytes_behind_it() {
+    use tokio::io::AsyncReadExt;
+    let (mut near, mut far) = tokio::io::duplex(1024);
+    write_message(&mut far, &OpenAnswer::Opened).await.unwrap();
+    far.write_all(b"R\0\0\0\x08").await.unwrap();
+    drop(far);
+    assert_eq!(
+        read_message::<OpenAnswer, _>(&mut near).await.unwrap(),
+        OpenAnswer::Opened
+    );
+    let mut rest = Vec::new();
+    near.read_to_end(&mut rest).await.unwrap();
+    assert_eq!(rest, b"R\0\0\0\x08");
+}
+
+#[tokio::test]
+async fn a_frame_reader_survives_cancellation_and_single_bytes() {
+    let (near, mut far) = tokio::io::duplex(1);
+    let mut reader = FrameReader::new(near);
+    let sender = async {
+        for nonce in 0..50 {
+            let frame = encode(&AgentMessage::Ping { nonce }).unwrap();
+            far.write_all(&frame).await.unwrap();
+        }
+        drop(far);
+    };
+    let receiver = async {
+        for nonce in 0..50 {
+            // Poll once and drop the future again and again: nothing may be lost.
+            let message = loop {
+                tokio::select! {
+                    biased;
+                    message = reader.next::<AgentMessage>() => break message.unwrap(),
+                    () = tokio::task::yield_now() => {}
+                }
+            };
+            assert_eq!(message, AgentMessage::Ping { nonce });
+        }
+        assert!(matches!(
+            reader.next::<AgentMessage>().await,
+            Err(WireError::Closed { .. })
+        ));
+    };
+    tokio::join!(sender, receiver);
+}
+
+#[test]
+fn versions_are_negotiated_to_the_newest_common_one() {
+    assert_eq!(negotiate(1, 1), Some(1));
+    assert_eq!(negotiate(1, 9), Some(1));
+    assert_eq!(negotiate(2, 9), None);
+    assert_eq!(negotiate(0, 0), None);
+}
+
+fn decode_all(bytes: &[u8]) {
+    let _ = decode::<PairAsk>(bytes);
+    let _ = decode::<PairAnswer>(bytes);
+    let _ = decode::<AgentMessage>(bytes);
+    let _ = decode::<RelayMessage>(bytes);
+    let _ = decode::<OpenRequest>(bytes);
+    let _ = decode::<OpenAnswer>(bytes);
+}
+
+proptest! {
+    #[test]
+    fn random_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        decode_all(&bytes);
+    }
+
+    #[test]
+    fn random_payloads_in_valid_frames_never_panic(
+        payload in prop::collection::vec(any::<u8>(), 0..300),
+        variant in 0u8..8,
+    ) {
+        let length = (payload.len() + 4) as u32;
+        let mut frame = length.to_be_bytes().to_vec();
+        frame.extend_from_slice(&[1, 0, 1, variant]);
+        frame.extend_from_slice(&payload);
+        decode_all(&frame);
+    }
+
+    #[test]
+    fn open_requests_survive_the_round_trip(
+        target in ".{0,40}", sync in ".{0,40}", run in ".{0,40}", epoch: u64
+    ) {
+        let request = OpenRequest { target, sync, run, epoch, purpose: Purpose::Replication };
+        prop_assert_eq!(&decode::<OpenRequest>(&encode(&request).unwrap()).unwrap(), &request);
+    }
+}

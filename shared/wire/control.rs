@@ -1,0 +1,113 @@
+//! Messages of the control stream: the first bidirectional stream, opened by the agent.
+//!
+//! The agent's first message is `Hello`; the relay answers `HelloAck` or `Refused` and closes.
+//! After that either side may ping at any time, and the other must answer with the same number.
+
+use bincode::{Decode, Encode};
+
+use super::{limits, message};
+
+/// What an agent says.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum AgentMessage {
+    Hello(Hello),
+    Ping {
+        nonce: u64,
+    },
+    Pong {
+        nonce: u64,
+    },
+    /// The agent leaves on purpose; not an outage.
+    Goodbye(Goodbye),
+    /// A PKCS#10 request for the next certificate. A new key is welcome: only the key is read.
+    Renew {
+        csr_der: Vec<u8>,
+    },
+}
+
+/// What the relay says.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum RelayMessage {
+    HelloAck(HelloAck),
+    Refused {
+        code: SessionRefusal,
+        text: String,
+    },
+    Ping {
+        nonce: u64,
+    },
+    Pong {
+        nonce: u64,
+    },
+    /// The relay goes away; come back after the delay.
+    Goodbye(Goodbye),
+    /// The agent's certificate first, then its authority; DER each.
+    Renewed {
+        chain_der: Vec<Vec<u8>>,
+    },
+    RenewRefused {
+        code: RenewRefusal,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Hello {
+    pub protocol_min: u16,
+    pub protocol_max: u16,
+    pub agent_version: String,
+    /// Host name, for people to read.
+    pub host: String,
+    pub targets: Vec<TargetInfo>,
+    /// The newest lease epoch that this agent admitted, over all its targets. A relay restored
+    /// from an old backup continues above it.
+    pub epoch_counter: u64,
+}
+
+/// A database that the agent's own configuration lets the relay reach. No address: the relay
+/// names the target, the agent knows where it is.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct TargetInfo {
+    pub name: String,
+    pub database: String,
+    pub read_only: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct HelloAck {
+    /// The negotiated version.
+    pub protocol: u16,
+    /// Identifies this session in both logs.
+    pub session: u64,
+    /// The relay's clock, milliseconds since 1970; the agent warns about a skew.
+    pub relay_time_ms: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Goodbye {
+    /// How long to stay away, milliseconds; zero leaves it to the usual backoff.
+    pub delay_ms: u64,
+    pub reason: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum SessionRefusal {
+    /// No protocol version in common.
+    Protocol,
+    /// The certificate or the agent is revoked, or was never issued here.
+    NotAccepted,
+    /// The relay is full or shutting down; try again later.
+    Busy,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum RenewRefusal {
+    /// This agent is revoked: never again.
+    Revoked,
+    /// The request can't be used.
+    BadRequest,
+    /// The relay could not issue it now; try again later.
+    Unavailable,
+}
+
+message!(AgentMessage, limits::CONTROL_BYTES_MAX);
+message!(RelayMessage, limits::CONTROL_BYTES_MAX);

@@ -1,0 +1,59 @@
+//! Messages at the head of a database stream. After `Opened` the stream carries PostgreSQL's
+//! frontend/backend protocol (or, for a cancellation, one CancelRequest) and no more messages.
+
+use bincode::{Decode, Encode};
+
+use super::{limits, message};
+
+/// The relay asks for a session with a target that the agent's configuration names.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct OpenRequest {
+    /// A target's name, never an address.
+    pub target: String,
+    /// Labels for people: they become `application_name = tidegate/<sync>/<run>`.
+    pub sync: String,
+    pub run: String,
+    /// Lease epoch of the asking relay; the agent admits only the newest it has seen.
+    pub epoch: u64,
+    pub purpose: Purpose,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
+pub enum Purpose {
+    Session,
+    Replication,
+    /// The stream will carry one CancelRequest for a session of this same tunnel.
+    Cancel,
+    /// Only to see whether the target can be reached and logged in to.
+    Probe,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum OpenAnswer {
+    Opened,
+    Denied {
+        code: OpenDenial,
+        /// One line for the operator; never a secret, never an address that the relay must know.
+        text: String,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
+pub enum OpenDenial {
+    UnknownTarget,
+    /// The agent's policy forbids it (paused, read-only, purpose).
+    NotAllowed,
+    /// A newer epoch was seen: another relay owns this sync now.
+    StaleEpoch,
+    /// A limit of the agent is reached; try again later.
+    TooMany,
+    /// The database can't be reached.
+    Unreachable,
+    /// The database refused the agent's login.
+    LoginFailed,
+    /// The request itself makes no sense.
+    BadRequest,
+}
+
+message!(OpenRequest, limits::OPEN_BYTES_MAX);
+message!(OpenAnswer, limits::OPEN_BYTES_MAX);
