@@ -151,6 +151,7 @@ impl<'a> Drafts<'a> {
             seen: BySide::default(),
             since: BySide::default(),
             passed: BySide::default(),
+            vanished: BySide::default(),
             link: Some(link.clone()),
             existing: None,
         };
@@ -272,6 +273,7 @@ impl<'a> Drafts<'a> {
             seen: BySide::default(),
             since: BySide::default(),
             passed: BySide::default(),
+            vanished: BySide::default(),
             existing: None,
         };
         self.push(Draft {
