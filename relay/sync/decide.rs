@@ -251,3 +251,97 @@ impl Tally {
             .all(|count| count.left == 0 && count.right == 0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{BatchId, LinkId};
+    use crate::policy::{ConflictPolicy, Direction, FieldPair};
+
+    fn policy(direction: Direction) -> PairPolicy {
+        let field = |name: &str, direction| FieldPair {
+            left: name.into(),
+            right: name.into(),
+            direction,
+        };
+        PairPolicy {
+            fields: vec![field("slug", direction), field("title", Direction::Both)],
+            match_key: vec![0],
+            existing: Existing::Merge,
+            deletes: DeletePolicy::Propagate,
+            conflict: ConflictPolicy::Newest,
+            conflict_delete: DeleteConflict::Keep,
+            drift: Drift::Overwrite,
+        }
+    }
+
+    fn scanned(title: u64) -> Option<Scanned> {
+        Some(Scanned {
+            key: Key::single("k"),
+            fingerprints: vec![Fingerprint(1), Fingerprint(title)],
+        })
+    }
+
+    fn link(right: Option<Key>) -> Link {
+        Link {
+            id: LinkId(1),
+            keys: BySide::new(Some(Key::single("k")), right),
+            baseline: BySide::from_fn(|_| vec![Fingerprint(1), Fingerprint(2)]),
+            seen: BySide::default(),
+            written: BySide::new(BatchId::NONE, BatchId::NONE),
+        }
+    }
+
+    fn check(
+        found: (Option<Link>, Option<Scanned>, Option<Scanned>),
+        expected: BySide<Option<Write>>,
+    ) {
+        let (link, left, right) = found;
+        let found = Match {
+            link,
+            scanned: BySide::new(left, right),
+            problem: None,
+        };
+        match decide(&found, &policy(Direction::Both), false) {
+            Decision::Plan { writes, .. } => assert_eq!(writes, expected),
+            other => assert_eq!(expected, BySide::default(), "{other:?}"),
+        }
+    }
+
+    #[test]
+    fn missing_counterpart_is_deleted_unless_the_record_was_edited() {
+        let linked = || Some(link(Some(Key::single("k"))));
+        let on_left = |write| BySide::new(Some(write), None);
+        let on_right = |write| BySide::new(None, Some(write));
+        check((linked(), None, scanned(2)), on_right(Write::Delete));
+        check((linked(), None, scanned(9)), on_left(Write::Create));
+        check((linked(), scanned(2), None), on_left(Write::Delete));
+    }
+
+    #[test]
+    fn edited_record_is_not_made_where_its_match_key_does_not_flow() {
+        let found = Match {
+            link: Some(link(Some(Key::single("k")))),
+            scanned: BySide::new(None, scanned(9)),
+            problem: None,
+        };
+        let Decision::Plan { writes, .. } = decide(&found, &policy(Direction::LeftToRight), false)
+        else {
+            panic!("an edited record needs a plan");
+        };
+        assert_eq!(writes, BySide::default());
+    }
+
+    #[test]
+    fn newcomer_takes_the_place_of_a_record_that_was_alone() {
+        check(
+            (Some(link(None)), None, scanned(2)),
+            BySide::new(Some(Write::Create), None),
+        );
+        check((Some(link(None)), scanned(2), None), BySide::default());
+        check(
+            (Some(link(None)), scanned(2), scanned(2)),
+            BySide::default(),
+        );
+    }
+}

@@ -384,3 +384,120 @@ fn keys_of(case: &Case) -> Vec<(Side, PairId, Key)> {
         .filter_map(|&side| case.keys[side].clone().map(|key| (side, case.pair, key)))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Cell, ChangeKind};
+    use crate::value::Value;
+
+    const PAIR: PairId = PairId(0);
+    const BATCH: BatchId = BatchId(1 << 32 | 7);
+
+    fn row(text: &str) -> Row {
+        vec![Cell::Value(Value::Text(text.into()))]
+    }
+
+    fn case(left: Option<&str>, right: Option<&str>) -> Case {
+        Case {
+            pair: PAIR,
+            link: None,
+            keys: BySide::new(left.map(Key::single), right.map(Key::single)),
+            seen: BySide::default(),
+            since: BySide::default(),
+            vanished: BySide::default(),
+            passed: BySide::default(),
+            existing: None,
+        }
+    }
+
+    fn change(key: &str, kind: ChangeKind, offset: u64) -> Change {
+        Change {
+            pair: PAIR,
+            key: Key::single(key),
+            old_key: None,
+            kind,
+            time: None,
+            offset,
+            passed: BatchId::NONE,
+        }
+    }
+
+    fn present(text: &str) -> ChangeKind {
+        ChangeKind::Present {
+            row: row(text),
+            inserted: false,
+        }
+    }
+
+    fn at(left: u64, right: u64) -> BySide<u64> {
+        BySide::new(left, right)
+    }
+
+    #[test]
+    fn a_read_waits_for_its_fence_and_a_change_wins_over_it() {
+        let mut waiting = Waiting::default();
+        let mut deferred = Deferred::new(case(Some("a"), None));
+        deferred.hold(Side::Left, Held::Row(row("read")), 50, BATCH);
+        waiting.add(deferred);
+        assert!(!waiting.has_released(&at(49, 0)));
+        waiting.absorb(0, Side::Left, change("a", present("newer"), 40));
+        let released = waiting.release(&at(50, 0));
+        assert_eq!(released[0].seen.left.row(), Some(&row("newer")));
+        assert_eq!(released[0].since, at(40, 0));
+    }
+
+    #[test]
+    fn a_record_that_is_not_there_is_gone_only_if_its_history_says_so() {
+        let absent = |told: bool| {
+            let mut waiting = Waiting::default();
+            waiting.add(Deferred::new(case(Some("a"), None)));
+            if told {
+                waiting.absorb(0, Side::Left, change("a", ChangeKind::Gone, 40));
+            }
+            waiting.hold(
+                (Side::Left, PAIR, &Key::single("a")),
+                (Held::Absent, 50),
+                BATCH,
+            );
+            waiting.release(&at(50, 0)).remove(0).vanished.left
+        };
+        assert!(absent(false));
+        assert!(!absent(true));
+    }
+
+    #[test]
+    fn cases_of_the_same_records_become_one_that_reads_both() {
+        let mut waiting = Waiting::default();
+        waiting.add(Deferred::new(case(Some("a"), None)));
+        waiting.add(Deferred::new(case(Some("a"), Some("b"))));
+        assert_eq!(waiting.len(), 1);
+        assert_eq!(
+            waiting.next_read(9),
+            Some((Side::Left, PAIR, vec![Key::single("a")]))
+        );
+        assert!(waiting.contains(Side::Right, PAIR, &Key::single("b")));
+    }
+
+    #[test]
+    fn a_case_about_another_pair_waits_until_the_shared_record_is_free() {
+        let mut waiting = Waiting::default();
+        waiting.add(Deferred::new(case(Some("a"), Some("b"))));
+        waiting.add(Deferred::new(case(Some("c"), Some("b"))));
+        assert_eq!(waiting.release(&at(0, 0)).len(), 1);
+        assert_eq!(
+            waiting.next_read(9),
+            Some((Side::Left, PAIR, vec![Key::single("c")]))
+        );
+    }
+
+    #[test]
+    fn a_waiting_case_holds_the_position_below_what_it_relies_on() {
+        let mut waiting = Waiting::default();
+        waiting.add(Deferred::new(case(Some("a"), None)));
+        assert_eq!(waiting.relies_on(Side::Left), None);
+        waiting.absorb(0, Side::Left, change("a", present("x"), 30));
+        waiting.absorb(0, Side::Left, change("a", present("y"), 40));
+        assert_eq!(waiting.relies_on(Side::Left), Some(30));
+    }
+}

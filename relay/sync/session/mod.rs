@@ -31,8 +31,7 @@ use self::deferred::{Deferred, Held, Waiting};
 use crate::baseline::Fingerprinter;
 use crate::decide::Match;
 use crate::model::{
-    BatchId, BySide, Change, Finding, Key, Lookup, Outcome, PairId, Position, Recovered, Row, Side,
-    Step,
+    BatchId, BySide, Change, Key, Lookup, Outcome, PairId, Position, Recovered, Row, Side, Step,
 };
 use crate::plan::{Case, PlannedStep, Verdict, plan};
 use crate::policy::PairPolicy;
@@ -422,34 +421,17 @@ impl Session {
             if let Some(newcomer) = draft.case.part_from_gone() {
                 self.waiting.add(Deferred::new(newcomer));
             }
-            if let Some((side, code)) = draft.problem {
-                if let Some(key) = draft.case.keys[side].clone() {
-                    let pair = draft.case.pair;
-                    let detail = code.advice().to_owned();
-                    let finding = Finding {
-                        pair,
-                        side,
-                        key,
-                        code,
-                        detail,
-                    };
-                    current.settlement.findings.push(finding);
-                }
+            if draft.problem.is_some() {
+                current.settlement.findings.extend(draft.finding());
                 continue;
             }
             if let Some(side) = draft.unknown_side() {
-                let mut deferred = Deferred::new(draft.case);
-                deferred.to_read[side] = true;
-                self.waiting.add(deferred);
+                self.read_first(draft.case, side);
                 continue;
             }
             let policy = &self.config.policies[draft.case.pair.0 as usize];
             match plan(&draft.case, policy, &self.config.prints) {
-                Verdict::NeedRead(side) => {
-                    let mut deferred = Deferred::new(draft.case);
-                    deferred.to_read[side] = true;
-                    self.waiting.add(deferred);
-                }
+                Verdict::NeedRead(side) => self.read_first(draft.case, side),
                 Verdict::Decided(mut decided) => {
                     let steps: Vec<PlannedStep> = std::mem::take(&mut decided.steps);
                     let mut pending = PendingCase::new(&draft.case, *decided, draft.has_finding);
@@ -486,6 +468,12 @@ impl Session {
         } else {
             self.send_batches();
         }
+    }
+
+    fn read_first(&mut self, case: Case, side: Side) {
+        let mut deferred = Deferred::new(case);
+        deferred.to_read[side] = true;
+        self.waiting.add(deferred);
     }
 
     /// A record that takes over the match key of one deleted in the same round is created in the

@@ -7,6 +7,21 @@ use crate::world::{Plant, Troubles, World};
 
 const CALM: Troubles = Troubles::NONE;
 
+const QUIRKY: Troubles = Troubles {
+    quirks: true,
+    ..CALM
+};
+
+const CRASHING: Troubles = Troubles {
+    crashes: true,
+    ..QUIRKY
+};
+
+const FORGETFUL: Troubles = Troubles {
+    lost_positions: true,
+    ..CRASHING
+};
+
 fn check(seed: u64, troubles: Troubles) {
     if let Err(violation) = World::new(seed, troubles, Plant::None, false).run() {
         panic!(
@@ -50,4 +65,88 @@ fn a_new_record_takes_over_a_detached_link() {
 #[test]
 fn a_half_done_record_is_planned_again_from_what_was_written() {
     check(653, CALM);
+}
+
+#[test]
+fn changes_of_a_linked_record_are_not_lost_to_one_that_shares_its_match_key() {
+    check(15, QUIRKY);
+}
+
+#[test]
+fn a_held_row_from_before_our_own_delete_is_no_news() {
+    check(59, QUIRKY);
+}
+
+#[test]
+fn two_widowed_records_of_one_match_key_do_not_try_each_other_for_ever() {
+    check(88, QUIRKY);
+    check(268, QUIRKY);
+}
+
+#[test]
+fn a_case_made_for_an_older_pairing_starts_over() {
+    check(114, QUIRKY);
+    check(151, QUIRKY);
+    check(316, QUIRKY);
+}
+
+#[test]
+fn a_successor_is_not_judged_by_when_its_predecessor_was_seen() {
+    check(322, QUIRKY);
+}
+
+#[test]
+fn a_record_with_a_finding_is_read_whole() {
+    check(372, QUIRKY);
+}
+
+#[test]
+fn a_detached_link_whose_key_is_taken_is_given_up() {
+    check(470, QUIRKY);
+}
+
+#[test]
+fn two_links_of_one_round_never_share_a_key() {
+    check(639, QUIRKY);
+    check(847, QUIRKY);
+}
+
+#[test]
+fn a_restart_acknowledges_what_was_settled() {
+    check(80, CRASHING);
+}
+
+#[test]
+fn a_scan_gives_the_empty_place_of_a_detached_link_away() {
+    check(26, CRASHING);
+}
+
+#[test]
+fn one_record_is_in_one_case_of_a_round() {
+    check(1362, CRASHING);
+}
+
+#[test]
+fn a_rescan_moves_only_agreed_baselines() {
+    check(2358, CRASHING);
+}
+
+#[test]
+fn a_finding_about_a_missing_counterpart_is_not_resolved_unseen() {
+    check(311, CRASHING);
+}
+
+#[test]
+fn an_update_does_not_pass_over_an_unseen_edit() {
+    check(16070, CRASHING);
+}
+
+#[test]
+fn our_own_delete_in_a_copy_is_remembered_over_a_crash() {
+    check(13509, FORGETFUL);
+}
+
+#[test]
+fn a_create_after_a_lost_position_is_remembered_over_a_crash() {
+    check(19356, FORGETFUL);
 }

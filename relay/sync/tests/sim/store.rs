@@ -33,10 +33,6 @@ pub struct Store {
     /// Traces are kept for ever, so that old positions can be replayed.
     pub keeps_traces: bool,
     pub written: u64,
-    /// Planted bug: links lose what the write stored.
-    pub plant_forget_links: bool,
-    /// Planted bug: the baseline of the written side is taken from the other side.
-    pub plant_eager_baseline: bool,
 }
 
 impl Store {
@@ -119,12 +115,6 @@ impl Store {
     }
 
     fn put_link(&mut self, pair: PairId, mut link: Link) -> Check {
-        if self.plant_forget_links && link.id == LinkId(0) && link.written.right != BatchId::NONE {
-            return Ok(());
-        }
-        if self.plant_eager_baseline {
-            link.baseline.right = link.baseline.left.clone();
-        }
         if link.id == LinkId(0) {
             self.next_id += 1;
             link.id = LinkId(self.next_id);
