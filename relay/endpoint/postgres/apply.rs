@@ -9,11 +9,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::future::{join, join3};
 use tidegate_sync::baseline::{Fingerprint, Fingerprinter};
-use tidegate_sync::model::{BatchId, Key, Outcome, PairId, Row, Step};
+use tidegate_sync::model::{BatchId, FindingCode, Key, Outcome, PairId, Row, Step};
 use tokio_postgres::types::Oid;
 
 use super::connect::{self, Connected, SessionLimits};
-use super::guard::{Guard, GuardError, Verdict, Write};
+use super::guard::{Guard, GuardError, Verdict, Write, WriteKind};
 use super::progress::{self, Progress, ProgressName};
 use super::reading;
 use super::shape::Shape;
@@ -145,10 +145,12 @@ impl PgWriter {
         begun.map_err(|error| Failure::of_ours("begin a batch", error))?;
         let claimed = claimed.map_err(|error| Failure::of_ours("lock the progress row", error))?;
         self.check_claim(&claimed, batch)?;
-        self.write(session, judged, care, &mut outcomes).await?;
+        self.write(session, (&guard, steps), judged, care, &mut outcomes)
+            .await?;
         for wave in later {
             let judged = guard.judge(session, steps, wave).await;
-            self.write(session, judged, care, &mut outcomes).await?;
+            self.write(session, (&guard, steps), judged, care, &mut outcomes)
+                .await?;
         }
         let mut outcomes: Vec<Outcome> = outcomes
             .into_iter()
@@ -193,16 +195,13 @@ impl PgWriter {
     async fn write(
         &self,
         session: &Connected,
+        (guard, steps): (&Guard<'_>, &[Step]),
         judged: Result<Vec<(usize, Verdict)>, GuardError>,
         care: Care,
         outcomes: &mut [Option<Outcome>],
     ) -> Result<(), Failure> {
-        let judged = judged.map_err(|error| match error {
-            GuardError::Query(error) => Failure::of_ours("read a batch's records", error),
-            GuardError::Other(error) => Failure::Other(error),
-        })?;
-        let mut writes: Vec<Write> = Vec::with_capacity(judged.len());
-        for (step, verdict) in judged {
+        let mut writes: Vec<Write> = Vec::new();
+        for (step, verdict) in judged.map_err(unread)? {
             match verdict {
                 Verdict::Write(write) => writes.push(write),
                 Verdict::Settled(outcome) => outcomes[step] = Some(outcome),
@@ -223,8 +222,40 @@ impl PgWriter {
         for (step, outcome) in done {
             outcomes[step] = Some(outcome);
         }
+        if care == Care::Careful {
+            self.concede(session, (guard, steps), &writes, outcomes)
+                .await?;
+        }
         writes.retain(|write| matches!(outcomes[write.step], Some(Outcome::Written(_))));
         tables.advance_sequences(session, &writes).await
+    }
+
+    /// A create that is refused as a double of a record that came after the guard looked: by now
+    /// the guard finds it, and says what it would have said then.
+    async fn concede(
+        &self,
+        session: &Connected,
+        (guard, steps): (&Guard<'_>, &[Step]),
+        writes: &[Write],
+        outcomes: &mut [Option<Outcome>],
+    ) -> Result<(), Failure> {
+        let is_double = |write: &&Write| {
+            let refused = outcomes[write.step].as_ref();
+            let code = FindingCode::UniqueViolation;
+            matches!(refused, Some(Outcome::Rejected { code: found, .. }) if *found == code)
+                && matches!(write.kind, WriteKind::Create { .. })
+        };
+        let doubles: Vec<usize> = writes.iter().filter(is_double).map(|w| w.step).collect();
+        if doubles.is_empty() {
+            return Ok(());
+        }
+        let judged = guard.judge(session, steps, &doubles).await;
+        for (step, verdict) in judged.map_err(unread)? {
+            if let Verdict::Settled(outcome @ Outcome::Exists { .. }) = verdict {
+                outcomes[step] = Some(outcome);
+            }
+        }
+        Ok(())
     }
 
     async fn commit(
@@ -380,6 +411,13 @@ async fn fence(session: &Connected) -> Result<u64, EndpointError> {
     let sql = format!("select pg_logical_emit_message(true, '{FENCE}', '')");
     session.bounded(doing, session.batch_execute(&sql)).await?;
     Ok(position)
+}
+
+fn unread(error: GuardError) -> Failure {
+    match error {
+        GuardError::Query(error) => Failure::of_ours("read a batch's records", error),
+        GuardError::Other(error) => Failure::Other(error),
+    }
 }
 
 fn fence_of(outcome: &mut Outcome) -> Option<&mut u64> {

@@ -6,6 +6,7 @@ mod server;
 mod round;
 
 mod apply;
+mod bulk;
 mod connect;
 mod inspect;
 mod recover;

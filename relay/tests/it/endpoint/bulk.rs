@@ -1,0 +1,192 @@
+//! Creates by the thousand: the same outcomes as one by one.
+
+use tidegate_sync::model::{FindingCode, Outcome, Step};
+use tidegate_sync::value::Value;
+
+use crate::support::postgres::{Database, Server};
+use crate::support::side::*;
+
+/// As large as batches get; several statements' worth.
+const MANY: i64 = 5_000;
+
+async fn database(sql: &str) -> Database {
+    let database = Server::shared().database("bulk").await;
+    database.client().await.batch_execute(sql).await.unwrap();
+    database
+}
+
+fn named(ids: std::ops::Range<i64>) -> Vec<Step> {
+    ids.map(|id| create(&[Value::Int(id), text(&format!("n{id}"))]))
+        .collect()
+}
+
+async fn count(database: &Database, sql: &str) -> i64 {
+    let client = database.client().await;
+    client.query_one(sql, &[]).await.unwrap().get(0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn triggers_generated_columns_and_defaults_show_in_the_read_back() {
+    let database = database(
+        "create table t (id int primary key, n text,
+                         twice int generated always as (id * 2) stored, at text default 'own');
+         create table log (id int);
+         create function trim_n() returns trigger language plpgsql as
+             $$ begin new.n := trim(new.n); return new; end $$;
+         create function write_log() returns trigger language plpgsql as
+             $$ begin insert into log values (new.id); return null; end $$;
+         create trigger b before insert on t for each row execute function trim_n();
+         create trigger a after insert on t for each row execute function write_log()",
+    )
+    .await;
+    let mut writer = writer(&database, 1, &[("t", &["id", "n", "twice", "at"])]).await;
+    let steps: Vec<Step> = (0..MANY)
+        .map(|id| create(&[Value::Int(id), text(&format!("  n{id} "))]))
+        .collect();
+    let done = apply(&mut writer, 1, &steps).await;
+    for (id, outcome) in (0..).zip(&done) {
+        let n = text(&format!("n{id}"));
+        let expected = [Value::Int(id), n, Value::Int(id * 2), text("own")];
+        assert_eq!(written(outcome).key, key(id));
+        assert_eq!(written(outcome).row, row(&expected));
+    }
+    assert_eq!(count(&database, "select count(*) from log").await, MANY);
+    let done = apply(&mut writer, 2, &named(MANY..2 * MANY)).await;
+    assert_eq!(written(&done[0]).key, key(MANY));
+    assert_eq!(count(&database, "select count(*) from t").await, 2 * MANY);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_of_the_side_itself_belong_to_their_records() {
+    let database = database(
+        "create table t (id int primary key generated always as identity, n int unique);
+         create table u (id int primary key generated always as identity, n int)",
+    )
+    .await;
+    let tables: &[Table<'_>] = &[("t", &["n"]), ("u", &["id", "n"])];
+    let mut writer = writer(&database, 1, tables).await;
+    // Mixed, and in an order that no index has.
+    let steps: Vec<Step> = (0..MANY)
+        .flat_map(|n| {
+            let n = n * 7_919 % MANY;
+            let given = [Value::Int(n + 10), Value::Int(-n)];
+            [
+                create_in(0, &[Value::Int(n)], &[0]),
+                create_in(1, &given, &[]),
+            ]
+        })
+        .collect();
+    let done = apply(&mut writer, 1, &steps).await;
+    let client = database.client().await;
+    let rows = client.query("select n, id from t", &[]).await.unwrap();
+    let ids: std::collections::HashMap<i32, i32> =
+        rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    assert_eq!(ids.len(), MANY as usize);
+    for (place, pair) in done.chunks(2).enumerate() {
+        let n = place as i64 * 7_919 % MANY;
+        assert_eq!(written(&pair[0]).row, row(&[Value::Int(n)]));
+        assert_eq!(written(&pair[0]).key, key(ids[&(n as i32)]));
+        assert_eq!(written(&pair[1]).key, key(n + 10));
+        assert_eq!(written(&pair[1]).row[1], row(&[Value::Int(-n)])[0]);
+    }
+    // The side's own next number is past the explicit ones.
+    let next = "insert into u (n) values (0) returning id::bigint";
+    assert_eq!(count(&database, next).await, MANY + 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_is_in_a_text_arrives() {
+    let database = database("create table t (id int primary key, a text, b varchar(40))").await;
+    let mut writer = writer(&database, 1, &[("t", &["id", "a", "b"])]).await;
+    let odd = [
+        Value::Null,
+        text(""),
+        text("\\N"),
+        text("\\."),
+        text("\n\\.\n"),
+        text("a\tb\\tc\r\n\\"),
+        text("\u{1}\u{8}\u{b}\u{c}\u{7f}\u{85}\u{2028}"),
+        text("Größe 漢字 🦀 e\u{301}"),
+        text("'; drop table t; --"),
+        text("null"),
+    ];
+    let record = |id: i64| {
+        let at = id as usize;
+        let (a, b) = (&odd[at % odd.len()], &odd[at / odd.len() % odd.len()]);
+        [Value::Int(id), a.clone(), b.clone()]
+    };
+    let steps: Vec<Step> = (0..MANY).map(|id| create(&record(id))).collect();
+    let done = apply(&mut writer, 1, &steps).await;
+    for (id, outcome) in (0..).zip(&done) {
+        assert_eq!(written(outcome).row, row(&record(id)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_bad_record_in_the_middle_is_rejected_alone() {
+    let database = database(
+        "create table t (id int primary key, n text check (n <> 'n2500'));
+         insert into t values (4000, 'theirs')",
+    )
+    .await;
+    let mut writer = writer(&database, 1, &[("t", &["id", "n"])]).await;
+    let done = apply(&mut writer, 1, &named(0..MANY)).await;
+    for (id, outcome) in (0..).zip(&done) {
+        match (id, outcome) {
+            (2500, Outcome::Rejected { code, .. }) => {
+                assert_eq!(*code, FindingCode::CheckViolation);
+            }
+            (4000, Outcome::Rejected { code, .. }) => {
+                assert_eq!(*code, FindingCode::UniqueViolation);
+            }
+            _ => assert_eq!(written(outcome).key, key(id)),
+        }
+    }
+    // The session goes on as if nothing had been.
+    let done = apply(&mut writer, 2, &named(MANY..2 * MANY)).await;
+    assert_eq!(written(&done[0]).key, key(MANY));
+    let rows = 2 * MANY - 1;
+    assert_eq!(count(&database, "select count(*) from t").await, rows);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_comes_between_look_and_write_exists() {
+    let database = database(
+        "create table t (id int primary key generated always as identity, slug text unique,
+                         mail text unique)",
+    )
+    .await;
+    let other = database.client().await;
+    other
+        .batch_execute("begin; insert into t (slug, mail) values ('s700', 'theirs'), ('x', 'm3')")
+        .await
+        .unwrap();
+    let mut writer = writer(&database, 1, &[("t", &["slug", "mail"])]).await;
+    let steps: Vec<Step> = (0..1_000)
+        .map(|n| {
+            let set = [text(&format!("s{n}")), text(&format!("m{n}"))];
+            create_in(0, &set, &[0])
+        })
+        .collect();
+    let let_go = async {
+        let waits = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'
+                         and datname = current_database()";
+        while count(&database, waits).await == 0 {
+            tokio::task::yield_now().await;
+        }
+        other.batch_execute("commit").await.unwrap();
+    };
+    let (done, ()) = tokio::join!(apply(&mut writer, 1, &steps), let_go);
+    let Outcome::Exists { stored, fence } = &done[700] else {
+        panic!("{:?}", done[700]);
+    };
+    assert_eq!(stored.row, row(&[text("s700"), text("theirs")]));
+    assert!(*fence > 0);
+    // Taken is another field than the one that it is matched by.
+    let Outcome::Rejected { code, .. } = &done[3] else {
+        panic!("{:?}", done[3]);
+    };
+    assert_eq!(*code, FindingCode::UniqueViolation);
+    let made = done.iter().filter(|o| matches!(o, Outcome::Written(_)));
+    assert_eq!(made.count(), 998);
+}
