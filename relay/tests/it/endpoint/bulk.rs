@@ -190,3 +190,34 @@ async fn a_record_that_comes_between_look_and_write_exists() {
     let made = done.iter().filter(|o| matches!(o, Outcome::Written(_)));
     assert_eq!(made.count(), 998);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_comes_while_records_are_written_one_by_one_exists_too() {
+    // What a trigger adds comes after the guard's look, however often the batch is tried.
+    let database = database(
+        "create table t (id int primary key generated always as identity, slug text unique,
+                         mail text unique);
+         create function add_next() returns trigger language plpgsql as $$ begin
+             if new.slug = 'first' then
+                 insert into t (slug, mail) values ('next', 'own'), ('own', 'taken');
+             end if;
+             return null; end $$;
+         create trigger a after insert on t for each row execute function add_next()",
+    )
+    .await;
+    let mut writer = writer(&database, 1, &[("t", &["slug", "mail"])]).await;
+    let steps = [("first", "a"), ("next", "b"), ("other", "taken")]
+        .map(|(slug, mail)| create_in(0, &[text(slug), text(mail)], &[0]));
+    let done = apply(&mut writer, 1, &steps).await;
+    written(&done[0]);
+    let Outcome::Exists { stored, fence } = &done[1] else {
+        panic!("{:?}", done[1]);
+    };
+    assert_eq!(stored.row, row(&[text("next"), text("own")]));
+    assert!(*fence > 0);
+    // Doubled is another field than the match key: that is for a person.
+    let Outcome::Rejected { code, .. } = &done[2] else {
+        panic!("{:?}", done[2]);
+    };
+    assert_eq!(*code, FindingCode::UniqueViolation);
+}
