@@ -52,7 +52,7 @@ impl Seen {
         }
     }
 
-    fn is_gone(&self) -> bool {
+    pub fn is_gone(&self) -> bool {
         matches!(self, Seen::Gone { .. })
     }
 
@@ -90,6 +90,29 @@ impl Case {
         if *since == 0 || offset < *since {
             *since = offset;
         }
+    }
+
+    /// Takes out the record that came to take the place of a counterpart, when the record that
+    /// was alone on purpose is gone: one has nothing to do with the other any more.
+    pub(crate) fn part_from_gone(&mut self) -> Option<Case> {
+        let link = self.link.as_ref().filter(|link| link.is_detached())?;
+        let side = Side::BOTH
+            .into_iter()
+            .find(|&side| link.keys[side].is_none())?;
+        if !self.seen[side.other()].is_gone() || !self.seen[side].is_present() {
+            return None;
+        }
+        let mut other = Case {
+            link: None,
+            existing: None,
+            ..self.clone()
+        };
+        other.keys[side.other()] = None;
+        other.seen[side.other()] = Seen::Unseen;
+        other.since[side.other()] = 0;
+        self.keys[side] = None;
+        self.seen[side] = Seen::Unseen;
+        Some(other)
     }
 
     /// A write of ours made the record this, while the other side's step must be planned again.
@@ -169,14 +192,14 @@ impl Planner<'_> {
         let seen = &self.case.seen;
         match (seen.left.is_present(), seen.right.is_present()) {
             (true, true) => self.merged(&self.fresh_link()),
-            (true, false) => self.created_from(Side::Left, LinkId(0)),
-            (false, true) => self.created_from(Side::Right, LinkId(0)),
+            (true, false) => self.created_from(Side::Left),
+            (false, true) => self.created_from(Side::Right),
             (false, false) => self.nothing(self.fresh_link(), LinkFate::None),
         }
     }
 
-    /// A record that only `from` has; `id` is the link that it takes over.
-    fn created_from(&self, from: Side, id: LinkId) -> Verdict {
+    /// A record that only `from` has.
+    fn created_from(&self, from: Side) -> Verdict {
         if !self.policy.records_flow_to(from.other()) {
             return self.nothing(self.fresh_link(), LinkFate::None);
         }
@@ -184,7 +207,6 @@ impl Planner<'_> {
             return Verdict::NeedRead(from);
         }
         let mut decided = self.decided(self.fresh_link(), LinkFate::Keep);
-        decided.link.id = id;
         decided.link.keys[from.other()] = None;
         decided.steps.push(self.create_on(from.other()));
         Verdict::Decided(Box::new(decided))
@@ -198,13 +220,7 @@ impl Planner<'_> {
             Side::Right
         };
         if self.case.seen[side].is_gone() {
-            let takes_over =
-                self.case.seen[side.other()].is_present() && self.policy.records_flow_to(side);
-            return if takes_over {
-                self.created_from(side.other(), link.id)
-            } else {
-                self.changed(link.clone(), LinkFate::Drop)
-            };
+            return self.changed(link.clone(), LinkFate::Drop);
         }
         if self.case.seen[side.other()].is_present() {
             // The counterpart came back (or was found again by its match key): link anew.

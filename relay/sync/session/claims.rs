@@ -5,6 +5,8 @@
 //! is certainly gone or moved, so its link is dropped, and its counterpart is tried again like a
 //! record with a finding: it is matched by its match key or created anew, never deleted.
 
+use std::collections::HashMap;
+
 use super::deferred::Deferred;
 use super::{Command, Session, Settlement, State};
 use crate::model::{
@@ -73,16 +75,52 @@ impl Session {
                 .links
                 .retain(|(p, l)| *p != pair || l.id != link.id);
             settlement.dropped.push((pair, link.id));
-            if let Some(key) = link.keys[side.other()].clone() {
-                settlement.findings.push(Finding {
-                    pair,
-                    side: side.other(),
-                    key: key.clone(),
-                    code: FindingCode::KeyReused,
-                    detail: FindingCode::KeyReused.advice().to_owned(),
-                });
-                self.wait_for_read(side.other(), pair, key);
+            self.try_again(side.other(), pair, &link, settlement);
+        }
+        self.settle_rivals(settlement);
+    }
+
+    /// Two links of one settlement with the same key: the one whose record a later write made has
+    /// it, and the other's counterpart is tried again.
+    fn settle_rivals(&mut self, settlement: &mut Settlement) {
+        for side in Side::BOTH {
+            let mut held: HashMap<(PairId, Key), usize> = HashMap::new();
+            let mut losers: Vec<usize> = Vec::new();
+            for (number, (pair, link)) in settlement.links.iter().enumerate() {
+                let Some(key) = link.keys[side].clone() else {
+                    continue;
+                };
+                let Some(rival) = held.insert((*pair, key.clone()), number) else {
+                    continue;
+                };
+                if settlement.links[rival].1.written[side] > link.written[side] {
+                    held.insert((*pair, key), rival);
+                    losers.push(number);
+                } else {
+                    losers.push(rival);
+                }
             }
+            losers.sort_unstable();
+            for number in losers.into_iter().rev() {
+                let (pair, link) = settlement.links.remove(number);
+                if link.id != LinkId(0) {
+                    settlement.dropped.push((pair, link.id));
+                }
+                self.try_again(side.other(), pair, &link, settlement);
+            }
+        }
+    }
+
+    fn try_again(&mut self, side: Side, pair: PairId, link: &Link, settlement: &mut Settlement) {
+        if let Some(key) = link.keys[side].clone() {
+            settlement.findings.push(Finding {
+                pair,
+                side,
+                key: key.clone(),
+                code: FindingCode::KeyReused,
+                detail: FindingCode::KeyReused.advice().to_owned(),
+            });
+            self.wait_for_read(side, pair, key);
         }
     }
 

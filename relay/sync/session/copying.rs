@@ -7,7 +7,7 @@
 use super::draft::Draft;
 use super::{Command, Session, Settlement, State};
 use crate::baseline::Fingerprint;
-use crate::decide::{Decision, Match, decide};
+use crate::decide::{Decision, Match, Scanned, decide};
 use crate::model::{
     BatchId, BySide, Finding, FindingCode, Key, Link, LinkId, PairId, Position, Row, Side,
 };
@@ -233,6 +233,11 @@ fn link_of(found: &Match, positions: &BySide<Position>) -> Link {
         }
     };
     let link = found.link.as_ref();
+    if let (Some(link), Some(left), Some(right)) = (link, &found.scanned.left, &found.scanned.right)
+        && !link.is_detached()
+    {
+        return settled_link(link, BySide::new(left, right), positions);
+    }
     Link {
         id: link.map_or(LinkId(0), |link| link.id),
         keys: BySide::from_fn(|side| found.scanned[side].as_ref().map(|s| s.key.clone())),
@@ -240,4 +245,19 @@ fn link_of(found: &Match, positions: &BySide<Position>) -> Link {
         seen: BySide::from_fn(|side| positions[side].offset),
         written: BySide::from_fn(|side| link.map_or(BatchId::NONE, |link| link.written[side])),
     }
+}
+
+/// A link whose records both changed to the same: the other fields stay as they were agreed.
+fn settled_link(link: &Link, now: BySide<&Scanned>, positions: &BySide<Position>) -> Link {
+    let mut link = link.clone();
+    for field in 0..link.baseline.left.len() {
+        let print = now.left.fingerprints[field];
+        if print == now.right.fingerprints[field] {
+            link.baseline.left[field] = print;
+            link.baseline.right[field] = print;
+        }
+    }
+    link.keys = BySide::from_fn(|side| Some(now[side].key.clone()));
+    link.seen = BySide::from_fn(|side| positions[side].offset);
+    link
 }

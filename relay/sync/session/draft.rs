@@ -1,6 +1,6 @@
 //! Turns a round's changes and look-ups into cases: one per record, both sides together.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::deferred::{Deferred, Waiting};
 use crate::baseline::Fingerprinter;
@@ -112,7 +112,9 @@ impl<'a> Drafts<'a> {
                     case.keys[side] = link.keys[side].clone();
                 }
                 // What waited may have been settled meanwhile. At the same offset it is as new.
-                if case.seen[side].offset() != 0 && case.seen[side].offset() < link.seen[side] {
+                let is_same = case.keys[side] == link.keys[side];
+                let offset = case.seen[side].offset();
+                if is_same && offset != 0 && offset < link.seen[side] {
                     case.seen[side] = Seen::Unseen;
                 }
             }
@@ -329,6 +331,30 @@ impl<'a> Drafts<'a> {
         }
         drafts.into_iter().flatten().collect()
     }
+}
+
+/// Puts aside drafts about a record that another draft of the round has: they are read again when
+/// that one is settled.
+pub(super) fn set_aside_shared(drafts: Vec<Draft>, waiting: &mut Waiting) -> Vec<Draft> {
+    let mut held: HashSet<(Side, PairId, Key)> = HashSet::new();
+    let mut kept = Vec::with_capacity(drafts.len());
+    for draft in drafts {
+        let case = &draft.case;
+        let keys: Vec<_> = Side::BOTH
+            .into_iter()
+            .filter(|&side| !case.seen[side].is_gone())
+            .filter_map(|side| Some((side, case.pair, case.keys[side].clone()?)))
+            .collect();
+        if keys.iter().any(|key| held.contains(key)) {
+            let mut deferred = Deferred::new(draft.case);
+            deferred.read_again();
+            waiting.add(deferred);
+            continue;
+        }
+        held.extend(keys);
+        kept.push(draft);
+    }
+    kept
 }
 
 /// The match key of a record that only `side` has and that is not linked.

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::deferred::Held;
-use super::draft::Drafts;
+use super::draft::{self, Drafts};
 use super::{Command, Config, Session, Settlement, State};
 use crate::baseline::Fingerprint;
 use crate::model::{BySide, Key, Lookup, PairId, Position, Row, Side, StepKind};
@@ -107,6 +107,7 @@ impl Session {
             drafts.add_change(side, change, &mut self.waiting);
         }
         let drafts = drafts.finish(&self.config.policies, &self.config.prints);
+        let drafts = draft::set_aside_shared(drafts, &mut self.waiting);
         self.start_round(drafts, Settlement::default(), false);
     }
 

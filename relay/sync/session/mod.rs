@@ -408,7 +408,10 @@ impl Session {
             ..Current::default()
         };
         let mut planned: Vec<(usize, Side, crate::model::StepKind, Vec<usize>)> = Vec::new();
-        for draft in drafts {
+        for mut draft in drafts {
+            if let Some(newcomer) = draft.case.part_from_gone() {
+                self.waiting.add(Deferred::new(newcomer));
+            }
             if let Some((side, code)) = draft.problem {
                 if let Some(key) = draft.case.keys[side].clone() {
                     let pair = draft.case.pair;

@@ -204,8 +204,8 @@ impl World {
     }
 
     pub fn check_end(&mut self) -> Check {
-        oracle::no_duplicates(&self.sides)?;
         let facts = self.facts();
+        oracle::no_duplicates(&facts)?;
         oracle::converges(&facts)?;
         oracle::no_lost_update(&facts)?;
         oracle::no_echo(&facts)?;
