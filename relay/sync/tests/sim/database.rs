@@ -94,7 +94,6 @@ pub struct Ledger {
 
 #[derive(Clone, Debug)]
 pub struct Database {
-    pub side: Side,
     pub tables: Vec<Table>,
     pub lsn: u64,
     pub clock: i64,
@@ -131,7 +130,6 @@ impl Database {
             })
             .collect();
         Database {
-            side,
             tables,
             lsn: 100,
             clock,
@@ -153,10 +151,6 @@ impl Database {
 
     pub fn table(&self, pair: PairId) -> &Table {
         &self.tables[pair.0 as usize]
-    }
-
-    pub fn keys(&self, pair: PairId) -> Vec<Key> {
-        self.table(pair).rows.keys().cloned().collect()
     }
 
     pub fn row(&self, pair: PairId, key: &Key) -> Option<Row> {

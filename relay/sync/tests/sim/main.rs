@@ -19,7 +19,7 @@ mod store;
 mod values;
 mod world;
 
-use world::{Plant, Troubles, World};
+use world::{Plant, Summary, Troubles, World};
 
 /// Worlds of a default run of each kind.
 const SEEDS: u64 = 4_000;
@@ -30,9 +30,18 @@ fn number(name: &str) -> Option<u64> {
 
 /// Runs worlds until one breaks an invariant.
 fn search(seeds: impl Iterator<Item = u64>, troubles: Troubles) {
+    let mut worlds = 0;
+    let mut total = Summary::default();
     for seed in seeds {
         let mut world = World::new(seed, troubles, Plant::None, false);
         let result = world.run();
+        if let Ok(summary) = &result {
+            worlds += 1;
+            total.writes += summary.writes;
+            total.conflicts += summary.conflicts;
+            total.findings += summary.findings;
+            total.crashes += summary.crashes;
+        }
         if let (Err(violation), true) = (&result, number("SIM_KEEP_GOING").is_some()) {
             println!(
                 "seed {seed} breaks {}: {:.150}",
@@ -56,6 +65,12 @@ fn search(seeds: impl Iterator<Item = u64>, troubles: Troubles) {
                 violation.invariant, violation.what
             );
         }
+    }
+    // Worlds in which nothing happens would hold every invariant, too.
+    if worlds >= 1_000 {
+        assert!(total.writes > worlds && total.conflicts > 0, "{total:?}");
+        assert!(total.crashes > 0 || !troubles.crashes, "{total:?}");
+        assert!(total.findings > 0 || !troubles.quirks, "{total:?}");
     }
 }
 

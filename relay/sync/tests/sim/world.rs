@@ -104,8 +104,6 @@ pub struct Token {
     pub token: u64,
     pub side: Side,
     pub pair: PairId,
-    pub field: usize,
-    pub key: Key,
     /// Written before the pairs were live for the first time.
     pub first_run: bool,
 }
@@ -375,16 +373,13 @@ impl World {
         Value::Text(format!("k{}", self.rng.below(14)))
     }
 
-    fn remember(&mut self, side: Side, pair: PairId, key: &Key, tokens: Vec<(usize, u64)>) {
+    fn remember(&mut self, side: Side, pair: PairId, tokens: Vec<u64>) {
         let first_run = !self.store.was_live;
-        for (field, token) in tokens {
-            let key = key.clone();
+        for token in tokens {
             self.tokens.push(Token {
                 token,
                 side,
                 pair,
-                field,
-                key,
                 first_run,
             });
         }
@@ -395,13 +390,13 @@ impl World {
         let mut tokens = Vec::new();
         for field in 1..self.scenario.kinds[pair.0 as usize].len() {
             let (value, token) = self.new_value(pair, field);
-            tokens.extend(token.map(|token| (field, token)));
+            tokens.extend(token);
             cells.push(value);
         }
         let key = self.former_key(side, pair);
         let shown = cells.clone();
         if let Ok(key) = self.sides[side].insert(pair, key, cells, Cause::Person) {
-            self.remember(side, pair, &key, tokens);
+            self.remember(side, pair, tokens);
             self.note(|| format!("{} person inserts {}/{key} {shown:?}", side.name(), pair.0));
         }
     }
@@ -441,12 +436,12 @@ impl World {
                 continue;
             }
             let (value, token) = self.new_value(pair, field);
-            tokens.extend(token.map(|token| (field, token)));
+            tokens.extend(token);
             set.push((field, value));
         }
         let done = self.sides[side].update(pair, &key, &set, None, Cause::Person);
         if let Ok(key) = done {
-            self.remember(side, pair, &key, tokens);
+            self.remember(side, pair, tokens);
             self.note(|| format!("{} person updates {}/{key} {set:?}", side.name(), pair.0));
         }
     }
