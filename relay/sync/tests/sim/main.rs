@@ -117,6 +117,15 @@ fn crashing_worlds_hold_every_invariant() {
 }
 
 #[test]
+fn forgetful_worlds_hold_every_invariant() {
+    let troubles = Troubles {
+        rekeys: false,
+        ..Troubles::ALL
+    };
+    search(seeds(), troubles);
+}
+
+#[test]
 fn worst_worlds_hold_every_invariant() {
     search(seeds(), Troubles::ALL);
 }

@@ -73,11 +73,10 @@ fn converged_link(facts: &Facts<'_>, pair: PairId, link: &Link) -> Check {
     if finding_of_link(facts, pair, link) {
         return Ok(());
     }
-    if link.is_detached() {
-        return match (rows.left, rows.right) {
-            (None, None) => Violation::check("I1", format!("detached link of nothing: {link:?}")),
-            _ => Ok(()),
-        };
+    // A link of nothing does no harm: the next scan drops it, and a new record of that key is
+    // matched and created like any other.
+    if link.is_detached() || (rows.left.is_none() && rows.right.is_none()) {
+        return Ok(());
     }
     let (Some(left), Some(right)) = (rows.left, rows.right) else {
         return Violation::check("I1", format!("a linked record is missing: {link:?}"));
