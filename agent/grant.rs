@@ -131,7 +131,7 @@ fn write_tables(
         )?;
         writeln!(
             out,
-            "  loop execute format('grant usage, select on sequence %s to %I', s,"
+            "  loop execute format('grant usage, select, update on sequence %s to %I', s,"
         )?;
         writeln!(out, "    {}); end loop;", literal(&target.user))?;
         writeln!(out, "end $$;")?;
