@@ -383,10 +383,6 @@ impl Planner<'_> {
                 if self.value(to.other(), field).is_none() {
                     return Verdict::NeedRead(to.other());
                 }
-                if !self.expect(to, link)[field].is_known() {
-                    // A value that was never agreed on and is not in sight must not be overwritten.
-                    return Verdict::NeedRead(to);
-                }
                 writes[to].push(field);
             }
         }
@@ -400,6 +396,11 @@ impl Planner<'_> {
             };
             let set = self.values(side.other(), &fields);
             let expect = self.expect(side, link);
+            if expect.contains(&Fingerprint::UNKNOWN) {
+                // What was never agreed on and is not in sight would pass unguarded, and from then
+                // on count as known.
+                return Verdict::NeedRead(side);
+            }
             let kind = StepKind::Update { key, set, expect };
             decided.steps.push(PlannedStep { side, kind, fields });
         }

@@ -264,6 +264,9 @@ impl Waiting {
 
     /// Gives a change to the case that waits for it.
     pub fn absorb(&mut self, number: u64, side: Side, change: Change) {
+        if let Some(former) = &change.old_key {
+            self.by_key.remove(&(side, change.pair, former.clone()));
+        }
         self.by_key
             .insert((side, change.pair, change.key.clone()), number);
         if let Some(deferred) = self.cases.get_mut(&number) {

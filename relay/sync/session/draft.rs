@@ -44,6 +44,8 @@ pub(super) struct Drafts<'a> {
     drafts: Vec<Draft>,
     by_key: HashMap<(Side, PairId, Key), usize>,
     by_link: HashMap<(PairId, LinkId), usize>,
+    /// Keys whose record took another one: what comes under them now is another record.
+    vacated: HashSet<(Side, PairId, Key)>,
 }
 
 impl<'a> Drafts<'a> {
@@ -53,6 +55,7 @@ impl<'a> Drafts<'a> {
             drafts: Vec::new(),
             by_key: HashMap::new(),
             by_link: HashMap::new(),
+            vacated: HashSet::new(),
         }
     }
 
@@ -212,6 +215,9 @@ impl<'a> Drafts<'a> {
         let by_key = self.lookup(side, pair, &Some(change.key.clone()));
         let moved = change.old_key.is_some();
         let link = by_former.link.as_ref().or(by_key.link.as_ref());
+        if let Some(former) = &change.old_key {
+            self.vacated.insert((side, pair, former.clone()));
+        }
         if let Some(number) = waiting.home(side, &change, link) {
             waiting.absorb(number, side, change);
             return;
@@ -232,6 +238,7 @@ impl<'a> Drafts<'a> {
             by_key
         };
         let number = known.unwrap_or_else(|| self.draft_of(side, pair, former, lookup));
+        self.by_key.remove(&(side, pair, former.clone()));
         self.by_key.insert((side, pair, change.key.clone()), number);
         let draft = &mut self.drafts[number];
         if moved || draft.case.keys[side].is_none() {
@@ -294,10 +301,11 @@ impl<'a> Drafts<'a> {
         let Some(key) = key else {
             return Lookup::default();
         };
-        self.lookups
-            .get(&(side, pair, key.clone()))
-            .cloned()
-            .unwrap_or_default()
+        let slot = (side, pair, key.clone());
+        if self.vacated.contains(&slot) {
+            return Lookup::default();
+        }
+        self.lookups.get(&slot).cloned().unwrap_or_default()
     }
 
     /// The drafts, with new records of both sides that share a match key joined into one.

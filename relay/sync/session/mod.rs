@@ -204,6 +204,16 @@ struct Current {
     recorded: bool,
 }
 
+impl Current {
+    /// While data is copied for the first time, a create that a crash left unsettled is found
+    /// again by its match key, and the round need not be recorded. Anything else must be: a lost
+    /// conflict, or a delete of ours that the next scan would take for a person's.
+    fn is_worth_a_record(&self) -> bool {
+        let is_first = |case: &Case| case.existing.is_some();
+        self.round.has_conflicts() || self.round.has_deletes() || !self.cases.iter().all(is_first)
+    }
+}
+
 /// A step of a round's case: the case's number, the side, what to do, which fields it settles.
 type Planned = (usize, Side, StepKind, Vec<usize>);
 
@@ -421,7 +431,7 @@ impl Session {
                 current.round.batches[side] = Some(self.next_batch());
             }
         }
-        current.recorded = !copying || current.round.has_conflicts();
+        current.recorded = !copying || current.is_worth_a_record();
         self.current = current;
         if !self.current.round.has_steps() {
             self.settle_current();

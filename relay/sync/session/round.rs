@@ -315,6 +315,11 @@ impl Round {
         self.cases.iter().any(|case| !case.conflicts.is_empty())
     }
 
+    pub(super) fn has_deletes(&self) -> bool {
+        let mut steps = self.cases.iter().flat_map(|case| &case.steps);
+        steps.any(|step| step.write == Write::Delete)
+    }
+
     /// Steps of case `case` as (side, index in that side's batch).
     pub(super) fn steps_of(&self, case: usize) -> impl Iterator<Item = (Side, usize)> + '_ {
         self.cases[case]

@@ -200,6 +200,7 @@ impl Database {
         }
         if cells[2] != wanted[2] {
             self.note_replaced(&wanted[2], Cause::Trigger);
+            self.note_edit(Cause::Trigger);
         }
         self.note_values(&cells);
         self.note_edit(cause);
@@ -247,6 +248,9 @@ impl Database {
         };
         if new_key != *key && self.table(pair).rows.contains_key(&new_key) {
             return Err(FindingCode::UniqueViolation);
+        }
+        if cells != wanted {
+            self.note_edit(Cause::Trigger);
         }
         for field in 0..cells.len() {
             if cells[field] != former[field] {
