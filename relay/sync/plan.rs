@@ -77,6 +77,9 @@ pub struct Case {
     /// Per side the lowest offset of the news, 0 for none: a position at or after it must not be
     /// settled before the case is.
     pub since: BySide<u64>,
+    /// Per side true when the record is not there and nothing told of a deletion: it may have taken
+    /// another key.
+    pub vanished: BySide<bool>,
     /// Per side the last batch of ours whose writes the news includes.
     pub passed: BySide<BatchId>,
     /// Set while existing data is reconciled for the first time: how matched records are merged.
@@ -254,6 +257,10 @@ impl Planner<'_> {
     /// The record is gone on `side` and not known to be gone on the other one.
     fn deleted_on(&self, side: Side, link: &Link) -> Verdict {
         let other = side.other();
+        if self.case.vanished[side] {
+            // No evidence of a deletion: it is found again by its match key, or made anew.
+            return self.recreate_on(side, link);
+        }
         if !self.policy.records_flow_to(other) {
             return match self.policy.drift {
                 Drift::Overwrite => self.recreate_on(side, link),

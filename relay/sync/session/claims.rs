@@ -135,6 +135,7 @@ impl Session {
             seen: BySide::<Seen>::default(),
             since: BySide::default(),
             passed: BySide::default(),
+            vanished: BySide::default(),
             existing: None,
         };
         let mut deferred = Deferred::new(case);

@@ -207,6 +207,7 @@ impl Session {
                 pair,
                 link: found.link,
                 keys,
+                vanished: BySide::default(),
                 passed: BySide::from_fn(|side| copying.positions[side].passed),
                 since: BySide::from_fn(|side| seen[side].offset()),
                 seen,

@@ -28,6 +28,8 @@ pub(super) struct Deferred {
     observed: BySide<BatchId>,
     fresh: BySide<Seen>,
     fresh_passed: BySide<BatchId>,
+    /// Sides whose history told of the record's deletion.
+    told_gone: BySide<bool>,
     /// Sides that must be read before the case can be planned.
     pub to_read: BySide<bool>,
     /// Another case holds one of its keys: what is known here may be old by the time it is free.
@@ -42,6 +44,7 @@ impl Deferred {
             observed: BySide::default(),
             fresh: BySide::default(),
             fresh_passed: BySide::default(),
+            told_gone: BySide::default(),
             to_read: BySide::default(),
             blocked: false,
         }
@@ -104,8 +107,16 @@ impl Deferred {
         self.read_again();
     }
 
+    fn note_gone(&mut self, side: Side) {
+        let is_told = self.case.seen[side].is_gone() && !self.case.vanished[side];
+        self.told_gone[side] |= is_told || self.fresh[side].is_gone();
+    }
+
     /// Drops what is known: every record of the case is read.
     pub fn read_again(&mut self) {
+        for side in Side::BOTH {
+            self.note_gone(side);
+        }
         self.case.seen = BySide::default();
         self.held = BySide::default();
         self.to_read = BySide::from_fn(|side| self.case.keys[side].is_some());
@@ -114,7 +125,10 @@ impl Deferred {
     /// The case with the newest that is known of both sides.
     fn release(mut self) -> Case {
         for side in Side::BOTH {
+            self.note_gone(side);
+            let is_absent = matches!(self.held[side], Some((Held::Absent, _)));
             let fresh = std::mem::take(&mut self.fresh[side]);
+            self.case.vanished[side] = is_absent && fresh == Seen::Unseen && !self.told_gone[side];
             let held = self.held[side].take();
             let before = std::mem::take(&mut self.case.seen[side]);
             if fresh != Seen::Unseen {

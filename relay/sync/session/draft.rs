@@ -72,8 +72,7 @@ impl<'a> Drafts<'a> {
             let own = case.link.as_ref().map(|link| link.id);
             for link in [&links.left, &links.right].into_iter().flatten() {
                 if own == Some(link.id) {
-                    case.keys = link.keys.clone();
-                    case.link = Some(link.clone());
+                    renew_keys(&mut case, link, [&left, &right]);
                 }
             }
             let mut deferred = Deferred::new(case);
@@ -152,6 +151,7 @@ impl<'a> Drafts<'a> {
             seen: BySide::default(),
             since: BySide::default(),
             passed: BySide::default(),
+            vanished: BySide::default(),
             link: Some(link.clone()),
             existing: None,
         };
@@ -273,6 +273,7 @@ impl<'a> Drafts<'a> {
             seen: BySide::default(),
             since: BySide::default(),
             passed: BySide::default(),
+            vanished: BySide::default(),
             existing: None,
         };
         self.push(Draft {
@@ -379,6 +380,19 @@ fn new_match_key(
     let row = case.seen[side].row()?;
     let cells: Vec<&Cell> = policy.match_key.iter().map(|&field| &row[field]).collect();
     prints.match_key(&cells)
+}
+
+/// Takes the keys that the case's link has now, but for those that the stream moved meanwhile.
+fn renew_keys(case: &mut Case, now: &Link, lookups: [&Lookup; 2]) {
+    let Some(then) = case.link.replace(now.clone()) else {
+        return;
+    };
+    for (side, lookup) in Side::BOTH.into_iter().zip(lookups) {
+        let is_given_up = lookup.link.is_none() && case.seen[side].offset() <= lookup.gone_seen;
+        if now.keys[side] != then.keys[side] || (is_given_up && lookup.gone_seen != 0) {
+            case.keys[side] = now.keys[side].clone();
+        }
+    }
 }
 
 /// True when a write of ours came after the news that the case has of `side`'s record, or when the

@@ -63,6 +63,7 @@ fn mirror_case(case: &Case) -> Case {
         seen: swap(case.seen),
         since: swap(case.since),
         passed: swap(case.passed),
+        vanished: swap(case.vanished),
         existing: mirror_existing(case.existing),
     }
 }
@@ -181,6 +182,7 @@ fn case(rng: &mut Rng, policy: &PairPolicy, prints: &Fingerprinter) -> Case {
         keys,
         since: BySide::default(),
         passed: BySide::default(),
+        vanished: BySide::default(),
         seen,
         existing,
     }
