@@ -105,7 +105,8 @@ fn sorted(verdict: Verdict) -> Verdict {
             decided.steps.sort_by_key(|step| step.side);
             Verdict::Decided(decided)
         }
-        other => other,
+        // Where both sides must be read, either may be first.
+        Verdict::NeedRead(_) => Verdict::NeedRead(Side::Left),
     }
 }
 
