@@ -3,7 +3,7 @@
 //!
 //! A pairing token never comes from the command line, where every user of the host could read it.
 
-use std::io::{IsTerminal, Read};
+use std::io::{IsTerminal, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -18,6 +18,13 @@ use crate::identity::keystore::{Identity, Keystore};
 use crate::origin::unix_ms;
 use crate::tunnel::status::{self, Status};
 use crate::{doctor, grant, service};
+
+/// Prints a line of data. A reader that went away (`| head`) is no error of ours; `println` panics.
+macro_rules! out {
+    ($($text:tt)*) => {{
+        let _ = writeln!(std::io::stdout().lock(), $($text)*);
+    }};
+}
 
 /// Where a token may come from besides a file and stdin.
 const TOKEN_VARIABLE: &str = "TIDEGATE_PAIRING_TOKEN";
@@ -195,16 +202,16 @@ fn print_paired(identity: &Identity, json: bool) {
             "key_fingerprint": fingerprint,
             "certificate_until_ms": until,
         });
-        println!("{document}");
+        out!("{document}");
         return;
     }
-    println!(
+    out!(
         "Paired as {} with {}.",
         identity.agent_name,
         relays.join(", ")
     );
-    println!("Key fingerprint: {fingerprint} (the relay shows the same)");
-    println!("Next: tidegate-agent check, then start the service.");
+    out!("Key fingerprint: {fingerprint} (the relay shows the same)");
+    out!("Next: tidegate-agent check, then start the service.");
 }
 
 /// The token from the file, from stdin, or from the environment, in this order.
@@ -240,9 +247,9 @@ fn read_text(reader: impl Read, name: &str) -> Result<Zeroizing<String>, Failure
 async fn check(config: &Config, json: bool) -> Result<(), Failure> {
     let report = doctor::check(config).await;
     if json {
-        println!("{}", report.to_json());
+        out!("{}", report.to_json());
     } else {
-        print!("{report}");
+        out!("{}", report.to_string().trim_end());
     }
     match report.first_action() {
         None => Ok(()),
@@ -262,7 +269,7 @@ async fn show_status(config: &Config, json: bool) -> Result<(), Failure> {
         })?;
     if json {
         let text = serde_json::to_string_pretty(&status).map_err(Failure::failed)?;
-        println!("{text}");
+        out!("{text}");
     } else {
         print_status(&status);
     }
@@ -273,24 +280,25 @@ fn print_status(status: &Status) {
     let state = format!("{:?}", status.state).to_lowercase();
     let agent = status.agent.as_deref().unwrap_or("(not paired)");
     let relay = status.relay.as_deref().unwrap_or("-");
-    println!(
+    out!(
         "agent    {agent}, version {}, process {}",
-        status.version, status.process_id
+        status.version,
+        status.process_id
     );
-    println!("state    {state} for {}", ago(status.since_ms));
+    out!("state    {state} for {}", ago(status.since_ms));
     match &status.remote {
-        Some(remote) => println!(
+        Some(remote) => out!(
             "relay    {relay} ({remote}), {} ms",
             status.rtt_ms.unwrap_or(0)
         ),
-        None => println!("relay    {relay}, {} dials in vain", status.attempts),
+        None => out!("relay    {relay}, {} dials in vain", status.attempts),
     }
     if let Some(error) = &status.last_error {
-        println!("error    {error}");
+        out!("error    {error}");
     }
-    println!("sessions {}", status.sessions.len());
+    out!("sessions {}", status.sessions.len());
     for session in &status.sessions {
-        println!(
+        out!(
             "  {} {} {}/{} for {}, {} B to the server, {} B to the relay",
             session.target,
             session.purpose,
@@ -322,6 +330,7 @@ fn print_grant(config: &Config, tables: &[String], target: Option<&str>) -> Resu
     let target = found.ok_or_else(|| {
         Failure::usage("no such target in the configuration: add a [[target]] first")
     })?;
-    print!("{}", grant::sql(target, tables).map_err(Failure::usage)?);
+    let sql = grant::sql(target, tables).map_err(Failure::usage)?;
+    out!("{}", sql.trim_end());
     Ok(())
 }

@@ -79,7 +79,11 @@ pub enum SslMode {
 /// Why the configuration can't be used; its text names the file and, where known, the place.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    #[error("can't read {}: {source}", file.display())]
+    #[error(
+        "can't read {}: {source}; make one with a [[target]] (name, address, database, user, \
+         password_file), or name it with --config",
+        file.display()
+    )]
     Read {
         file: PathBuf,
         source: std::io::Error,

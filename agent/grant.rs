@@ -70,7 +70,11 @@ fn write_role(out: &mut String, target: &Target, role: &str) -> std::fmt::Result
     )?;
     writeln!(
         out,
-        "-- tables, create the publication as that role, or make it a group of {role}:"
+        "-- tables, the sync waits at its start and `sync status` shows the one statement"
+    )?;
+    writeln!(
+        out,
+        "-- that this owner must run. Or make {role} a member of the owner, with all its rights:"
     )?;
     writeln!(out, "--   grant <owner of the tables> to {role};\n")
 }
@@ -127,7 +131,7 @@ fn write_tables(
         )?;
         writeln!(
             out,
-            "  loop execute format('grant usage, select on sequence %s to %I', s,"
+            "  loop execute format('grant usage, select, update on sequence %s to %I', s,"
         )?;
         writeln!(out, "    {}); end loop;", literal(&target.user))?;
         writeln!(out, "end $$;")?;

@@ -29,10 +29,10 @@ pub async fn run(config: Config, file: &Path) -> anyhow::Result<()> {
         warn!("no [[target]] is configured: the relay can reach nothing through this agent");
     }
     let origin = Origin::open(&config.targets, &config.state_dir, Places::from_env())
-        .context("read the state directory")?;
+        .map_err(|error| anyhow::anyhow!("read the state directory: {error}"))?;
     let listener = status::bind(&config.state_dir)
         .await
-        .context("bind the status socket")?;
+        .map_err(|error| anyhow::anyhow!("bind the status socket: {error}"))?;
     let board = Board::default();
     board.update(|status| {
         status.version = env!("CARGO_PKG_VERSION").to_owned();

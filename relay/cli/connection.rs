@@ -202,9 +202,10 @@ fn show_tables(name: &str, catalog: &Catalog) {
     for table in &catalog.tables {
         for problem in &table.problems {
             show_problem(&table_name(table), problem);
-        }
-        for fix in &table.fixes {
-            show_fix(name, &table_name(table), fix);
+            if problem.code == "no-primary-key" {
+                let show = |fix| show_fix(name, &table_name(table), fix);
+                table.fixes.iter().for_each(show);
+            }
         }
     }
 }

@@ -18,7 +18,7 @@ pub(super) fn serve(
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
-    serve(config).map_err(|error| CliError::Failed(format!("{error:#}")))?;
+    serve(config).map_err(|error| CliError::Failed(one_line(&error)))?;
     Ok(Exit::Done)
 }
 
@@ -48,6 +48,21 @@ pub(super) fn check(global: &Global) -> Result<Exit, CliError> {
     Ok(Exit::Done)
 }
 
+/// The error and its causes; an error that tells its cause itself does not tell it twice.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.contains(&cause) {
+            continue;
+        }
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&cause);
+    }
+    text
+}
+
 pub(super) async fn egress(api: &Client, json: bool) -> Result<Exit, CliError> {
     let egress: Egress = api.get(&["egress"]).await?;
     if json {
@@ -63,4 +78,21 @@ pub(super) async fn egress(api: &Client, json: bool) -> Result<Exit, CliError> {
         .iter()
         .for_each(|address| output::say(address));
     Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+
+    use super::one_line;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let plain: anyhow::Result<()> = Err(anyhow::anyhow!("port 443: taken: in use"));
+        let error = plain.context("start").unwrap_err();
+        assert_eq!(one_line(&error), "start: port 443: taken: in use");
+        let io = std::io::Error::other("taken");
+        let told = anyhow::Error::new(io).context("listen: taken");
+        assert_eq!(one_line(&told), "listen: taken");
+    }
 }

@@ -373,7 +373,9 @@ fn show_preview(preview: &Preview) {
         "FINDINGS",
     ];
     let rows = preview.tables.iter().map(row).collect();
-    output::table(&headers, rows, "The file has no tables.");
+    if preview.problems.is_empty() {
+        output::table(&headers, rows, "The file has no tables.");
+    }
     for table in &preview.tables {
         table
             .samples

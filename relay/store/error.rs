@@ -28,7 +28,7 @@ pub enum StoreError {
         source: std::io::Error,
     },
     /// Another relay holds the data directory.
-    #[error("another relay is using the data directory {}", .0.display())]
+    #[error("another relay is using the data directory {}: stop it, or set another data_dir", .0.display())]
     InUse(PathBuf),
     /// SQLite refused or failed.
     #[error("state database: {0}")]
@@ -64,7 +64,7 @@ pub enum StoreError {
     #[error("there is no {noun} named {name}")]
     NotFound { noun: &'static str, name: String },
     /// The name is in use.
-    #[error("there already is a {noun} named {name}")]
+    #[error("there already is a {noun} named {name}: remove it first, or choose another name")]
     Taken { noun: &'static str, name: String },
     /// The thing is still needed by something else.
     #[error("{noun} {name} is still used by {by}")]

@@ -179,6 +179,31 @@ fn holds(to: &FieldType, from: &FieldType) -> Result<(), String> {
         (Float { bits: a }, Float { bits: b }) => {
             need(a <= b, from, to, "numbers would be rounded")
         }
+        (Text { .. } | Enum { .. } | Padded { .. }, Text { .. } | Enum { .. } | Padded { .. }) => {
+            holds_text(to, from)
+        }
+        (Json, JsonText) => Ok(()),
+        (JsonText, Json) => need(
+            false,
+            from,
+            to,
+            "key order, duplicate keys and spaces would be lost",
+        ),
+        (Rounded { of: a, digits: m }, Rounded { of: b, digits: n }) if a == b => {
+            need(m <= n, from, to, "fractions of a second would be rounded")
+        }
+        (Rounded { of, .. }, whole) if **of == *whole => Ok(()),
+        (whole, Rounded { of, .. }) if **of == *whole => {
+            need(false, from, to, "fractions of a second would be rounded")
+        }
+        _ => need(false, from, to, "no exact conversion exists"),
+    }
+}
+
+/// [`holds`] among text, labels and padded text.
+fn holds_text(to: &FieldType, from: &FieldType) -> Result<(), String> {
+    use FieldType::*;
+    match (from, to) {
         (Text { max: a, .. }, Text { max: b, .. }) => {
             need(length_fits(*a, *b), from, to, "longer text does not fit")
         }
@@ -198,20 +223,6 @@ fn holds(to: &FieldType, from: &FieldType) -> Result<(), String> {
         (Padded { .. }, Enum { .. }) => need(false, from, to, "text may be none of its labels"),
         (Padded { length: a }, Text { max: b, .. } | Padded { length: b }) => {
             need(length_fits(*a, *b), from, to, "longer text does not fit")
-        }
-        (Json, JsonText) => Ok(()),
-        (JsonText, Json) => need(
-            false,
-            from,
-            to,
-            "key order, duplicate keys and spaces would be lost",
-        ),
-        (Rounded { of: a, digits: m }, Rounded { of: b, digits: n }) if a == b => {
-            need(m <= n, from, to, "fractions of a second would be rounded")
-        }
-        (Rounded { of, .. }, whole) if **of == *whole => Ok(()),
-        (whole, Rounded { of, .. }) if **of == *whole => {
-            need(false, from, to, "fractions of a second would be rounded")
         }
         _ => need(false, from, to, "no exact conversion exists"),
     }

@@ -29,7 +29,7 @@ pub fn system_clock() -> Clock {
 /// Why the listener can't start.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
-    #[error("listen on UDP {address}: {source}")]
+    #[error("listen on UDP: {source}; stop what uses it, or change tunnel.listen")]
     Bind {
         address: SocketAddr,
         source: TunnelError,

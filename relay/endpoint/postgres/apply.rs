@@ -13,7 +13,6 @@ use tidegate_sync::model::{BatchId, FindingCode, Key, Outcome, PairId, Row, Step
 use tokio_postgres::types::Oid;
 
 use super::connect::{self, Connected, SessionLimits};
-use super::copy_in::Copies;
 use super::guard::{Guard, GuardError, Verdict, Write, WriteKind};
 use super::progress::{self, Progress, ProgressName};
 use super::reading;
@@ -35,15 +34,11 @@ pub struct PgWriter {
     fingerprinter: Fingerprinter,
     /// Dropped at any error: the server then undoes whatever was open.
     session: Option<Connected>,
-    /// The session's.
-    copies: Copies,
 }
 
 /// How the writes of a batch are sent.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Care {
-    /// As `Bold`, with many creates by COPY.
-    Copying,
     /// All at once: the first refused record undoes the batch.
     Bold,
     /// In savepoints: refused records are left out.
@@ -68,7 +63,6 @@ impl PgWriter {
             progress,
             fingerprinter,
             session: None,
-            copies: Copies::default(),
         }
     }
 
@@ -89,24 +83,7 @@ impl PgWriter {
             .await?;
         self.progress.prepare(&session).await?;
         self.session = Some(session);
-        self.copies = Copies::default();
         Ok(())
-    }
-
-    /// The first way to try.
-    async fn care(&mut self, steps: &[Step]) -> Result<Care, EndpointError> {
-        self.connect().await?;
-        if let Some(session) = &self.session
-            && let Err(error) = self.copies.prepare(session, steps).await
-        {
-            self.session = None;
-            return Err(error);
-        }
-        Ok(if self.copies.is_usable() {
-            Care::Copying
-        } else {
-            Care::Bold
-        })
     }
 
     fn session(&self) -> Result<&Connected, EndpointError> {
@@ -236,11 +213,10 @@ impl PgWriter {
         let tables = Tables {
             shapes: &self.shapes,
             ranks: &self.ranks,
-            copies: (care == Care::Copying).then_some(&self.copies),
         };
         tables.sort(&mut writes);
         let done = match care {
-            Care::Copying | Care::Bold => tables.execute(session, &writes).await?,
+            Care::Bold => tables.execute(session, &writes).await?,
             Care::Careful => tables.sift(session, writes.clone()).await?,
         };
         for (step, outcome) in done {
@@ -364,18 +340,13 @@ impl Writer for PgWriter {
         steps: &[Step],
         recorded: bool,
     ) -> Result<Vec<Outcome>, EndpointError> {
-        let mut care = self.care(steps).await?;
+        let mut care = Care::Bold;
         let mut collisions = 0;
         loop {
             self.connect().await?;
             match self.bounded_attempt(batch, steps, recorded, care).await {
                 Ok(outcomes) => return Ok(outcomes),
-                Err(Failure::Refused(..)) if care != Care::Careful => care = Care::Careful,
-                Err(Failure::NoCopy(error)) if care == Care::Copying => {
-                    tracing::debug!(%error, "the batch is written without COPY");
-                    self.copies.turn_off();
-                    care = Care::Bold;
-                }
+                Err(Failure::Refused(..)) if care == Care::Bold => care = Care::Careful,
                 Err(Failure::Collision(_)) if collisions < limits::COLLISIONS => collisions += 1,
                 Err(failure) => {
                     self.session = None;

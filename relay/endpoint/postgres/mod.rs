@@ -19,7 +19,6 @@ mod problems;
 mod relations;
 pub mod shape;
 
-mod copy_in;
 mod copy_text;
 mod reading;
 mod statements;

@@ -119,15 +119,32 @@ pub async fn check(
 /// Drops slots and publications that `sync` left in this database, whichever side it was.
 pub async fn forget(dial: &dyn Dial, label: &StreamLabel, sync: &str) -> Result<(), EndpointError> {
     let mut connection = Connection::open(dial, label).await?;
+    // Slots first: what is left of them makes the server keep its log.
     for side in Side::BOTH {
-        let names = Names::new(sync, side);
-        drop_slot(&mut connection, &names.slot).await?;
-        let publication = quote_identifier(&names.publication);
-        connection
-            .query(&format!("drop publication if exists {publication}"))
-            .await?;
+        drop_slot(&mut connection, &Names::new(sync, side).slot).await?;
+    }
+    for side in Side::BOTH {
+        drop_publication(&mut connection, &Names::new(sync, side).publication).await?;
     }
     Ok(())
+}
+
+async fn drop_publication(
+    connection: &mut Connection,
+    publication: &str,
+) -> Result<(), EndpointError> {
+    let sql = format!(
+        "drop publication if exists {}",
+        quote_identifier(publication)
+    );
+    connection.query(&sql).await.map(drop).map_err(|error| {
+        // An owner of the tables made it, for a role that may not.
+        let message = format!("the role may not drop the publication: let its owner run `{sql}`");
+        match error.code {
+            "no-right" => EndpointError::operator("no-right", message).caused_by(error),
+            _ => error,
+        }
+    })
 }
 
 /// Takes the slot back from a connection that still streams it: that of a relay that was killed,

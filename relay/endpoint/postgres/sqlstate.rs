@@ -47,7 +47,7 @@ fn meaning(doing: &str, db: &DbError) -> (Class, &'static str, String) {
         "42501" => (
             Operator,
             "permission-denied",
-            "grant the sync's role the right that is named here",
+            "give the role what is named here (`tidegate-agent grant` prints all that it needs)",
         ),
         "42P01" | "3F000" => (
             Operator,

@@ -55,22 +55,12 @@ pub(super) fn insert(shape: &Shape, set: &[usize]) -> String {
         let (table, record) = (&shape.relation, record(shape));
         return format!("insert into {table} as t default values returning 1::bigint, {record}");
     }
-    let source = arrays("s", 1, &names("v", set.len()));
-    insert_from(shape, set, &source)
-}
-
-/// Like [`insert`], with the values of part `$1` of [`create_staged`]'s table.
-pub(super) fn insert_staged(shape: &Shape, set: &[usize]) -> String {
-    let source = format!("{} as s where s.part = $1", staged(set.len()));
-    insert_from(shape, set, &source)
-}
-
-fn insert_from(shape: &Shape, set: &[usize], source: &str) -> String {
     let columns: Vec<&Column> = set.iter().map(|field| &shape.fields[*field]).collect();
+    let names = names("v", set.len());
     let values: Vec<String> = columns
         .iter()
-        .zip(names("v", set.len()))
-        .map(|(column, name)| cast("s", &name, column))
+        .zip(&names)
+        .map(|(column, name)| cast("s", name, column))
         .collect();
     let targets: Vec<&str> = columns
         .iter()
@@ -82,37 +72,14 @@ fn insert_from(shape: &Shape, set: &[usize], source: &str) -> String {
         ""
     };
     format!(
-        "insert into {table} as t ({targets}){overriding} select {values} from {source} \
+        "insert into {table} as t ({targets}){overriding} select {values} from {arrays} \
          order by s.i returning 1::bigint, {record}",
         table = shape.relation,
         targets = targets.join(", "),
         values = values.join(", "),
+        arrays = arrays("s", 1, &names),
         record = record(shape),
     )
-}
-
-/// A temporary table for the values of creates with `width` fields: in which part of the
-/// transaction, at which place, and the values. Only this session sees it; commits empty it.
-pub(super) fn create_staged(width: usize) -> String {
-    let values: Vec<String> = names("v", width)
-        .iter()
-        .map(|name| format!("{name} text"))
-        .collect();
-    format!(
-        "create temp table {} (part bigint, i bigint, {}) on commit delete rows",
-        staged(width),
-        values.join(", ")
-    )
-}
-
-/// COPY into [`create_staged`]'s table.
-pub(super) fn copy_staged(width: usize) -> String {
-    format!("copy {} from stdin", staged(width))
-}
-
-/// Qualified, so that a table of the same name elsewhere is never meant.
-fn staged(width: usize) -> String {
-    format!("pg_temp.tidegate_creates_{width}")
 }
 
 /// Sets the fields `set`: the key's parts are in `$1…`, the values follow.

@@ -13,13 +13,12 @@ use tokio_postgres::Error;
 use tokio_postgres::types::Type;
 
 use super::connect::Connected;
-use super::copy_in::Copies;
 use super::guard::{Fields, Write, WriteKind};
 use super::reading::{Arrays, key_arrays, place, query, stored};
 use super::shape::Shape;
 use super::sqlstate::{endpoint_error, is_collision, refusal};
 use super::statements;
-use crate::endpoint::{Class, EndpointError};
+use crate::endpoint::EndpointError;
 
 /// Why writing stopped.
 pub(super) enum Failure {
@@ -27,8 +26,6 @@ pub(super) enum Failure {
     Refused(FindingCode, String),
     /// Another transaction was in the way and this one is undone: try again.
     Collision(EndpointError),
-    /// COPY doesn't work here, for a reason that concerns no record: write without it.
-    NoCopy(EndpointError),
     Other(EndpointError),
 }
 
@@ -55,25 +52,13 @@ impl Failure {
         Failure::Other(endpoint_error(doing, error))
     }
 
-    /// Of a statement that writes records by COPY. Errors that pass by themselves, and a lost
-    /// connection, are no fault of COPY.
-    fn of_copy(doing: &str, error: Error) -> Failure {
-        let is_lost = error.as_db_error().is_none();
-        match Failure::of(doing, error) {
-            Failure::Other(error) if !is_lost && !matches!(error.class, Class::Retry(_)) => {
-                Failure::NoCopy(error)
-            }
-            other => other,
-        }
-    }
-
     pub(super) fn into_error(self) -> EndpointError {
         match self {
             Failure::Refused(code, detail) => {
                 let message = format!("the batch is refused: {} ({detail})", code.name());
                 EndpointError::operator("batch-refused", message)
             }
-            Failure::Collision(error) | Failure::NoCopy(error) | Failure::Other(error) => error,
+            Failure::Collision(error) | Failure::Other(error) => error,
         }
     }
 }
@@ -84,8 +69,6 @@ type Outcomes = Vec<(usize, Outcome)>;
 pub(super) struct Tables<'a> {
     pub shapes: &'a [Shape],
     pub ranks: &'a [usize],
-    /// Absent when nothing goes by COPY.
-    pub copies: Option<&'a Copies>,
 }
 
 /// One statement and the writes that it carries, in the order of its arrays.
@@ -94,8 +77,6 @@ struct Statement<'w> {
     writes: Vec<&'w Write>,
     sql: String,
     arrays: Arrays<'w>,
-    /// Its values go by COPY, not in arrays.
-    by_copy: bool,
 }
 
 impl Tables<'_> {
@@ -111,38 +92,24 @@ impl Tables<'_> {
         });
     }
 
-    /// Executes sorted writes, all or none. One round trip, and three more for each statement
-    /// that goes by COPY.
+    /// Executes sorted writes, all or none. One round trip.
     pub(super) async fn execute(
         &self,
         session: &Connected,
         writes: &[Write],
     ) -> Result<Outcomes, Failure> {
         let statements = self.statements(writes)?;
+        let answers = join_all(
+            statements
+                .iter()
+                .map(|statement| query(session, &statement.sql, &statement.arrays)),
+        );
+        let answers = answers.await;
         let mut outcomes = Vec::with_capacity(writes.len());
-        let mut rest = &statements[..];
-        while let Some(next) = rest.first() {
-            if let (true, Some(copies)) = (next.by_copy, self.copies) {
-                let rows = copies.insert(session, &next.sql, &next.writes).await;
-                let rows = rows.map_err(|error| Failure::of_copy("write a batch", error))?;
-                self.read_back(next, &rows, &mut outcomes)?;
-                rest = &rest[1..];
-                continue;
-            }
-            let count = rest.iter().take_while(|next| !next.by_copy).count();
-            let (together, later) = rest.split_at(count);
-            rest = later;
-            let answers = join_all(
-                together
-                    .iter()
-                    .map(|statement| query(session, &statement.sql, &statement.arrays)),
-            );
-            for (statement, rows) in together.iter().zip(answers.await) {
-                // The first failure is the cause; those after it only say "transaction is
-                // aborted".
-                let rows = rows.map_err(|error| Failure::of("write a batch", error))?;
-                self.read_back(statement, &rows, &mut outcomes)?;
-            }
+        for (statement, rows) in statements.iter().zip(answers) {
+            // The first failure is the cause; those after it only say "transaction is aborted".
+            let rows = rows.map_err(|error| Failure::of("write a batch", error))?;
+            self.read_back(statement, &rows, &mut outcomes)?;
         }
         Ok(outcomes)
     }
@@ -262,7 +229,7 @@ impl Tables<'_> {
             let joined = open.get(&group).copied().filter(|place| {
                 let statement = &statements[*place];
                 !alone
-                    && statement.writes.len() < self.rows_at_once(write)
+                    && statement.writes.len() < limits::ROWS_PER_STATEMENT
                     && sizes[*place] + size <= limits::BYTES_PER_STATEMENT
             });
             match joined {
@@ -279,34 +246,11 @@ impl Tables<'_> {
                 }
             }
         }
-        for (statement, size) in statements.iter_mut().zip(sizes) {
+        for statement in &mut statements {
             let shape = &self.shapes[statement.table];
-            match self.fields_to_copy(statement, size) {
-                Some(fields) => {
-                    statement.sql = statements::insert_staged(shape, &fields);
-                    statement.by_copy = true;
-                }
-                None => statement.arrays = arrays(shape, &statement.writes)?,
-            }
+            statement.arrays = arrays(shape, &statement.writes)?;
         }
         Ok(statements)
-    }
-
-    fn rows_at_once(&self, write: &Write) -> usize {
-        let by_copy = match (&write.kind, self.copies) {
-            (WriteKind::Create { set }, Some(copies)) => copies.rows_at_once(set.len()),
-            _ => None,
-        };
-        by_copy.unwrap_or(limits::ROWS_PER_STATEMENT)
-    }
-
-    /// The fields that are set, when the statement is better done by COPY.
-    fn fields_to_copy(&self, statement: &Statement<'_>, bytes: usize) -> Option<Vec<usize>> {
-        let WriteKind::Create { set } = &statement.writes.first()?.kind else {
-            return None;
-        };
-        let suits = self.copies?.suit(set.len(), statement.writes.len(), bytes);
-        suits.then(|| set.iter().map(|(field, _)| *field).collect())
     }
 
     fn statement<'w>(&self, first: &'w Write, fields: &[usize]) -> Statement<'w> {
@@ -321,7 +265,6 @@ impl Tables<'_> {
             writes: vec![first],
             sql,
             arrays: Vec::new(),
-            by_copy: false,
         }
     }
 

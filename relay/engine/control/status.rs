@@ -85,8 +85,9 @@ fn table_statuses(
         statuses.push(TableStatus {
             left: table.left.clone(),
             right: table.right.clone(),
-            left_count: records.left,
-            right_count: records.right,
+            // Only a scan counts; a sync that went on without one knows of the linked ones.
+            left_count: records.left.max(counts.linked),
+            right_count: records.right.max(counts.linked),
             linked: counts.linked,
             findings: counts.findings,
             conflicts: counts.conflicts,

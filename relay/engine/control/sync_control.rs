@@ -104,17 +104,28 @@ impl SyncControl for Engine {
 
     async fn remove(&self, name: &str) -> Result<(), ControlError> {
         let (record, parts) = self.running_parts(name).await?;
+        // A relay that starts again before it is removed must not make a slot anew.
+        self.set_wanted(record.id, Wanted::Paused).await?;
         self.stop_sync(name).await;
+        // Both sides, whatever the first one says: a slot that stays keeps its server's log.
+        let mut left_behind = Vec::new();
         for side in Side::BOTH {
-            let forgotten = parts.endpoints[side].forget(&parts.slug).await;
-            forgotten.map_err(|error| {
-                let text = format!(
-                    "the {} side still holds what the sync left there (slot, publication): {error}; \
-                     run `sync remove {name}` again when it can be reached",
-                    side.name()
-                );
-                ControlError::new(ControlErrorKind::Unavailable, error.code, text)
-            })?;
+            if let Err(error) = parts.endpoints[side].forget(&parts.slug).await {
+                left_behind.push((side, error));
+            }
+        }
+        if let Some((_, first)) = left_behind.first() {
+            let texts: Vec<String> = left_behind
+                .iter()
+                .map(|(side, error)| format!("{}: {error}", side.name()))
+                .collect();
+            let text = format!(
+                "the sync is stopped, but not everything it left behind could be dropped: {}; \
+                 then run `sync remove {name}` again",
+                texts.join("; ")
+            );
+            let kind = ControlErrorKind::Unavailable;
+            return Err(ControlError::new(kind, first.code, text));
         }
         let id = record.id;
         self.store

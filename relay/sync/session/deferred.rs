@@ -50,6 +50,13 @@ impl Deferred {
         }
     }
 
+    /// A case that can't be planned before `side`'s record was read.
+    pub fn to_read(case: Case, side: Side) -> Deferred {
+        let mut deferred = Deferred::new(case);
+        deferred.to_read[side] = true;
+        deferred
+    }
+
     pub fn hold(&mut self, side: Side, held: Held, fence: u64, observed: BatchId) {
         self.held[side] = Some((held, fence));
         self.observed[side] = observed;

@@ -6,7 +6,7 @@ use super::deferred::{Deferred, Waiting};
 use crate::baseline::Fingerprinter;
 use crate::inbox::{fold, is_stale};
 use crate::model::{
-    BySide, Cell, Change, ChangeKind, Finding, FindingCode, Key, Link, LinkId, Lookup, PairId, Side,
+    BySide, Cell, Change, ChangeKind, FindingCode, Key, Link, LinkId, Lookup, PairId, Side,
 };
 use crate::plan::{Case, Seen};
 use crate::policy::PairPolicy;
@@ -23,18 +23,6 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// What a person must look at, where the case cannot be planned.
-    pub fn finding(&self) -> Option<Finding> {
-        let (side, code) = self.problem?;
-        Some(Finding {
-            pair: self.case.pair,
-            side,
-            key: self.case.keys[side].clone()?,
-            code,
-            detail: code.advice().to_owned(),
-        })
-    }
-
     /// A record that could not be synced before is seen whole on both sides before it is planned:
     /// what a side does not send, because it did not change, may be what the other never got.
     pub fn unknown_side(&self) -> Option<Side> {

@@ -31,7 +31,8 @@ use self::deferred::{Deferred, Held, Waiting};
 use crate::baseline::Fingerprinter;
 use crate::decide::Match;
 use crate::model::{
-    BatchId, BySide, Change, Key, Lookup, Outcome, PairId, Position, Recovered, Row, Side, Step,
+    BatchId, BySide, Change, Finding, Key, Lookup, Outcome, PairId, Position, Recovered, Row, Side,
+    Step, StepKind,
 };
 use crate::plan::{Case, PlannedStep, Verdict, plan};
 use crate::policy::PairPolicy;
@@ -212,6 +213,9 @@ impl Current {
         self.round.has_conflicts() || self.round.has_deletes() || !self.cases.iter().all(is_first)
     }
 }
+
+/// A step of a round's case: the case's number, the side, what to do, which fields it settles.
+type Planned = (usize, Side, StepKind, Vec<usize>);
 
 /// Drives one sync. See the module's documentation for the calling order.
 #[derive(Debug)]
@@ -416,39 +420,9 @@ impl Session {
             settlement: extra,
             ..Current::default()
         };
-        let mut planned: Vec<(usize, Side, crate::model::StepKind, Vec<usize>)> = Vec::new();
-        for mut draft in drafts {
-            if let Some(newcomer) = draft.case.part_from_gone() {
-                self.waiting.add(Deferred::new(newcomer));
-            }
-            if draft.problem.is_some() {
-                current.settlement.findings.extend(draft.finding());
-                continue;
-            }
-            if let Some(side) = draft.unknown_side() {
-                self.read_first(draft.case, side);
-                continue;
-            }
-            let policy = &self.config.policies[draft.case.pair.0 as usize];
-            match plan(&draft.case, policy, &self.config.prints) {
-                Verdict::NeedRead(side) => self.read_first(draft.case, side),
-                Verdict::Decided(mut decided) => {
-                    let steps: Vec<PlannedStep> = std::mem::take(&mut decided.steps);
-                    let mut pending = PendingCase::new(&draft.case, *decided, draft.has_finding);
-                    if steps.is_empty() && pending.is_idle() {
-                        continue;
-                    }
-                    if copying {
-                        pending.forget_finding();
-                    }
-                    let number = current.cases.len();
-                    for step in steps {
-                        planned.push((number, step.side, step.kind, step.fields));
-                    }
-                    current.round.cases.push(pending);
-                    current.cases.push(draft.case);
-                }
-            }
+        let mut planned: Vec<Planned> = Vec::new();
+        for draft in drafts {
+            self.plan_draft(draft, copying, &mut current, &mut planned);
         }
         self.hold_back_reused_keys(&mut current, &mut planned);
         current.steps = round::number_steps(&mut current.round.cases, planned, &self.config.ranks);
@@ -470,19 +444,58 @@ impl Session {
         }
     }
 
-    fn read_first(&mut self, case: Case, side: Side) {
-        let mut deferred = Deferred::new(case);
-        deferred.to_read[side] = true;
-        self.waiting.add(deferred);
+    /// Plans one case: into the round, to those that wait, or to the findings.
+    fn plan_draft(
+        &mut self,
+        mut draft: draft::Draft,
+        copying: bool,
+        current: &mut Current,
+        planned: &mut Vec<Planned>,
+    ) {
+        if let Some(newcomer) = draft.case.part_from_gone() {
+            self.waiting.add(Deferred::new(newcomer));
+        }
+        if let Some((side, code)) = draft.problem {
+            if let Some(key) = draft.case.keys[side].clone() {
+                current.settlement.findings.push(Finding {
+                    pair: draft.case.pair,
+                    side,
+                    key,
+                    code,
+                    detail: code.advice().to_owned(),
+                });
+            }
+            return;
+        }
+        if let Some(side) = draft.unknown_side() {
+            self.waiting.add(Deferred::to_read(draft.case, side));
+            return;
+        }
+        let policy = &self.config.policies[draft.case.pair.0 as usize];
+        match plan(&draft.case, policy, &self.config.prints) {
+            Verdict::NeedRead(side) => self.waiting.add(Deferred::to_read(draft.case, side)),
+            Verdict::Decided(mut decided) => {
+                let steps: Vec<PlannedStep> = std::mem::take(&mut decided.steps);
+                let mut pending = PendingCase::new(&draft.case, *decided, draft.has_finding);
+                if steps.is_empty() && pending.is_idle() {
+                    return;
+                }
+                if copying {
+                    pending.forget_finding();
+                }
+                let number = current.cases.len();
+                for step in steps {
+                    planned.push((number, step.side, step.kind, step.fields));
+                }
+                current.round.cases.push(pending);
+                current.cases.push(draft.case);
+            }
+        }
     }
 
     /// A record that takes over the match key of one deleted in the same round is created in the
     /// next round: creates come before deletes within a batch.
-    fn hold_back_reused_keys(
-        &mut self,
-        current: &mut Current,
-        planned: &mut Vec<(usize, Side, crate::model::StepKind, Vec<usize>)>,
-    ) {
+    fn hold_back_reused_keys(&mut self, current: &mut Current, planned: &mut Vec<Planned>) {
         let reused = live::reused_match_keys(&self.config, &current.cases, planned);
         for &number in &reused {
             self.waiting

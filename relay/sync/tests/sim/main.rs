@@ -19,10 +19,10 @@ mod store;
 mod values;
 mod world;
 
-use world::{Plant, Troubles, World};
+use world::{Plant, Summary, Troubles, World};
 
 /// Worlds of a default run of each kind.
-const SEEDS: u64 = 6_000;
+const SEEDS: u64 = 4_000;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
@@ -30,9 +30,18 @@ fn number(name: &str) -> Option<u64> {
 
 /// Runs worlds until one breaks an invariant.
 fn search(seeds: impl Iterator<Item = u64>, troubles: Troubles) {
+    let mut worlds = 0;
+    let mut total = Summary::default();
     for seed in seeds {
         let mut world = World::new(seed, troubles, Plant::None, false);
         let result = world.run();
+        if let Ok(summary) = &result {
+            worlds += 1;
+            total.writes += summary.writes;
+            total.conflicts += summary.conflicts;
+            total.findings += summary.findings;
+            total.crashes += summary.crashes;
+        }
         if let (Err(violation), true) = (&result, number("SIM_KEEP_GOING").is_some()) {
             println!(
                 "seed {seed} breaks {}: {:.150}",
@@ -57,6 +66,12 @@ fn search(seeds: impl Iterator<Item = u64>, troubles: Troubles) {
             );
         }
     }
+    // Worlds in which nothing happens would hold every invariant, too.
+    if worlds >= 1_000 {
+        assert!(total.writes > worlds && total.conflicts > 0, "{total:?}");
+        assert!(total.crashes > 0 || !troubles.crashes, "{total:?}");
+        assert!(total.findings > 0 || !troubles.quirks, "{total:?}");
+    }
 }
 
 fn seeds() -> Box<dyn Iterator<Item = u64>> {
@@ -67,21 +82,6 @@ fn seeds() -> Box<dyn Iterator<Item = u64>> {
     Box::new(from..from + number("SIM_SEEDS").unwrap_or(SEEDS))
 }
 
-const QUIRKY: Troubles = Troubles {
-    quirks: true,
-    ..Troubles::NONE
-};
-
-const CRASHING: Troubles = Troubles {
-    crashes: true,
-    ..QUIRKY
-};
-
-const FORGETFUL: Troubles = Troubles {
-    lost_positions: true,
-    ..CRASHING
-};
-
 #[test]
 fn calm_worlds_hold_every_invariant() {
     search(seeds(), Troubles::NONE);
@@ -89,32 +89,74 @@ fn calm_worlds_hold_every_invariant() {
 
 #[test]
 fn quirky_worlds_hold_every_invariant() {
-    search(seeds(), QUIRKY);
+    let troubles = Troubles {
+        quirks: true,
+        ..Troubles::NONE
+    };
+    search(seeds(), troubles);
 }
 
 #[test]
 fn crashing_worlds_hold_every_invariant() {
-    search(seeds(), CRASHING);
+    let troubles = Troubles {
+        quirks: true,
+        crashes: true,
+        ..Troubles::NONE
+    };
+    search(seeds(), troubles);
 }
 
 #[test]
 fn forgetful_worlds_hold_every_invariant() {
-    search(seeds(), FORGETFUL);
-}
-
-/// `SIM_LEVEL=rekeyed` or `worst` search worlds in which people also move records to other keys
-/// all the time: what is known to break there (about one world in twenty) is still being worked
-/// through, so that they are no part of the default run.
-#[test]
-fn chosen_worlds_hold_every_invariant() {
-    let level = std::env::var("SIM_LEVEL").unwrap_or_default();
-    let troubles = match level.as_str() {
-        "worst" => Troubles::ALL,
-        "rekeyed" => Troubles {
-            rekeys: true,
-            ..QUIRKY
-        },
-        _ => return,
+    let troubles = Troubles {
+        rekeys: false,
+        ..Troubles::ALL
     };
     search(seeds(), troubles);
+}
+
+/// A known gap, kept from growing: worlds in which people change primary keys and match keys, and
+/// use deleted keys again, while both sides edit and cases wait. About one in eighteen still breaks
+/// an invariant (found with `SIM_FROM=0 SIM_SEEDS=6000 SIM_KEEP_GOING=1`); each mended cause lowers
+/// this bound, and at 0 these worlds join the others.
+const REKEYED_BREAKS_PER_1000_MAX: u64 = 70;
+
+/// Rekeyed worlds of a default run of each kind.
+const REKEYED_SEEDS: u64 = 1_500;
+
+fn check_rekeyed(troubles: Troubles) {
+    if number("SIM_SEED").is_some() {
+        search(seeds(), troubles);
+        return;
+    }
+    let from = number("SIM_FROM").unwrap_or(0);
+    let worlds = number("SIM_SEEDS").unwrap_or(REKEYED_SEEDS);
+    let mut broken = 0;
+    for seed in from..from + worlds {
+        if let Err(violation) = World::new(seed, troubles, Plant::None, false).run() {
+            broken += 1;
+            println!(
+                "seed {seed} breaks {}: {:.150}",
+                violation.invariant, violation.what
+            );
+        }
+    }
+    assert!(
+        broken * 1000 <= REKEYED_BREAKS_PER_1000_MAX * worlds,
+        "{broken} of {worlds} rekeyed worlds break an invariant: more than is known"
+    );
+}
+
+#[test]
+fn rekeyed_worlds_break_no_more_often_than_is_known() {
+    check_rekeyed(Troubles {
+        quirks: true,
+        rekeys: true,
+        ..Troubles::NONE
+    });
+}
+
+#[test]
+fn worst_worlds_break_no_more_often_than_is_known() {
+    check_rekeyed(Troubles::ALL);
 }

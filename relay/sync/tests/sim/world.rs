@@ -104,8 +104,6 @@ pub struct Token {
     pub token: u64,
     pub side: Side,
     pub pair: PairId,
-    pub field: usize,
-    pub key: Key,
     /// Written before the pairs were live for the first time.
     pub first_run: bool,
 }
@@ -123,6 +121,16 @@ pub struct World {
     next_token: u64,
     /// One line per state change, when somebody wants to read it.
     pub log: Option<Vec<String>>,
+}
+
+/// What a run was like.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    pub writes: u64,
+    pub conflicts: usize,
+    pub findings: usize,
+    pub crashes: u32,
+    pub log: Vec<String>,
 }
 
 /// Steps within which a quiet world must have converged.
@@ -173,7 +181,7 @@ impl World {
     }
 
     /// The whole life of a world, with every oracle.
-    pub fn run(&mut self) -> Check {
+    pub fn run(&mut self) -> Result<Summary, Violation> {
         self.populate();
         for _ in 0..self.scenario.steps {
             self.step()?;
@@ -184,7 +192,13 @@ impl World {
         if self.scenario.replays {
             self.replay()?;
         }
-        Ok(())
+        Ok(Summary {
+            writes: self.store.written,
+            conflicts: self.store.conflicts.len(),
+            findings: self.store.findings.len(),
+            crashes: self.driver.epoch - 1,
+            log: self.log.take().unwrap_or_default(),
+        })
     }
 
     pub fn check_end(&mut self) -> Check {
@@ -359,16 +373,13 @@ impl World {
         Value::Text(format!("k{}", self.rng.below(14)))
     }
 
-    fn remember(&mut self, side: Side, pair: PairId, key: &Key, tokens: Vec<(usize, u64)>) {
+    fn remember(&mut self, side: Side, pair: PairId, tokens: Vec<u64>) {
         let first_run = !self.store.was_live;
-        for (field, token) in tokens {
-            let key = key.clone();
+        for token in tokens {
             self.tokens.push(Token {
                 token,
                 side,
                 pair,
-                field,
-                key,
                 first_run,
             });
         }
@@ -379,13 +390,13 @@ impl World {
         let mut tokens = Vec::new();
         for field in 1..self.scenario.kinds[pair.0 as usize].len() {
             let (value, token) = self.new_value(pair, field);
-            tokens.extend(token.map(|token| (field, token)));
+            tokens.extend(token);
             cells.push(value);
         }
         let key = self.former_key(side, pair);
         let shown = cells.clone();
         if let Ok(key) = self.sides[side].insert(pair, key, cells, Cause::Person) {
-            self.remember(side, pair, &key, tokens);
+            self.remember(side, pair, tokens);
             self.note(|| format!("{} person inserts {}/{key} {shown:?}", side.name(), pair.0));
         }
     }
@@ -425,12 +436,12 @@ impl World {
                 continue;
             }
             let (value, token) = self.new_value(pair, field);
-            tokens.extend(token.map(|token| (field, token)));
+            tokens.extend(token);
             set.push((field, value));
         }
         let done = self.sides[side].update(pair, &key, &set, None, Cause::Person);
         if let Ok(key) = done {
-            self.remember(side, pair, &key, tokens);
+            self.remember(side, pair, tokens);
             self.note(|| format!("{} person updates {}/{key} {set:?}", side.name(), pair.0));
         }
     }

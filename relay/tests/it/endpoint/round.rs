@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use tidegate_relay::endpoint::postgres::PostgresEndpoint;
-use tidegate_relay::endpoint::{Capture, Captured, Endpoint};
+use tidegate_relay::endpoint::{Capture, Captured, Endpoint, Writer};
 use tidegate_sync::model::{BatchId, Change, ChangeKind, Outcome, PairId};
 use tidegate_sync::value::Value;
 
-use crate::support::postgres::Server;
+use crate::support::postgres::{Database, Server};
 use crate::support::side::*;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -90,28 +90,7 @@ async fn what_was_copied_is_not_streamed_and_our_own_writes_carry_their_batch() 
     };
     assert_eq!(echoed, &written(&done[0]).row);
 
-    // A stale write's fence is behind the change that made it stale, and is passed at once.
-    client
-        .batch_execute("update t set n = 'theirs' where id = 2")
-        .await
-        .unwrap();
-    let done = apply(
-        &mut writer,
-        2,
-        &[update(key(2), &[(1, text("x"))], &streamed)],
-    )
-    .await;
-    let Outcome::Stale { fence, .. } = done[0] else {
-        panic!("{:?}", done[0]);
-    };
-    let began = std::time::Instant::now();
-    let changes = until(&mut capture, fence).await;
-    assert!(
-        changes
-            .iter()
-            .any(|change| change.key == key(2) && change.offset <= fence)
-    );
-    assert!(began.elapsed() < Duration::from_secs(1));
+    stale_is_passed_at_once(&client, &mut writer, &mut capture, &streamed).await;
 
     let (read, fence) = writer.read(PairId(0), &[key(2)]).await.unwrap();
     assert_eq!(read[0].as_ref().unwrap()[1], row(&[text("theirs")])[0]);
@@ -119,6 +98,36 @@ async fn what_was_copied_is_not_streamed_and_our_own_writes_carry_their_batch() 
 
     // Nothing is left behind, and forgetting twice does no harm.
     drop((capture, writer));
+    forget_twice(&database).await;
+}
+
+/// A stale write's fence is behind the change that made it stale, and is passed at once.
+async fn stale_is_passed_at_once(
+    client: &tokio_postgres::Client,
+    writer: &mut Box<dyn Writer>,
+    capture: &mut Box<dyn Capture>,
+    streamed: &[Value],
+) {
+    client
+        .batch_execute("update t set n = 'theirs' where id = 2")
+        .await
+        .unwrap();
+    let done = apply(writer, 2, &[update(key(2), &[(1, text("x"))], streamed)]).await;
+    let Outcome::Stale { fence, .. } = done[0] else {
+        panic!("{:?}", done[0]);
+    };
+    let began = std::time::Instant::now();
+    let changes = until(capture, fence).await;
+    assert!(
+        changes
+            .iter()
+            .any(|change| change.key == key(2) && change.offset <= fence)
+    );
+    assert!(began.elapsed() < Duration::from_secs(1));
+}
+
+async fn forget_twice(database: &Database) {
+    let client = database.client().await;
     let endpoint = PostgresEndpoint::new(database.dial());
     for _ in 0..2 {
         endpoint.forget(SYNC).await.unwrap();

@@ -11,23 +11,18 @@ use crate::support::postgres::Server;
 use crate::support::side::*;
 
 /// Column type and what to put in.
-fn columns() -> Vec<(&'static str, BoxedStrategy<Value>)> {
-    let any_text = || "[^\\x00]{0,40}".prop_map(Value::Text);
-    let micros = -211_813_488_000_000_000i64..9_223_371_331_200_000_000;
-    let infinite = || prop::sample::select(vec![i64::MAX, i64::MIN]);
+type Columns = Vec<(&'static str, BoxedStrategy<Value>)>;
+
+fn columns() -> Columns {
+    let parts = [numbers(), texts(), times(), opaques()];
+    parts.into_iter().flatten().collect()
+}
+
+fn numbers() -> Columns {
     let special = |names: &[&str]| {
         let names: Vec<String> = names.iter().map(|name| name.to_string()).collect();
         prop::sample::select(names).prop_map(Value::Decimal)
     };
-    let opaque = |texts: &[&str]| {
-        let texts: Vec<String> = texts.iter().map(|text| text.to_string()).collect();
-        prop::sample::select(texts).prop_map(Value::Opaque).boxed()
-    };
-    let json = prop::sample::select(vec![
-        "{\"b\": 1, \"a\": [1.50, null]}",
-        "\"ü\\\\n\"",
-        "1E+5",
-    ]);
     vec![
         ("boolean", any::<bool>().prop_map(Value::Bool).boxed()),
         (
@@ -67,11 +62,47 @@ fn columns() -> Vec<(&'static str, BoxedStrategy<Value>)> {
                 .prop_map(|b| Value::Float(f64::from_bits(b)))
                 .boxed(),
         ),
+    ]
+}
+
+fn texts() -> Columns {
+    let any_text = || "[^\\x00]{0,40}".prop_map(Value::Text);
+    let json = prop::sample::select(vec![
+        "{\"b\": 1, \"a\": [1.50, null]}",
+        "\"ü\\\\n\"",
+        "1E+5",
+    ]);
+    vec![
         ("text", any_text().boxed()),
         ("varchar(40)", any_text().boxed()),
         ("char(8)", "[a-zä ]{0,7}[a-z]".prop_map(Value::Text).boxed()),
         ("name", "[a-z]{0,63}".prop_map(Value::Text).boxed()),
         ("bytea", any::<Vec<u8>>().prop_map(Value::Bytes).boxed()),
+        ("uuid", any::<[u8; 16]>().prop_map(Value::Uuid).boxed()),
+        ("json", json.prop_map(|j| Value::Json(j.into())).boxed()),
+        (
+            "jsonb",
+            Just(Value::Json("{\"a\": [1.50, null], \"bb\": 1}".into())).boxed(),
+        ),
+        (
+            "mood",
+            prop::sample::select(vec!["fine", "it's", ""])
+                .prop_map(|l| Value::Label(l.into()))
+                .boxed(),
+        ),
+        (
+            "price",
+            "[1-9][0-9]{0,5}\\.[0-9]{2}"
+                .prop_map(Value::Decimal)
+                .boxed(),
+        ),
+    ]
+}
+
+fn times() -> Columns {
+    let micros = -211_813_488_000_000_000i64..9_223_371_331_200_000_000;
+    let infinite = || prop::sample::select(vec![i64::MAX, i64::MIN]);
+    vec![
         (
             "date",
             prop_oneof![
@@ -118,24 +149,15 @@ fn columns() -> Vec<(&'static str, BoxedStrategy<Value>)> {
                 })
                 .boxed(),
         ),
-        ("uuid", any::<[u8; 16]>().prop_map(Value::Uuid).boxed()),
-        ("json", json.prop_map(|j| Value::Json(j.into())).boxed()),
-        (
-            "jsonb",
-            Just(Value::Json("{\"a\": [1.50, null], \"bb\": 1}".into())).boxed(),
-        ),
-        (
-            "mood",
-            prop::sample::select(vec!["fine", "it's", ""])
-                .prop_map(|l| Value::Label(l.into()))
-                .boxed(),
-        ),
-        (
-            "price",
-            "[1-9][0-9]{0,5}\\.[0-9]{2}"
-                .prop_map(Value::Decimal)
-                .boxed(),
-        ),
+    ]
+}
+
+fn opaques() -> Columns {
+    let opaque = |texts: &[&str]| {
+        let texts: Vec<String> = texts.iter().map(|text| text.to_string()).collect();
+        prop::sample::select(texts).prop_map(Value::Opaque).boxed()
+    };
+    vec![
         (
             "text[]",
             opaque(&["{}", "{NULL,\"a \\\"b\\\\ü\",\"\"}", "{{a,b},{c,d}}"]),

@@ -226,6 +226,21 @@ async fn refusals_say_what_to_do() {
         .await
         .unwrap();
 
+    // And so it is when everything is dropped: the slot goes, the owner's publication is named.
+    let error = slots::forget(&bare, &label(), &posts.sync)
+        .await
+        .err()
+        .unwrap();
+    assert!(error.message.contains("drop publication"), "{error}");
+    let slots_left = format!(
+        "select count(*)::text from pg_replication_slots where slot_name = '{}'",
+        names.slot
+    );
+    assert_eq!(posts.ask(&slots_left).await, "0");
+    let sql = error.message.split('`').nth(1).unwrap();
+    posts.execute(sql).await;
+    slots::forget(&bare, &label(), &posts.sync).await.unwrap();
+
     let wrong = posts.database.dial_as(&role, "wrong");
     let error = Connection::open(&wrong, &label()).await.err().unwrap();
     assert_eq!(
