@@ -144,18 +144,7 @@ pub fn no_lost_update(facts: &Facts<'_>) -> Check {
         let overwritten = written.first_run && overwrites(facts, written);
         !overwritten && !known.contains(&written.token)
     }) {
-        Some(lost) => {
-            let Token {
-                token,
-                pair,
-                field,
-                key,
-                ..
-            } = lost;
-            let side = lost.side.name();
-            let text = format!("token {token} of {side} {key}, field {field} of {pair:?}, is lost");
-            Violation::check("I2", text)
-        }
+        Some(lost) => Violation::check("I2", format!("lost: {lost:?}")),
         None => Ok(()),
     }
 }
