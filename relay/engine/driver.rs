@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use tidegate_sync::decide::Tally;
-use tidegate_sync::model::{BySide, Key, Outcome, PairId, Position, Side, Step};
+use tidegate_sync::model::{BatchId, BySide, Key, Outcome, PairId, Position, Side, Step};
 use tidegate_sync::session::{Command, Event, Session, Settlement};
 use tokio_util::sync::CancellationToken;
 
@@ -244,7 +244,7 @@ impl Driver {
     async fn apply(
         &mut self,
         side: Side,
-        batch: tidegate_sync::model::BatchId,
+        batch: BatchId,
         steps: Vec<Step>,
         recorded: bool,
     ) -> Result<(), RunError> {
@@ -303,10 +303,23 @@ impl Driver {
         Ok(())
     }
 
+    /// From here on no write of an older run can land: batches of a copy are not recorded, so the
+    /// views must see whatever became of them.
+    async fn fence_older_runs(&mut self) -> Result<(), RunError> {
+        let none = Some(BatchId::NONE);
+        let BySide { left, right } = &mut self.sides;
+        tokio::try_join!(
+            recover(&mut left.writer, none, Side::Left),
+            recover(&mut right.writer, none, Side::Right),
+        )?;
+        Ok(())
+    }
+
     /// Takes both views, stores what they hold, and counts what the reconcile would do.
     async fn scan(&mut self) -> Result<BySide<Position>, RunError> {
         let progress = self.run.parts.progress.clone();
         progress.set_phase(Phase::Scanning);
+        self.fence_older_runs().await?;
         let BySide { left, right } = &mut self.sides;
         let (left, right) = tokio::try_join!(
             take_snapshot(left, Side::Left),
@@ -415,7 +428,7 @@ async fn past_deadline(stop: &CancellationToken) {
 
 async fn recover(
     writer: &mut Box<dyn Writer>,
-    batch: Option<tidegate_sync::model::BatchId>,
+    batch: Option<BatchId>,
     side: Side,
 ) -> Result<Option<Vec<tidegate_sync::model::Recovered>>, RunError> {
     match batch {
@@ -430,7 +443,7 @@ async fn recover(
 async fn write(
     writer: &mut Box<dyn Writer>,
     side: Side,
-    batch: tidegate_sync::model::BatchId,
+    batch: BatchId,
     steps: &[Step],
     recorded: bool,
 ) -> Result<Vec<Outcome>, RunError> {

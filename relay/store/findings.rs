@@ -177,7 +177,11 @@ pub fn retry_now(tx: &Transaction<'_>, sync: SyncId, now_ms: i64) -> Result<usiz
 }
 
 fn retry_after_ms(code: FindingCode, attempts: u32) -> i64 {
-    if code == FindingCode::ChangedWhileCopied && attempts == 1 {
+    let is_passing = matches!(
+        code,
+        FindingCode::ChangedWhileCopied | FindingCode::KeyReused
+    );
+    if is_passing && attempts == 1 {
         // Nothing is wrong with the record: it only has to be read again.
         return 0;
     }
