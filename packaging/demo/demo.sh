@@ -23,7 +23,7 @@ printer=
 
 stop_process() {
   kill -TERM "$1" 2>/dev/null || return 0
-  for _ in {1..100}; do
+  for _ in {1..260}; do
     kill -0 "$1" 2>/dev/null || return 0
     sleep 0.05
   done
