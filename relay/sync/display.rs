@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::value::Value;
+use crate::value::{Value, uuid_text};
 
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -15,6 +15,7 @@ impl fmt::Display for Value {
             | Value::Label(text)
             | Value::Decimal(text)
             | Value::Json(text)
+            | Value::Document(text)
             | Value::Opaque(text) => f.write_str(text),
             Value::Bytes(bytes) => {
                 f.write_str("\\x")?;
@@ -40,27 +41,27 @@ impl fmt::Display for Value {
                 }
                 time(f, micros.unsigned_abs() as i64)
             }
-            Value::Uuid(bytes) => {
-                for (index, byte) in bytes.iter().enumerate() {
-                    if matches!(index, 4 | 6 | 8 | 10) {
-                        f.write_str("-")?;
-                    }
-                    write!(f, "{byte:02x}")?;
+            Value::Uuid(bytes) => f.write_str(&uuid_text(bytes)),
+            Value::List(items) => list(f, items),
+            Value::Shifted { lower, items } => {
+                for bound in lower {
+                    write!(f, "[from {bound}]")?;
                 }
-                Ok(())
-            }
-            Value::List(items) => {
-                f.write_str("[")?;
-                for (index, item) in items.iter().enumerate() {
-                    if index > 0 {
-                        f.write_str(", ")?;
-                    }
-                    write!(f, "{item}")?;
-                }
-                f.write_str("]")
+                list(f, items)
             }
         }
     }
+}
+
+fn list(f: &mut fmt::Formatter<'_>, items: &[Value]) -> fmt::Result {
+    f.write_str("[")?;
+    for (index, item) in items.iter().enumerate() {
+        if index > 0 {
+            f.write_str(", ")?;
+        }
+        write!(f, "{item}")?;
+    }
+    f.write_str("]")
 }
 
 const DAY_MICROS: i64 = 86_400_000_000;

@@ -11,6 +11,7 @@
 pub mod value;
 
 mod display;
+mod json;
 
 pub mod codec;
 

@@ -4,8 +4,11 @@
 //! compared by their canonical bytes ([`Value::canonical`]), which is also what fingerprints hash.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
+
+use crate::json::normal_json;
 
 /// A field's value. Empty text and null are different and stay different.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,13 +37,21 @@ pub enum Value {
         micros: i64,
     },
     Uuid([u8; 16]),
-    /// JSON text as the side reports it.
+    /// JSON that its side keeps as text (`json`): key order, duplicates and spaces count.
     Json(String),
     /// An enum label.
     Label(String),
+    /// Items in order; several dimensions are lists of lists.
     List(Vec<Value>),
     /// A value of a type that only its own side understands, in that side's own text form.
     Opaque(String),
+    /// JSON that its side keeps as a document (`jsonb`, apps): equal when the normal forms are.
+    Document(String),
+    /// A list whose dimensions do not begin at 1, with the first index of each.
+    Shifted {
+        lower: Vec<i32>,
+        items: Vec<Value>,
+    },
 }
 
 impl Value {
@@ -50,18 +61,21 @@ impl Value {
 
     /// Appends the canonical form: equal values of comparable types give equal bytes.
     ///
-    /// Integers and decimals share one form (`5` and `5.00` are the same number), text and enum
-    /// labels share one form. Each value is a tag byte, a length and the content, so that a list
-    /// of values is unambiguous.
+    /// Types that values travel between share one form: all numbers one (`5`, `5.00` and the float
+    /// 5 are the same number; −0 is a float's alone), and text, labels, uuids, JSON and what only one
+    /// side understands another. Each value is a tag byte, a length and the content, so that a
+    /// list of values is unambiguous.
     pub fn canonical(&self, out: &mut Vec<u8>) {
         match self {
             Value::Null => put(out, b'0', &[]),
             Value::Bool(b) => put(out, b'b', &[u8::from(*b)]),
             Value::Int(i) => put(out, b'n', i.to_string().as_bytes()),
             Value::Decimal(text) => put(out, b'n', normal_decimal(text).as_bytes()),
-            Value::Float(f) if f.is_nan() => put(out, b'f', b"NaN"),
-            Value::Float(f) => put(out, b'f', &f.to_bits().to_be_bytes()),
-            Value::Text(text) | Value::Label(text) => put(out, b't', text.as_bytes()),
+            Value::Float(f) => put(out, b'n', float_digits(*f).as_bytes()),
+            Value::Text(text) | Value::Label(text) | Value::Json(text) | Value::Opaque(text) => {
+                put(out, b't', text.as_bytes())
+            }
+            Value::Document(text) => put(out, b't', normal_json(text).as_bytes()),
             Value::Bytes(bytes) => put(out, b'x', bytes),
             Value::Date(days) => put(out, b'd', &days.to_be_bytes()),
             Value::Time(micros) => put(out, b'T', &micros.to_be_bytes()),
@@ -78,18 +92,26 @@ impl Value {
                 bytes[8..].copy_from_slice(&micros.to_be_bytes());
                 put(out, b'i', &bytes);
             }
-            Value::Uuid(bytes) => put(out, b'u', bytes),
-            Value::Json(text) => put(out, b'j', text.as_bytes()),
-            Value::Opaque(text) => put(out, b'o', text.as_bytes()),
-            Value::List(items) => {
-                let mut inner = Vec::new();
-                for item in items {
-                    item.canonical(&mut inner);
+            Value::Uuid(bytes) => put(out, b't', uuid_text(bytes).as_bytes()),
+            Value::List(items) => put(out, b'l', &inner(items)),
+            Value::Shifted { lower, items } => {
+                let mut bytes = Vec::new();
+                for bound in lower {
+                    put(&mut bytes, b'n', bound.to_string().as_bytes());
                 }
-                put(out, b'l', &inner);
+                bytes.extend(inner(items));
+                put(out, b'L', &bytes);
             }
         }
     }
+}
+
+fn inner(items: &[Value]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for item in items {
+        item.canonical(&mut bytes);
+    }
+    bytes
 }
 
 fn put(out: &mut Vec<u8>, tag: u8, content: &[u8]) {
@@ -98,8 +120,32 @@ fn put(out: &mut Vec<u8>, tag: u8, content: &[u8]) {
     out.extend_from_slice(content);
 }
 
+/// The shortest decimal that reads back as this double, without exponent; the names of the rest as
+/// in [`Value::Decimal`].
+pub fn float_digits(value: f64) -> String {
+    if value.is_infinite() {
+        let sign = if value < 0.0 { "-" } else { "" };
+        return format!("{sign}Infinity");
+    }
+    // Also says `NaN` and `-0`.
+    value.to_string()
+}
+
+/// Lower case with hyphens.
+pub fn uuid_text(bytes: &[u8; 16]) -> String {
+    let mut text = String::with_capacity(36);
+    for (index, byte) in bytes.iter().enumerate() {
+        if matches!(index, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        // Writing to a String can't fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
 /// Strips what does not change the number: a plus sign, leading zeros, a scale of zeros.
-fn normal_decimal(text: &str) -> Cow<'_, str> {
+pub(crate) fn normal_decimal(text: &str) -> Cow<'_, str> {
     if !text.bytes().any(|b| b.is_ascii_digit()) {
         return Cow::Borrowed(text);
     }
@@ -157,6 +203,47 @@ mod tests {
         );
         assert_ne!(canonical(Value::Decimal("1.01".into())), one);
         assert_ne!(canonical(Value::Decimal("10".into())), one);
+    }
+
+    #[test]
+    fn a_float_is_the_number_that_it_prints_and_minus_zero_is_its_own() {
+        for (float, digits) in [
+            (0.1, "0.1"),
+            (1e21, "1000000000000000000000"),
+            (-2.5e-7, "-0.00000025"),
+            (f64::INFINITY, "Infinity"),
+            (f64::NEG_INFINITY, "-Infinity"),
+            (f64::NAN, "NaN"),
+            (-f64::NAN, "NaN"),
+        ] {
+            let decimal = canonical(Value::Decimal(digits.into()));
+            assert_eq!(canonical(Value::Float(float)), decimal, "{float}");
+        }
+        assert_eq!(canonical(Value::Float(0.0)), canonical(Value::Int(0)));
+        assert_ne!(canonical(Value::Float(-0.0)), canonical(Value::Float(0.0)));
+    }
+
+    #[test]
+    fn documents_are_equal_by_content_and_json_text_is_not() {
+        let (one, other) = (r#"{"b":1.50,"a":[]}"#, r#"{"a": [], "b": 1.5}"#);
+        let document = |text: &str| canonical(Value::Document(text.into()));
+        assert_eq!(document(one), document(other));
+        let json = |text: &str| canonical(Value::Json(text.into()));
+        assert_ne!(json(one), json(other));
+        assert_eq!(json(other), document(one), "a document is kept as json");
+    }
+
+    #[test]
+    fn where_a_list_begins_counts() {
+        let items = vec![Value::Int(1), Value::Null];
+        let shifted = |lower: &[i32]| {
+            canonical(Value::Shifted {
+                lower: lower.to_vec(),
+                items: items.clone(),
+            })
+        };
+        assert_ne!(canonical(Value::List(items.clone())), shifted(&[0]));
+        assert_ne!(shifted(&[0]), shifted(&[2]));
     }
 
     #[test]

@@ -119,7 +119,7 @@ fn table(relation: &Relation, found: &Relations) -> Table {
 }
 
 fn column(row: &ColumnRow) -> Column {
-    let field_type = row.pg_type.field_type();
+    let field_type = row.pg_type.field_type.clone();
     let enum_labels = match &field_type {
         FieldType::Enum { labels } => labels.clone(),
         _ => Vec::new(),

@@ -4,7 +4,10 @@
 //! and `shape` (what a table is), `connect` (a session), `snapshot`, `guard` and `write` under
 //! `apply`. Capture has a client of its own, because tokio-postgres has no replication mode.
 
+mod array_text;
 mod temporal;
+mod type_graph;
+pub mod type_list;
 pub mod types;
 
 mod sqlstate;

@@ -6,11 +6,12 @@
 
 use std::collections::HashMap;
 
-use tokio_postgres::types::{Oid, Type};
+use tokio_postgres::types::{Oid, ToSql, Type};
 use tokio_postgres::{Error, Row};
 
 use super::connect::Connected;
-use super::types::{BaseType, PgType};
+use super::type_graph::{Part, TypeGraph};
+use super::types::PgType;
 use crate::endpoint::EndpointError;
 
 /// A table, a partitioned table or a view.
@@ -149,19 +150,16 @@ fn relation(row: &Row) -> Result<Relation, Error> {
     })
 }
 
-/// Columns in table order. Domains are followed to the type that they end in; the modifier of a
-/// domain is in `pg_type`, that of a plain column in `pg_attribute`. `format_type(…, -1)` and not
-/// `null`: the latter says `character`, which as a cast means one character.
+/// Columns in table order. `format_type(…, -1)` and not `null`: the latter says `character`, which
+/// as a cast means one character.
 async fn columns(session: &Connected, tables: &[Oid]) -> Result<Vec<ColumnRow>, Error> {
     let sql = "
         with recursive chain as (
-            select t.oid as start, t.oid, t.typname, t.typtype, t.typbasetype, t.typtypmod,
-                   null::integer as modifier, t.typnotnull as not_null
+            select t.oid as start, t.typtype, t.typbasetype, t.typnotnull as not_null
             from pg_type t
             where t.oid in (select distinct atttypid from pg_attribute where attrelid = any ($1))
             union all
-            select c.start, t.oid, t.typname, t.typtype, t.typbasetype, t.typtypmod,
-                   c.typtypmod, c.not_null or t.typnotnull
+            select c.start, t.typtype, t.typbasetype, c.not_null or t.typnotnull
             from chain c join pg_type t on t.oid = c.typbasetype
             where c.typtype = 'd'
         ), base as (
@@ -169,11 +167,7 @@ async fn columns(session: &Connected, tables: &[Oid]) -> Result<Vec<ColumnRow>, 
         )
         select a.attrelid as table_oid, a.attnum as number, a.attname::text as name, a.atttypid,
                format_type(a.atttypid, a.atttypmod) as type_name,
-               format_type(a.atttypid, -1) as bare_name,
-               b.oid as base_oid, b.typname::text as base_name,
-               coalesce(b.modifier, a.atttypmod) as modifier,
-               array(select e.enumlabel::text from pg_enum e where e.enumtypid = b.oid
-                     order by e.enumsortorder) as labels,
+               format_type(a.atttypid, -1) as bare_name, a.atttypmod,
                a.attnotnull or b.not_null as not_null,
                a.atthasdef and a.attgenerated = '' as has_default,
                a.attgenerated <> '' as generated, a.attidentity::text as identity,
@@ -191,25 +185,28 @@ async fn columns(session: &Connected, tables: &[Oid]) -> Result<Vec<ColumnRow>, 
         from pg_attribute a join base b on b.start = a.atttypid
         where a.attrelid = any ($1) and a.attnum > 0 and not a.attisdropped
         order by a.attrelid, a.attnum";
-    let rows = session
-        .query_typed(sql, &[(&tables, Type::OID_ARRAY)])
-        .await?;
-    rows.iter().map(column).collect()
+    let parameters: [(&(dyn ToSql + Sync), Type); 1] = [(&tables, Type::OID_ARRAY)];
+    let rows = session.query_typed(sql, &parameters);
+    let (rows, types) = tokio::try_join!(rows, TypeGraph::read(session, tables))?;
+    rows.iter().map(|row| column(row, &types)).collect()
 }
 
-fn column(row: &Row) -> Result<ColumnRow, Error> {
-    let base = BaseType {
-        oid: row.try_get("base_oid")?,
-        name: row.try_get("base_name")?,
-        modifier: row.try_get("modifier")?,
-        enum_labels: row.try_get("labels")?,
+fn column(row: &Row, types: &TypeGraph) -> Result<ColumnRow, Error> {
+    let part = Part {
+        oid: row.try_get("atttypid")?,
+        modifier: row.try_get("atttypmod")?,
+        name: row.try_get("type_name")?,
     };
-    let (type_name, bare_name) = (row.try_get("type_name")?, row.try_get("bare_name")?);
     Ok(ColumnRow {
         table: row.try_get("table_oid")?,
         number: row.try_get("number")?,
         name: row.try_get("name")?,
-        pg_type: PgType::new(row.try_get("atttypid")?, type_name, bare_name, base),
+        pg_type: PgType {
+            oid: part.oid,
+            bare_name: row.try_get("bare_name")?,
+            field_type: types.field_type(&part),
+            name: part.name,
+        },
         not_null: row.try_get("not_null")?,
         has_default: row.try_get("has_default")?,
         generated: row.try_get("generated")?,

@@ -3,12 +3,13 @@
 //! Loaded once per run and shared by capture, snapshot and apply. A table whose shape changes
 //! later is noticed by the change stream, which asks for a reconcile.
 
+use tidegate_sync::codec::FieldType;
 use tidegate_sync::model::{Cell, Key, PairId, Row};
 use tokio_postgres::types::Oid;
 
 use super::connect::Connected;
 use super::relations::{self, ColumnRow, Relation, Relations};
-use super::types::{Kind, PgType, decode};
+use super::types::{PgType, decode};
 use crate::endpoint::{EndpointError, TableBinding};
 
 /// One bound table.
@@ -90,9 +91,12 @@ impl Column {
     /// that either.
     pub(super) fn as_text(&self, table: &str) -> String {
         let column = format!("{table}.{}", self.quoted);
-        match self.pg_type.kind {
-            Kind::Bool => format!("case {column} when true then 't' when false then 'f' end"),
-            Kind::Padded { .. } | Kind::Opaque => {
+        match self.pg_type.field_type {
+            FieldType::Bool => format!("case {column} when true then 't' when false then 'f' end"),
+            FieldType::Padded { .. }
+            | FieldType::Opaque { .. }
+            | FieldType::Array { .. }
+            | FieldType::Bits { .. } => {
                 format!("case when num_nonnulls({column}) > 0 then concat({column}) end")
             }
             _ => format!("{column}::text"),

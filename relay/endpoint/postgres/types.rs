@@ -8,11 +8,11 @@
 use std::fmt::Write as _;
 
 use thiserror::Error;
-use tidegate_sync::codec::FieldType;
+use tidegate_sync::codec::{self, FieldType, Misfit, narrow_float};
 use tidegate_sync::model::FindingCode;
-use tidegate_sync::value::Value;
+use tidegate_sync::value::{Value, float_digits};
 
-use super::temporal;
+use super::{array_text, temporal};
 
 /// Settings that the text forms depend on. Set on every session, replication included. Not
 /// `search_path`: the customer's triggers run in these sessions and may rely on theirs.
@@ -34,55 +34,11 @@ pub struct PgType {
     pub oid: u32,
     /// `format_type(oid, modifier)`: `character varying(80)`, `public.mood`.
     pub name: String,
-    /// `format_type(oid, null)`: the same without modifiers. Text is cast to this in statements:
+    /// `format_type(oid, -1)`: the same without modifiers. Text is cast to this in statements:
     /// a cast with a modifier would cut and round silently.
     pub bare_name: String,
-    pub kind: Kind,
-}
-
-/// What the value of a column is made of, after domains are resolved.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Kind {
-    Bool,
-    Int {
-        bits: u8,
-    },
-    Numeric {
-        limits: Option<(u16, i16)>,
-    },
-    Float {
-        bits: u8,
-    },
-    Text {
-        max: Option<u32>,
-        ignores_case: bool,
-    },
-    /// `name`: at most 63 bytes, cut silently by the server.
-    Name,
-    Padded {
-        length: Option<u32>,
-    },
-    Bytes,
-    Date,
-    Time {
-        digits: u8,
-    },
-    Timestamp {
-        digits: u8,
-    },
-    TimestampTz {
-        digits: u8,
-    },
-    Interval {
-        digits: u8,
-    },
-    Uuid,
-    JsonText,
-    Json,
-    Enum {
-        labels: Vec<String>,
-    },
-    Opaque,
+    /// What its values are; decides how they are read and written.
+    pub field_type: FieldType,
 }
 
 /// What `pg_type` says about the type that a column's domains end in.
@@ -114,95 +70,73 @@ pub struct Undecodable {
 }
 
 impl PgType {
+    /// Of a type without structure; [`super::type_graph`] makes the others.
     pub fn new(oid: u32, name: &str, bare_name: &str, base: BaseType) -> PgType {
+        let opaque = || FieldType::Opaque {
+            name: name.to_owned(),
+        };
+        let field_type = match base.enum_labels.is_empty() {
+            true => built_in(base.oid, base.modifier).unwrap_or_else(opaque),
+            false => FieldType::Enum {
+                labels: base.enum_labels,
+            },
+        };
         PgType {
             oid,
             name: name.to_owned(),
             bare_name: bare_name.to_owned(),
-            kind: Kind::of(base),
-        }
-    }
-
-    pub fn field_type(&self) -> FieldType {
-        match &self.kind {
-            Kind::Bool => FieldType::Bool,
-            Kind::Int { bits } => FieldType::Int { bits: *bits },
-            Kind::Numeric { limits } => FieldType::Decimal {
-                precision: limits.map(|(precision, _)| precision),
-                scale: limits.map(|(_, scale)| scale),
-            },
-            Kind::Float { bits } => FieldType::Float { bits: *bits },
-            Kind::Text { max, ignores_case } => FieldType::Text {
-                max: *max,
-                ignores_case: *ignores_case,
-            },
-            Kind::Name => FieldType::Text {
-                max: Some(NAME_BYTES as u32),
-                ignores_case: false,
-            },
-            Kind::Padded { length } => FieldType::Padded { length: *length },
-            Kind::Bytes => FieldType::Bytes,
-            Kind::Date => FieldType::Date,
-            Kind::Time { digits } => rounded(FieldType::Time, *digits),
-            Kind::Timestamp { digits } => rounded(FieldType::Timestamp, *digits),
-            Kind::TimestampTz { digits } => rounded(FieldType::TimestampTz, *digits),
-            Kind::Interval { digits } => rounded(FieldType::Interval, *digits),
-            Kind::Uuid => FieldType::Uuid,
-            Kind::JsonText => FieldType::JsonText,
-            Kind::Json => FieldType::Json,
-            Kind::Enum { labels } => FieldType::Enum {
-                labels: labels.clone(),
-            },
-            Kind::Opaque => FieldType::Opaque {
-                name: self.name.clone(),
-            },
+            field_type,
         }
     }
 }
 
-impl Kind {
-    fn of(base: BaseType) -> Kind {
-        let length = (base.modifier > 4).then(|| (base.modifier - 4) as u32);
-        let digits = u8::try_from(base.modifier).unwrap_or(MICROSECOND_DIGITS);
-        match base.oid {
-            _ if !base.enum_labels.is_empty() => Kind::Enum {
-                labels: base.enum_labels,
-            },
-            16 => Kind::Bool,
-            17 => Kind::Bytes,
-            19 => Kind::Name,
-            20 => Kind::Int { bits: 64 },
-            21 => Kind::Int { bits: 16 },
-            23 => Kind::Int { bits: 32 },
-            25 => Kind::Text {
-                max: None,
-                ignores_case: false,
-            },
-            114 => Kind::JsonText,
-            700 => Kind::Float { bits: 32 },
-            701 => Kind::Float { bits: 64 },
-            1042 => Kind::Padded { length },
-            1043 => Kind::Text {
-                max: length,
-                ignores_case: false,
-            },
-            1082 => Kind::Date,
-            1083 => Kind::Time { digits },
-            1114 => Kind::Timestamp { digits },
-            1184 => Kind::TimestampTz { digits },
-            1186 => interval_kind(base.modifier),
-            1700 => Kind::Numeric {
-                limits: numeric_limits(base.modifier),
-            },
-            2950 => Kind::Uuid,
-            3802 => Kind::Json,
-            _ if base.name == "citext" => Kind::Text {
-                max: None,
-                ignores_case: true,
-            },
-            _ => Kind::Opaque,
+/// The types that are understood and not only carried, by their fixed oids (`pg_type.dat`).
+pub(super) fn built_in(oid: u32, modifier: i32) -> Option<FieldType> {
+    let length = (modifier > 4).then(|| (modifier - 4) as u32);
+    let bits = u32::try_from(modifier).ok();
+    let digits = u8::try_from(modifier).unwrap_or(MICROSECOND_DIGITS);
+    let text = |max| FieldType::Text {
+        max,
+        ignores_case: false,
+    };
+    Some(match oid {
+        16 => FieldType::Bool,
+        17 => FieldType::Bytes,
+        19 => FieldType::Short { bytes: NAME_BYTES },
+        20 => FieldType::Int { bits: 64 },
+        21 => FieldType::Int { bits: 16 },
+        23 => FieldType::Int { bits: 32 },
+        25 => text(None),
+        114 => FieldType::JsonText,
+        700 => FieldType::Float { bits: 32 },
+        701 => FieldType::Float { bits: 64 },
+        1042 => FieldType::Padded { length },
+        1043 => text(length),
+        1082 => FieldType::Date,
+        1083 => rounded(FieldType::Time, digits),
+        1114 => rounded(FieldType::Timestamp, digits),
+        1184 => rounded(FieldType::TimestampTz, digits),
+        1186 => return interval(modifier),
+        1266 => rounded(FieldType::TimeTz, digits),
+        1560 => FieldType::Bits {
+            length: bits,
+            fixed: bits.is_some(),
+        },
+        1562 => FieldType::Bits {
+            length: bits,
+            fixed: false,
+        },
+        1700 => {
+            let limits = numeric_limits(modifier);
+            FieldType::Decimal {
+                precision: limits.map(|(precision, _)| precision),
+                scale: limits.map(|(_, scale)| scale),
+            }
         }
-    }
+        2950 => FieldType::Uuid,
+        3802 => FieldType::Json,
+        _ => return None,
+    })
 }
 
 /// Reads a value from PostgreSQL's text output.
@@ -210,35 +144,35 @@ pub fn decode(of: &PgType, text: Option<&str>) -> Result<Value, Undecodable> {
     let Some(text) = text else {
         return Ok(Value::Null);
     };
-    decode_present(&of.kind, text).ok_or_else(|| Undecodable {
+    read(&of.field_type, text).ok_or_else(|| Undecodable {
         type_name: of.name.clone(),
     })
 }
 
-fn decode_present(kind: &Kind, text: &str) -> Option<Value> {
-    let value = match kind {
-        Kind::Bool => match text {
+fn read(of: &FieldType, text: &str) -> Option<Value> {
+    let value = match of {
+        FieldType::Bool => match text {
             "t" | "true" => Value::Bool(true),
             "f" | "false" => Value::Bool(false),
             _ => return None,
         },
-        Kind::Int { .. } => Value::Int(text.parse().ok()?),
-        Kind::Numeric { .. } => {
-            if !is_decimal(text) {
+        FieldType::Int { .. } => Value::Int(text.parse().ok()?),
+        FieldType::Decimal { .. } => {
+            if !codec::is_decimal(text) {
                 return None;
             }
             Value::Decimal(text.to_owned())
         }
-        Kind::Float { bits: 32 } => Value::Float(f64::from(text.parse::<f32>().ok()?)),
-        Kind::Float { .. } => Value::Float(text.parse().ok()?),
-        Kind::Text { .. } | Kind::Name => Value::Text(text.to_owned()),
-        Kind::Padded { .. } => Value::Text(text.trim_end_matches(' ').to_owned()),
-        Kind::Bytes => Value::Bytes(from_hex(text.strip_prefix("\\x")?)?),
-        Kind::Date => Value::Date(temporal::date(text)?),
-        Kind::Time { .. } => Value::Time(temporal::time(text)?),
-        Kind::Timestamp { .. } => Value::Timestamp(temporal::timestamp(text)?),
-        Kind::TimestampTz { .. } => Value::TimestampTz(temporal::timestamp(text)?),
-        Kind::Interval { .. } => {
+        // Of 32 bits as of 64: a value is the number that the server prints.
+        FieldType::Float { .. } => Value::Float(text.parse().ok()?),
+        FieldType::Text { .. } | FieldType::Short { .. } => Value::Text(text.to_owned()),
+        FieldType::Padded { .. } => Value::Text(text.trim_end_matches(' ').to_owned()),
+        FieldType::Bytes => Value::Bytes(from_hex(text.strip_prefix("\\x")?)?),
+        FieldType::Date => Value::Date(temporal::date(text)?),
+        FieldType::Time => Value::Time(temporal::time(text)?),
+        FieldType::Timestamp => Value::Timestamp(temporal::timestamp(text)?),
+        FieldType::TimestampTz => Value::TimestampTz(temporal::timestamp(text)?),
+        FieldType::Interval => {
             let (months, days, micros) = temporal::interval(text)?;
             Value::Interval {
                 months,
@@ -246,10 +180,14 @@ fn decode_present(kind: &Kind, text: &str) -> Option<Value> {
                 micros,
             }
         }
-        Kind::Uuid => Value::Uuid(from_hex(&text.replace('-', ""))?.try_into().ok()?),
-        Kind::JsonText | Kind::Json => Value::Json(text.to_owned()),
-        Kind::Enum { .. } => Value::Label(text.to_owned()),
-        Kind::Opaque => Value::Opaque(text.to_owned()),
+        FieldType::Rounded { of, .. } => read(of, text)?,
+        FieldType::Uuid => Value::Uuid(from_hex(&text.replace('-', ""))?.try_into().ok()?),
+        FieldType::JsonText => Value::Json(text.to_owned()),
+        FieldType::Json => Value::Document(text.to_owned()),
+        FieldType::Enum { .. } => Value::Label(text.to_owned()),
+        FieldType::Array { of } => array_text::read(text, &mut |item| read(of, item))?,
+        // No column has one of the others, which are apps'.
+        _ => Value::Opaque(text.to_owned()),
     };
     Some(value)
 }
@@ -259,218 +197,69 @@ pub fn encode(of: &PgType, value: &Value) -> Result<Option<String>, Unfit> {
     if value.is_null() {
         return Ok(None);
     }
-    match encode_present(&of.kind, value) {
-        Ok(text) if text.contains('\0') => Err(Misfit::NulCharacter),
-        Ok(text) => Ok(Some(text)),
-        Err(misfit) => Err(misfit),
+    let unfit = |misfit: Misfit| Unfit {
+        code: FindingCode::ValueOutOfRange,
+        detail: misfit.describe(&of.name),
+    };
+    match codec::holds(&of.field_type, value) {
+        // One may have been added since the type was read: the server decides.
+        Ok(()) | Err(Misfit::NoSuchLabel) => {}
+        Err(misfit) => return Err(unfit(misfit)),
     }
-    .map_err(|misfit| misfit.of(of))
+    print(&of.field_type, value).map(Some).map_err(unfit)
 }
 
-fn encode_present(kind: &Kind, value: &Value) -> Result<String, Misfit> {
-    let text = match (kind, value) {
-        (Kind::Bool, Value::Bool(b)) => (if *b { "t" } else { "f" }).into(),
-        (Kind::Int { bits }, Value::Int(i)) => in_bits(*i, *bits)?.to_string(),
-        (Kind::Int { bits }, Value::Decimal(text)) => in_bits(integral(text)?, *bits)?.to_string(),
-        (Kind::Numeric { limits }, Value::Int(i)) => decimal(&i.to_string(), *limits)?,
-        (Kind::Numeric { limits }, Value::Decimal(text)) => decimal(text, *limits)?,
-        (Kind::Float { bits: 32 }, Value::Float(f)) => float4(*f)?,
-        (Kind::Float { .. }, Value::Float(f)) => float_text(*f, format!("{f:e}")),
-        (Kind::Text { max, .. }, Value::Text(text) | Value::Label(text)) => {
-            shorter(text, *max)?.to_owned()
+fn print(of: &FieldType, value: &Value) -> Result<String, Misfit> {
+    Ok(match (of, value) {
+        (FieldType::Rounded { of, .. }, value) => print(of, value)?,
+        (FieldType::Bool, Value::Bool(b)) => (if *b { "t" } else { "f" }).into(),
+        (FieldType::Int { .. }, number) => {
+            let digits = digits(number)?;
+            let whole = digits.split_once('.').map_or(&*digits, |(whole, _)| whole);
+            whole.to_owned()
         }
-        (Kind::Name, Value::Text(text) | Value::Label(text)) => {
-            if text.len() > NAME_BYTES {
-                return Err(Misfit::TooLong);
-            }
-            text.clone()
+        (FieldType::Float { bits: 32 }, Value::Float(f)) if f.is_finite() => {
+            format!("{:e}", narrow_float(*f)?)
         }
-        (Kind::Padded { length }, Value::Text(text) | Value::Label(text)) => {
-            if text.ends_with(' ') {
-                return Err(Misfit::TrailingBlanks);
-            }
-            shorter(text, *length)?.to_owned()
+        (FieldType::Float { .. }, Value::Float(f)) if f.is_finite() => format!("{f:e}"),
+        (FieldType::Decimal { .. }, number) => digits(number)?,
+        // A decimal's sign of zero means nothing, a float's does.
+        (FieldType::Float { .. }, Value::Decimal(text)) if is_zero(text) => "0".into(),
+        (FieldType::Float { .. }, number) => digits(number)?,
+        (FieldType::Bytes, Value::Bytes(bytes)) => format!("\\x{}", hex(bytes)),
+        (FieldType::Date, Value::Date(days)) => temporal::date_text(*days),
+        (FieldType::Time, Value::Time(micros)) => temporal::time_text(*micros),
+        (FieldType::Timestamp, Value::Timestamp(micros)) => {
+            temporal::timestamp_text(*micros, false)
         }
-        (Kind::Bytes, Value::Bytes(bytes)) => format!("\\x{}", hex(bytes)),
-        (Kind::Date, Value::Date(days)) => temporal::date_text(*days),
-        (Kind::Time { digits }, Value::Time(micros)) => {
-            temporal::time_text(in_digits(*micros, *digits)?)
-        }
-        (Kind::Timestamp { digits }, Value::Timestamp(micros)) => {
-            temporal::timestamp_text(in_digits(*micros, *digits)?, false)
-        }
-        (Kind::TimestampTz { digits }, Value::TimestampTz(micros)) => {
-            temporal::timestamp_text(in_digits(*micros, *digits)?, true)
+        (FieldType::TimestampTz, Value::TimestampTz(micros)) => {
+            temporal::timestamp_text(*micros, true)
         }
         (
-            Kind::Interval { digits },
+            FieldType::Interval,
             Value::Interval {
                 months,
                 days,
                 micros,
             },
-        ) => temporal::interval_text(*months, *days, in_digits(*micros, *digits)?),
-        (Kind::Uuid, Value::Uuid(bytes)) => hex(bytes),
-        (Kind::JsonText | Kind::Json, Value::Json(text)) => text.clone(),
-        (Kind::Enum { labels }, Value::Label(text) | Value::Text(text)) => {
-            if !labels.contains(text) {
-                return Err(Misfit::NoSuchLabel);
-            }
-            text.clone()
-        }
-        (Kind::Opaque, Value::Opaque(text)) => text.clone(),
-        _ => return Err(Misfit::OtherType),
-    };
-    Ok(text)
+        ) => temporal::interval_text(*months, *days, *micros),
+        // As it was reported: trailing zeros of its numbers are kept.
+        (FieldType::Json, Value::Document(text)) => text.clone(),
+        (FieldType::Array { of }, array) => array_text::print(array, &mut |item| print(of, item))?,
+        (_, value) => codec::as_text(value).ok_or(Misfit::OtherType)?.into_owned(),
+    })
 }
 
-/// Why a value doesn't fit.
-enum Misfit {
-    OtherType,
-    OutOfRange,
-    NotExact,
-    TooLong,
-    TrailingBlanks,
-    NoSuchLabel,
-    NulCharacter,
+fn is_zero(text: &str) -> bool {
+    !text.contains(|c: char| c.is_ascii_alphabetic() || matches!(c, '1'..='9'))
 }
 
-impl Misfit {
-    fn of(self, of: &PgType) -> Unfit {
-        let name = &of.name;
-        let detail = match self {
-            Misfit::OtherType => format!("a value of another type can't be stored as {name}"),
-            Misfit::OutOfRange => format!("the number is out of the range of {name}"),
-            Misfit::NotExact => format!("{name} would round the value"),
-            Misfit::TooLong => format!("the text is too long for {name}"),
-            Misfit::TrailingBlanks => format!("{name} does not keep trailing blanks"),
-            Misfit::NoSuchLabel => format!("the text is no label of {name}"),
-            Misfit::NulCharacter => "PostgreSQL can't store the character U+0000".into(),
-        };
-        Unfit {
-            code: FindingCode::ValueOutOfRange,
-            detail,
-        }
-    }
-}
-
-fn in_bits(value: i64, bits: u8) -> Result<i64, Misfit> {
-    let fits = match bits {
-        16 => i16::try_from(value).is_ok(),
-        32 => i32::try_from(value).is_ok(),
-        _ => true,
-    };
-    if fits {
-        Ok(value)
-    } else {
-        Err(Misfit::OutOfRange)
-    }
-}
-
-/// A decimal without fraction, as an integer.
-fn integral(text: &str) -> Result<i64, Misfit> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    if fraction.bytes().any(|b| b != b'0') {
-        return Err(Misfit::NotExact);
-    }
-    whole.parse().map_err(|_| Misfit::OutOfRange)
-}
-
-/// Digits with an optional sign and point, or one of the three names. No exponent: PostgreSQL
-/// never prints one for numeric.
-fn is_decimal(text: &str) -> bool {
-    if matches!(text, "NaN" | "Infinity" | "-Infinity") {
-        return true;
-    }
-    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
-    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
-    let all_digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
-    !(whole.is_empty() && fraction.is_empty()) && all_digits(whole) && all_digits(fraction)
-}
-
-fn decimal(text: &str, limits: Option<(u16, i16)>) -> Result<String, Misfit> {
-    if !is_decimal(text) {
-        return Err(Misfit::OtherType);
-    }
-    let Some((precision, scale)) = limits else {
-        return Ok(text.to_owned());
-    };
-    if text == "NaN" {
-        return Ok(text.to_owned());
-    }
-    if text.ends_with("Infinity") {
-        return Err(Misfit::OutOfRange);
-    }
-    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
-    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    let whole = whole.trim_start_matches('0');
-    let fraction = fraction.trim_end_matches('0');
-    let scale = i64::from(scale);
-    let is_zero = whole.is_empty() && fraction.is_empty();
-    let whole_zeros = (whole.len() - whole.trim_end_matches('0').len()) as i64;
-    let exact = if scale >= 0 {
-        fraction.len() as i64 <= scale
-    } else {
-        is_zero || (fraction.is_empty() && whole_zeros >= -scale)
-    };
-    if !exact {
-        return Err(Misfit::NotExact);
-    }
-    // With a scale above the precision (PostgreSQL 15), leading zeros of the fraction count.
-    let whole_room = i64::from(precision) - scale;
-    let fits = if whole_room >= 0 {
-        whole.len() as i64 <= whole_room
-    } else {
-        let zeros = (fraction.len() - fraction.trim_start_matches('0').len()) as i64;
-        whole.is_empty() && zeros >= -whole_room
-    };
-    if fits || is_zero {
-        Ok(text.to_owned())
-    } else {
-        Err(Misfit::OutOfRange)
-    }
-}
-
-fn float4(value: f64) -> Result<String, Misfit> {
-    let narrow = value as f32;
-    if !value.is_nan() && f64::from(narrow).to_bits() != value.to_bits() {
-        return Err(if narrow.is_infinite() {
-            Misfit::OutOfRange
-        } else {
-            Misfit::NotExact
-        });
-    }
-    Ok(float_text(value, format!("{narrow:e}")))
-}
-
-fn float_text(value: f64, finite: String) -> String {
-    if value.is_nan() {
-        "NaN".into()
-    } else if value == f64::INFINITY {
-        "Infinity".into()
-    } else if value == f64::NEG_INFINITY {
-        "-Infinity".into()
-    } else {
-        finite
-    }
-}
-
-fn shorter(text: &str, max: Option<u32>) -> Result<&str, Misfit> {
-    let fits = max.is_none_or(|max| {
-        let max = max as usize;
-        text.len() <= max || text.chars().count() <= max
-    });
-    if fits { Ok(text) } else { Err(Misfit::TooLong) }
-}
-
-/// Infinities pass: PostgreSQL never rounds them.
-fn in_digits(micros: i64, digits: u8) -> Result<i64, Misfit> {
-    let unit = 10i64.pow(u32::from(MICROSECOND_DIGITS.saturating_sub(digits)));
-    let infinite = micros == i64::MAX || micros == i64::MIN;
-    if infinite || micros % unit == 0 {
-        Ok(micros)
-    } else {
-        Err(Misfit::NotExact)
+fn digits(value: &Value) -> Result<String, Misfit> {
+    match value {
+        Value::Int(i) => Ok(i.to_string()),
+        Value::Decimal(text) => Ok(text.clone()),
+        Value::Float(f) => Ok(float_digits(*f)),
+        _ => Err(Misfit::OtherType),
     }
 }
 
@@ -497,19 +286,13 @@ fn numeric_limits(modifier: i32) -> Option<(u16, i16)> {
 
 /// `interval(p)`: precision in the low half. One that is restricted to some of its fields
 /// (`interval year to month`) is opaque: it cuts what it is given.
-fn interval_kind(modifier: i32) -> Kind {
+fn interval(modifier: i32) -> Option<FieldType> {
     if modifier < 0 {
-        return Kind::Interval {
-            digits: MICROSECOND_DIGITS,
-        };
+        return Some(FieldType::Interval);
     }
     let (fields, digits) = ((modifier >> 16) & 0x7fff, modifier & 0xffff);
-    if fields != INTERVAL_ALL_FIELDS {
-        return Kind::Opaque;
-    }
-    Kind::Interval {
-        digits: digits.min(i32::from(MICROSECOND_DIGITS)) as u8,
-    }
+    let digits = digits.min(i32::from(MICROSECOND_DIGITS)) as u8;
+    (fields == INTERVAL_ALL_FIELDS).then(|| rounded(FieldType::Interval, digits))
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -537,7 +320,7 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
 /// PostgreSQL keeps microseconds.
 const MICROSECOND_DIGITS: u8 = 6;
 /// `NAMEDATALEN` − 1.
-const NAME_BYTES: usize = 63;
+const NAME_BYTES: u32 = 63;
 /// `INTERVAL_FULL_RANGE` in `timestamp.h`.
 const INTERVAL_ALL_FIELDS: i32 = 0x7fff;
 
