@@ -20,7 +20,7 @@ pub const EXAMPLES: &str = "
     create extension if not exists citext;
     create extension if not exists hstore;
     create type mood as enum ('fine', 'it''s', '');
-    create domain price as numeric(8,2) check (value > -100000);
+    create domain price as numeric(8,2) check (value >= -1000000);
     create domain code as varchar(3);
     create type address as (street text, number integer)";
 
