@@ -1,4 +1,4 @@
-//! `connection`: add, list, show, test, tables, fix-key, remove.
+//! `connection`: add, list, show, test, tables, types, fix-key, remove.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::client::Client;
 use super::output::{or_dash, plain};
-use super::{CliError, Exit, output};
+use super::{CliError, Exit, output, types};
 use crate::api::connections::{FixKey, Fixed, NewConnection};
 use crate::endpoint::catalog::{Catalog, Fix, Problem, Table};
 use crate::engine::handle::{ConnectionInfo, ConnectionTest};
@@ -33,6 +33,14 @@ pub(super) enum Command {
     /// List the tables, what a sync would miss, and ready-made fixes.
     #[command(after_help = "Example:\n  tidegate-relay connection tables office-db")]
     Tables { name: String },
+    /// List the types of fields, and which of them can be synced with each other.
+    ///
+    /// Needs no running relay: it tells what this version does.
+    #[command(
+        after_help = "Example:\n  tidegate-relay connection types\n  tidegate-relay connection types \
+                      'numeric(10,2)'\n  tidegate-relay connection types app:number --json"
+    )]
+    Types(types::Types),
     /// Give a table a primary key: an identity column, or an existing column.
     #[command(
         name = "fix-key",
@@ -115,6 +123,7 @@ pub(super) async fn run(api: &Client, json: bool, command: Command) -> Result<Ex
             }
             Ok(Exit::Done)
         }
+        Command::Types(args) => types::run(json, &args),
         Command::FixKey(args) => fix_key(api, json, args).await,
         Command::Remove { name } => {
             api.delete(&["connections", &name]).await?;

@@ -1,7 +1,7 @@
 //! The command line: one file per command group, over the relay's HTTP API.
 //!
-//! Only `serve` and `check` work without a running relay. What is data goes to stdout, with
-//! `--json` as one document; advice and errors go to stderr. The binary calls [`start`].
+//! Only `serve`, `check` and `connection types` work without a running relay. What is data goes to
+//! stdout, with `--json` as one document; advice and errors go to stderr. The binary calls [`start`].
 
 mod agent;
 mod client;
@@ -11,6 +11,7 @@ mod output;
 mod serve;
 mod sync;
 mod token;
+mod types;
 mod watch;
 
 use std::path::PathBuf;
@@ -84,6 +85,7 @@ pub fn start(serve: impl FnOnce(Config) -> anyhow::Result<()>) -> ExitCode {
     let done = match command {
         Command::Serve => serve::serve(&global, serve),
         Command::Check => serve::check(&global),
+        Command::Connection(connection::Command::Types(args)) => types::run(global.json, &args),
         command => on_api(&global, command),
     };
     match done {

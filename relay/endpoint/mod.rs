@@ -8,6 +8,7 @@
 pub mod catalog;
 mod error;
 pub mod postgres;
+pub mod type_matrix;
 
 use std::path::PathBuf;
 

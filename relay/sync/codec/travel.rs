@@ -146,9 +146,7 @@ fn fit_number(from: &FieldType, to: &FieldType) -> Fit {
     let rounded = "numbers would be rounded";
     match (from, to) {
         (Int { bits: a }, Int { bits: b }) => when(a <= b, range),
-        (Fixed { digits, scale: 0 }, Int { bits }) => {
-            when(*digits <= whole_digits(*bits) - 1, range)
-        }
+        (Fixed { digits, scale: 0 }, Int { bits }) => when(*digits < whole_digits(*bits), range),
         (_, Int { .. }) => Fit::But("it has no fractions, NaN or infinities"),
         (
             Float { .. },

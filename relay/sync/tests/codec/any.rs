@@ -173,43 +173,41 @@ fn text_edges(of: &FieldType) -> Vec<Value> {
             }
             edges
         }
-        FieldType::JsonText => [
-            "{\"b\": 1, \"a\": [1.50, null], \"b\":\n2}",
-            "1E+5",
-            " [] ",
-            "1",
-        ]
-        .into_iter()
-        .map(str::to_owned)
-        .chain([long_json()])
-        .map(Value::Json)
-        .collect(),
-        FieldType::Json => [
-            &format!("[{}]", "9".repeat(400)),
-            "{\"bb\": 1.50, \"a\": {}}",
-            "2",
-        ]
-        .into_iter()
-        .map(str::to_owned)
-        .chain([long_json()])
-        .map(Value::Document)
-        .collect(),
-        FieldType::Document => [
-            "{\"b\":1.50,\"a\":[]}",
-            "[1e300,5e-324]",
-            "\"é\\u0001\"",
-            "3",
-        ]
-        .into_iter()
-        .map(str::to_owned)
-        .chain([long_json()])
-        .map(Value::Document)
-        .collect(),
+        FieldType::JsonText | FieldType::Json | FieldType::Document => document_edges(of),
         _ => {
             let long = "x".repeat(200_000);
             opaque(&["", "a\nb", "(1,\"a b\")", "x ", &long])
         }
     }
+}
+
+fn document_edges(of: &FieldType) -> Vec<Value> {
+    let texts: [&str; 4] = match of {
+        FieldType::JsonText => [
+            "{\"b\": 1, \"a\": [1.50, null], \"b\":\n2}",
+            "1E+5",
+            " [] ",
+            "1",
+        ],
+        FieldType::Json => [
+            "[99999999999999999999999999999999999999999999999999.99]",
+            "{\"bb\": 1.50, \"a\": {}}",
+            "2",
+            "\"\"",
+        ],
+        _ => [
+            "{\"b\":1.50,\"a\":[]}",
+            "[1e300,5e-324]",
+            "\"é\\u0001\"",
+            "3",
+        ],
+    };
+    let texts = texts.into_iter().map(str::to_owned).chain([long_json()]);
+    let value = match of {
+        FieldType::JsonText => Value::Json,
+        _ => Value::Document,
+    };
+    texts.map(value).collect()
 }
 
 fn long_json() -> String {

@@ -1,5 +1,7 @@
 //! The command line as scripts see it: exit codes, stdout and stderr of the real binary.
 
+mod types;
+
 use std::collections::VecDeque;
 use std::process::Stdio;
 

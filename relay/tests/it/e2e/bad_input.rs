@@ -282,7 +282,8 @@ async fn every_kind_of_value_crosses_unchanged() {
     let stage = Stage::start("values").await;
     let table = "create type mood as enum ('sad', 'ok', 'happy');
         create table things (id int primary key, n numeric, f float8, d date, t timestamptz,
-            j jsonb, a int[], m mood, b bytea, big text, u uuid, i interval)";
+            j jsonb, a int[], m mood, b bytea, big text, u uuid, i interval);
+        alter table things alter j set storage external, alter a set storage external";
     tables(&stage, table).await;
     let names = [
         "id", "n", "f", "d", "t", "j", "a", "m", "b", "big", "u", "i",
@@ -317,4 +318,24 @@ async fn every_kind_of_value_crosses_unchanged() {
         client.query_one(text, &[]).await.unwrap().get(0)
     };
     assert_eq!(digest(&left).await, digest(&right).await);
+
+    // Out of line and unchanged is neither null nor sent, on either side and under another key.
+    let wide = "update things set j = jsonb_build_object('a', repeat('x', 9000)),
+                    a = array(select generate_series(1, 3000)) where id = 1";
+    left.batch_execute(wide).await.unwrap();
+    stage.assert_equal("things").await;
+    right
+        .batch_execute("update things set f = 2.5 where id = 1")
+        .await
+        .unwrap();
+    stage.assert_equal("things").await;
+    left.batch_execute("update things set id = 9, i = '1 day' where id = 1")
+        .await
+        .unwrap();
+    stage.assert_equal("things").await;
+    assert_eq!(digest(&left).await, digest(&right).await);
+    let kept = "select count(*) from things where id = 9 and f = 2.5 and i = '1 day'
+                and cardinality(a) = 3000 and length(j ->> 'a') = 9000 and length(big) = 4000000";
+    let kept = right.query_one(kept, &[]).await.unwrap();
+    assert_eq!(kept.get::<_, i64>(0), 1);
 }

@@ -7,3 +7,4 @@ mod peer;
 mod position;
 mod shape;
 mod slot;
+mod unchanged;
