@@ -13,7 +13,9 @@ pub fn literals(sql: &str) -> (Vec<&'static str>, Option<BoxedStrategy<String>>)
 const EDGES: &[(&[&str], &[&str])] = &[
     (
         &["numeric"],
-        &["1e400", "1.500", "-0.00", "nan", "-inf", "1e-400", "007"],
+        &[
+            "1.005", "149", "0.0005", "1e400", "1.500", "-0.00", "nan", "-inf", "1e-400", "007",
+        ],
     ),
     (&["numeric(10,2)", "price"], &["1.005", "-0", "99999.99"]),
     (&["numeric(3,-2)"], &["149", "-99949", "150"]),
@@ -39,7 +41,15 @@ const EDGES: &[(&[&str], &[&str])] = &[
     (&["char(8)", "varchar(10)"], &["a  ", "", " a", "NULL"]),
     (
         &["text", "citext"],
-        &["", "\\N", "a\tb\r\nc\\", "\u{1}\u{feff}Ä", "NULL"],
+        &[
+            "",
+            "1234567890 ",
+            "abcd",
+            "\\N",
+            "a\tb\r\nc\\",
+            "\u{1}\u{feff}Ä",
+            "NULL",
+        ],
     ),
     (&["bytea"], &["\\x00ff", "a\\\\b\\000"]),
     (
