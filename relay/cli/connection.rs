@@ -10,7 +10,7 @@ use super::output::{or_dash, plain};
 use super::{CliError, Exit, output};
 use crate::api::connections::{FixKey, Fixed, NewConnection};
 use crate::endpoint::catalog::{Catalog, Fix, Problem, Table};
-use crate::engine::handle::{ConnectionInfo, ConnectionTest};
+use crate::engine::handle::{ConnectionInfo, ConnectionProblem, ConnectionTest};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -27,7 +27,7 @@ pub(super) enum Command {
     /// Show one connection, without its secret.
     #[command(after_help = "Example:\n  tidegate-relay connection show office-db")]
     Show { name: String },
-    /// Connect, sign in, and tell what was found.
+    /// Connect, sign in, and tell what was found. Exit code 1: a sync could not run on it.
     #[command(after_help = "Example:\n  tidegate-relay connection test office-db")]
     Test { name: String },
     /// List the tables, what a sync would miss, and ready-made fixes.
@@ -165,18 +165,38 @@ async fn test(api: &Client, json: bool, name: &str) -> Result<Exit, CliError> {
     let found: ConnectionTest = api.act(&["connections", name, "test"]).await?;
     if json {
         output::json(&found)?;
-        return Ok(Exit::Done);
+    } else {
+        show_test(&found);
     }
+    let blocking: Vec<&ConnectionProblem> = found.problems.iter().filter(|p| p.blocking).collect();
+    match blocking.as_slice() {
+        [] => Ok(Exit::Done),
+        [first, others @ ..] => {
+            let more = match others.len() {
+                0 => String::new(),
+                count => format!(" (and {count} more)"),
+            };
+            let ConnectionProblem {
+                message, remedy, ..
+            } = first;
+            let text = format!("no sync can run on {name}: {message}: {remedy}{more}");
+            Err(CliError::Failed(plain(&text)))
+        }
+    }
+}
+
+fn show_test(found: &ConnectionTest) {
     output::facts(&[
-        ("server", found.server),
-        ("user", found.user),
-        ("database", found.database),
+        ("server", found.server.clone()),
+        ("user", found.user.clone()),
+        ("database", found.database.clone()),
         ("tables", found.tables.to_string()),
     ]);
     for problem in &found.problems {
-        output::say(&plain(&format!("problem: {problem}")));
+        let weight = if problem.blocking { "problem" } else { "note" };
+        let text = format!("{weight}: {}: {}", problem.message, problem.remedy);
+        output::say(&plain(&text));
     }
-    Ok(Exit::Done)
 }
 
 fn row(info: &ConnectionInfo) -> Vec<String> {

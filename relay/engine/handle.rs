@@ -119,8 +119,22 @@ pub struct ConnectionTest {
     pub user: String,
     pub database: String,
     pub tables: usize,
-    /// What stands in a sync's way, each with its remedy.
-    pub problems: Vec<String>,
+    /// False when one of the problems prevents every sync.
+    pub ok: bool,
+    /// What stands in a sync's way.
+    pub problems: Vec<ConnectionProblem>,
+}
+
+/// Something that prevents a sync of any table, or makes it worse.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
+pub struct ConnectionProblem {
+    /// Stable code: `wal-level`, `no-replication-right` …
+    pub code: String,
+    pub message: String,
+    /// What to do; may hold SQL to copy.
+    pub remedy: String,
+    /// True when no sync can run before it is gone.
+    pub blocking: bool,
 }
 
 /// Connections, by name.

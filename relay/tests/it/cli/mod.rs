@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::process::Stdio;
 
 use serde_json::Value;
+use tidegate_relay::engine::handle::ConnectionProblem;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
@@ -275,6 +276,39 @@ async fn failures_end_with_1_and_one_line_that_says_what_to_do() {
             "{ran:?}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_connection_test_fails_on_what_prevents_a_sync_and_not_on_notes() {
+    let problem = |code: &str, blocking| ConnectionProblem {
+        code: code.into(),
+        message: format!("{code} is wrong"),
+        remedy: format!("set {code}"),
+        blocking,
+    };
+    let desk = Desk::start().await;
+    desk.set(|script| script.problems = Some(vec![problem("slot-unlimited", false)]));
+    let ran = run(&desk, &["connection", "test", "db"]).await;
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{ran:?}");
+    assert!(ran.out.contains("note: slot-unlimited is wrong"), "{ran:?}");
+
+    let found = vec![
+        problem("slot-unlimited", false),
+        problem("wal-level", true),
+        problem("no-replication-right", true),
+    ];
+    desk.set(|script| script.problems = Some(found));
+    let ran = run(&desk, &["connection", "test", "db"]).await;
+    assert_eq!(ran.code, 1, "{ran:?}");
+    let said = "error: no sync can run on db: wal-level is wrong: set wal-level (and 1 more)\n";
+    assert_eq!(ran.err, said);
+    assert!(ran.out.contains("problem: no-replication-right"), "{ran:?}");
+
+    let ran = run(&desk, &["connection", "test", "db", "--json"]).await;
+    let document = document(&ran);
+    assert_eq!((ran.code, &document["ok"]), (1, &Value::from(false)));
+    let blocking = |at: usize| &document["problems"][at]["blocking"];
+    assert_eq!((blocking(0), blocking(1)), (&Value::from(false), &Value::from(true)));
 }
 
 #[tokio::test]

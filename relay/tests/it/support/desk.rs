@@ -10,8 +10,8 @@ use tidegate_relay::api::agents::{AgentControl, AgentStatus, Invited};
 use tidegate_relay::api::{self, Api, Readiness};
 use tidegate_relay::endpoint::catalog::{Catalog, Fix, Problem, Table};
 use tidegate_relay::engine::handle::{
-    ConnectionControl, ConnectionInfo, ConnectionTarget, ConnectionTest, ControlError,
-    ControlErrorKind, SyncControl,
+    ConnectionControl, ConnectionInfo, ConnectionProblem, ConnectionTarget, ConnectionTest,
+    ControlError, ControlErrorKind, SyncControl,
 };
 use tidegate_relay::engine::report::{
     FindingReport, HistoryEntry, LiveEvent, Preview, SyncStatus, TablePreview, TableStatus,
@@ -31,6 +31,8 @@ pub struct Script {
     pub states: VecDeque<&'static str>,
     pub plan_changed: bool,
     pub missing: Vec<String>,
+    /// What a connection's test finds; `None`: it is not reached.
+    pub problems: Option<Vec<ConnectionProblem>>,
     /// One line for each order that changed something.
     pub orders: Vec<String>,
 }
@@ -51,6 +53,7 @@ impl Default for Script {
             states: VecDeque::from(["live"]),
             plan_changed: false,
             missing: Vec::new(),
+            problems: None,
             orders: Vec::new(),
         }
     }
@@ -302,6 +305,16 @@ impl ConnectionControl for StandIn {
     }
 
     async fn test(&self, name: &str) -> Result<ConnectionTest, ControlError> {
+        if let Some(problems) = self.script.lock().unwrap().problems.clone() {
+            return Ok(ConnectionTest {
+                server: "PostgreSQL 17.1".into(),
+                user: "tidegate".into(),
+                database: "shop".into(),
+                tables: 3,
+                ok: !problems.iter().any(|problem| problem.blocking),
+                problems,
+            });
+        }
         let text = format!("connection {name}: the agent is not connected");
         Err(ControlError::new(
             ControlErrorKind::Unavailable,
