@@ -49,7 +49,8 @@ pub struct Target {
     pub sslrootcert: Option<PathBuf>,
     /// Sessions start read-only and a role that holds write grants is refused.
     pub read_only: bool,
-    /// Whether the relay may run the fixes that it offers (key, publication).
+    /// Whether the relay may run the fixes that it offers (key, publication). The relay is told and
+    /// obeys; bytes are not looked at here, so what really holds is the role's rights.
     pub allow_ddl: bool,
     /// Whether MD5 and cleartext password requests of the server are answered.
     pub allow_md5: bool,

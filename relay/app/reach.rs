@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use secrecy::SecretString;
 use tidegate_shared::wire;
+use tidegate_sync::model::Side;
 
 use crate::endpoint::postgres::PostgresEndpoint;
 use crate::endpoint::postgres::direct::DirectDial;
@@ -50,6 +51,10 @@ impl EndpointSource for Reach {
     fn direct(&self, url: &SecretString) -> Result<Arc<dyn Endpoint>, EndpointError> {
         let dial = DirectDial::new(url, self.egress)?;
         Ok(Arc::new(PostgresEndpoint::new(Arc::new(dial))))
+    }
+
+    fn leftovers(&self, sync: &str, side: Side) -> Vec<String> {
+        PostgresEndpoint::forget_sql(sync, side).unwrap_or_default()
     }
 
     async fn knows_agent(&self, agent: &str) -> bool {
@@ -160,5 +165,12 @@ impl Dial for TunnelDial {
 
     fn login(&self) -> Login {
         Login::ByAgent
+    }
+
+    async fn allows_ddl(&self) -> Result<bool, EndpointError> {
+        let id = self.agent_id().await?;
+        let live = self.agents.live(&id);
+        let live = live.ok_or_else(|| self.failed(OpenError::Offline))?;
+        Ok(live.allows_ddl(&self.target))
     }
 }

@@ -223,7 +223,8 @@ fn show_tables(name: &str, catalog: &Catalog) {
         for problem in &table.problems {
             show_problem(&table_name(table), problem);
             if problem.code == "no-primary-key" {
-                let show = |fix| show_fix(name, &table_name(table), fix);
+                let connection = catalog.allows_ddl.then_some(name);
+                let show = |fix| show_fix(connection, &table_name(table), fix);
                 table.fixes.iter().for_each(show);
             }
         }
@@ -270,15 +271,17 @@ fn show_problem(of: &str, problem: &Problem) {
     output::say(&plain(&format!("  {}", problem.remedy)));
 }
 
-fn show_fix(connection: &str, table: &str, fix: &Fix) {
+/// Without a connection the fix is for the owner alone to run.
+fn show_fix(connection: Option<&str>, table: &str, fix: &Fix) {
     let option = match fix {
         Fix::IdentityColumn { .. } => "--identity".to_owned(),
         Fix::ExistingColumn { column, .. } => format!("--column {column}"),
     };
-    let command = format!("connection fix-key {connection} {table} {option}");
-    output::say(&plain(&format!(
-        "  fix with `{command}`, or run as its owner:"
-    )));
+    let intro = match connection {
+        Some(name) => format!("fix with `connection fix-key {name} {table} {option}`, or run"),
+        None => "run".to_owned(),
+    };
+    output::say(&plain(&format!("  {intro} as its owner:")));
     for statement in sql_of(fix) {
         output::say(&plain(&format!("    {}", terminated(statement))));
     }
@@ -324,10 +327,19 @@ async fn fix_key(api: &Client, json: bool, args: FixKeyArgs) -> Result<Exit, Cli
         table
             .fixes
             .iter()
-            .for_each(|fix| show_fix(&args.name, &args.table, fix));
+            .for_each(|fix| show_fix(Some(&args.name), &args.table, fix));
         return Err(CliError::Approve(
             "choose one of the fixes: --identity or --column".into(),
         ));
+    }
+    if !catalog.allows_ddl {
+        let statements = offered.map(sql_of).unwrap_or_default().join("; ");
+        let message = format!(
+            "the agent does not let the relay change tables: let the owner of {} run `{statements}`, \
+             or set allow_ddl = true for the target in agent.toml",
+            args.table
+        );
+        return Err(CliError::Failed(plain(&message)));
     }
     if !args.yes {
         for statement in offered.map(sql_of).unwrap_or_default() {

@@ -14,8 +14,8 @@ use tidegate_relay::engine::handle::{
     ControlError, ControlErrorKind, SyncControl,
 };
 use tidegate_relay::engine::report::{
-    FindingReport, HistoryEntry, LiveEvent, Preview, SyncStatus, TablePreview, TableStatus,
-    VerifyReport,
+    FindingReport, HistoryEntry, LeftBehind, LiveEvent, Preview, Removed, SyncStatus, TablePreview,
+    TableStatus, VerifyReport,
 };
 use tidegate_relay::engine::syncfile::SyncFile;
 use tidegate_relay::store::{Store, tokens};
@@ -216,10 +216,19 @@ impl SyncControl for StandIn {
         self.status(name).await
     }
 
-    async fn remove(&self, name: &str) -> Result<(), ControlError> {
+    async fn remove(&self, name: &str, force: bool) -> Result<Removed, ControlError> {
         self.status(name).await?;
-        self.order(format!("remove {name}"));
-        Ok(())
+        self.order(format!("remove {name}, force: {force}"));
+        let left = LeftBehind {
+            side: "left".into(),
+            connection: "office-db".into(),
+            reason: "there is no agent".into(),
+            sql: vec!["drop publication if exists p".into()],
+        };
+        Ok(Removed {
+            name: name.into(),
+            left_behind: if force { vec![left] } else { Vec::new() },
+        })
     }
 
     async fn verify(&self, name: &str) -> Result<VerifyReport, ControlError> {
@@ -348,6 +357,7 @@ impl ConnectionControl for StandIn {
         };
         Ok(Catalog {
             tables: vec![table],
+            allows_ddl: true,
             ..Catalog::default()
         })
     }
