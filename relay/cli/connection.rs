@@ -333,27 +333,10 @@ async fn fix_key(api: &Client, json: bool, args: FixKeyArgs) -> Result<Exit, Cli
         ));
     }
     if !catalog.allows_ddl {
-        let statements = offered.map(sql_of).unwrap_or_default().join("; ");
-        let message = format!(
-            "the agent does not let the relay change tables: let the owner of {} run `{statements}`, \
-             or set allow_ddl = true for the target in agent.toml",
-            args.table
-        );
-        return Err(CliError::Failed(plain(&message)));
+        return Err(by_hand(&args.table, offered));
     }
     if !args.yes {
-        for statement in offered.map(sql_of).unwrap_or_default() {
-            output::note(&plain(&terminated(statement)));
-        }
-        match output::ask(&plain(&format!("Run this on {}?", args.name))) {
-            Some(true) => {}
-            Some(false) => return Err(CliError::Approve("nothing was changed".into())),
-            None => {
-                return Err(CliError::Approve(
-                    "nothing was changed: confirm with --yes".into(),
-                ));
-            }
-        }
+        confirm(&args.name, offered)?;
     }
     let request = FixKey {
         table: args.table,
@@ -372,4 +355,28 @@ async fn fix_key(api: &Client, json: bool, args: FixKeyArgs) -> Result<Exit, Cli
         output::note("Done: the table has a primary key.");
     }
     Ok(Exit::Done)
+}
+
+/// Shows what would be run, and asks.
+fn confirm(connection: &str, offered: Option<&Fix>) -> Result<(), CliError> {
+    for statement in offered.map(sql_of).unwrap_or_default() {
+        output::note(&plain(&terminated(statement)));
+    }
+    match output::ask(&plain(&format!("Run this on {connection}?"))) {
+        Some(true) => Ok(()),
+        Some(false) => Err(CliError::Approve("nothing was changed".into())),
+        None => {
+            let text = "nothing was changed: confirm with --yes";
+            Err(CliError::Approve(text.into()))
+        }
+    }
+}
+
+fn by_hand(table: &str, offered: Option<&Fix>) -> CliError {
+    let statements = offered.map(sql_of).unwrap_or_default().join("; ");
+    let message = format!(
+        "the agent does not let the relay change tables: let the owner of {table} run \
+         `{statements}`, or set allow_ddl = true for the target in agent.toml"
+    );
+    CliError::Failed(plain(&message))
 }
