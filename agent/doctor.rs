@@ -7,8 +7,9 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 use tidegate_shared::Class;
 use tidegate_shared::pairing::RelayAddr;
+use tidegate_shared::sslmode::SslMode;
 
-use crate::config::{Config, SslMode, Target};
+use crate::config::{Config, Target};
 use crate::identity::enroll::{self, EnrollError};
 use crate::identity::keystore::{Identity, Keystore};
 use crate::identity::renew::{self, Standing};

@@ -8,7 +8,6 @@ mod temporal;
 pub mod types;
 
 mod sqlstate;
-mod tls;
 
 pub mod connect;
 pub mod direct;
