@@ -24,6 +24,7 @@ pub struct Stage {
     pub left: Database,
     pub right: Database,
     pub http: u16,
+    pub metrics: u16,
     udp: u16,
     relay: Option<Child>,
     agent: Option<Child>,
@@ -60,6 +61,7 @@ impl Stage {
             left,
             right,
             http: free_tcp_port(),
+            metrics: free_tcp_port(),
             udp: free_udp_port(),
             relay: None,
             agent: None,
@@ -100,11 +102,12 @@ impl Stage {
         let dir = self.dir.path();
         let relay = format!(
             "data_dir = \"{}\"\n[tunnel]\nlisten = \"127.0.0.1:{}\"\nnames = [\"localhost:{}\"]\n\
-             [http]\nlisten = \"127.0.0.1:{}\"\n",
+             [http]\nlisten = \"127.0.0.1:{}\"\n[metrics]\nlisten = \"127.0.0.1:{}\"\n",
             dir.join("relay").display(),
             self.udp,
             self.udp,
             self.http,
+            self.metrics,
         );
         fs::write(dir.join("relay.toml"), relay).unwrap();
         let password = dir.join("main.password");
