@@ -250,7 +250,10 @@ async fn check_relay(report: &mut Report, identity: &Identity, relay: &RelayAddr
                 Class::Operator(action) => action,
                 _ => "check DNS and firewalls on the way: the agent needs outgoing UDP",
             };
-            report.fail(&subject, check, error.to_string(), action);
+            // Its text may hold the advice already, which has a column of its own here.
+            let text = error.to_string();
+            let text = text.strip_suffix(&format!(": {action}")).unwrap_or(&text);
+            report.fail(&subject, check, text.to_owned(), action);
         }
     }
 }
