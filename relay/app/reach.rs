@@ -100,6 +100,14 @@ impl TunnelDial {
                 );
                 EndpointError::retry("agent-offline", text)
             }
+            // The agent's text says what to do.
+            OpenError::Denied {
+                code: wire::OpenDenial::UnknownTarget,
+                text,
+            } => {
+                let text = format!("agent `{agent}` refused: {text}");
+                EndpointError::operator("agent-refused", text)
+            }
             OpenError::Denied { text, .. } => match error.class() {
                 tidegate_shared::Class::Operator(advice) => {
                     let text = format!("agent `{agent}` refused: {text}: {advice}");

@@ -142,9 +142,10 @@ pub(super) fn of_table(table: &Table, relation: &Relation, server: &Server) -> V
             "no-primary-key",
             format!("{name} has no primary key: its records can't be told apart"),
             if server.allows_ddl {
-                "run one of the offered fixes with `connection fix-key`".into()
+                "run one of the fixes that `connection tables` offers, with `connection fix-key`"
+                    .into()
             } else {
-                "let its owner run one of the offered fixes".into()
+                "let its owner run one of the fixes that `connection tables` offers".into()
             },
         ));
     }
