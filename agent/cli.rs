@@ -210,15 +210,20 @@ fn print_paired(identity: &Identity, json: bool) {
         identity.agent_name,
         relays.join(", ")
     );
-    out!("Key fingerprint: {fingerprint} (the relay shows the same)");
+    out!("Key fingerprint: {fingerprint}");
     out!("Next: tidegate-agent check, then start the service.");
 }
 
 /// The token from the file, from stdin, or from the environment, in this order.
 fn read_token(file: Option<&Path>) -> Result<Zeroizing<String>, Failure> {
     if let Some(file) = file.filter(|file| *file != Path::new("-")) {
-        let open = std::fs::File::open(file)
-            .map_err(|error| Failure::usage(format!("{}: {error}", file.display())))?;
+        let open = std::fs::File::open(file).map_err(|error| {
+            let file = file.display();
+            Failure::usage(format!(
+                "can't read the token file {file}: {error}; make one on the relay with \
+                     `tidegate-relay agent invite NAME > FILE`"
+            ))
+        })?;
         return read_text(open, &file.display().to_string());
     }
     if file.is_none() {

@@ -8,6 +8,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use tidegate_shared::sslmode::SslMode;
 use toml::Spanned;
 
 /// Where the configuration lies unless `--config` or the environment say otherwise.
@@ -49,7 +50,8 @@ pub struct Target {
     pub sslrootcert: Option<PathBuf>,
     /// Sessions start read-only and a role that holds write grants is refused.
     pub read_only: bool,
-    /// Whether the relay may run the fixes that it offers (key, publication).
+    /// Whether the relay may run the fixes that it offers (key, publication). The relay is told and
+    /// obeys; bytes are not looked at here, so what really holds is the role's rights.
     pub allow_ddl: bool,
     /// Whether MD5 and cleartext password requests of the server are answered.
     pub allow_md5: bool,
@@ -62,18 +64,6 @@ pub struct Target {
 pub enum Address {
     Tcp { host: String, port: u16 },
     Socket { directory: PathBuf, port: u16 },
-}
-
-/// TLS towards PostgreSQL, as libpq names it (PostgreSQL manual, 34.19 "SSL Support").
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum SslMode {
-    Disable,
-    Allow,
-    Prefer,
-    Require,
-    VerifyCa,
-    VerifyFull,
 }
 
 /// Why the configuration can't be used; its text names the file and, where known, the place.
@@ -231,19 +221,6 @@ impl fmt::Display for Address {
                 write!(f, "{}/.s.PGSQL.{port}", directory.display())
             }
         }
-    }
-}
-
-impl fmt::Display for SslMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            SslMode::Disable => "disable",
-            SslMode::Allow => "allow",
-            SslMode::Prefer => "prefer",
-            SslMode::Require => "require",
-            SslMode::VerifyCa => "verify-ca",
-            SslMode::VerifyFull => "verify-full",
-        })
     }
 }
 

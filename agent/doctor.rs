@@ -7,8 +7,9 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 use tidegate_shared::Class;
 use tidegate_shared::pairing::RelayAddr;
+use tidegate_shared::sslmode::SslMode;
 
-use crate::config::{Config, SslMode, Target};
+use crate::config::{Config, Target};
 use crate::identity::enroll::{self, EnrollError};
 use crate::identity::keystore::{Identity, Keystore};
 use crate::identity::renew::{self, Standing};
@@ -249,7 +250,10 @@ async fn check_relay(report: &mut Report, identity: &Identity, relay: &RelayAddr
                 Class::Operator(action) => action,
                 _ => "check DNS and firewalls on the way: the agent needs outgoing UDP",
             };
-            report.fail(&subject, check, error.to_string(), action);
+            // Its text may hold the advice already, which has a column of its own here.
+            let text = error.to_string();
+            let text = text.strip_suffix(&format!(": {action}")).unwrap_or(&text);
+            report.fail(&subject, check, text.to_owned(), action);
         }
     }
 }

@@ -59,24 +59,36 @@ fn write_role(out: &mut String, target: &Target, role: &str) -> std::fmt::Result
     )?;
     writeln!(out, "-- May connect to this database.")?;
     writeln!(out, "grant connect on database {database} to {role};\n")?;
-    writeln!(
-        out,
-        "-- May create the publication that names the tables to follow."
-    )?;
-    writeln!(out, "grant create on database {database} to {role};")?;
-    writeln!(
-        out,
-        "-- PostgreSQL lets only a table's owner publish it. If another role owns the"
-    )?;
-    writeln!(
-        out,
-        "-- tables, the sync waits at its start and `sync status` shows the one statement"
-    )?;
-    writeln!(
-        out,
-        "-- that this owner must run. Or make {role} a member of the owner, with all its rights:"
-    )?;
-    writeln!(out, "--   grant <owner of the tables> to {role};\n")
+    if target.allow_ddl {
+        write_ddl(out, &database, role)
+    } else {
+        write_no_ddl(out, role)
+    }
+}
+
+fn write_ddl(out: &mut String, database: &str, role: &str) -> std::fmt::Result {
+    let text = format!(
+        "-- May create the publication that names the tables to follow (allow_ddl is true),
+-- and the schema in which it remembers its progress.
+grant create on database {database} to {role};
+-- PostgreSQL lets only a table's owner publish it. If another role owns the
+-- tables, `sync plan` and `sync status` show the one statement that this owner must
+-- run. Or make {role} a member of the owner, with all its rights:
+--   grant <owner of the tables> to {role};
+"
+    );
+    writeln!(out, "{text}")
+}
+
+/// Without `allow_ddl` the role gets no right to create anything but its own progress table.
+fn write_no_ddl(out: &mut String, role: &str) -> std::fmt::Result {
+    let text = format!(
+        "-- Remembers its progress in a schema of its own. It may create nothing else: the
+-- tables' owner makes the publication, as `sync plan` shows it (or set allow_ddl).
+create schema if not exists tidegate authorization {role};
+"
+    );
+    writeln!(out, "{text}")
 }
 
 fn write_tables(
@@ -276,6 +288,20 @@ mod tests {
         );
         assert_eq!(sql.matches(grant).count(), 2, "{sql}");
         assert!(!sql.contains("on all tables") && !sql.to_lowercase().contains("password '"));
+    }
+
+    #[test]
+    fn only_allow_ddl_lets_the_role_create_in_the_database() {
+        let without = sql(&target(""), &["posts".to_owned()]).unwrap();
+        assert!(!without.contains("grant create"), "{without}");
+        let schema = "create schema if not exists tidegate authorization \"tide gate\";";
+        assert!(without.contains(schema), "{without}");
+        let with = sql(&target("allow_ddl=true"), &["posts".to_owned()]).unwrap();
+        assert!(
+            with.contains("grant create on database shop to \"tide gate\";"),
+            "{with}"
+        );
+        assert!(!with.contains(schema), "{with}");
     }
 
     #[test]

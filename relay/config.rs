@@ -245,8 +245,13 @@ impl Config {
                 self.http.listen
             ));
         }
-        if self.metrics.listen.is_some() {
-            warnings.push("metrics.listen is set, but this version serves no metrics yet".into());
+        if let Some(listen) = self.metrics.listen
+            && !listen.ip().is_loopback()
+        {
+            warnings.push(format!(
+                "{listen} tells names of syncs and tables to whoever asks for /metrics there: let \
+                 only the monitoring reach it"
+            ));
         }
         warnings
     }

@@ -1,9 +1,11 @@
-//! What agent and relay must agree on: identity, pairing token, wire messages, tunnel.
+//! What agent and relay must agree on: identity, pairing token, wire messages, tunnel;
+//! and what both do alike: TLS towards PostgreSQL.
 //!
-//! Nothing here knows a database, a store or a sync. Both binaries call it; it calls neither.
+//! Nothing here knows a store or a sync. Both binaries call it; it calls neither.
 
 pub mod identity;
 pub mod pairing;
+pub mod sslmode;
 pub mod tunnel;
 pub mod wire;
 

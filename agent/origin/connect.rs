@@ -12,13 +12,14 @@ use bytes::BytesMut;
 use postgres_protocol::message::frontend;
 use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
+use tidegate_shared::sslmode::{self, SslMode};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
 use super::error::OriginError;
 use super::{gate, tls};
-use crate::config::{Address, SslMode, Target};
+use crate::config::{Address, Target};
 
 mod limits {
     use super::Duration;
@@ -197,7 +198,8 @@ async fn encrypt(
     }
     // Exactly one byte was read, so that nothing sent before the handshake (CVE-2021-23222) can
     // be taken for part of the encrypted stream.
-    let config = tls::client_config(target)?;
+    let config = sslmode::client_config(target.sslmode, target.sslrootcert.as_deref())
+        .map_err(|error| OriginError::Tls(error.to_string()))?;
     let name = ServerName::try_from(host.to_owned())
         .map_err(|_| OriginError::Tls(format!("{host} can't be checked as a server name")))?;
     let stream = TlsConnector::from(Arc::new(config))

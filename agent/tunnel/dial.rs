@@ -10,7 +10,7 @@ use tidegate_shared::tunnel::{
     CertificateFault, CloseCode, QuicDialer, Tunnel, TunnelError, TunnelReader, TunnelWriter,
 };
 use tidegate_shared::wire::{
-    AgentMessage, FrameReader, Hello, HelloAck, PROTOCOL_MAX, PROTOCOL_MIN, RelayMessage,
+    AgentMessage, FrameReader, Grown, Hello, HelloAck, PROTOCOL_MAX, PROTOCOL_MIN, RelayMessage,
     SessionRefusal, TargetInfo, WireError, write_message,
 };
 
@@ -200,12 +200,15 @@ fn hello(origin: &Origin) -> Hello {
         database: target.database.clone(),
         read_only: target.read_only,
     };
+    let targets = origin.targets();
+    let ddl_targets = targets.iter().filter(|target| target.allow_ddl);
     Hello {
+        ddl_targets: Grown(ddl_targets.map(|target| target.name.clone()).collect()),
         protocol_min: PROTOCOL_MIN,
         protocol_max: PROTOCOL_MAX,
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         host: enroll::host_name(),
-        targets: origin.targets().iter().map(info).collect(),
+        targets: targets.iter().map(info).collect(),
         epoch_counter: origin.largest_epoch(),
     }
 }

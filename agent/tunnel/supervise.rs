@@ -175,8 +175,12 @@ impl Supervisor {
         });
         match error.class() {
             _ if !is_new => debug!(%error, attempts, "still can't reach the relay"),
-            Class::Operator(advice) => {
+            // Its text may hold the advice already.
+            Class::Operator(advice) if !error.to_string().contains(advice) => {
                 error!(%error, advice, "the relay can't be reached; trying again for ever");
+            }
+            Class::Operator(_) => {
+                error!(%error, "the relay can't be reached; trying again for ever");
             }
             _ => warn!(%error, "the relay can't be reached; trying again for ever"),
         }

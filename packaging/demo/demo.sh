@@ -296,6 +296,8 @@ database = "blog"
 user = "tidegate"
 password_file = "$dir/blog.password"
 sslmode = "disable"
+# The demo's role owns the tables, and the relay may make the publication.
+allow_ddl = true
 TOML
 relay agent invite office-db >"$dir/token"
 "$bin/tidegate-agent" --config "$dir/agent.toml" pair "$dir/token"

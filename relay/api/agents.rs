@@ -34,6 +34,9 @@ pub struct AgentTarget {
     pub name: String,
     pub database: String,
     pub read_only: bool,
+    /// Whether the relay may make publications and give tables a key through it.
+    #[serde(default)]
+    pub allow_ddl: bool,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]

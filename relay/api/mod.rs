@@ -9,6 +9,7 @@ mod auth;
 pub mod connections;
 mod events;
 pub mod health;
+pub mod metrics;
 mod problem;
 pub mod syncs;
 pub mod tokens;

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{Api, Problem};
-use crate::engine::report::{FindingReport, HistoryEntry, Preview, SyncStatus, VerifyReport};
+use crate::engine::report::{
+    FindingReport, HistoryEntry, Preview, Removed, SyncStatus, VerifyReport,
+};
 
 /// A sync file to start, and the preview that was confirmed.
 #[derive(Serialize, Deserialize, ToSchema)]
@@ -69,18 +71,25 @@ pub(super) async fn sync_status(
     Ok(Json(api.syncs.status(&name).await?))
 }
 
+#[derive(Deserialize, IntoParams)]
+pub(super) struct HowRemoved {
+    /// Remove it even if a side can't be cleaned up.
+    #[serde(default)]
+    force: bool,
+}
+
 /// Stops the sync and drops what it left on both sides. Touches no record.
 #[utoipa::path(delete, path = "/api/v1/syncs/{name}", operation_id = "remove_sync",
-    params(("name" = String, Path)),
-    responses((status = 204), (status = 401, body = Problem), (status = 404, body = Problem),
+    params(("name" = String, Path), HowRemoved),
+    responses((status = 200, body = Removed), (status = 401, body = Problem), (status = 404, body = Problem),
         (status = 502, body = Problem)),
     security(("token" = [])))]
 pub(super) async fn remove_sync(
     State(api): State<Api>,
     Path(name): Path<String>,
-) -> Result<StatusCode, Problem> {
-    api.syncs.remove(&name).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Query(how): Query<HowRemoved>,
+) -> Result<Json<Removed>, Problem> {
+    Ok(Json(api.syncs.remove(&name, how.force).await?))
 }
 
 /// Stops at the next settle; changes wait on their sides.

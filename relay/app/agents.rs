@@ -73,6 +73,7 @@ fn fill_live(status: &mut AgentStatus, live: &AgentLive) {
             name: target.name.clone(),
             database: target.database.clone(),
             read_only: target.read_only,
+            allow_ddl: live.allows_ddl(&target.name),
         })
         .collect();
 }

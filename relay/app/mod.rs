@@ -62,6 +62,8 @@ struct App {
     server: tokio::task::JoinHandle<()>,
     stop_listener: CancellationToken,
     retention: tokio::task::JoinHandle<()>,
+    /// Where `/metrics` is served, if it is.
+    metrics: Option<tokio::task::JoinHandle<()>>,
 }
 
 impl App {
@@ -95,18 +97,17 @@ impl App {
             readiness: Arc::new(EngineReadiness(engine.clone())),
             store,
         };
-        let http_listener = TcpListener::bind(config.http.listen)
-            .await
-            .with_context(|| format!("listen on {} for HTTP", config.http.listen))?;
-        let http = http_listener.local_addr()?;
-        let router = api::router(api);
-        let server = tokio::spawn(async move {
-            let served = axum::serve(http_listener, router)
-                .with_graceful_shutdown(async move { stop.cancelled().await });
-            if let Err(error) = served.await {
-                tracing::error!(%error, "The HTTP listener failed.");
+        let metrics = match config.metrics.listen {
+            Some(listen) => {
+                let listener = bind(listen, "metrics").await?;
+                let router = api::metrics::router(api.clone());
+                Some(tokio::spawn(serve(listener, router, stop.clone())))
             }
-        });
+            None => None,
+        };
+        let http_listener = bind(config.http.listen, "HTTP").await?;
+        let http = http_listener.local_addr()?;
+        let server = tokio::spawn(serve(http_listener, api::router(api), stop));
         Ok(App {
             tunnel,
             http,
@@ -116,6 +117,7 @@ impl App {
             server,
             stop_listener,
             retention,
+            metrics,
         })
     }
 
@@ -128,6 +130,9 @@ impl App {
             abort.abort();
         }
         self.retention.abort();
+        if let Some(metrics) = &self.metrics {
+            metrics.abort();
+        }
         self.engine.stop().await;
         self.agents.goodbye_all(GOODBYE_DELAY).await;
         self.stop_listener.cancel();
@@ -135,6 +140,20 @@ impl App {
             tracing::error!("The tunnel's listener had failed.");
         }
         tracing::info!("Drained.");
+    }
+}
+
+async fn bind(address: SocketAddr, what: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("listen on {address} for {what}"))
+}
+
+async fn serve(listener: TcpListener, router: axum::Router, stop: CancellationToken) {
+    let served =
+        axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await });
+    if let Err(error) = served.await {
+        tracing::error!(%error, "An HTTP listener failed.");
     }
 }
 

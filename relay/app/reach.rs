@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use secrecy::SecretString;
 use tidegate_shared::wire;
+use tidegate_sync::model::Side;
 
 use crate::endpoint::postgres::PostgresEndpoint;
 use crate::endpoint::postgres::direct::DirectDial;
@@ -52,6 +53,10 @@ impl EndpointSource for Reach {
         Ok(Arc::new(PostgresEndpoint::new(Arc::new(dial))))
     }
 
+    fn leftovers(&self, sync: &str, side: Side) -> Vec<String> {
+        PostgresEndpoint::forget_sql(sync, side).unwrap_or_default()
+    }
+
     async fn knows_agent(&self, agent: &str) -> bool {
         let name = agent.to_owned();
         let found = self
@@ -94,6 +99,14 @@ impl TunnelDial {
                      look at `tidegate-agent check` there"
                 );
                 EndpointError::retry("agent-offline", text)
+            }
+            // The agent's text says what to do.
+            OpenError::Denied {
+                code: wire::OpenDenial::UnknownTarget,
+                text,
+            } => {
+                let text = format!("agent `{agent}` refused: {text}");
+                EndpointError::operator("agent-refused", text)
             }
             OpenError::Denied { text, .. } => match error.class() {
                 tidegate_shared::Class::Operator(advice) => {
@@ -160,5 +173,12 @@ impl Dial for TunnelDial {
 
     fn login(&self) -> Login {
         Login::ByAgent
+    }
+
+    async fn allows_ddl(&self) -> Result<bool, EndpointError> {
+        let id = self.agent_id().await?;
+        let live = self.agents.live(&id);
+        let live = live.ok_or_else(|| self.failed(OpenError::Offline))?;
+        Ok(live.allows_ddl(&self.target))
     }
 }

@@ -124,8 +124,13 @@ fn show(agent: &AgentStatus) {
         } else {
             "read and write"
         };
+        let ddl = if target.allow_ddl {
+            ", publications and keys too"
+        } else {
+            ""
+        };
         let text = format!(
-            "target {}: database {}, {mode}",
+            "target {}: database {}, {mode}{ddl}",
             target.name, target.database
         );
         output::say(&output::plain(&text));

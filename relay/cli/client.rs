@@ -118,6 +118,16 @@ impl Client {
         self.send(self.request(Method::POST, path)).await.map(drop)
     }
 
+    /// Deletes and reads what is told about it.
+    pub(super) async fn delete_with<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+    ) -> Result<T, CliError> {
+        let request = self.request(Method::DELETE, path).query(query);
+        decode(self.send(request).await?).await
+    }
+
     pub(super) async fn delete(&self, path: &[&str]) -> Result<(), CliError> {
         self.send(self.request(Method::DELETE, path))
             .await

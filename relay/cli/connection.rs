@@ -10,7 +10,7 @@ use super::output::{or_dash, plain};
 use super::{CliError, Exit, output, types};
 use crate::api::connections::{FixKey, Fixed, NewConnection};
 use crate::endpoint::catalog::{Catalog, Fix, Problem, Table};
-use crate::engine::handle::{ConnectionInfo, ConnectionTest};
+use crate::engine::handle::{ConnectionInfo, ConnectionProblem, ConnectionTest};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -27,7 +27,7 @@ pub(super) enum Command {
     /// Show one connection, without its secret.
     #[command(after_help = "Example:\n  tidegate-relay connection show office-db")]
     Show { name: String },
-    /// Connect, sign in, and tell what was found.
+    /// Connect, sign in, and tell what was found. Exit code 1: a sync could not run on it.
     #[command(after_help = "Example:\n  tidegate-relay connection test office-db")]
     Test { name: String },
     /// List the tables, what a sync would miss, and ready-made fixes.
@@ -174,18 +174,38 @@ async fn test(api: &Client, json: bool, name: &str) -> Result<Exit, CliError> {
     let found: ConnectionTest = api.act(&["connections", name, "test"]).await?;
     if json {
         output::json(&found)?;
-        return Ok(Exit::Done);
+    } else {
+        show_test(&found);
     }
+    let blocking: Vec<&ConnectionProblem> = found.problems.iter().filter(|p| p.blocking).collect();
+    match blocking.as_slice() {
+        [] => Ok(Exit::Done),
+        [first, others @ ..] => {
+            let more = match others.len() {
+                0 => String::new(),
+                count => format!(" (and {count} more)"),
+            };
+            let ConnectionProblem {
+                message, remedy, ..
+            } = first;
+            let text = format!("no sync can run on {name}: {message}: {remedy}{more}");
+            Err(CliError::Failed(plain(&text)))
+        }
+    }
+}
+
+fn show_test(found: &ConnectionTest) {
     output::facts(&[
-        ("server", found.server),
-        ("user", found.user),
-        ("database", found.database),
+        ("server", found.server.clone()),
+        ("user", found.user.clone()),
+        ("database", found.database.clone()),
         ("tables", found.tables.to_string()),
     ]);
     for problem in &found.problems {
-        output::say(&plain(&format!("problem: {problem}")));
+        let weight = if problem.blocking { "problem" } else { "note" };
+        let text = format!("{weight}: {}: {}", problem.message, problem.remedy);
+        output::say(&plain(&text));
     }
-    Ok(Exit::Done)
 }
 
 fn row(info: &ConnectionInfo) -> Vec<String> {
@@ -212,7 +232,8 @@ fn show_tables(name: &str, catalog: &Catalog) {
         for problem in &table.problems {
             show_problem(&table_name(table), problem);
             if problem.code == "no-primary-key" {
-                let show = |fix| show_fix(name, &table_name(table), fix);
+                let connection = catalog.allows_ddl.then_some(name);
+                let show = |fix| show_fix(connection, &table_name(table), fix);
                 table.fixes.iter().for_each(show);
             }
         }
@@ -259,15 +280,17 @@ fn show_problem(of: &str, problem: &Problem) {
     output::say(&plain(&format!("  {}", problem.remedy)));
 }
 
-fn show_fix(connection: &str, table: &str, fix: &Fix) {
+/// Without a connection the fix is for the owner alone to run.
+fn show_fix(connection: Option<&str>, table: &str, fix: &Fix) {
     let option = match fix {
         Fix::IdentityColumn { .. } => "--identity".to_owned(),
         Fix::ExistingColumn { column, .. } => format!("--column {column}"),
     };
-    let command = format!("connection fix-key {connection} {table} {option}");
-    output::say(&plain(&format!(
-        "  fix with `{command}`, or run as its owner:"
-    )));
+    let intro = match connection {
+        Some(name) => format!("fix with `connection fix-key {name} {table} {option}`, or run"),
+        None => "run".to_owned(),
+    };
+    output::say(&plain(&format!("  {intro} as its owner:")));
     for statement in sql_of(fix) {
         output::say(&plain(&format!("    {}", terminated(statement))));
     }
@@ -313,24 +336,16 @@ async fn fix_key(api: &Client, json: bool, args: FixKeyArgs) -> Result<Exit, Cli
         table
             .fixes
             .iter()
-            .for_each(|fix| show_fix(&args.name, &args.table, fix));
+            .for_each(|fix| show_fix(Some(&args.name), &args.table, fix));
         return Err(CliError::Approve(
             "choose one of the fixes: --identity or --column".into(),
         ));
     }
+    if !catalog.allows_ddl {
+        return Err(by_hand(&args.table, offered));
+    }
     if !args.yes {
-        for statement in offered.map(sql_of).unwrap_or_default() {
-            output::note(&plain(&terminated(statement)));
-        }
-        match output::ask(&plain(&format!("Run this on {}?", args.name))) {
-            Some(true) => {}
-            Some(false) => return Err(CliError::Approve("nothing was changed".into())),
-            None => {
-                return Err(CliError::Approve(
-                    "nothing was changed: confirm with --yes".into(),
-                ));
-            }
-        }
+        confirm(&args.name, offered)?;
     }
     let request = FixKey {
         table: args.table,
@@ -349,4 +364,28 @@ async fn fix_key(api: &Client, json: bool, args: FixKeyArgs) -> Result<Exit, Cli
         output::note("Done: the table has a primary key.");
     }
     Ok(Exit::Done)
+}
+
+/// Shows what would be run, and asks.
+fn confirm(connection: &str, offered: Option<&Fix>) -> Result<(), CliError> {
+    for statement in offered.map(sql_of).unwrap_or_default() {
+        output::note(&plain(&terminated(statement)));
+    }
+    match output::ask(&plain(&format!("Run this on {connection}?"))) {
+        Some(true) => Ok(()),
+        Some(false) => Err(CliError::Approve("nothing was changed".into())),
+        None => {
+            let text = "nothing was changed: confirm with --yes";
+            Err(CliError::Approve(text.into()))
+        }
+    }
+}
+
+fn by_hand(table: &str, offered: Option<&Fix>) -> CliError {
+    let statements = offered.map(sql_of).unwrap_or_default().join("; ");
+    let message = format!(
+        "the agent does not let the relay change tables: let the owner of {table} run \
+         `{statements}`, or set allow_ddl = true for the target in agent.toml"
+    );
+    CliError::Failed(plain(&message))
 }

@@ -11,7 +11,7 @@ use super::watch::{self, Until};
 use super::{CliError, Exit, output};
 use crate::api::syncs::ApplyRequest;
 use crate::engine::report::{
-    FindingReport, HistoryEntry, Preview, Sample, SyncStatus, TablePreview, TableStatus,
+    FindingReport, HistoryEntry, Preview, Removed, Sample, SyncStatus, TablePreview, TableStatus,
     VerifyReport,
 };
 
@@ -82,8 +82,16 @@ pub(super) enum Command {
     #[command(after_help = "Example:\n  tidegate-relay sync export blog > blog.toml")]
     Export { name: String },
     /// Stop a sync and drop what it left on both sides; no record is touched.
-    #[command(after_help = "Example:\n  tidegate-relay sync remove blog")]
-    Remove { name: String },
+    #[command(
+        after_help = "Example:\n  tidegate-relay sync remove blog\n  tidegate-relay sync remove \
+                      blog --force > leftovers.sql"
+    )]
+    Remove {
+        name: String,
+        /// Remove it even if a side can't be cleaned up; prints the SQL that does.
+        #[arg(long)]
+        force: bool,
+    },
 }
 
 pub(super) async fn run(api: &Client, json: bool, command: Command) -> Result<Exit, CliError> {
@@ -118,17 +126,33 @@ pub(super) async fn run(api: &Client, json: bool, command: Command) -> Result<Ex
         Command::Findings { name, retry } => findings(api, json, &name, retry).await,
         Command::History { name, record } => history(api, json, &name, record).await,
         Command::Export { name } => export(api, json, &name).await,
-        Command::Remove { name } => {
-            api.delete(&["syncs", &name]).await?;
-            if json {
-                output::json(&json!({"name": name, "removed": true}))?;
-            } else {
-                let name = plain(&name);
-                output::note(&format!("Sync {name} is removed; no record was touched."));
-            }
-            Ok(Exit::Done)
+        Command::Remove { name, force } => remove(api, json, &name, force).await,
+    }
+}
+
+async fn remove(api: &Client, json: bool, name: &str, force: bool) -> Result<Exit, CliError> {
+    let query: &[(&str, &str)] = if force { &[("force", "true")] } else { &[] };
+    let removed: Removed = api.delete_with(&["syncs", name], query).await?;
+    if json {
+        let left_behind = &removed.left_behind;
+        let document = json!({"name": name, "removed": true, "left_behind": left_behind});
+        output::json(&document)?;
+        return Ok(Exit::Done);
+    }
+    let name = plain(name);
+    output::note(&format!("Sync {name} is removed; no record was touched."));
+    for left in &removed.left_behind {
+        output::note(&plain(&format!(
+            "Its slot, publication and progress stay in the {} database ({}): {}. Run there, as \
+             an administrator:",
+            left.side, left.connection, left.reason
+        )));
+        output::say(&plain(&format!("-- {}: {}", left.side, left.connection)));
+        for statement in &left.sql {
+            output::say(&plain(&format!("{statement};")));
         }
     }
+    Ok(Exit::Done)
 }
 
 /// The preview of a file's text; what is wrong with the file is told with the file's name.

@@ -12,6 +12,9 @@ pub struct Catalog {
     pub user: String,
     pub database: String,
     pub tables: Vec<Table>,
+    /// Whether the relay may run a [`Fix`] and make publications. When false they are SQL to copy.
+    #[serde(default)]
+    pub allows_ddl: bool,
     /// What stands in the way of a sync of any table, each with its remedy.
     pub problems: Vec<Problem>,
 }

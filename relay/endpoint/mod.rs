@@ -61,6 +61,13 @@ pub trait Dial: Send + Sync + 'static {
     ) -> Result<Box<dyn ByteStream>, EndpointError>;
 
     fn login(&self) -> Login;
+
+    /// Whether the relay may change the schema through it: make and drop publications, give tables
+    /// a key. Our own schema `tidegate` is not meant. It is what the agent's configuration asks of
+    /// us; what really holds is the database role's rights.
+    async fn allows_ddl(&self) -> Result<bool, EndpointError> {
+        Ok(true)
+    }
 }
 
 /// Why a stream is opened, as the agent and `pg_stat_activity` see it.
@@ -119,6 +126,9 @@ pub trait Endpoint: Send + Sync + 'static {
 /// An opened side. Its parts use streams of their own, so that a copy can't block the changes.
 #[async_trait]
 pub trait OpenSide: Send {
+    /// What a person must do before [`OpenSide::snapshot`] can start over. Changes nothing.
+    async fn check_start(&mut self) -> Result<Vec<catalog::Problem>, EndpointError>;
+
     /// Can the change log be continued from `position` without a hole? `Err(reason)` in the inner
     /// result asks for a fresh snapshot and a reconcile (slot lost, other server, other timeline).
     async fn check_position(

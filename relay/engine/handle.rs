@@ -4,7 +4,9 @@ use async_trait::async_trait;
 use thiserror::Error;
 use tokio::sync::broadcast;
 
-use super::report::{FindingReport, HistoryEntry, LiveEvent, Preview, SyncStatus, VerifyReport};
+use super::report::{
+    FindingReport, HistoryEntry, LiveEvent, Preview, Removed, SyncStatus, VerifyReport,
+};
 use crate::endpoint::catalog::Catalog;
 
 /// What kind of answer an error is; the API maps it to a status.
@@ -62,8 +64,9 @@ pub trait SyncControl: Send + Sync {
     async fn resume(&self, name: &str) -> Result<SyncStatus, ControlError>;
 
     /// Stops it and drops what it left on both sides (slot, publication, progress row). No record
-    /// is touched.
-    async fn remove(&self, name: &str) -> Result<(), ControlError>;
+    /// is touched. When a side can't be cleaned up the sync stays, stopped; with `force` it is
+    /// removed all the same, and the answer says what was left behind.
+    async fn remove(&self, name: &str, force: bool) -> Result<Removed, ControlError>;
 
     /// Reads and compares both sides completely.
     async fn verify(&self, name: &str) -> Result<VerifyReport, ControlError>;
@@ -119,8 +122,22 @@ pub struct ConnectionTest {
     pub user: String,
     pub database: String,
     pub tables: usize,
-    /// What stands in a sync's way, each with its remedy.
-    pub problems: Vec<String>,
+    /// False when one of the problems prevents every sync.
+    pub ok: bool,
+    /// What stands in a sync's way.
+    pub problems: Vec<ConnectionProblem>,
+}
+
+/// Something that prevents a sync of any table, or makes it worse.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
+pub struct ConnectionProblem {
+    /// Stable code: `wal-level`, `no-replication-right` …
+    pub code: String,
+    pub message: String,
+    /// What to do; may hold SQL to copy.
+    pub remedy: String,
+    /// True when no sync can run before it is gone.
+    pub blocking: bool,
 }
 
 /// Connections, by name.

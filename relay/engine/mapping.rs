@@ -180,7 +180,7 @@ fn check_fields(
             continue;
         };
         let place = format!(
-            "{}.{} and {}.{}",
+            "left {}.{} and right {}.{}",
             names.left, from.name, names.right, to.name
         );
         check_relation(

@@ -10,7 +10,7 @@ use super::report::{FieldDiff, Preview, Sample, TablePreview};
 use super::run::{RunError, RunParts, check_mapping};
 use super::scan::Scanner;
 use super::supervisor::write_name;
-use crate::endpoint::Snapshot;
+use crate::endpoint::{OpenSide, Snapshot};
 use crate::store::pairs;
 use crate::store::scans::Scan;
 
@@ -32,7 +32,20 @@ pub(super) async fn preview(parts: &RunParts) -> Result<Preview, RunError> {
         }
         Err(error) => return Err(error),
     };
-    let mut views = views(parts, &mapping, "preview").await?;
+    let mut sides = opened(parts, &mapping, "preview").await?;
+    let mut start_warnings = Vec::new();
+    for side in Side::BOTH {
+        let found = sides[side].check_start().await;
+        for problem in found.map_err(|source| RunError::Side { side, source })? {
+            start_warnings.push(format!(
+                "{}: {}: {}",
+                side.name(),
+                problem.message,
+                problem.remedy
+            ));
+        }
+    }
+    let mut views = views_of(sides).await?;
     let scanner = Scanner {
         mapping: &mapping,
         prints: &parts.prints,
@@ -65,7 +78,8 @@ pub(super) async fn preview(parts: &RunParts) -> Result<Preview, RunError> {
             .await?;
         tables[pair.0 as usize].samples.push(sample);
     }
-    let warnings = warnings(&mapping, &tallies);
+    let mut warnings = warnings(&mapping, &tallies);
+    warnings.append(&mut start_warnings);
     Ok(Preview {
         sync: mapping.name.clone(),
         tables,
@@ -80,14 +94,33 @@ pub(super) async fn views(
     mapping: &Mapping,
     purpose: &str,
 ) -> Result<BySide<Box<dyn Snapshot>>, RunError> {
+    views_of(opened(parts, mapping, purpose).await?).await
+}
+
+/// Both sides, opened so that nothing is left behind.
+async fn opened(
+    parts: &RunParts,
+    mapping: &Mapping,
+    purpose: &str,
+) -> Result<BySide<Box<dyn OpenSide>>, RunError> {
     let open = async |side: Side| {
-        let failed = |source| RunError::Side { side, source };
         let staging = parts.store.data_dir().join("staging").join(purpose);
         let binding = mapping.binding(side, 0, &parts.prints, staging);
-        let mut opened = parts.endpoints[side].open(binding).await.map_err(failed)?;
-        opened.view().await.map_err(failed)
+        let opened = parts.endpoints[side].open(binding).await;
+        opened.map_err(|source| RunError::Side { side, source })
     };
     let (left, right) = tokio::try_join!(open(Side::Left), open(Side::Right))?;
+    Ok(BySide::new(left, right))
+}
+
+async fn views_of(
+    mut sides: BySide<Box<dyn OpenSide>>,
+) -> Result<BySide<Box<dyn Snapshot>>, RunError> {
+    let failed = |side| move |source| RunError::Side { side, source };
+    let (left, right) = tokio::try_join!(
+        async { sides.left.view().await.map_err(failed(Side::Left)) },
+        async { sides.right.view().await.map_err(failed(Side::Right)) },
+    )?;
     Ok(BySide::new(left, right))
 }
 

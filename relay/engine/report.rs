@@ -118,6 +118,25 @@ pub struct TableStatus {
     pub last_error: Option<String>,
 }
 
+/// The answer to the removal of a sync.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Removed {
+    pub name: String,
+    /// Empty when everything was dropped.
+    pub left_behind: Vec<LeftBehind>,
+}
+
+/// What a removed sync left in a database that could not be reached or cleaned up.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct LeftBehind {
+    pub side: String,
+    pub connection: String,
+    pub reason: String,
+    /// To be run in that database as its owner or administrator: drops slot, publication and
+    /// progress. The slot matters most, since it keeps the server's log.
+    pub sql: Vec<String>,
+}
+
 /// The comparison of both sides, read anew.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct VerifyReport {

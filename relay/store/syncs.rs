@@ -66,18 +66,25 @@ pub struct NewSync<'a> {
     pub left_conn: i64,
     pub right_conn: i64,
     pub definition: &'a str,
+    /// Its fingerprint key, see [`new_key`].
+    pub key: &'a [u8; 32],
 }
 
-/// Adds a sync with a fingerprint key of its own; refuses a name that is taken.
+/// A fingerprint key for a new sync.
+pub fn new_key() -> Zeroizing<[u8; 32]> {
+    let mut key = Zeroizing::new([0u8; 32]);
+    fill_random(key.as_mut());
+    key
+}
+
+/// Adds a sync; refuses a name that is taken.
 pub fn add(
     tx: &Transaction<'_>,
     sealer: &Sealer,
     new: &NewSync<'_>,
     now_ms: i64,
 ) -> Result<SyncId, StoreError> {
-    let mut key = Zeroizing::new([0u8; 32]);
-    fill_random(key.as_mut());
-    let sealed = sealer.seal(KEY_LABEL, key.as_slice());
+    let sealed = sealer.seal(KEY_LABEL, new.key);
     let inserted = tx.execute(
         "insert into syncs
              (workspace, name, left_conn, right_conn, definition, key_sealed, created_at, changed_at)

@@ -79,6 +79,8 @@ pub struct AgentLive {
     pub remote: SocketAddr,
     pub since: SystemTime,
     pub targets: Vec<TargetInfo>,
+    /// Names of those through which the relay may change the schema.
+    pub ddl_targets: Vec<String>,
     /// The newest lease epoch that the agent had admitted when it connected.
     pub epoch_counter: u64,
     /// Streams that are open through the agent.
@@ -87,6 +89,11 @@ pub struct AgentLive {
 }
 
 impl AgentLive {
+    /// Whether the agent lets the relay change the schema through this target.
+    pub fn allows_ddl(&self, target: &str) -> bool {
+        self.ddl_targets.iter().any(|allowed| allowed == target)
+    }
+
     pub fn rtt(&self) -> Duration {
         self.stats.rtt
     }
@@ -368,6 +375,7 @@ impl Session {
             remote: self.tunnel.remote(),
             since: self.since,
             targets: self.hello.targets.clone(),
+            ddl_targets: self.hello.ddl_targets.0.clone(),
             epoch_counter: self.hello.epoch_counter,
             streams: self.streams.load(Ordering::Relaxed),
             stats: self.tunnel.stats(),

@@ -138,6 +138,20 @@ async fn a_wrong_relay_name_is_refused() {
 }
 
 #[tokio::test]
+async fn relay_and_agent_of_another_installation_are_told_as_such() {
+    // Authorities of both have the same names: only their keys tell them apart.
+    let (world, other) = (World::new(), World::new());
+    let tls = world.agent_tls(world.agent("a1"));
+    let (_, agent) = attempt(&other, other.relay(), tls, RELAY_NAME).await;
+    let unknown = CertificateFault::UnknownAuthority;
+    assert_eq!(agent, Err(TunnelError::PeerNotTrusted(unknown)));
+    let tls = world.agent_tls(other.agent("a1"));
+    let (relay, agent) = attempt(&world, world.relay(), tls, RELAY_NAME).await;
+    assert_eq!(relay, Err(TunnelError::PeerNotTrusted(unknown)));
+    assert_eq!(agent, Err(TunnelError::RefusedByPeer(unknown)));
+}
+
+#[tokio::test]
 async fn an_expired_certificate_is_refused() {
     let world = World::new();
     let past = world.now - Duration::from_secs(7200);

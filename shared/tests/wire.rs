@@ -73,8 +73,9 @@ fn golden_vectors_of_the_control_messages() {
                 read_only: true,
             }],
             epoch_counter: 300,
+            ddl_targets: Grown(vec!["main".into()]),
         }),
-        "0000001f01000100010105302e312e300364623101046d61696e0473686f7001fb2c01",
+        "0000002501000100010105302e312e300364623101046d61696e0473686f7001fb2c0101046d61696e",
     );
     check_golden(&AgentMessage::Ping { nonce: 5 }, "000000050100010105");
     check_golden(&AgentMessage::Pong { nonce: 5 }, "000000050100010205");
@@ -116,6 +117,27 @@ fn golden_vectors_of_the_control_messages() {
         },
         "000000050100010600",
     );
+}
+
+/// As an agent sent it before `ddl_targets` was there.
+#[test]
+fn a_hello_of_an_older_agent_is_read_and_allows_nothing_new() {
+    let older = [
+        0, 0, 0, 0x1f, 1, 0, 1, 0, 1, 1, 5, b'0', b'.', b'1', b'.', b'0', 3, b'd', b'b', b'1', 1,
+        4, b'm', b'a', b'i', b'n', 4, b's', b'h', b'o', b'p', 1, 0xfb, 0x2c, 1,
+    ];
+    let AgentMessage::Hello(hello) = decode(&older).unwrap() else {
+        panic!("another message");
+    };
+    assert_eq!(
+        (hello.epoch_counter, hello.ddl_targets),
+        (300, Grown(vec![]))
+    );
+    // Half of the new field is no older hello.
+    let mut cut = older.to_vec();
+    cut.push(1);
+    cut[3] += 1;
+    assert!(decode::<AgentMessage>(&cut).is_err());
 }
 
 #[test]

@@ -226,9 +226,13 @@ impl TunnelError {
             TunnelError::ClosedByPeer(CloseCode::NOT_ACCEPTED | CloseCode::NO_CERTIFICATE) => {
                 Class::Operator("the relay revoked this agent: pair it again with a new token")
             }
-            TunnelError::ClosedByPeer(CloseCode::PROTOCOL) | TunnelError::NoCommonProtocol => {
+            TunnelError::ClosedByPeer(CloseCode::PROTOCOL) => {
                 Class::Operator("update the older of tidegate-agent and tidegate-relay")
             }
+            TunnelError::NoCommonProtocol => Class::Operator(
+                "check that this address is a Tidegate relay's, else update the older of \
+                 tidegate-agent and tidegate-relay",
+            ),
             TunnelError::PeerNotTrusted(CertificateFault::UnknownAuthority) => Class::Operator(
                 "this is not the relay that the agent was paired with: check address and proxy",
             ),
@@ -282,12 +286,13 @@ fn from_code(code: quinn::TransportErrorCode, by_peer: bool) -> TunnelError {
         return TunnelError::NoCommonProtocol;
     }
     let fault = match alert {
-        48 => CertificateFault::UnknownAuthority,
+        // 51: an authority of the same name but with another key, as all of ours are called alike.
+        48 | 51 => CertificateFault::UnknownAuthority,
         45 => CertificateFault::Expired,
         42 => CertificateFault::WrongName,
         43 => CertificateFault::WrongPurpose,
         116 => CertificateFault::Missing,
-        44 | 46 | 49 | 51 => CertificateFault::Other,
+        44 | 46 | 49 => CertificateFault::Other,
         _ => return TunnelError::Transport(code.to_string()),
     };
     if by_peer {

@@ -5,7 +5,7 @@
 
 use bincode::{Decode, Encode};
 
-use super::{limits, message};
+use super::{Grown, limits, message};
 
 /// What an agent says.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -61,6 +61,9 @@ pub struct Hello {
     /// The newest lease epoch that this agent admitted, over all its targets. A relay restored
     /// from an old backup continues above it.
     pub epoch_counter: u64,
+    /// Names of the targets through which the relay may change the schema (make publications, run
+    /// the fixes that it offers). None for an agent from before this was told.
+    pub ddl_targets: Grown<Vec<String>>,
 }
 
 /// A database that the agent's own configuration lets the relay reach. No address: the relay

@@ -3,10 +3,12 @@
 //! A frame is `u32 length | u8 codec | u16 schema | payload`, big-endian, where `length` counts
 //! what follows it. Each message type has a cap that is checked before anything is buffered, the
 //! decoder's own limit equals that cap, and left-over bytes are an error. Messages are flat:
-//! enums grow at their end only, and table rows never travel as messages.
+//! enums grow at their end only, structs too and by [`Grown`] fields, and table rows never travel
+//! as messages.
 
 mod control;
 mod frame;
+mod grown;
 mod open;
 mod pair;
 
@@ -14,6 +16,7 @@ pub use control::{
     AgentMessage, Goodbye, Hello, HelloAck, RelayMessage, RenewRefusal, SessionRefusal, TargetInfo,
 };
 pub use frame::{FrameReader, WireError, decode, encode, read_message, write_message};
+pub use grown::Grown;
 pub use open::{OpenAnswer, OpenDenial, OpenRequest, Purpose};
 pub use pair::{PairAnswer, PairAsk, PairRefusal, PairRequest, Paired, ReissueRequest};
 

@@ -190,7 +190,8 @@ async fn printed_grants_run_and_give_no_more_than_they_say() {
     admin.batch_execute(&sql).await.unwrap();
     let may = "select has_table_privilege('granted', 'orders', 'insert')
                   and has_sequence_privilege('granted', 'orders_id_seq', 'usage')
-                  and has_database_privilege('granted', 'shop', 'create')
+                  and not has_database_privilege('granted', 'shop', 'create')
+                  and has_schema_privilege('granted', 'tidegate', 'create')
                   and not has_table_privilege('granted', 'secrets', 'select')
                   and not rolsuper and rolreplication and rolcanlogin
                from pg_roles where rolname = 'granted'";
@@ -198,4 +199,13 @@ async fn printed_grants_run_and_give_no_more_than_they_say() {
         admin.query_one(may, &[]).await.unwrap().get::<_, bool>(0),
         "{sql}"
     );
+
+    let with_ddl = format!("{target}allow_ddl=true\n").replace("granted", "creator");
+    let output = agent(directory.path(), &with_ddl, &["grant", "orders"], "");
+    let (code, sql, err) = texts(&output);
+    assert_eq!(code, 0, "{err}");
+    admin.batch_execute(&sql).await.unwrap();
+    let may = "select has_database_privilege('creator', 'shop', 'create')";
+    let row = admin.query_one(may, &[]).await.unwrap();
+    assert!(row.get::<_, bool>(0), "{sql}");
 }

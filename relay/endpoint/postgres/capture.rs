@@ -194,9 +194,10 @@ impl Reader {
                 Ok(())
             }
             (b'E', _) => Err(refused("read the change stream", frame)),
-            (b'c', _) => Err(EndpointError::retry(
+            // A server that is told to stop completes the command without ending the copy.
+            (b'c' | b'C', _) => Err(EndpointError::retry(
                 "connection-lost",
-                "the server has ended the change stream",
+                "PostgreSQL ended the change stream, as it does when it stops; it is tried again",
             )),
             // Notices and parameter changes.
             (b'N' | b'S', _) => Ok(()),

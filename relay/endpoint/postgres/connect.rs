@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::{CancelToken, Client, Config, NoTls};
 
-use super::sqlstate::endpoint_error;
+use super::sqlstate::{agent_refused, endpoint_error};
 use super::types::SESSION;
 use crate::endpoint::{Dial, EndpointError, Login, Purpose, StreamLabel};
 
@@ -90,11 +90,13 @@ pub async fn client(
 
 async fn open(dial: &Arc<dyn Dial>, label: &StreamLabel) -> Result<Connected, EndpointError> {
     let stream = dial.dial(Purpose::Session, label).await?;
-    let config = config(dial.login(), label);
-    let (client, connection) = config
-        .connect_raw(stream, NoTls)
-        .await
-        .map_err(|error| endpoint_error("log in to PostgreSQL", error))?;
+    let login = dial.login();
+    let by_agent = matches!(login, Login::ByAgent);
+    let connected = config(login, label).connect_raw(stream, NoTls).await;
+    let (client, connection) = connected.map_err(|error| match by_agent {
+        true => agent_refused(error),
+        false => endpoint_error("log in to PostgreSQL", error),
+    })?;
     let cancel = client.cancel_token();
     let name = format!("{}/{}", label.sync, label.run);
     let connection = tokio::spawn(async move {

@@ -4,27 +4,18 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
 use socket2::{SockRef, TcpKeepalive};
+use tidegate_shared::sslmode::{self, SslMode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio_postgres::config::Host;
 
-use super::tls::{self, Verify};
 use crate::endpoint::{ByteStream, Dial, EndpointError, Login, Purpose, StreamLabel};
-
-/// How much TLS, as libpq names it. `allow` is taken as `prefer`, which is never weaker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TlsMode {
-    Disable,
-    Prefer,
-    Require,
-    VerifyCa,
-    VerifyFull,
-}
 
 /// Where the server is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +27,7 @@ enum Address {
 /// Opens direct streams to one server.
 pub struct DirectDial {
     address: Address,
-    mode: TlsMode,
+    mode: SslMode,
     connector: Option<tokio_rustls::TlsConnector>,
     egress: Option<IpAddr>,
     user: String,
@@ -149,7 +140,10 @@ impl DirectDial {
         let answer = stream.read_u8().await.map_err(lost)?;
         match answer {
             b'S' => {}
-            b'N' if self.mode == TlsMode::Prefer => return Ok(Box::new(stream)),
+            // `allow` is taken as `prefer`, which is never weaker.
+            b'N' if matches!(self.mode, SslMode::Allow | SslMode::Prefer) => {
+                return Ok(Box::new(stream));
+            }
             _ => {
                 let message = format!(
                     "{host} does not offer TLS; turn ssl on in PostgreSQL, or set sslmode=disable \
@@ -201,20 +195,19 @@ impl Dial for DirectDial {
 
 /// What tokio-postgres doesn't know about a URL.
 struct Options {
-    mode: TlsMode,
+    mode: SslMode,
     root_cert: Option<PathBuf>,
 }
 
 impl Options {
     fn connector(&self) -> Result<Option<tokio_rustls::TlsConnector>, EndpointError> {
-        let verify = match self.mode {
-            TlsMode::Disable => return Ok(None),
-            // As libpq: a root certificate turns `require` into `verify-ca`.
-            TlsMode::Prefer | TlsMode::Require if self.root_cert.is_none() => Verify::Nothing,
-            TlsMode::Prefer | TlsMode::Require | TlsMode::VerifyCa => Verify::Chain,
-            TlsMode::VerifyFull => Verify::ChainAndName,
-        };
-        tls::connector(verify, self.root_cert.as_deref()).map(Some)
+        if self.mode == SslMode::Disable {
+            return Ok(None);
+        }
+        let config = sslmode::client_config(self.mode, self.root_cert.as_deref());
+        let config =
+            config.map_err(|error| EndpointError::operator("tls-roots", error.to_string()))?;
+        Ok(Some(tokio_rustls::TlsConnector::from(Arc::new(config))))
     }
 }
 
@@ -225,14 +218,16 @@ fn split_options(url: &str) -> Result<(String, Options), EndpointError> {
         return Err(bad_url("it must begin with postgres://"));
     }
     let mut options = Options {
-        mode: TlsMode::VerifyFull,
+        mode: SslMode::VerifyFull,
         root_cert: None,
     };
     let mut others = Vec::new();
     for option in query.split('&').filter(|option| !option.is_empty()) {
         match option.split_once('=') {
-            Some(("sslmode", mode)) => options.mode = tls_mode(mode)?,
-            Some(("sslrootcert", "system")) => options.root_cert = None,
+            Some(("sslmode", mode)) => {
+                let parsed = mode.parse::<SslMode>();
+                options.mode = parsed.map_err(|error| bad_url(&error.to_string()))?;
+            }
             Some(("sslrootcert", path)) => options.root_cert = Some(PathBuf::from(unescape(path))),
             _ => others.push(option),
         }
@@ -242,20 +237,6 @@ fn split_options(url: &str) -> Result<(String, Options), EndpointError> {
         others => format!("{base}?{}", others.join("&")),
     };
     Ok((rest, options))
-}
-
-fn tls_mode(text: &str) -> Result<TlsMode, EndpointError> {
-    Ok(match text {
-        "disable" => TlsMode::Disable,
-        "allow" | "prefer" => TlsMode::Prefer,
-        "require" => TlsMode::Require,
-        "verify-ca" => TlsMode::VerifyCa,
-        "verify-full" => TlsMode::VerifyFull,
-        _ => {
-            let why = "sslmode must be disable, prefer, require, verify-ca or verify-full";
-            return Err(bad_url(why));
-        }
-    })
 }
 
 /// Percent-decoding of a path.
@@ -323,7 +304,7 @@ mod tests {
                 port: 6432
             }
         );
-        assert_eq!(direct.mode, TlsMode::Require);
+        assert_eq!(direct.mode, SslMode::Require);
         let Login::Password {
             user,
             password,
@@ -336,7 +317,7 @@ mod tests {
         assert_eq!(password.expose_secret(), "p@ss");
         assert_eq!(
             dial("postgres://me@h/db").unwrap().mode,
-            TlsMode::VerifyFull
+            SslMode::VerifyFull
         );
     }
 

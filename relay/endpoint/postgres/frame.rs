@@ -33,7 +33,8 @@ pub(super) struct Malformed {
 
 impl From<Malformed> for EndpointError {
     fn from(error: Malformed) -> EndpointError {
-        EndpointError::bug("protocol-violation", "read the server's answer").caused_by(error)
+        let message = format!("PostgreSQL's answer is not understood ({error}): report this");
+        EndpointError::bug("protocol-violation", message).caused_by(error)
     }
 }
 

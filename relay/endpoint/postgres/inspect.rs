@@ -11,10 +11,18 @@ use crate::endpoint::EndpointError;
 use crate::endpoint::catalog::{Catalog, Column, ForeignKey, Table};
 
 /// Reads everything; about five round trips, plus one per small table without a primary key.
-pub(super) async fn inspect(session: &Connected) -> Result<Catalog, EndpointError> {
+/// `allows_ddl`: see `Dial::allows_ddl`.
+pub(super) async fn inspect(
+    session: &Connected,
+    allows_ddl: bool,
+) -> Result<Catalog, EndpointError> {
     let server = session
         .bounded("read the server's settings", server(session))
         .await?;
+    let server = Server {
+        allows_ddl,
+        ..server
+    };
     let found = relations::read(session, None).await?;
     let mut tables = Vec::with_capacity(found.relations.len());
     for relation in &found.relations {
@@ -30,6 +38,7 @@ pub(super) async fn inspect(session: &Connected) -> Result<Catalog, EndpointErro
         user: server.user.clone(),
         database: server.database.clone(),
         tables,
+        allows_ddl,
         problems: problems::of_server(&server),
     })
 }
@@ -74,6 +83,7 @@ async fn server(session: &Connected) -> Result<Server, Error> {
         is_standby: row.try_get("is_standby")?,
         slot_keep_size: row.try_get("slot_keep_size")?,
         has_schema: row.try_get("has_schema")?,
+        allows_ddl: true,
     })
 }
 

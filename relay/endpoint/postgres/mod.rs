@@ -11,7 +11,6 @@ pub mod type_list;
 pub mod types;
 
 mod sqlstate;
-mod tls;
 
 pub mod connect;
 pub mod direct;
@@ -32,6 +31,7 @@ mod frame;
 pub mod replication;
 
 pub mod pgoutput;
+pub mod publication;
 pub mod slots;
 
 mod staging;
@@ -68,7 +68,7 @@ use self::replication::Connection;
 use self::shape::Shape;
 use self::slots::Names;
 use self::snapshot::{PgSnapshot, ViewOf};
-use super::catalog::{Catalog, Fix};
+use super::catalog::{Catalog, Fix, Problem};
 use super::{
     Binding, Capture, Dial, Endpoint, EndpointError, OpenSide, Snapshot, StreamLabel, Writer,
 };
@@ -81,6 +81,15 @@ pub struct PostgresEndpoint {
 impl PostgresEndpoint {
     pub fn new(dial: Arc<dyn Dial>) -> PostgresEndpoint {
         PostgresEndpoint { dial }
+    }
+
+    /// The SQL of [`Endpoint::forget`] for one side, for a person who runs it by hand. `None` for
+    /// what is no sync's identifier.
+    pub fn forget_sql(sync: &str, side: Side) -> Option<Vec<String>> {
+        let progress = ProgressName::new(sync, side).ok()?;
+        let mut sql = slots::forget_sql(&Names::new(sync, side));
+        sql.push(progress.forget_sql());
+        Some(sql)
     }
 
     /// A session for the catalog, outside any sync run.
@@ -96,7 +105,8 @@ impl PostgresEndpoint {
 #[async_trait]
 impl Endpoint for PostgresEndpoint {
     async fn inspect(&self) -> Result<Catalog, EndpointError> {
-        inspect::inspect(&self.catalog("inspect").await?).await
+        let session = self.catalog("inspect").await?;
+        inspect::inspect(&session, self.dial.allows_ddl().await?).await
     }
 
     async fn open(&self, binding: Binding) -> Result<Box<dyn OpenSide>, EndpointError> {
@@ -134,6 +144,12 @@ impl Endpoint for PostgresEndpoint {
     }
 
     async fn fix_key(&self, table: &str, fix: &Fix) -> Result<(), EndpointError> {
+        if !self.dial.allows_ddl().await? {
+            let (Fix::IdentityColumn { sql, .. } | Fix::ExistingColumn { sql, .. }) = fix;
+            let by_hand = publication::BY_HAND;
+            let message = format!("{by_hand}: let the table's owner run `{}`", sql.join("; "));
+            return Err(EndpointError::operator("ddl-not-allowed", message));
+        }
         let session = self.catalog("fix-key").await?;
         let found = relations::read(&session, Some(&[table.to_owned()])).await?;
         let Some(relation) = found.relations.first() else {
@@ -181,6 +197,15 @@ impl PgSide {
 
 #[async_trait]
 impl OpenSide for PgSide {
+    async fn check_start(&mut self) -> Result<Vec<Problem>, EndpointError> {
+        let ddl = slots::ddl_of(&*self.dial).await?;
+        let label = label(&self.binding, "control");
+        let session = connect::client(&self.dial, &label, SessionLimits::CATALOG).await?;
+        let (publication, tables) = (self.names().publication, self.capture_tables());
+        let obstacle = publication::obstacle(&session, &publication, &tables, ddl).await?;
+        Ok(obstacle.into_iter().collect())
+    }
+
     async fn check_position(
         &mut self,
         position: &Position,

@@ -20,6 +20,8 @@ pub(super) struct Server {
     pub is_standby: bool,
     pub slot_keep_size: String,
     pub has_schema: bool,
+    /// Whether the agent lets the relay change the schema; what the role may is another question.
+    pub allows_ddl: bool,
 }
 
 pub(super) fn of_server(server: &Server) -> Vec<Problem> {
@@ -101,7 +103,15 @@ fn of_rights(server: &Server) -> Vec<Problem> {
             progress_remedy(&server.user),
         ));
     }
-    if !server.can_create {
+    if !server.allows_ddl {
+        found.push(warning(
+            "ddl-not-allowed",
+            "the agent does not let the relay make the publication of a sync".into(),
+            "let the tables' owner run the statement that `sync plan` shows, or set allow_ddl = \
+             true for the target in agent.toml"
+                .into(),
+        ));
+    } else if !server.can_create {
         found.push(warning(
             "no-create-right",
             format!("role {role} may not create a publication in {database}"),
@@ -131,7 +141,12 @@ pub(super) fn of_table(table: &Table, relation: &Relation, server: &Server) -> V
         found.push(blocking(
             "no-primary-key",
             format!("{name} has no primary key: its records can't be told apart"),
-            "run one of the offered fixes with `connection fix-key`".into(),
+            if server.allows_ddl {
+                "run one of the fixes that `connection tables` offers, with `connection fix-key`"
+                    .into()
+            } else {
+                "let its owner run one of the fixes that `connection tables` offers".into()
+            },
         ));
     }
     if table.replica_identity == "nothing" || table.replica_identity == "index" {

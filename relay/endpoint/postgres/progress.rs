@@ -146,6 +146,18 @@ impl ProgressName {
         Ok(ended.len() as u64)
     }
 
+    /// What [`ProgressName::forget`] does, as one statement for a person; the last row takes table
+    /// and schema with it.
+    pub(super) fn forget_sql(&self) -> String {
+        format!(
+            "do $$ begin if to_regclass('tidegate.progress') is not null then \
+             delete from tidegate.progress where sync = '{}'; \
+             if not exists (select from tidegate.progress) then \
+             drop table tidegate.progress; drop schema tidegate; end if; end if; end $$",
+            self.row
+        )
+    }
+
     pub(super) async fn forget(&self, session: &Connected) -> Result<(), Error> {
         if !self.table_exists(session).await? {
             return Ok(());

@@ -219,7 +219,15 @@ impl Connection {
                 tags::AUTHENTICATION => {
                     self.authenticate(login, &frame.body, &mut scram).await?;
                 }
-                tags::ERROR => return Err(refused("sign in for replication", &frame)),
+                tags::ERROR => {
+                    let mut error = refused("sign in for replication", &frame);
+                    if matches!(login, Login::ByAgent) {
+                        // The agent's own words: they say what to do on its host.
+                        let said = server_error(&frame.body).message;
+                        error.message = format!("the agent got no session: {said}");
+                    }
+                    return Err(error);
+                }
                 tags::READY => return Ok(()),
                 _ => {}
             }

@@ -1,18 +1,18 @@
 //! What a sync leaves on the server to read its changes: one slot and one publication per side.
 //!
-//! Makes them, checks at every start that the slot still continues what was read, takes it back
+//! Makes them (the publication: see [`super::publication`]), checks at every start that the slot still continues what was read, takes it back
 //! from a connection that nobody listens to any more, and drops both. Everything runs as SQL on a
 //! replication connection, so that it needs the same right as the stream and no second session.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use tidegate_sync::model::{BatchId, Position, Side};
 
 use super::super::{Dial, EndpointError, StreamLabel};
 use super::mapping::CaptureTable;
+use super::publication::{self, Ddl, drop_publication, drop_sql, publish};
 use super::replication::{
-    Connection, Identity, SlotSnapshot, format_lsn, parse_lsn, quote_identifier, quote_literal,
+    Connection, Identity, SlotSnapshot, format_lsn, parse_lsn, quote_literal,
 };
 
 /// Prefix of the logical messages with which a sync marks its own transactions.
@@ -74,10 +74,11 @@ pub async fn start_over(
     names: &Names,
     tables: &[CaptureTable],
 ) -> Result<(SlotSnapshot, Position), EndpointError> {
+    let ddl = ddl_of(dial).await?;
     let mut connection = Connection::open(dial, label).await?;
     let identity = connection.identify_system().await?;
     drop_slot(&mut connection, &names.slot).await?;
-    publish(&mut connection, &names.publication, tables).await?;
+    publish(&mut connection, &names.publication, tables, ddl).await?;
     let snapshot = connection.create_slot(&names.slot).await?;
     let position = Position {
         offset: snapshot.lsn,
@@ -113,38 +114,28 @@ pub async fn check(
     if let Err(reason) = check_slot(connection, &names.slot, position).await? {
         return Ok(Err(reason));
     }
-    check_publication(connection, &names.publication, tables).await
+    publication::check(connection, &names.publication, tables).await
 }
 
 /// Drops slots and publications that `sync` left in this database, whichever side it was.
 pub async fn forget(dial: &dyn Dial, label: &StreamLabel, sync: &str) -> Result<(), EndpointError> {
+    let ddl = ddl_of(dial).await?;
     let mut connection = Connection::open(dial, label).await?;
     // Slots first: what is left of them makes the server keep its log.
     for side in Side::BOTH {
         drop_slot(&mut connection, &Names::new(sync, side).slot).await?;
     }
     for side in Side::BOTH {
-        drop_publication(&mut connection, &Names::new(sync, side).publication).await?;
+        let publication = Names::new(sync, side).publication;
+        drop_publication(&mut connection, &publication, ddl).await?;
     }
     Ok(())
 }
 
-async fn drop_publication(
-    connection: &mut Connection,
-    publication: &str,
-) -> Result<(), EndpointError> {
-    let sql = format!(
-        "drop publication if exists {}",
-        quote_identifier(publication)
-    );
-    connection.query(&sql).await.map(drop).map_err(|error| {
-        // An owner of the tables made it, for a role that may not.
-        let message = format!("the role may not drop the publication: let its owner run `{sql}`");
-        match error.code {
-            "no-right" => EndpointError::operator("no-right", message).caused_by(error),
-            _ => error,
-        }
-    })
+/// What [`forget`] would have run for this side, as SQL for a person: the slot first, because what
+/// is left of it makes the server keep its log.
+pub fn forget_sql(names: &Names) -> Vec<String> {
+    vec![drop_slot_sql(&names.slot), drop_sql(&names.publication)]
 }
 
 /// Takes the slot back from a connection that still streams it: that of a relay that was killed,
@@ -203,138 +194,23 @@ async fn check_slot(
     }
 }
 
-async fn check_publication(
-    connection: &mut Connection,
-    publication: &str,
-    tables: &[CaptureTable],
-) -> Result<Result<(), String>, EndpointError> {
-    Ok(match read_publication(connection, publication).await? {
-        None => Err(format!("publication {publication} is gone")),
-        Some(found) if !found.is_complete => Err(format!(
-            "publication {publication} was changed and leaves changes out"
-        )),
-        Some(found) => match tables.iter().find(|table| !found.has(table)) {
-            Some(table) => Err(format!("{table} was not in publication {publication}")),
-            None => Ok(()),
-        },
-    })
-}
-
-struct Publication {
-    all_tables: bool,
-    /// All kinds of changes, partitions as their root, no filter.
-    is_complete: bool,
-    /// Schema and name.
-    tables: Vec<(String, String)>,
-}
-
-impl Publication {
-    fn has(&self, table: &CaptureTable) -> bool {
-        self.all_tables
-            || self.tables.iter().any(|(schema, name)| {
-                (schema.as_str(), name.as_str()) == (&table.schema, &table.name)
-            })
-    }
-}
-
-async fn read_publication(
-    connection: &mut Connection,
-    publication: &str,
-) -> Result<Option<Publication>, EndpointError> {
-    // Filters and column lists exist since PostgreSQL 15; as JSON the query also runs on 14.
-    let sql = format!(
-        "select p.puballtables, \
-                p.pubinsert and p.pubupdate and p.pubdelete and p.pubtruncate and p.pubviaroot \
-                and to_jsonb(r) ->> 'prqual' is null and to_jsonb(r) ->> 'prattrs' is null, \
-                n.nspname, c.relname \
-         from pg_publication p \
-         left join pg_publication_rel r on r.prpubid = p.oid \
-         left join pg_class c on c.oid = r.prrelid \
-         left join pg_namespace n on n.oid = c.relnamespace \
-         where p.pubname = {}",
-        quote_literal(publication)
-    );
-    let rows = connection.query(&sql).await?;
-    if rows.is_empty() {
-        return Ok(None);
-    }
-    let is_true = |cell: &Option<String>| cell.as_deref() == Some("t");
-    let tables = rows
-        .iter()
-        .filter_map(|row| Some((row[2].clone()?, row[3].clone()?)));
-    Ok(Some(Publication {
-        all_tables: rows.iter().any(|row| is_true(&row[0])),
-        is_complete: rows.iter().all(|row| is_true(&row[1])),
-        tables: tables.collect(),
-    }))
-}
-
-/// Makes the publication hold exactly these tables. Does nothing when it does already, so that an
-/// administrator can create it for a role that may not.
-async fn publish(
-    connection: &mut Connection,
-    publication: &str,
-    tables: &[CaptureTable],
-) -> Result<(), EndpointError> {
-    let found = read_publication(connection, publication).await?;
-    let exists = found.is_some();
-    if let Some(found) = found
-        && found.is_complete
-        && tables.iter().all(|table| found.has(table))
-        && (found.all_tables || found.tables.len() == distinct(tables).len())
-    {
-        return Ok(());
-    }
-    let sql = publication_sql(publication, tables, exists);
-    connection.query(&sql).await.map(drop).map_err(|error| {
-        let message = format!(
-            "the role may not make the publication: let the tables' owner run `{}`",
-            sql.trim_end_matches(';')
-        );
-        match error.code {
-            "no-right" => EndpointError::operator("no-right", message).caused_by(error),
-            _ => error,
-        }
-    })
-}
-
-fn publication_sql(publication: &str, tables: &[CaptureTable], exists: bool) -> String {
-    let publication = quote_identifier(publication);
-    let tables = distinct(tables).join(", ");
-    let options = "publish = 'insert, update, delete, truncate', publish_via_partition_root = true";
-    let mut sql = String::new();
-    let written = if exists {
-        write!(
-            sql,
-            "alter publication {publication} set table {tables}; \
-             alter publication {publication} set ({options});"
-        )
-    } else {
-        write!(
-            sql,
-            "create publication {publication} for table {tables} with ({options});"
-        )
-    };
-    debug_assert!(written.is_ok(), "writing to a string cannot fail");
-    sql
-}
-
-/// Quoted names; a table that two pairs share is named once.
-fn distinct(tables: &[CaptureTable]) -> Vec<String> {
-    let mut names: Vec<String> = tables.iter().map(CaptureTable::quoted).collect();
-    names.sort();
-    names.dedup();
-    names
-}
-
 async fn drop_slot(connection: &mut Connection, slot: &str) -> Result<(), EndpointError> {
     release(connection, slot).await?;
-    let sql = format!(
+    connection.query(&drop_slot_sql(slot)).await.map(drop)
+}
+
+fn drop_slot_sql(slot: &str) -> String {
+    format!(
         "select pg_drop_replication_slot(slot_name) from pg_replication_slots \
          where slot_name = {} and database = current_database()",
         quote_literal(slot)
-    );
-    connection.query(&sql).await.map(drop)
+    )
+}
+
+/// What the agent lets us do to the schema.
+pub(super) async fn ddl_of(dial: &dyn Dial) -> Result<Ddl, EndpointError> {
+    let allowed = dial.allows_ddl().await?;
+    Ok(if allowed { Ddl::Allowed } else { Ddl::ByHand })
 }
 
 #[cfg(test)]

@@ -27,6 +27,21 @@ pub(super) fn endpoint_error(doing: &str, error: tokio_postgres::Error) -> Endpo
     }
 }
 
+/// Translates the refusal of a session that an agent logs in. Its text is the agent's own: one
+/// line that says what to do on its host.
+pub(super) fn agent_refused(error: tokio_postgres::Error) -> EndpointError {
+    let Some(db) = error.as_db_error() else {
+        return endpoint_error("log in through the agent", error);
+    };
+    let (class, code, _) = meaning("log in", db);
+    EndpointError {
+        class,
+        code,
+        message: format!("the agent got no session: {}", db.message()),
+        source: None,
+    }
+}
+
 fn meaning(doing: &str, db: &DbError) -> (Class, &'static str, String) {
     use Class::Operator;
     let state = db.code();

@@ -7,8 +7,8 @@ use super::Engine;
 use super::errors::{internal, invalid, named, unreachable};
 use crate::endpoint::catalog::{Catalog, Fix, Problem};
 use crate::engine::handle::{
-    ConnectionControl, ConnectionInfo, ConnectionTarget, ConnectionTest, ControlError,
-    ControlErrorKind,
+    ConnectionControl, ConnectionInfo, ConnectionProblem, ConnectionTarget, ConnectionTest,
+    ControlError, ControlErrorKind,
 };
 use crate::engine::run::now_ms;
 use crate::store::DEFAULT_WORKSPACE;
@@ -87,13 +87,19 @@ impl ConnectionControl for Engine {
 
     async fn test(&self, name: &str) -> Result<ConnectionTest, ControlError> {
         let catalog = self.tables(name).await?;
-        let problem = |p: &Problem| format!("{}: {}", p.message, p.remedy);
+        let problem = |found: Problem| ConnectionProblem {
+            code: found.code,
+            message: found.message,
+            remedy: found.remedy,
+            blocking: found.blocking,
+        };
         Ok(ConnectionTest {
+            ok: !catalog.problems.iter().any(|found| found.blocking),
             server: catalog.server,
             user: catalog.user,
             database: catalog.database,
             tables: catalog.tables.len(),
-            problems: catalog.problems.iter().map(problem).collect(),
+            problems: catalog.problems.into_iter().map(problem).collect(),
         })
     }
 

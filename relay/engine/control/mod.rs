@@ -1,10 +1,13 @@
 //! The engine as API and CLI see it: connections and syncs by name.
 //!
+//! `removal` takes a sync away with what it left on its sides, `drafts` keeps what was planned,
 //! `sync_control` and `connection_control` implement the traits of `engine::handle`, `status` tells how a sync goes,
 //! `errors` turns what rooms below say into answers.
 
 mod connection_control;
+mod drafts;
 mod errors;
+mod removal;
 mod status;
 mod sync_control;
 
@@ -14,9 +17,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use secrecy::SecretString;
 use tidegate_sync::baseline::Fingerprinter;
-use tidegate_sync::model::BySide;
+use tidegate_sync::model::{BySide, Side};
 use tokio::sync::{Mutex, broadcast};
 
+use self::drafts::{Drafts, Key};
 use self::errors::{internal, invalid, named, unreachable};
 use super::handle::ControlError;
 use super::limits::RETENTION;
@@ -35,6 +39,8 @@ pub trait EndpointSource: Send + Sync + 'static {
     fn through_agent(&self, agent: &str, target: &str) -> Arc<dyn Endpoint>;
     /// Refuses a URL that can't be used, with what to write instead.
     fn direct(&self, url: &SecretString) -> Result<Arc<dyn Endpoint>, EndpointError>;
+    /// The SQL that drops what a sync left on a side, for a person who runs it by hand.
+    fn leftovers(&self, sync: &str, side: Side) -> Vec<String>;
     /// True when there is an agent of that name.
     async fn knows_agent(&self, agent: &str) -> bool;
 }
@@ -47,6 +53,7 @@ pub struct Engine {
     store: Store,
     sources: Arc<dyn EndpointSource>,
     running: Mutex<HashMap<String, Supervised>>,
+    drafts: Drafts,
     events: broadcast::Sender<LiveEvent>,
 }
 
@@ -57,6 +64,7 @@ impl Engine {
             store,
             sources,
             running: Mutex::new(HashMap::new()),
+            drafts: Drafts::default(),
             events,
         }
     }
@@ -127,12 +135,7 @@ impl Engine {
 
     async fn parts(&self, record: &SyncRecord) -> Result<RunParts, ControlError> {
         let file = parse(&record.definition)?;
-        let (sync, sealer) = (record.id, self.store.sealer().clone());
-        let key = self
-            .store
-            .view(move |conn| syncs::fingerprint_key(conn, &sealer, sync))
-            .await
-            .map_err(internal)?;
+        let key = self.key_of(record).await?;
         let endpoints = self.endpoints(&file).await?;
         let slug = slug(&record.name, &key);
         let progress = Arc::new(Progress::new(
@@ -142,7 +145,7 @@ impl Engine {
         ));
         Ok(RunParts {
             slug,
-            sync: Some(sync),
+            sync: Some(record.id),
             store: self.store.clone(),
             endpoints,
             prints: Fingerprinter::new(*key),
@@ -152,8 +155,17 @@ impl Engine {
         })
     }
 
+    async fn key_of(&self, record: &SyncRecord) -> Result<Key, ControlError> {
+        let (sync, sealer) = (record.id, self.store.sealer().clone());
+        self.store
+            .view(move |conn| syncs::fingerprint_key(conn, &sealer, sync))
+            .await
+            .map_err(internal)
+    }
+
     /// For the preview of a sync that does not exist yet.
     async fn draft_parts(&self, file: SyncFile) -> Result<RunParts, ControlError> {
+        let key = self.drafts.key(&file.name);
         let endpoints = self.endpoints(&file).await?;
         let progress = Arc::new(Progress::new(
             &file.name,
@@ -161,11 +173,11 @@ impl Engine {
             self.events.clone(),
         ));
         Ok(RunParts {
-            slug: "preview".to_owned(),
+            slug: slug(&file.name, &key),
             sync: None,
             store: self.store.clone(),
             endpoints,
-            prints: Fingerprinter::new(rand::random()),
+            prints: Fingerprinter::new(*key),
             progress,
             requests: Arc::new(Requests::default()),
             file: Arc::new(file),
@@ -224,7 +236,7 @@ impl Engine {
         let left = self.connection(&file.left).await?.id;
         let right = self.connection(&file.right).await?.id;
         let (name, text) = (file.name.clone(), text.to_owned());
-        let sealer = self.store.sealer().clone();
+        let (sealer, key) = (self.store.sealer().clone(), self.drafts.key(&file.name));
         self.store
             .transact(move |tx| {
                 let new = NewSync {
@@ -233,11 +245,13 @@ impl Engine {
                     left_conn: left,
                     right_conn: right,
                     definition: &text,
+                    key: &key,
                 };
                 syncs::add(tx, &sealer, &new, now_ms())
             })
             .await
             .map_err(|error| named(error, "sync", &file.name))?;
+        self.drafts.forget(&file.name);
         self.record(&file.name).await
     }
 

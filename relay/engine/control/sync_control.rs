@@ -8,7 +8,7 @@ use super::errors::{failed, internal, invalid};
 use super::{Engine, parse};
 use crate::engine::handle::{ControlError, ControlErrorKind, SyncControl};
 use crate::engine::report::{
-    FindingReport, HistoryEntry, LiveEvent, Preview, SyncStatus, VerifyReport,
+    FindingReport, HistoryEntry, LiveEvent, Preview, Removed, SyncStatus, VerifyReport,
 };
 use crate::engine::run::now_ms;
 use crate::engine::supervisor::{Supervised, write_name};
@@ -102,36 +102,8 @@ impl SyncControl for Engine {
         self.status(name).await
     }
 
-    async fn remove(&self, name: &str) -> Result<(), ControlError> {
-        let (record, parts) = self.running_parts(name).await?;
-        // A relay that starts again before it is removed must not make a slot anew.
-        self.set_wanted(record.id, Wanted::Paused).await?;
-        self.stop_sync(name).await;
-        // Both sides, whatever the first one says: a slot that stays keeps its server's log.
-        let mut left_behind = Vec::new();
-        for side in Side::BOTH {
-            if let Err(error) = parts.endpoints[side].forget(&parts.slug).await {
-                left_behind.push((side, error));
-            }
-        }
-        if let Some((_, first)) = left_behind.first() {
-            let texts: Vec<String> = left_behind
-                .iter()
-                .map(|(side, error)| format!("{}: {error}", side.name()))
-                .collect();
-            let text = format!(
-                "the sync is stopped, but not everything it left behind could be dropped: {}; \
-                 then run `sync remove {name}` again",
-                texts.join("; ")
-            );
-            let kind = ControlErrorKind::Unavailable;
-            return Err(ControlError::new(kind, first.code, text));
-        }
-        let id = record.id;
-        self.store
-            .transact(move |tx| syncs::remove(tx, id))
-            .await
-            .map_err(internal)
+    async fn remove(&self, name: &str, force: bool) -> Result<Removed, ControlError> {
+        self.remove_sync(name, force).await
     }
 
     async fn verify(&self, name: &str) -> Result<VerifyReport, ControlError> {

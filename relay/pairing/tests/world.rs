@@ -224,6 +224,7 @@ pub(super) fn hello() -> Hello {
             read_only: false,
         }],
         epoch_counter: 41,
+        ddl_targets: wire::Grown::default(),
     }
 }
 

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::process::Stdio;
 
 use serde_json::Value;
+use tidegate_relay::engine::handle::ConnectionProblem;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
@@ -277,6 +278,60 @@ async fn failures_end_with_1_and_one_line_that_says_what_to_do() {
             "{ran:?}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_forced_removal_prints_the_sql_of_what_was_left_behind() {
+    let desk = Desk::start().await;
+    let ran = run(&desk, &["sync", "remove", "blog"]).await;
+    assert_eq!((ran.code, ran.out.as_str()), (0, ""), "{ran:?}");
+    let ran = run(&desk, &["sync", "remove", "blog", "--force"]).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(
+        ran.out,
+        "-- left: office-db\ndrop publication if exists p;\n"
+    );
+    assert!(ran.err.contains("there is no agent"), "{ran:?}");
+    let ran = run(&desk, &["sync", "remove", "blog", "--force", "--json"]).await;
+    assert_eq!(document(&ran)["left_behind"][0]["side"], "left");
+    let force = |order: &String| order.ends_with("true");
+    assert_eq!(desk.orders().iter().filter(|order| force(order)).count(), 2);
+}
+
+#[tokio::test]
+async fn a_connection_test_fails_on_what_prevents_a_sync_and_not_on_notes() {
+    let problem = |code: &str, blocking| ConnectionProblem {
+        code: code.into(),
+        message: format!("{code} is wrong"),
+        remedy: format!("set {code}"),
+        blocking,
+    };
+    let desk = Desk::start().await;
+    desk.set(|script| script.problems = Some(vec![problem("slot-unlimited", false)]));
+    let ran = run(&desk, &["connection", "test", "db"]).await;
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{ran:?}");
+    assert!(ran.out.contains("note: slot-unlimited is wrong"), "{ran:?}");
+
+    let found = vec![
+        problem("slot-unlimited", false),
+        problem("wal-level", true),
+        problem("no-replication-right", true),
+    ];
+    desk.set(|script| script.problems = Some(found));
+    let ran = run(&desk, &["connection", "test", "db"]).await;
+    assert_eq!(ran.code, 1, "{ran:?}");
+    let said = "error: no sync can run on db: wal-level is wrong: set wal-level (and 1 more)\n";
+    assert_eq!(ran.err, said);
+    assert!(ran.out.contains("problem: no-replication-right"), "{ran:?}");
+
+    let ran = run(&desk, &["connection", "test", "db", "--json"]).await;
+    let document = document(&ran);
+    assert_eq!((ran.code, &document["ok"]), (1, &Value::from(false)));
+    let blocking = |at: usize| &document["problems"][at]["blocking"];
+    assert_eq!(
+        (blocking(0), blocking(1)),
+        (&Value::from(false), &Value::from(true))
+    );
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod faults;
+mod rights;
 mod secrets;
 mod stage;
 mod two_way;

@@ -24,6 +24,7 @@ pub struct Stage {
     pub left: Database,
     pub right: Database,
     pub http: u16,
+    pub metrics: u16,
     udp: u16,
     relay: Option<Child>,
     agent: Option<Child>,
@@ -60,6 +61,7 @@ impl Stage {
             left,
             right,
             http: free_tcp_port(),
+            metrics: free_tcp_port(),
             udp: free_udp_port(),
             relay: None,
             agent: None,
@@ -100,11 +102,12 @@ impl Stage {
         let dir = self.dir.path();
         let relay = format!(
             "data_dir = \"{}\"\n[tunnel]\nlisten = \"127.0.0.1:{}\"\nnames = [\"localhost:{}\"]\n\
-             [http]\nlisten = \"127.0.0.1:{}\"\n",
+             [http]\nlisten = \"127.0.0.1:{}\"\n[metrics]\nlisten = \"127.0.0.1:{}\"\n",
             dir.join("relay").display(),
             self.udp,
             self.udp,
             self.http,
+            self.metrics,
         );
         fs::write(dir.join("relay.toml"), relay).unwrap();
         let password = dir.join("main.password");
@@ -112,7 +115,8 @@ impl Stage {
         fs::set_permissions(&password, fs::Permissions::from_mode(0o600)).unwrap();
         let agent = format!(
             "state_dir = \"{}\"\n[[target]]\nname = \"main\"\naddress = \"127.0.0.1:{}\"\n\
-             database = \"{}\"\nuser = \"{user}\"\npassword_file = \"{}\"\nsslmode = \"disable\"\n",
+             database = \"{}\"\nuser = \"{user}\"\npassword_file = \"{}\"\nsslmode = \"disable\"\n\
+             allow_ddl = true\n",
             dir.join("agent").display(),
             self.left.server.port(),
             self.left.name,
@@ -291,23 +295,45 @@ impl Stage {
             .client
             .post(self.url(path))
             .bearer_auth(self.token().unwrap());
-        let answer = request.json(&body).send().await.unwrap();
-        let ok = answer.status().is_success();
-        let text = answer.text().await.unwrap();
-        (ok, serde_json::from_str(&text).unwrap_or(Value::Null))
+        answer_of(request.json(&body)).await
     }
 
-    pub async fn delete(&self, path: &str) {
-        let request = self
-            .client
-            .delete(self.url(path))
-            .bearer_auth(self.token().unwrap());
-        let answer = request.send().await.unwrap();
-        assert!(
-            answer.status().is_success(),
-            "DELETE {path}: {}",
-            answer.text().await.unwrap()
-        );
+    pub async fn delete(&self, path: &str) -> Value {
+        let (ok, answer) = self.try_delete(path).await;
+        assert!(ok, "DELETE {path}: {answer:#}\n{}", self.logs());
+        answer
+    }
+
+    pub async fn try_delete(&self, path: &str) -> (bool, Value) {
+        let request = self.client.delete(self.url(path));
+        answer_of(request.bearer_auth(self.token().unwrap())).await
+    }
+
+    /// `sync plan`.
+    pub async fn plan(&self, file: &str) -> Value {
+        let request = self.client.post(self.url("syncs/plan"));
+        let request = request.bearer_auth(self.token().unwrap());
+        let (ok, plan) = answer_of(request.body(file.to_owned())).await;
+        assert!(ok, "{plan:#}\n{}", self.logs());
+        plan
+    }
+
+    /// Changes the agent's configuration and starts it anew.
+    pub async fn restart_agent_with(&mut self, from: &str, to: &str) {
+        self.kill_agent();
+        self.wait("the agent to be gone", async |stage: &Stage| {
+            stage.get("agents/office-db").await["state"] == "offline"
+        })
+        .await;
+        let path = self.dir.path().join("agent.toml");
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{text}");
+        fs::write(&path, text.replace(from, to)).unwrap();
+        self.start_agent();
+        self.wait("the agent to come online", async |stage: &Stage| {
+            stage.get("agents/office-db").await["state"] == "online"
+        })
+        .await;
     }
 
     fn url(&self, path: &str) -> String {
@@ -360,6 +386,14 @@ impl Drop for Stage {
         kill(&mut self.agent);
         kill(&mut self.relay);
     }
+}
+
+/// Whether it succeeded, and the document that was answered.
+async fn answer_of(request: reqwest::RequestBuilder) -> (bool, Value) {
+    let answer = request.send().await.unwrap();
+    let ok = answer.status().is_success();
+    let text = answer.text().await.unwrap();
+    (ok, serde_json::from_str(&text).unwrap_or(Value::Null))
 }
 
 fn kill(child: &mut Option<Child>) {

@@ -84,6 +84,7 @@ async fn existing_rows_are_merged_and_then_live_changes_cross_both_ways() {
             .await;
     }
     assert_eq!(stage.assert_equal("blog").await, 800, "{}", stage.logs());
+    check_metrics(&stage).await;
     let count = "select count(*) from posts where slug in ('left-9', 'right-9')";
     assert_eq!(
         left.query_one(count, &[]).await.unwrap().get::<_, i64>(0),
@@ -93,6 +94,49 @@ async fn existing_rows_are_merged_and_then_live_changes_cross_both_ways() {
         right.query_one(count, &[]).await.unwrap().get::<_, i64>(0),
         0
     );
+}
+
+/// What a monitoring system would see of it.
+async fn check_metrics(stage: &Stage) {
+    let url = format!("http://127.0.0.1:{}/metrics", stage.metrics);
+    let page = reqwest::get(url).await.unwrap();
+    let media_type = page.headers()["content-type"].to_str().unwrap().to_owned();
+    assert!(
+        media_type.starts_with("text/plain; version=0.0.4"),
+        "{media_type}"
+    );
+    let page = page.text().await.unwrap();
+    let pair = "{sync=\"blog\",left=\"public.posts\",right=\"public.posts\"}";
+    for sample in [
+        "tidegate_up 1".to_owned(),
+        "tidegate_agents{state=\"online\"} 1".to_owned(),
+        "tidegate_syncs{state=\"live\"} 1".to_owned(),
+        "tidegate_sync_live{sync=\"blog\"} 1".to_owned(),
+        format!("tidegate_linked_records{pair} 800"),
+        format!("tidegate_findings{pair} 0"),
+    ] {
+        assert!(
+            page.lines().any(|line| line == sample),
+            "{sample} in:\n{page}"
+        );
+    }
+    let lag = page
+        .lines()
+        .find_map(|line| line.strip_prefix("tidegate_lag_seconds"));
+    let lag: f64 = lag.unwrap().rsplit(' ').next().unwrap().parse().unwrap();
+    assert!((0.0..120.0).contains(&lag), "{lag}");
+    // Every sample belongs to a family that was introduced before it, once.
+    let mut families = std::collections::HashSet::new();
+    for line in page.lines() {
+        match line.strip_prefix("# TYPE ") {
+            Some(family) => assert!(families.insert(family.split(' ').next().unwrap()), "{line}"),
+            None if line.starts_with('#') => {}
+            None => {
+                let name = line.split(['{', ' ']).next().unwrap();
+                assert!(families.contains(name), "{line}");
+            }
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

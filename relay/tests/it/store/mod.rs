@@ -53,6 +53,7 @@ impl World {
                     left_conn: ends[0],
                     right_conn: ends[1],
                     definition: "name = \"x\"",
+                    key: &syncs::new_key(),
                 };
                 syncs::add(tx, &sealer, &new, 1)
             })

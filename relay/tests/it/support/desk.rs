@@ -10,12 +10,12 @@ use tidegate_relay::api::agents::{AgentControl, AgentStatus, Invited};
 use tidegate_relay::api::{self, Api, Readiness};
 use tidegate_relay::endpoint::catalog::{Catalog, Fix, Problem, Table};
 use tidegate_relay::engine::handle::{
-    ConnectionControl, ConnectionInfo, ConnectionTarget, ConnectionTest, ControlError,
-    ControlErrorKind, SyncControl,
+    ConnectionControl, ConnectionInfo, ConnectionProblem, ConnectionTarget, ConnectionTest,
+    ControlError, ControlErrorKind, SyncControl,
 };
 use tidegate_relay::engine::report::{
-    FindingReport, HistoryEntry, LiveEvent, Preview, SyncStatus, TablePreview, TableStatus,
-    VerifyReport,
+    FindingReport, HistoryEntry, LeftBehind, LiveEvent, Preview, Removed, SyncStatus, TablePreview,
+    TableStatus, VerifyReport,
 };
 use tidegate_relay::engine::syncfile::SyncFile;
 use tidegate_relay::store::{Store, tokens};
@@ -31,6 +31,8 @@ pub struct Script {
     pub states: VecDeque<&'static str>,
     pub plan_changed: bool,
     pub missing: Vec<String>,
+    /// What a connection's test finds; `None`: it is not reached.
+    pub problems: Option<Vec<ConnectionProblem>>,
     /// One line for each order that changed something.
     pub orders: Vec<String>,
 }
@@ -51,6 +53,7 @@ impl Default for Script {
             states: VecDeque::from(["live"]),
             plan_changed: false,
             missing: Vec::new(),
+            problems: None,
             orders: Vec::new(),
         }
     }
@@ -213,10 +216,19 @@ impl SyncControl for StandIn {
         self.status(name).await
     }
 
-    async fn remove(&self, name: &str) -> Result<(), ControlError> {
+    async fn remove(&self, name: &str, force: bool) -> Result<Removed, ControlError> {
         self.status(name).await?;
-        self.order(format!("remove {name}"));
-        Ok(())
+        self.order(format!("remove {name}, force: {force}"));
+        let left = LeftBehind {
+            side: "left".into(),
+            connection: "office-db".into(),
+            reason: "there is no agent".into(),
+            sql: vec!["drop publication if exists p".into()],
+        };
+        Ok(Removed {
+            name: name.into(),
+            left_behind: if force { vec![left] } else { Vec::new() },
+        })
     }
 
     async fn verify(&self, name: &str) -> Result<VerifyReport, ControlError> {
@@ -302,6 +314,16 @@ impl ConnectionControl for StandIn {
     }
 
     async fn test(&self, name: &str) -> Result<ConnectionTest, ControlError> {
+        if let Some(problems) = self.script.lock().unwrap().problems.clone() {
+            return Ok(ConnectionTest {
+                server: "PostgreSQL 17.1".into(),
+                user: "tidegate".into(),
+                database: "shop".into(),
+                tables: 3,
+                ok: !problems.iter().any(|problem| problem.blocking),
+                problems,
+            });
+        }
         let text = format!("connection {name}: the agent is not connected");
         Err(ControlError::new(
             ControlErrorKind::Unavailable,
@@ -335,6 +357,7 @@ impl ConnectionControl for StandIn {
         };
         Ok(Catalog {
             tables: vec![table],
+            allows_ddl: true,
             ..Catalog::default()
         })
     }

@@ -1,9 +1,10 @@
 //! Positions: resuming, advancing while idle, acknowledging only what is settled.
 
-use tidegate_relay::endpoint::Capture;
 use tidegate_relay::endpoint::postgres::replication::parse_lsn;
+use tidegate_relay::endpoint::{Capture, Class};
 use tidegate_sync::model::Position;
 
+use crate::support::postgres::Server;
 use crate::support::stream::{Stream, briefs, next, read_to};
 
 const DDL: &str = "create table posts (id int primary key, title text)";
@@ -141,4 +142,23 @@ async fn idle_positions_come_in_moderation() {
     }
     let most = began.elapsed().as_millis() as usize / 100 + 2;
     assert!(count <= most, "{count} positions, at most {most}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn server_that_stops_in_order_ends_the_stream_for_a_while_only() {
+    let server = Server::start_with(&[]);
+    let posts = Stream::on(server.database("stops").await, DDL, FIELDS).await;
+    let (mut capture, _) = posts.start().await;
+    posts.execute("insert into posts values (1, 'a')").await;
+    let stopping = tokio::task::spawn_blocking(move || server.stop(false));
+    // An orderly stop waits until everything is confirmed.
+    let ended = loop {
+        match capture.next().await {
+            Ok(captured) => capture.acknowledge(&captured.position),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(ended.class, Class::Retry(_)), "{ended:?}");
+    assert!(ended.message.contains("stops"), "{ended}");
+    stopping.await.unwrap();
 }

@@ -1,0 +1,193 @@
+//! `/metrics` in Prometheus' text format, on a listener of its own and without a token: it holds
+//! names of syncs and tables and counts, never a record. Called by `app` where it is configured.
+
+use std::fmt::Write as _;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+
+use super::Api;
+use super::agents::AgentStatus;
+use crate::engine::report::{SyncStatus, TableStatus};
+
+/// Text format 0.0.4 of Prometheus.
+const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+const AGENT_STATES: [&str; 3] = ["invited", "offline", "online"];
+const SYNC_STATES: [&str; 6] = ["planning", "copying", "live", "paused", "waiting", "failed"];
+
+/// The one route of the metrics listener.
+pub fn router(api: Api) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .with_state(api)
+}
+
+async fn metrics(State(api): State<Api>) -> Response {
+    match (api.agents.list().await, api.syncs.list().await) {
+        (Ok(agents), Ok(syncs)) => (
+            [(header::CONTENT_TYPE, MEDIA_TYPE)],
+            render(&agents, &syncs),
+        )
+            .into_response(),
+        // A scrape that fails is what Prometheus takes for "down".
+        (Err(error), _) | (_, Err(error)) => {
+            tracing::warn!(%error, "The metrics could not be read.");
+            let text = "the metrics could not be read: see the relay's log\n";
+            (StatusCode::INTERNAL_SERVER_ERROR, text).into_response()
+        }
+    }
+}
+
+fn render(agents: &[AgentStatus], syncs: &[SyncStatus]) -> String {
+    let mut page = Page::default();
+    page.family("tidegate_up", "gauge", "The relay answers.");
+    page.sample("tidegate_up", &[], 1);
+    page.family("tidegate_build_info", "gauge", "The relay's version.");
+    let version = [("version", env!("CARGO_PKG_VERSION"))];
+    page.sample("tidegate_build_info", &version, 1);
+    page.family("tidegate_agents", "gauge", "Agents by state.");
+    for state in AGENT_STATES {
+        let count = agents.iter().filter(|agent| agent.state == state).count();
+        page.sample("tidegate_agents", &[("state", state)], count);
+    }
+    page.family("tidegate_syncs", "gauge", "Syncs by state.");
+    for state in SYNC_STATES {
+        let count = syncs.iter().filter(|sync| sync.state == state).count();
+        page.sample("tidegate_syncs", &[("state", state)], count);
+    }
+    if !syncs.is_empty() {
+        of_syncs(&mut page, syncs);
+        of_tables(&mut page, syncs);
+    }
+    page.0
+}
+
+fn of_syncs(page: &mut Page, syncs: &[SyncStatus]) {
+    let help = "1 while changes cross as they come.";
+    page.family("tidegate_sync_live", "gauge", help);
+    for sync in syncs {
+        let live = usize::from(sync.state == "live");
+        page.sample("tidegate_sync_live", &[("sync", &sync.name)], live);
+    }
+    let help = "Records written since the sync was started on this relay.";
+    page.family("tidegate_sync_writes_total", "counter", help);
+    for sync in syncs {
+        let labels = [("sync", sync.name.as_str())];
+        page.sample("tidegate_sync_writes_total", &labels, sync.writes);
+    }
+}
+
+/// What is counted for each table pair.
+type Count = (&'static str, &'static str, fn(&TableStatus) -> u64);
+
+const COUNTS: [Count; 4] = [
+    (
+        "tidegate_linked_records",
+        "Records that are linked.",
+        |table| table.linked,
+    ),
+    (
+        "tidegate_findings",
+        "Records that could not be synced; `sync findings` lists them.",
+        |table| table.findings,
+    ),
+    ("tidegate_conflicts", "Conflicts that are kept.", |table| {
+        table.conflicts
+    }),
+    (
+        "tidegate_pending_changes",
+        "Changes taken in and not settled yet.",
+        |table| table.pending,
+    ),
+];
+
+fn of_tables(page: &mut Page, syncs: &[SyncStatus]) {
+    for (name, help, count) in COUNTS {
+        page.family(name, "gauge", help);
+        for (sync, table) in tables(syncs) {
+            page.sample(name, &labels(sync, table), count(table));
+        }
+    }
+    let name = "tidegate_lag_seconds";
+    let help = "From the newest change until it was settled on the other side; absent until then.";
+    page.family(name, "gauge", help);
+    for (sync, table) in tables(syncs) {
+        if let Some(lag_ms) = table.lag_ms {
+            page.sample(name, &labels(sync, table), lag_ms as f64 / 1000.0);
+        }
+    }
+}
+
+fn tables(syncs: &[SyncStatus]) -> impl Iterator<Item = (&SyncStatus, &TableStatus)> {
+    let of = |sync| -> (&SyncStatus, _) { (sync, &sync.tables) };
+    syncs
+        .iter()
+        .map(of)
+        .flat_map(|(sync, tables)| tables.iter().map(move |table| (sync, table)))
+}
+
+fn labels<'a>(sync: &'a SyncStatus, table: &'a TableStatus) -> [(&'static str, &'a str); 3] {
+    [
+        ("sync", &sync.name),
+        ("left", &table.left),
+        ("right", &table.right),
+    ]
+}
+
+/// The text so far. Writing to a string doesn't fail.
+#[derive(Default)]
+struct Page(String);
+
+impl Page {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
+        self.0.push_str(name);
+        for (number, (label, text)) in labels.iter().enumerate() {
+            let opening = if number == 0 { '{' } else { ',' };
+            let text = escaped(text);
+            let _ = write!(self.0, "{opening}{label}=\"{text}\"");
+        }
+        if !labels.is_empty() {
+            self.0.push('}');
+        }
+        let _ = writeln!(self.0, " {value}");
+    }
+}
+
+/// A label's value between its quotes.
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_from_outside_cannot_leave_their_quotes() {
+        let table = TableStatus {
+            left: "public.\"a\\b\"\nx{} 1".into(),
+            ..TableStatus::default()
+        };
+        let sync = SyncStatus {
+            name: "blog".into(),
+            tables: vec![table],
+            ..SyncStatus::default()
+        };
+        let text = render(&[], &[sync]);
+        let line = r#"tidegate_findings{sync="blog",left="public.\"a\\b\"\nx{} 1",right=""} 0"#;
+        assert!(text.lines().any(|found| found == line), "{text}");
+        assert!(
+            !text.contains("tidegate_lag_seconds{"),
+            "no lag is not zero"
+        );
+    }
+}
