@@ -31,6 +31,26 @@ pub struct Match {
     pub problem: Option<FindingCode>,
 }
 
+impl Match {
+    /// True when a record came to take the place of one that was deleted.
+    fn has_newcomer(&self) -> bool {
+        let is_taken = |side: Side| {
+            let was_deleted = self.link.as_ref().is_some_and(|link| link.gone[side]);
+            was_deleted && self.scanned[side].is_some()
+        };
+        Side::BOTH.into_iter().any(is_taken)
+    }
+
+    /// The link without the deletion that a newcomer made void.
+    pub(crate) fn forget_deletion(&mut self) {
+        if self.has_newcomer()
+            && let Some(link) = &mut self.link
+        {
+            link.gone = BySide::default();
+        }
+    }
+}
+
 /// What is to be done about one record.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Decision {
@@ -71,7 +91,9 @@ pub fn decide(found: &Match, policy: &PairPolicy, first_run: bool) -> Decision {
         return Decision::Finding(side, code);
     }
     match (&found.link, &found.scanned.left, &found.scanned.right) {
-        (Some(link), _, _) if link.is_detached() => detached(link, found, policy, first_run),
+        (Some(link), _, _) if link.is_detached() || found.has_newcomer() => {
+            detached(link, found, policy, first_run)
+        }
         (Some(link), Some(left), Some(right)) => both(Some(link), left, right, policy, None),
         (Some(link), None, Some(right)) => gone(Side::Left, link, right, policy),
         (Some(link), Some(left), None) => gone(Side::Right, link, left, policy),
@@ -286,6 +308,8 @@ mod tests {
         Link {
             id: LinkId(1),
             keys: BySide::new(Some(Key::single("k")), right),
+            since: BySide::default(),
+            gone: BySide::default(),
             baseline: BySide::from_fn(|_| vec![Fingerprint(1), Fingerprint(2)]),
             seen: BySide::default(),
             written: BySide::new(BatchId::NONE, BatchId::NONE),

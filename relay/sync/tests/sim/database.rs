@@ -51,7 +51,7 @@ pub const REJECT_EVERY: u64 = 9;
 pub struct Record {
     pub cells: Vec<Value>,
     /// Keys that it had before.
-    former: Vec<Key>,
+    pub former: Vec<Key>,
 }
 
 #[derive(Clone, Debug)]
@@ -75,6 +75,7 @@ struct Transaction {
     /// End LSN.
     end: u64,
     passed: BatchId,
+    ours: bool,
     time: i64,
     changes: Vec<Logged>,
 }
@@ -158,8 +159,12 @@ impl Database {
         Some(record.cells.iter().cloned().map(Cell::Value).collect())
     }
 
-    /// Ends the open transaction.
+    /// Ends the open transaction of a person.
     pub fn commit(&mut self) {
+        self.end_transaction(false);
+    }
+
+    fn end_transaction(&mut self, ours: bool) {
         self.lsn += 10;
         self.clock += 7;
         let changes = std::mem::take(&mut self.open);
@@ -169,6 +174,7 @@ impl Database {
         self.log.push(Transaction {
             end: self.lsn,
             passed: self.passed,
+            ours: ours && !self.plant_no_marker,
             time: self.clock,
             changes,
         });
@@ -438,8 +444,8 @@ impl Database {
         }
     }
 
-    /// Changes of whole transactions after `from`, at most `limit` transactions, and the position
-    /// after them. Past the last transaction the position is the end of the WAL.
+    /// Changes after `from`, at most `limit` transactions, and the position after them. Past the last
+    /// transaction the position is the end of the WAL.
     pub fn changes(&self, from: &Position, limit: usize) -> (Vec<Change>, Position) {
         let mut position = from.clone();
         let mut changes = Vec::new();
@@ -448,14 +454,16 @@ impl Database {
         for tx in rest.iter().take(limit) {
             position.offset = tx.end;
             position.passed = position.passed.max(tx.passed);
-            changes.extend(tx.changes.iter().map(|change| Change {
+            changes.extend(tx.changes.iter().zip(1..).map(|(change, at)| Change {
                 pair: change.pair,
                 key: change.key.clone(),
                 old_key: change.old_key.clone(),
                 kind: change.kind.clone(),
                 time: Some(tx.time),
                 offset: tx.end,
+                at,
                 passed: position.passed,
+                ours: tx.ours,
             }));
         }
         if rest.len() <= limit {
@@ -493,7 +501,7 @@ impl Database {
             let recovered = outcomes.iter().map(|o| self.recovered_form(o)).collect();
             self.outcomes.insert(batch, recovered);
         }
-        self.commit();
+        self.end_transaction(true);
         Some(outcomes)
     }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use tidegate_sync::decide::{Match, Scanned};
 use tidegate_sync::model::{
     BatchId, BySide, Cell, ChangeKind, Key, Link, Outcome, PairId, Position, Row, Side, Step,
-    StepKind,
+    StepKind, Trace,
 };
 use tidegate_sync::session::{Command, Config, Event, Session, Settlement};
 
@@ -140,6 +140,10 @@ impl World {
             Pending::Reply(event) => {
                 self.note(|| format!("reply {}", brief(&event)));
                 self.driver.handle(*event);
+                if self.log.is_some() {
+                    let open = self.driver.session.describe_open();
+                    self.note(|| format!("open {open}"));
+                }
                 Ok(())
             }
             Pending::View(side) => self.take_view(side),
@@ -175,11 +179,18 @@ impl World {
             format!("{} stream to {}:{text}", side.name(), position.offset)
         });
         self.driver.streams[side] = Some(position.clone());
-        self.driver.handle(Event::Changes {
-            side,
-            changes,
-            position,
-        });
+        // A transaction may come in parts.
+        let mut parts = Vec::new();
+        while !changes.is_empty() && self.rng.percent(self.scenario.parts) {
+            let rest = changes.split_off(1 + self.rng.below(changes.len()));
+            parts.push(std::mem::replace(&mut changes, rest));
+        }
+        for changes in parts {
+            let end = None;
+            self.driver.handle(Event::Changes { side, changes, end });
+        }
+        let end = Some(position);
+        self.driver.handle(Event::Changes { side, changes, end });
     }
 
     fn carry_out(&mut self, command: Command) -> Check {
@@ -247,9 +258,8 @@ impl World {
         mut lookup: tidegate_sync::model::Lookup,
     ) -> tidegate_sync::model::Lookup {
         if self.plant == Plant::ForgetSeen {
-            lookup.gone_seen = 0;
-            lookup.gone_written = BatchId::NONE;
-            if let Some(link) = &mut lookup.link {
+            lookup.traces.clear();
+            for link in &mut lookup.links {
                 link.seen = BySide::default();
                 link.written = BySide::default();
             }
@@ -274,8 +284,8 @@ impl World {
             settlement.conflicts.clear();
         }
         oracle::honest_settlement(&self.scenario, &self.sides, &self.store, &settlement)?;
-        self.store.settle(&settlement)?;
-        self.driver.reply(Event::Settled);
+        let links = self.store.settle(&settlement)?;
+        self.driver.reply(Event::Settled { links });
         Ok(())
     }
 
@@ -307,12 +317,17 @@ impl World {
         recorded: bool,
     ) -> Result<Option<Vec<Outcome>>, Violation> {
         self.check_echo(side, steps)?;
+        let before = self.sides[side].tables.clone();
         let Some(outcomes) = self.sides[side].apply(batch, steps, recorded) else {
             return Ok(None);
         };
         for (step, outcome) in steps.iter().zip(&outcomes) {
             if let (StepKind::Delete { key, .. }, Outcome::Deleted) = (&step.kind, outcome) {
-                oracle::no_phantom_delete(&self.sides, &self.store, (side, step.pair, key))?;
+                // The store may know the record by a key that it had before.
+                let record = before[step.pair.0 as usize].rows.get(key);
+                let former = record.into_iter().flat_map(|record| &record.former);
+                let keys: Vec<&Key> = former.chain([key]).collect();
+                oracle::no_phantom_delete(&self.sides, &self.store, (side, step.pair, &keys))?;
             }
         }
         self.note(|| {
@@ -340,7 +355,8 @@ impl World {
             if db.prints.row(&row) != *expect {
                 continue;
             }
-            let link = self.store.lookup(side, step.pair, key).link;
+            let links = self.store.lookup(side, step.pair, key).links;
+            let link = links.into_iter().next_back();
             for (field, value) in set {
                 // Records that meet (again) have no baseline: what a side made of a value differs.
                 let met = link
@@ -422,7 +438,7 @@ impl World {
 fn brief(event: &Event) -> String {
     match event {
         Event::Loaded { lookups } => {
-            let linked = lookups.iter().filter(|l| l.link.is_some()).count();
+            let linked = lookups.iter().filter(|l| !l.links.is_empty()).count();
             format!("Loaded {} ({linked} linked)", lookups.len())
         }
         Event::Matches { found, done } => format!("Matches {} {done}", found.len()),
@@ -529,7 +545,10 @@ fn brief_settlement(settlement: &Settlement) -> String {
     let gone: String = settlement
         .gone
         .iter()
-        .map(|g| named(g.pair, g.side, &g.key) + &format!(" @{} {:x}", g.seen, g.written.0))
+        .map(|g| {
+            let Trace { seen, written, .. } = g.trace;
+            named(g.pair, g.side, &g.key) + &format!(" @{} {:x}", seen.offset, written.0)
+        })
         .collect();
     let dropped: String = settlement
         .dropped
@@ -563,8 +582,8 @@ fn brief_link(pair: PairId, link: &Link) -> String {
         link.id.0,
         key(Side::Left),
         key(Side::Right),
-        link.seen.left,
-        link.seen.right,
+        link.seen.left.offset,
+        link.seen.right.offset,
         link.written.left.0,
         link.written.right.0
     )

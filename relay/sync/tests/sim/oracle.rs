@@ -185,17 +185,20 @@ pub fn idempotent(before: u64, after: u64) -> Check {
 pub fn no_phantom_delete(
     sides: &BySide<Database>,
     store: &Store,
-    (side, pair, key): (Side, PairId, &Key),
+    (side, pair, keys): (Side, PairId, &[&Key]),
 ) -> Check {
-    let link = store.lookup(side, pair, key).link;
-    let counterpart = link.and_then(|link| link.keys[side.other()].clone());
+    let of_key = |key: &&Key| store.lookup(side, pair, key).links;
+    let links: Vec<Link> = keys.iter().flat_map(of_key).collect();
     let other = &sides[side.other()];
-    let known = counterpart.is_none_or(|key| other.ledger.deleted.contains(&(pair, key)));
-    if known {
+    let was_deleted = |link: &Link| {
+        let counterpart = link.keys[side.other()].clone();
+        counterpart.is_none_or(|key| other.ledger.deleted.contains(&(pair, key)))
+    };
+    if links.is_empty() || links.iter().any(was_deleted) {
         return Ok(());
     }
     let text = format!(
-        "{} {key} of {pair:?}: nobody deleted its counterpart",
+        "{} {keys:?} of {pair:?}: nobody deleted its counterpart",
         side.name()
     );
     Violation::check("I5", text)
@@ -252,7 +255,7 @@ pub fn honest_settlement(
             let now = BySide::from_fn(|side| link.baseline[side][field]);
             let unmoved = former
                 .is_some_and(|former| BySide::from_fn(|side| former.baseline[side][field]) == now);
-            let is_met = former.is_none_or(Link::is_detached);
+            let is_met = former.is_none_or(Link::is_half);
             if unmoved || (policy.existing == Existing::LinkOnly && is_met) {
                 continue;
             }
