@@ -6,12 +6,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::Lookups;
+use super::{Lookups, Settlement};
 use super::open::{Fence, Former, Open};
 use super::reach::Reach;
 use crate::inbox::{former, is_traced, tenant};
 use crate::model::{
-    BatchId, BySide, Change, ChangeKind, Key, Link, LinkId, Lookup, PairId, Place, Row, Side, Since,
+    BatchId, BySide, Change, ChangeKind, Finding, FindingCode, Key, Link, LinkId, Lookup, PairId, Place, Row, Side, Since,
 };
 use crate::plan::Case;
 
@@ -66,6 +66,10 @@ pub(super) struct Book {
     blocked: HashMap<u64, Vec<u64>>,
     /// Keys that a record passed through before it came back to where its link knows it.
     passing: HashMap<Slot, Known>,
+    /// Findings whose records are gone or have another key.
+    moot: Vec<Slot>,
+    /// The new keys.
+    renamed: Vec<Slot>,
     /// How far the sides' histories were taken in.
     pub now: BySide<Since>,
     /// How often a key was taken over from a record that was not known to have given it up.
@@ -83,6 +87,10 @@ impl Book {
 
     pub fn cases(&self) -> impl Iterator<Item = (&u64, &Open)> {
         self.cases.iter()
+    }
+
+    pub fn cases_mut(&mut self) -> impl Iterator<Item = &mut Open> {
+        self.cases.values_mut()
     }
 
     pub fn case(&mut self, number: u64) -> Option<&mut Open> {
@@ -340,6 +348,19 @@ impl Book {
             return;
         };
         let since_before = open.case.since[side];
+        let ended = match (&change.kind, &change.old_key) {
+            (ChangeKind::Gone, _) => Some(&change.key),
+            (_, old_key) => old_key.as_ref(),
+        };
+        let slot = ended.map(|key| (side, key.clone()));
+        if let Some(finding) = slot.filter(|finding| open.findings.contains(finding)) {
+            open.findings.retain(|other| *other != finding);
+            self.moot.push((side, pair, finding.1));
+            if change.kind != ChangeKind::Gone {
+                open.findings.push((side, change.key.clone()));
+                self.renamed.push((side, pair, change.key.clone()));
+            }
+        }
         let former = change.old_key.clone();
         let key = change.key.clone();
         open.report(side, change);
@@ -391,6 +412,22 @@ impl Book {
                 found.is_touched = true;
             }
         }
+    }
+
+    /// Findings go with their records: another record may get the key, and a finding of its own.
+    pub fn move_findings(&mut self, out: &mut Settlement) {
+        let moot = self.moot.drain(..);
+        out.resolved
+            .extend(moot.map(|(side, pair, key)| (pair, side, key)));
+        let code = FindingCode::ChangedWhileCopied;
+        let renamed = self.renamed.drain(..);
+        out.findings.extend(renamed.map(|(side, pair, key)| Finding {
+            pair,
+            side,
+            key,
+            code,
+            detail: code.advice().to_owned(),
+        }));
     }
 
     /// Cases that wait for nothing, in the order in which they were opened.

@@ -6,7 +6,7 @@
 
 use super::counterpart::Draft;
 use super::open::Open;
-use super::{Command, Session, Settlement, State};
+use super::{Command, Session, Settlement, State, round};
 use crate::baseline::Fingerprint;
 use crate::decide::{Decision, Match, Scanned, decide};
 use crate::model::{
@@ -71,35 +71,30 @@ impl Session {
             return;
         }
         let positions = copying.positions.clone();
-        let settlement = Settlement {
-            positions: BySide::new(Some(positions.left.clone()), Some(positions.right.clone())),
+        let mut settlement = Settlement {
+            positions: BySide::new(Some(positions.left), Some(positions.right)),
             live: true,
-            findings: self.waiting_findings(),
             ..Settlement::default()
         };
+        self.remember_waiting(&mut settlement);
         self.state = State::SettlingCopy;
         self.commands
             .push_back(Command::Settle(Box::new(settlement)));
     }
 
     /// Records that wait rely on the scan, which no stream repeats: a crash must not forget them.
-    fn waiting_findings(&self) -> Vec<Finding> {
-        self.book
-            .cases()
-            .filter_map(|(_, open)| {
-                let case = &open.case;
-                let has_row =
-                    |side: &Side| case.keys[*side].is_some() && case.seen[*side] != Seen::Unseen;
-                let side = Side::BOTH.into_iter().find(has_row)?;
-                Some(Finding {
-                    pair: case.pair,
-                    side,
-                    key: case.keys[side].clone()?,
-                    code: FindingCode::ChangedWhileCopied,
-                    detail: FindingCode::ChangedWhileCopied.advice().to_owned(),
-                })
-            })
-            .collect()
+    fn remember_waiting(&mut self, out: &mut Settlement) {
+        let seen = BySide::from_fn(|side| self.reach[side].place);
+        for open in self.book.cases_mut() {
+            let is_there = |side: &Side| open.is_alive(*side) && open.case.seen[*side].is_present();
+            let Some(side) = Side::BOTH.into_iter().find(is_there) else {
+                continue;
+            };
+            let code = FindingCode::ChangedWhileCopied;
+            round::settle_problem(open, (side, code), seen, out);
+            let key = open.case.keys[side].clone();
+            open.findings.extend(key.map(|key| (side, key)));
+        }
     }
 
     pub(super) fn handle_copy_settled(&mut self) {

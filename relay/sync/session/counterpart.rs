@@ -65,11 +65,8 @@ impl Session {
         for slot in self.book.looked_up(number) {
             let lookup = lookups.get(&slot).unwrap_or(Lookup::nobody());
             let now = self.reach[slot.0].moment();
-            let is_own = match self.book.find(&slot, lookup, now) {
-                Found::Open(other) => other == number,
-                Found::Linked(_) => false,
-                Found::Known(_) | Found::New => true,
-            };
+            let is_own =
+                matches!(self.book.find(&slot, lookup, now), Found::Open(n) if n == number);
             if let (false, Some(open)) = (is_own, self.book.case(number)) {
                 open.lose(slot.0);
             }

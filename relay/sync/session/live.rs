@@ -97,7 +97,9 @@ impl Session {
             self.open_retried(slot, &lookups);
         }
         let drafts = self.draft_ready(&lookups);
-        self.start_round(drafts, Settlement::default(), false);
+        let mut extra = Settlement::default();
+        self.book.move_findings(&mut extra);
+        self.start_round(drafts, extra, false);
     }
 
     /// A record with a finding is seen whole on both sides.

@@ -558,25 +558,23 @@ impl Session {
         let mut current = std::mem::take(&mut self.current);
         let outcomes = BySide::from_fn(|side| current.outcomes[side].take().unwrap_or_default());
         let mut settlement = std::mem::take(&mut current.settlement);
-        let links = current
+        let settled = current
             .round
             .settle(&outcomes, &self.config.prints, &mut settlement);
         settlement.round_done = current.recorded && current.round.has_steps();
         self.unnumbered.clear();
         let opens = std::mem::take(&mut current.cases);
-        for (number, mut open) in opens.into_iter().enumerate() {
+        for (number, (mut open, settled)) in opens.into_iter().zip(settled).enumerate() {
             let steps = current.round.steps_of(number);
             let results = steps.map(|(side, index)| (side, outcomes[side][index].clone()));
             let results: Vec<(Side, Outcome)> = results.collect();
-            let batches = &current.round.batches;
-            if !open.take_back(results, batches) {
+            if !open.take_back(results, &current.round.batches) {
                 continue;
             }
-            let place = links.get(number).copied().flatten();
-            let settled = place.map(|place| (place, settlement.links[place].1.clone()));
-            open.note_unfinished(current.round.unfinished(number, &settlement));
+            open.findings.extend(settled.findings);
             let case = self.book.put(open);
-            if let Some((place, link)) = settled {
+            if let Some(place) = settled.link {
+                let link = settlement.links[place].1.clone();
                 self.unnumbered.push((case, place, link));
             }
         }

@@ -288,11 +288,6 @@ impl Open {
         waits
     }
 
-    /// A finding of the case that its success closes.
-    pub fn note_unfinished(&mut self, findings: Vec<(Side, Key)>) {
-        self.findings.extend(findings);
-    }
-
     /// A record that could not be synced before is seen whole on both sides before it is planned:
     /// what a side does not send, because it did not change, may be what the other never got.
     pub fn unknown_side(&self) -> Option<Side> {

@@ -57,6 +57,13 @@ struct PendingStep {
     fields: Vec<usize>,
 }
 
+/// What a settlement holds of one case.
+pub(super) struct Settled {
+    /// The place of its link.
+    pub link: Option<usize>,
+    pub findings: Vec<(Side, Key)>,
+}
+
 /// What came of a step, as far as remembering it goes.
 enum StepResult {
     Written {
@@ -410,26 +417,14 @@ impl Round {
             .map(|step| (step.side, step.index as usize))
     }
 
-    /// Findings that the settlement has of a case.
-    pub(super) fn unfinished(&self, case: usize, settlement: &Settlement) -> Vec<(Side, Key)> {
-        let case = &self.cases[case];
-        let of_case = |finding: &&Finding| {
-            let key = case.link.keys[finding.side].as_ref();
-            finding.pair == case.pair && key == Some(&finding.key)
-        };
-        let found = settlement.findings.iter().filter(of_case);
-        found.map(|f| (f.side, f.key.clone())).collect()
-    }
-
-    /// The settlement of a round whose outcomes are known. Returns the place of each case's link in
-    /// it, if it has one.
+    /// The settlement of a round whose outcomes are known. Returns what it holds of each case.
     pub(super) fn settle(
         &self,
         outcomes: &BySide<Vec<Outcome>>,
         prints: &Fingerprinter,
         out: &mut Settlement,
-    ) -> Vec<Option<usize>> {
-        let mut links = Vec::with_capacity(self.cases.len());
+    ) -> Vec<Settled> {
+        let mut settled = Vec::with_capacity(self.cases.len());
         for case in &self.cases {
             let results = case
                 .steps
@@ -449,9 +444,13 @@ impl Round {
                     }
                 })
                 .collect();
-            links.push(case.settle(&self.batches, results, out));
+            let findings = out.findings.len();
+            let link = case.settle(&self.batches, results, out);
+            let findings = out.findings[findings..].iter();
+            let findings = findings.map(|f| (f.side, f.key.clone())).collect();
+            settled.push(Settled { link, findings });
         }
-        links
+        settled
     }
 
     /// The settlement of a round that a crash interrupted. `None`: that side's batch was never
