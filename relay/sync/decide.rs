@@ -32,22 +32,11 @@ pub struct Match {
 }
 
 impl Match {
-    /// True when a record came to take the place of one that was deleted.
-    fn has_newcomer(&self) -> bool {
-        let is_taken = |side: Side| {
-            let was_deleted = self.link.as_ref().is_some_and(|link| link.gone[side]);
-            was_deleted && self.scanned[side].is_some()
-        };
-        Side::BOTH.into_iter().any(is_taken)
-    }
-
-    /// The link without the deletion that a newcomer made void.
-    pub(crate) fn forget_deletion(&mut self) {
-        if self.has_newcomer()
-            && let Some(link) = &mut self.link
-        {
-            link.gone = BySide::default();
-        }
+    /// The side on which a record came to take the empty place in a link.
+    pub(crate) fn newcomer(&self) -> Option<Side> {
+        let link = self.link.as_ref()?;
+        let is_taken = |side: &Side| link.keys[*side].is_none() && self.scanned[*side].is_some();
+        Side::BOTH.into_iter().find(is_taken)
     }
 }
 
@@ -91,7 +80,7 @@ pub fn decide(found: &Match, policy: &PairPolicy, first_run: bool) -> Decision {
         return Decision::Finding(side, code);
     }
     match (&found.link, &found.scanned.left, &found.scanned.right) {
-        (Some(link), _, _) if link.is_detached() || found.has_newcomer() => {
+        (Some(link), _, _) if link.is_detached() || found.newcomer().is_some() => {
             detached(link, found, policy, first_run)
         }
         (Some(link), Some(left), Some(right)) => both(Some(link), left, right, policy, None),

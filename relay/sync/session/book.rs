@@ -419,14 +419,9 @@ impl Book {
         let moot = self.moot.drain(..);
         out.resolved
             .extend(moot.map(|(side, pair, key)| (pair, side, key)));
-        let code = FindingCode::ChangedWhileCopied;
         let renamed = self.renamed.drain(..);
-        out.findings.extend(renamed.map(|(side, pair, key)| Finding {
-            pair,
-            side,
-            key,
-            code,
-            detail: code.advice().to_owned(),
+        out.findings.extend(renamed.map(|(side, pair, key)| {
+            Finding::of((pair, side, key), FindingCode::ChangedWhileCopied)
         }));
     }
 

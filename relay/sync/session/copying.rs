@@ -86,14 +86,18 @@ impl Session {
     fn remember_waiting(&mut self, out: &mut Settlement) {
         let seen = BySide::from_fn(|side| self.reach[side].place);
         for open in self.book.cases_mut() {
-            let is_there = |side: &Side| open.is_alive(*side) && open.case.seen[*side].is_present();
-            let Some(side) = Side::BOTH.into_iter().find(is_there) else {
-                continue;
-            };
-            let code = FindingCode::ChangedWhileCopied;
-            round::settle_problem(open, (side, code), seen, out);
-            let key = open.case.keys[side].clone();
-            open.findings.extend(key.map(|key| (side, key)));
+            round::settle_widowed(open, seen, out);
+            for side in Side::BOTH {
+                let key = open.case.keys[side].clone();
+                let Some(key) = key.filter(|_| open.is_alive(side)) else {
+                    continue;
+                };
+                out.findings.push(Finding::of(
+                    (open.case.pair, side, key.clone()),
+                    FindingCode::ChangedWhileCopied,
+                ));
+                open.findings.push((side, key));
+            }
         }
     }
 
@@ -118,8 +122,7 @@ impl Session {
             .unwrap_or(true);
         copying.page_done = done;
         let mut keys: BySide<Vec<Key>> = BySide::default();
-        for mut found in found {
-            found.forget_deletion();
+        for found in found {
             match decide(&found, policy, first_run) {
                 Decision::Nothing => {}
                 Decision::Link => copying
@@ -189,6 +192,7 @@ impl Session {
             let Decision::Plan { fetch, .. } = decide(&found, policy, first_run) else {
                 continue;
             };
+            let newcomer = found.newcomer();
             let mut case = Case {
                 pair,
                 link: found.link,
@@ -220,6 +224,9 @@ impl Session {
             }
             let mut open = Open::new(case);
             open.relies = relies;
+            if let Some(side) = newcomer {
+                open.welcome(side, None);
+            }
             drafts.push(Draft {
                 open,
                 problem: None,
@@ -241,7 +248,7 @@ fn link_of(found: &Match, positions: &BySide<Position>) -> Link {
     };
     let link = found.link.as_ref();
     if let (Some(link), Some(left), Some(right)) = (link, &found.scanned.left, &found.scanned.right)
-        && !link.is_detached()
+        && found.newcomer().is_none()
     {
         return settled_link(link, BySide::new(left, right), positions);
     }

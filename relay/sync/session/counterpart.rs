@@ -147,7 +147,13 @@ impl Session {
             batch: seen,
             place: Place::end_of(u64::MAX),
         };
-        match self.book.find(&slot, lookup, now.max(then)) {
+        let is_dead = |open: &mut Open| !open.is_alive(side);
+        let found_now = match self.book.find(&slot, lookup, now.max(then)) {
+            // Its own record of that key is gone: this is another one.
+            Found::Open(n) if n == number && self.book.case(n).is_some_and(is_dead) => Found::New,
+            found => found,
+        };
+        match found_now {
             Found::Known(_) => Verdict::Drop,
             Found::Open(other) if other == number => Verdict::Drop,
             Found::Open(other) => self.judge_open(other, (found, is_touched), wanted),

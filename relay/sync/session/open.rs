@@ -335,15 +335,20 @@ impl Open {
 
     /// The record on `side`, with this link, is the counterpart.
     fn meet(&mut self, theirs: Option<Link>, side: Side) {
-        self.newcomer = match (&self.case.link, theirs) {
-            (None, None) => None,
-            (Some(_), theirs) => Some((side, theirs)),
+        match (&self.case.link, theirs) {
+            (None, None) => {}
+            (Some(_), theirs) => self.welcome(side, theirs),
             (None, theirs) => {
                 self.case.link = theirs;
-                Some((side.other(), None))
+                self.welcome(side.other(), None);
             }
-        };
-        self.case.is_renewed = self.newcomer.is_some();
+        }
+    }
+
+    /// The record on `side` takes the place of one that is gone.
+    pub fn welcome(&mut self, side: Side, theirs: Option<Link>) {
+        self.newcomer = Some((side, theirs));
+        self.case.is_renewed = true;
     }
 
     /// The two records of a newcomer's case have a link of their own from now on.

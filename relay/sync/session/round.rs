@@ -213,7 +213,10 @@ impl PendingCase {
             out.links.push((self.pair, widowed));
             return Some(out.links.len() - 1);
         }
-        if create_failed || !(wrote || self.link_changed) {
+        // What is planned again is derived from the same changes, also after a crash: nothing of them
+        // may be taken for known before it has come to something.
+        let is_pending = !all_done && !wrote && !rejected;
+        if create_failed || is_pending || !(wrote || self.link_changed) {
             return None;
         }
         self.settle_link(link, all_done, out)
@@ -338,23 +341,20 @@ pub(super) fn settle_problem(
     seen: BySide<Place>,
     out: &mut Settlement,
 ) {
-    let pair = open.case.pair;
     if let Some(key) = open.case.keys[side].clone() {
-        let detail = code.advice().to_owned();
-        out.findings.push(Finding {
-            pair,
-            side,
-            key,
-            code,
-            detail,
-        });
+        out.findings
+            .push(Finding::of((open.case.pair, side, key), code));
     }
+    settle_widowed(open, seen, out);
+}
+
+/// Makes a deletion durable that is not carried over yet.
+pub(super) fn settle_widowed(open: &Open, seen: BySide<Place>, out: &mut Settlement) {
     if let Some(mut widowed) = open.widowed_link() {
-        let fate = LinkFate::Keep;
-        let decided = Decided::of(widowed.clone(), fate);
+        let decided = Decided::of(widowed.clone(), LinkFate::Keep);
         widowed.seen = seen;
         PendingCase::new(open, decided, seen).leave_traces(&widowed, &widowed.keys, out);
-        out.links.push((pair, widowed));
+        out.links.push((open.case.pair, widowed));
     }
 }
 

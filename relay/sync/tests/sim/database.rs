@@ -87,6 +87,9 @@ pub struct Ledger {
     pub superseded: HashSet<u64>,
     /// Keys that a person deleted here.
     pub deleted: BTreeSet<(PairId, Key)>,
+    /// Keys that a person's record left for another one. A scan that comes after can't tell them from
+    /// deleted ones.
+    pub left: BTreeSet<(PairId, Key)>,
     /// Changes of records by people and triggers.
     pub edits: u64,
     /// Every value that a field ever had here, by fingerprint.
@@ -282,6 +285,9 @@ impl Database {
         rows.remove(key);
         if new_key != *key {
             former_keys.push(key.clone());
+            if cause == Cause::Person {
+                self.ledger.left.insert((pair, key.clone()));
+            }
         }
         let record = Record {
             cells,

@@ -204,6 +204,7 @@ impl World {
                 self.driver.reply(Event::Recovered { outcomes });
             }
             Command::Scan => {
+                self.store.was_scanned_again |= self.driver.epoch > 1;
                 for side in Side::BOTH {
                     self.sides[side].fence(self.driver.epoch);
                     self.driver.pending.push(Pending::View(side));

@@ -140,8 +140,12 @@ pub fn no_lost_update(facts: &Facts<'_>) -> Check {
             known.extend(conflict.values[side].value().and_then(token));
         }
     }
+    // Who gives a copied record another key before the copy is complete has made two of it, one of
+    // which the next scan takes for deleted.
+    let was_moved = facts.store.was_scanned_again
+        && Side::BOTH.iter().any(|&side| !facts.sides[side].ledger.left.is_empty());
     match facts.tokens.iter().find(|written| {
-        let overwritten = written.first_run && overwrites(facts, written);
+        let overwritten = written.first_run && (was_moved || overwrites(facts, written));
         !overwritten && !known.contains(&written.token)
     }) {
         Some(lost) => Violation::check("I2", format!("lost: {lost:?}")),
@@ -191,8 +195,13 @@ pub fn no_phantom_delete(
     let links: Vec<Link> = keys.iter().flat_map(of_key).collect();
     let other = &sides[side.other()];
     let was_deleted = |link: &Link| {
-        let counterpart = link.keys[side.other()].clone();
-        counterpart.is_none_or(|key| other.ledger.deleted.contains(&(pair, key)))
+        let Some(key) = link.keys[side.other()].clone() else {
+            return true;
+        };
+        let slot = (pair, key);
+        // To a scan, a record that took another key while its history was not followed is gone.
+        other.ledger.deleted.contains(&slot)
+            || (store.was_scanned_again && other.ledger.left.contains(&slot))
     };
     if links.is_empty() || links.iter().any(was_deleted) {
         return Ok(());
@@ -217,11 +226,18 @@ pub fn link_taken(pair: PairId, side: Side, key: &Key, a: LinkId, b: LinkId) -> 
 ///
 /// Not for what was written before a first copy was complete: its batches are not recorded, and a
 /// person who gives a copied record's match key to another one between a crash and the next scan
-/// leaves two that nobody can tell apart.
+/// leaves two that nobody can tell apart. The same goes for a record that took another key (and
+/// another match key with it) while its side's history was not followed.
 pub fn no_duplicates(facts: &Facts<'_>) -> Check {
     let sides = facts.sides;
     let early = facts.tokens.iter().filter(|written| written.first_run);
-    let early: HashSet<u64> = early.map(|written| written.token).collect();
+    let mut early: HashSet<u64> = early.map(|written| written.token).collect();
+    if facts.store.was_scanned_again {
+        let tables = Side::BOTH.into_iter().flat_map(|side| &sides[side].tables);
+        let records = tables.flat_map(|table| table.rows.values());
+        let moved = records.filter(|record| !record.former.is_empty());
+        early.extend(moved.flat_map(|record| record.cells.iter().filter_map(token)));
+    }
     for side in Side::BOTH {
         let mut holders: BTreeMap<u64, (usize, &Key)> = BTreeMap::new();
         for (number, table) in sides[side].tables.iter().enumerate() {

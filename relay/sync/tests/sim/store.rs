@@ -28,6 +28,8 @@ pub struct Store {
     pub conflicts: Vec<Conflict>,
     pub positions: Option<BySide<Position>>,
     pub was_live: bool,
+    /// More than one reconcile began: records were looked for by their keys.
+    pub was_scanned_again: bool,
     pub round: Option<Round>,
     next_id: u64,
     /// Traces are kept for ever, so that old positions can be replayed.
