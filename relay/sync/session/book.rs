@@ -210,13 +210,9 @@ impl Book {
 
     /// Whose record `side`'s history calls by the key at `moment`; `lookup` is the store's answer.
     pub fn find(&self, slot: &Slot, lookup: &Lookup, moment: Since) -> Found {
-        let (side, pair, _) = *slot;
+        let side = slot.0;
         let own = self.tenants.get(slot).filter(|own| own.since <= moment);
-        let is_own = |link: &Link| {
-            let case = self.links.get(&(pair, link.id));
-            case.is_some() && case == own.map(|own| &own.case)
-        };
-        let stored = tenant(lookup, side, moment).filter(|link| !is_own(link));
+        let stored = tenant(lookup, side, moment);
         let ended = former(lookup, moment).map(|trace| trace.since);
         let stored_since = stored.map(|link| link.since[side]);
         let own_since = own.map(|own| own.since);

@@ -8,7 +8,7 @@
 use super::reach::Reach;
 use crate::inbox::{fill, fold};
 use crate::model::{
-    BatchId, BySide, Change, ChangeKind, Key, Link, LinkId, Outcome, Row, Side, Since, Stored,
+    BatchId, BySide, Change, ChangeKind, Key, Link, LinkId, Outcome, Place, Row, Side, Since, Stored,
 };
 use crate::plan::{Case, Seen};
 
@@ -52,6 +52,8 @@ pub(super) struct Former {
     pub since: Since,
     /// The last batch that wrote the record before it gave the key up.
     pub written: BatchId,
+    /// Where the history says that it gave the key up.
+    pub ended: Option<Place>,
 }
 
 #[derive(Clone, Debug)]
@@ -74,6 +76,8 @@ pub(super) struct Open {
     /// The record that came to take the place of one that is gone, on this side, with its former
     /// link, which ends when the two are linked.
     newcomer: Option<(Side, Option<Link>)>,
+    /// Where the sides' histories say that the records are gone.
+    pub gone_at: BySide<Option<Place>>,
     /// Links of newcomers that are gone, too.
     ended: Vec<LinkId>,
 }
@@ -91,6 +95,7 @@ impl Open {
             candidate: None,
             is_blocked: false,
             newcomer: None,
+            gone_at: BySide::default(),
             ended: Vec::new(),
         }
     }
@@ -189,11 +194,14 @@ impl Open {
                 key,
                 since,
                 written,
+                ended: Some(change.place()),
             });
             self.case.since[side] = change.moment();
         } else if self.case.keys[side].as_ref() != Some(&change.key) {
             self.case.since[side] = change.moment();
         }
+        let is_gone = change.kind == ChangeKind::Gone;
+        self.gone_at[side] = is_gone.then(|| change.place());
         self.case.keys[side] = Some(change.key);
         if change.kind == ChangeKind::Gone {
             self.wanted[side] = false;
@@ -325,6 +333,7 @@ impl Open {
         self.wanted[side] = other.wanted[side];
         self.held[side] = other.held[side].clone();
         self.fresh[side] = other.fresh[side].clone();
+        self.gone_at[side] = other.gone_at[side];
         for side in Side::BOTH {
             self.rely_on(side, other.relies[side]);
         }
@@ -391,6 +400,7 @@ impl Open {
                 key,
                 since,
                 written,
+                ended: self.gone_at[side],
             });
             self.ended.extend(theirs.map(|link| link.id));
             return None;

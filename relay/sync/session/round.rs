@@ -85,26 +85,35 @@ impl PendingCase {
         let written = case.link.as_ref().map(|link| link.written);
         let written = written.unwrap_or_default();
         let mut former: Vec<(Side, Key, Trace)> = Vec::new();
-        let mut had = |side: Side, key: &Key, since: Since, written: BatchId| {
-            if !former.iter().any(|(s, k, t)| (*s, k, t.since) == (side, key, since)) {
-                let seen = Place::default();
-                let trace = Trace {
-                    since,
-                    seen,
-                    written,
-                };
+        let mut had = |side: Side, key: &Key, trace: Trace| {
+            let same = |(s, k, t): &(Side, Key, Trace)| {
+                (*s, k, t.since) == (side, key, trace.since)
+            };
+            if !former.iter().any(same) {
                 former.push((side, key.clone(), trace));
             }
         };
+        // Where nothing tells when a key was given up, a write of ours does it.
+        let at = |ended: Option<Place>| ended.unwrap_or_default();
         for f in &open.former {
-            had(f.side, &f.key, f.since, f.written);
+            let trace = Trace {
+                since: f.since,
+                seen: at(f.ended),
+                written: f.written,
+            };
+            had(f.side, &f.key, trace);
         }
         for side in Side::BOTH {
             let link = case.link.iter();
             let stored = link.filter_map(|link| Some((link.keys[side].as_ref()?, link.since[side])));
             let now = case.keys[side].as_ref().map(|key| (key, case.since[side]));
             for (key, since) in now.into_iter().chain(stored) {
-                had(side, key, since, written[side]);
+                let trace = Trace {
+                    since,
+                    seen: at(open.gone_at[side]),
+                    written: written[side],
+                };
+                had(side, key, trace);
             }
         }
         PendingCase {
@@ -275,7 +284,9 @@ impl PendingCase {
             if is_planned && !creates {
                 trace.written = link.written[side];
             }
-            trace.seen = link.seen[side].max(self.seen[side]);
+            if trace.seen == Place::default() {
+                trace.seen = self.seen[side];
+            }
             out.gone.push(Gone {
                 pair: self.pair,
                 side,
