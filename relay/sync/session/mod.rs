@@ -13,6 +13,8 @@
 //! record; the first run, or after a lost position) → live (rounds of changes).
 
 mod book;
+#[cfg(test)]
+mod book_tests;
 mod copying;
 mod counterpart;
 mod live;
