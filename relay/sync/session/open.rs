@@ -8,7 +8,8 @@
 use super::reach::Reach;
 use crate::inbox::{fill, fold};
 use crate::model::{
-    BatchId, BySide, Change, ChangeKind, Key, Link, LinkId, Outcome, Place, Row, Side, Since, Stored,
+    BatchId, BySide, Change, ChangeKind, Key, Link, LinkId, Outcome, Place, Row, Side, Since,
+    Stored,
 };
 use crate::plan::{Case, Seen};
 
@@ -118,12 +119,20 @@ impl Open {
         let found = found.map_or(String::new(), |f| format!(" ?{}", f.stored.key));
         let blocked = if self.is_blocked { " blocked" } else { "" };
         let (left, right) = (half(Side::Left), half(Side::Right));
-        format!("{}/#{link} {left}:{right}{found}{blocked}", self.case.pair.0)
+        format!(
+            "{}/#{link} {left}:{right}{found}{blocked}",
+            self.case.pair.0
+        )
     }
 
     /// Has `side`'s record read, if it has one.
     pub fn want(&mut self, side: Side) {
         self.wanted[side] = self.is_alive(side);
+    }
+
+    /// True when `side`'s history has told of the record, and not of its end.
+    pub fn was_told(&self, side: Side) -> bool {
+        self.is_alive(side) && (self.case.link.is_some() || self.relies[side] != 0)
     }
 
     /// True when `side` has the record as far as its history has told.
@@ -240,7 +249,9 @@ impl Open {
                     let time = before.time();
                     Seen::Present { row, time }
                 }
-                (Seen::Unseen, None) => Seen::Gone { time: before.time() },
+                (Seen::Unseen, None) => Seen::Gone {
+                    time: before.time(),
+                },
             };
         }
     }
@@ -370,7 +381,10 @@ impl Open {
     /// Links that end when the case's link is settled.
     pub fn ending(&self) -> Vec<LinkId> {
         let theirs = self.newcomer.iter().filter_map(|(_, link)| link.as_ref());
-        theirs.map(|link| link.id).chain(self.ended.iter().copied()).collect()
+        theirs
+            .map(|link| link.id)
+            .chain(self.ended.iter().copied())
+            .collect()
     }
 
     /// When one of two records that were to be linked anew is gone, the other is alone again. Returns
@@ -394,7 +408,9 @@ impl Open {
             }
         }
         if !new {
-            let written = theirs.as_ref().map_or(BatchId::NONE, |link| link.written[side]);
+            let written = theirs
+                .as_ref()
+                .map_or(BatchId::NONE, |link| link.written[side]);
             self.former.push(Former {
                 side,
                 key,

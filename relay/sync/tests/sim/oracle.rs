@@ -143,7 +143,9 @@ pub fn no_lost_update(facts: &Facts<'_>) -> Check {
     // Who gives a copied record another key before the copy is complete has made two of it, one of
     // which the next scan takes for deleted.
     let was_moved = facts.store.was_scanned_again
-        && Side::BOTH.iter().any(|&side| !facts.sides[side].ledger.left.is_empty());
+        && Side::BOTH
+            .iter()
+            .any(|&side| !facts.sides[side].ledger.left.is_empty());
     match facts.tokens.iter().find(|written| {
         let overwritten = written.first_run && (was_moved || overwrites(facts, written));
         !overwritten && !known.contains(&written.token)
@@ -255,6 +257,14 @@ pub fn no_duplicates(facts: &Facts<'_>) -> Check {
         }
     }
     Ok(())
+}
+
+/// I6: at every moment a key is one record's: nobody gets a key that another one still has.
+pub fn no_surprise(surprises: u64) -> Check {
+    if surprises == 0 {
+        return Ok(());
+    }
+    Violation::check("I6", format!("{surprises} keys had two records at once"))
 }
 
 /// I7: what a settlement remembers was reported by both sides, and is the same on both.

@@ -204,6 +204,7 @@ impl World {
     }
 
     pub fn check_end(&mut self) -> Check {
+        oracle::no_surprise(self.driver.session.surprises())?;
         let facts = self.facts();
         oracle::no_duplicates(&facts)?;
         oracle::converges(&facts)?;
