@@ -149,7 +149,7 @@ impl Book {
             && self
                 .cases
                 .get(&before.case)
-                .is_some_and(|open| open.was_told(side))
+                .is_some_and(|open| open.is_linked(side))
         {
             self.surprises += 1;
         }

@@ -130,9 +130,10 @@ impl Open {
         self.wanted[side] = self.is_alive(side);
     }
 
-    /// True when `side`'s history has told of the record, and not of its end.
-    pub fn was_told(&self, side: Side) -> bool {
-        self.is_alive(side) && (self.case.link.is_some() || self.relies[side] != 0)
+    /// True when `side` has the record of a link. One without a link may be the same as a link's that
+    /// was made of it later.
+    pub fn is_linked(&self, side: Side) -> bool {
+        self.is_alive(side) && self.case.link.is_some()
     }
 
     /// True when `side` has the record as far as its history has told.
