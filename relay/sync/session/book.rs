@@ -6,12 +6,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::{Lookups, Settlement};
 use super::open::{Fence, Former, Open};
 use super::reach::Reach;
+use super::{Lookups, Settlement};
 use crate::inbox::{former, is_traced, tenant};
 use crate::model::{
-    BatchId, BySide, Change, ChangeKind, Finding, FindingCode, Key, Link, LinkId, Lookup, PairId, Place, Row, Side, Since,
+    BatchId, BySide, Change, ChangeKind, Finding, FindingCode, Key, Link, LinkId, Lookup, PairId,
+    Place, Row, Side, Since,
 };
 use crate::plan::Case;
 
@@ -58,7 +59,8 @@ pub(super) enum Found {
 pub(super) struct Book {
     next: u64,
     cases: BTreeMap<u64, Open>,
-    tenants: HashMap<Slot, Tenant>,
+    /// Whose each key was, one after the other.
+    tenants: HashMap<Slot, Vec<Tenant>>,
     links: HashMap<(PairId, LinkId), u64>,
     /// Keys of candidates, and the cases that wait for them.
     watched: HashMap<Slot, Vec<u64>>,
@@ -129,23 +131,28 @@ impl Book {
     }
 
     fn enter(&mut self, slot: Slot, case: u64, since: Since, has_left: bool) {
-        let later = self.tenants.get(&slot).is_some_and(|now| {
-            let is_own = now.case == case;
-            now.since > since || (now.since == since && has_left && !is_own)
-        });
-        if later {
-            return;
-        }
+        let side = slot.0;
+        let tenants = self.tenants.entry(slot).or_default();
+        tenants.retain(|tenant| tenant.case != case || tenant.since != since);
+        // Of two at the same moment, the one that did not leave has the key.
+        let place = match has_left {
+            true => tenants.partition_point(|tenant| tenant.since < since),
+            false => tenants.partition_point(|tenant| tenant.since <= since),
+        };
+        let before = tenants.last().copied().filter(|_| place == tenants.len());
         let tenant = Tenant {
             case,
             since,
             has_left,
         };
-        let side = slot.0;
-        if let Some(before) = self.tenants.insert(slot, tenant)
+        tenants.insert(place, tenant);
+        if let Some(before) = before
             && before.case != case
             && !before.has_left
-            && self.cases.get(&before.case).is_some_and(|open| open.is_alive(side))
+            && self
+                .cases
+                .get(&before.case)
+                .is_some_and(|open| open.is_alive(side))
         {
             self.surprises += 1;
         }
@@ -166,8 +173,11 @@ impl Book {
         let before = open.former.iter().map(|f| (f.side, f.key.clone()));
         for (side, key) in now.chain(before) {
             let slot = (side, pair, key);
-            if self.tenants.get(&slot).is_some_and(|t| t.case == number) {
-                self.tenants.remove(&slot);
+            if let Some(tenants) = self.tenants.get_mut(&slot) {
+                tenants.retain(|tenant| tenant.case != number);
+                if tenants.is_empty() {
+                    self.tenants.remove(&slot);
+                }
             }
         }
         for waiting in self.blocked.remove(&number).into_iter().flatten() {
@@ -211,13 +221,15 @@ impl Book {
     /// Whose record `side`'s history calls by the key at `moment`; `lookup` is the store's answer.
     pub fn find(&self, slot: &Slot, lookup: &Lookup, moment: Since) -> Found {
         let side = slot.0;
-        let own = self.tenants.get(slot).filter(|own| own.since <= moment);
+        let mut own = self.tenants.get(slot).into_iter().flatten();
+        let own = own.rfind(|own| own.since <= moment);
         let stored = tenant(lookup, side, moment);
         let ended = former(lookup, moment).map(|trace| trace.since);
         let stored_since = stored.map(|link| link.since[side]);
         let own_since = own.map(|own| own.since);
         match (own, stored) {
-            (Some(own), _) if own_since >= stored_since && own_since >= ended => match own.has_left {
+            (Some(own), _) if own_since >= stored_since && own_since >= ended => match own.has_left
+            {
                 true => Found::New,
                 false => Found::Open(own.case),
             },
@@ -253,7 +265,10 @@ impl Book {
         let lookup = lookups.get(slot).unwrap_or(Lookup::nobody());
         let found = self.find(slot, lookup, change.moment());
         let link = match &found {
-            Found::Open(case) => self.cases.get(case).and_then(|open| open.case.link.as_ref()),
+            Found::Open(case) => self
+                .cases
+                .get(case)
+                .and_then(|open| open.case.link.as_ref()),
             Found::Linked(link) => Some(&**link),
             Found::New if is_traced(lookup, change) || is_past(lookup, slot.0, change) => {
                 return Found::Known(None);
@@ -285,7 +300,10 @@ impl Book {
         let Some(former) = change.old_key.clone() else {
             return self.give(side, at_key, change, lookups);
         };
-        if lookups.get(&slot).is_some_and(|lookup| is_own_move(lookup, side, &change)) {
+        if lookups
+            .get(&slot)
+            .is_some_and(|lookup| is_own_move(lookup, side, &change))
+        {
             change.old_key = None;
             return self.give(side, at_key, change, lookups);
         }
@@ -321,13 +339,7 @@ impl Book {
         change.kind != ChangeKind::Gone && is_new && !open.is_alive(side)
     }
 
-    fn give(
-        &mut self,
-        side: Side,
-        found: Found,
-        change: Change,
-        lookups: &Lookups,
-    ) {
+    fn give(&mut self, side: Side, found: Found, change: Change, lookups: &Lookups) {
         let pair = change.pair;
         let number = match found {
             Found::Known(_) => return,
@@ -368,22 +380,12 @@ impl Book {
     }
 
     /// Opens a case for a link.
-    pub fn open_link(
-        &mut self,
-        pair: PairId,
-        link: Link,
-        lookups: &Lookups,
-    ) -> u64 {
+    pub fn open_link(&mut self, pair: PairId, link: Link, lookups: &Lookups) -> u64 {
         self.open_case(Case::of(pair, link), lookups)
     }
 
     /// Opens a case for a record without a link.
-    pub fn open_lone(
-        &mut self,
-        (side, pair, key): Slot,
-        since: Since,
-        lookups: &Lookups,
-    ) -> u64 {
+    pub fn open_lone(&mut self, (side, pair, key): Slot, since: Since, lookups: &Lookups) -> u64 {
         self.open_case(Case::lone(pair, side, key, since), lookups)
     }
 
@@ -404,7 +406,11 @@ impl Book {
     /// Whoever waits for the record of this key looks again.
     fn touch(&mut self, slot: Slot) {
         for number in self.watched.get(&slot).into_iter().flatten() {
-            if let Some(found) = self.cases.get_mut(number).and_then(|o| o.candidate.as_mut()) {
+            if let Some(found) = self
+                .cases
+                .get_mut(number)
+                .and_then(|o| o.candidate.as_mut())
+            {
                 found.is_touched = true;
             }
         }
@@ -447,7 +453,10 @@ impl Book {
 
     /// Keys by which a record without a link was looked up.
     pub fn looked_up(&self, number: u64) -> Vec<Slot> {
-        let open = self.cases.get(&number).filter(|open| open.case.link.is_none());
+        let open = self
+            .cases
+            .get(&number)
+            .filter(|open| open.case.link.is_none());
         let slots = open.into_iter().flat_map(|open| {
             let held = Side::BOTH.into_iter().filter(|&side| open.is_held(side));
             held.filter_map(|side| Some((side, open.case.pair, open.case.keys[side].clone()?)))
@@ -463,7 +472,11 @@ impl Book {
         rows: &HashMap<Key, Option<Row>>,
         fence: Fence,
     ) {
-        for open in self.cases.values_mut().filter(|open| open.case.pair == pair) {
+        for open in self
+            .cases
+            .values_mut()
+            .filter(|open| open.case.pair == pair)
+        {
             if let Some(key) = open.wanted(side).cloned()
                 && let Some(row) = rows.get(&key)
             {
@@ -501,7 +514,10 @@ impl Book {
 
     /// The highest fence of `side` that a case waits for.
     pub fn highest_fence(&self, side: Side) -> Option<u64> {
-        self.cases.values().filter_map(|open| open.fence(side)).max()
+        self.cases
+            .values()
+            .filter_map(|open| open.fence(side))
+            .max()
     }
 }
 

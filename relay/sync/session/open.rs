@@ -8,7 +8,8 @@
 use super::reach::Reach;
 use crate::inbox::{fill, fold};
 use crate::model::{
-    BatchId, BySide, Change, ChangeKind, Key, Link, LinkId, Outcome, Place, Row, Side, Since, Stored,
+    BatchId, BySide, Change, ChangeKind, Key, Link, LinkId, Outcome, Place, Row, Side, Since,
+    Stored,
 };
 use crate::plan::{Case, Seen};
 
@@ -80,6 +81,8 @@ pub(super) struct Open {
     pub gone_at: BySide<Option<Place>>,
     /// Links of newcomers that are gone, too.
     ended: Vec<LinkId>,
+    /// Sides whose record was deleted and inserted again under its key since the link was settled.
+    reborn: BySide<bool>,
 }
 
 impl Open {
@@ -97,6 +100,7 @@ impl Open {
             newcomer: None,
             gone_at: BySide::default(),
             ended: Vec::new(),
+            reborn: BySide::default(),
         }
     }
 
@@ -118,7 +122,10 @@ impl Open {
         let found = found.map_or(String::new(), |f| format!(" ?{}", f.stored.key));
         let blocked = if self.is_blocked { " blocked" } else { "" };
         let (left, right) = (half(Side::Left), half(Side::Right));
-        format!("{}/#{link} {left}:{right}{found}{blocked}", self.case.pair.0)
+        format!(
+            "{}/#{link} {left}:{right}{found}{blocked}",
+            self.case.pair.0
+        )
     }
 
     /// Has `side`'s record read, if it has one.
@@ -185,17 +192,20 @@ impl Open {
     /// Takes in what `side`'s history says of its record.
     pub fn report(&mut self, side: Side, change: Change) {
         self.rely_on(side, change.offset);
-        if let Some(key) = change.old_key.clone() {
-            let since = self.case.since[side];
-            let link = self.case.link.as_ref();
-            let written = link.map_or(BatchId::NONE, |link| link.written[side]);
-            self.former.push(Former {
-                side,
-                key,
-                since,
-                written,
-                ended: Some(change.place()),
-            });
+        let is_reborn = change.kind != ChangeKind::Gone
+            && change.old_key.is_none()
+            && self.case.keys[side].as_ref() == Some(&change.key)
+            && !self.is_alive(side);
+        let former = match is_reborn {
+            true => Some((change.key.clone(), self.gone_at[side])),
+            false => change
+                .old_key
+                .clone()
+                .map(|key| (key, Some(change.place()))),
+        };
+        self.reborn[side] |= is_reborn;
+        if let Some((key, ended)) = former {
+            self.leave(side, key, ended);
             self.case.since[side] = change.moment();
         } else if self.case.keys[side].as_ref() != Some(&change.key) {
             self.case.since[side] = change.moment();
@@ -213,6 +223,20 @@ impl Open {
             None => &mut self.case.seen[side],
         };
         fold(news, change.kind, change.time);
+    }
+
+    /// The record gave a key up.
+    fn leave(&mut self, side: Side, key: Key, ended: Option<Place>) {
+        let since = self.case.since[side];
+        let link = self.case.link.as_ref();
+        let written = link.map_or(BatchId::NONE, |link| link.written[side]);
+        self.former.push(Former {
+            side,
+            key,
+            since,
+            written,
+            ended,
+        });
     }
 
     /// Once ready: what was held and what came since become what is seen.
@@ -240,7 +264,9 @@ impl Open {
                     let time = before.time();
                     Seen::Present { row, time }
                 }
-                (Seen::Unseen, None) => Seen::Gone { time: before.time() },
+                (Seen::Unseen, None) => Seen::Gone {
+                    time: before.time(),
+                },
             };
         }
     }
@@ -365,12 +391,16 @@ impl Open {
         self.case.link = Some(link);
         self.case.is_renewed = false;
         self.newcomer = None;
+        self.reborn = BySide::default();
     }
 
     /// Links that end when the case's link is settled.
     pub fn ending(&self) -> Vec<LinkId> {
         let theirs = self.newcomer.iter().filter_map(|(_, link)| link.as_ref());
-        theirs.map(|link| link.id).chain(self.ended.iter().copied()).collect()
+        theirs
+            .map(|link| link.id)
+            .chain(self.ended.iter().copied())
+            .collect()
     }
 
     /// When one of two records that were to be linked anew is gone, the other is alone again. Returns
@@ -394,7 +424,9 @@ impl Open {
             }
         }
         if !new {
-            let written = theirs.as_ref().map_or(BatchId::NONE, |link| link.written[side]);
+            let written = theirs
+                .as_ref()
+                .map_or(BatchId::NONE, |link| link.written[side]);
             self.former.push(Former {
                 side,
                 key,
@@ -415,6 +447,25 @@ impl Open {
         case.seen[side] = seen;
         let mut other = Open::new(case);
         other.relies[side] = std::mem::take(&mut self.relies[side]);
+        Some(other)
+    }
+
+    /// A record that was deleted and inserted again counts as changed while the other side has its
+    /// counterpart. When that is gone, too, both deleted the same record, and this is a new one.
+    /// Returns it.
+    pub fn part_reborn(&mut self) -> Option<Open> {
+        let is_alone = |side: &Side| self.case.only_side() == Some(*side);
+        let mut reborn = Side::BOTH.into_iter().filter(|&side| self.reborn[side]);
+        let side = reborn.find(is_alone)?;
+        let link = self.case.link.as_ref()?;
+        let (old, since) = (link.keys[side].clone(), link.since[side]);
+        let key = std::mem::replace(&mut self.case.keys[side], old)?;
+        let since = std::mem::replace(&mut self.case.since[side], since);
+        let mut other = Open::new(Case::lone(self.case.pair, side, key, since));
+        other.case.seen[side] =
+            std::mem::replace(&mut self.case.seen[side], Seen::Gone { time: None });
+        other.relies[side] = std::mem::take(&mut self.relies[side]);
+        self.reborn[side] = false;
         Some(other)
     }
 

@@ -86,9 +86,8 @@ impl PendingCase {
         let written = written.unwrap_or_default();
         let mut former: Vec<(Side, Key, Trace)> = Vec::new();
         let mut had = |side: Side, key: &Key, trace: Trace| {
-            let same = |(s, k, t): &(Side, Key, Trace)| {
-                (*s, k, t.since) == (side, key, trace.since)
-            };
+            let same =
+                |(s, k, t): &(Side, Key, Trace)| (*s, k, t.since) == (side, key, trace.since);
             if !former.iter().any(same) {
                 former.push((side, key.clone(), trace));
             }
@@ -105,7 +104,8 @@ impl PendingCase {
         }
         for side in Side::BOTH {
             let link = case.link.iter();
-            let stored = link.filter_map(|link| Some((link.keys[side].as_ref()?, link.since[side])));
+            let stored =
+                link.filter_map(|link| Some((link.keys[side].as_ref()?, link.since[side])));
             let now = case.keys[side].as_ref().map(|key| (key, case.since[side]));
             for (key, since) in now.into_iter().chain(stored) {
                 let trace = Trace {
@@ -280,7 +280,10 @@ impl PendingCase {
             }
             // What a batch made anew says nothing about the former record.
             let is_planned = self.planned[side].as_ref() == Some(&(key.clone(), trace.since));
-            let creates = self.steps.iter().any(|s| s.side == side && s.write == Write::Create);
+            let creates = self
+                .steps
+                .iter()
+                .any(|s| s.side == side && s.write == Write::Create);
             if is_planned && !creates {
                 trace.written = link.written[side];
             }

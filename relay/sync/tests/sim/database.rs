@@ -90,6 +90,8 @@ pub struct Ledger {
     /// Keys that a person's record left for another one. A scan that comes after can't tell them from
     /// deleted ones.
     pub left: BTreeSet<(PairId, Key)>,
+    /// Tokens of deleted records that had another key before.
+    pub moved: HashSet<u64>,
     /// Changes of records by people and triggers.
     pub edits: u64,
     /// Every value that a field ever had here, by fingerprint.
@@ -307,6 +309,11 @@ impl Database {
             let stays = !self.table(pair).quirks.flows_out[field];
             let by = if stays { Cause::Person } else { cause };
             self.note_replaced(cell, by);
+        }
+        if !record.former.is_empty() {
+            self.ledger
+                .moved
+                .extend(record.cells.iter().filter_map(token));
         }
         if cause == Cause::Person {
             let keys = record.former.iter().chain([key]);

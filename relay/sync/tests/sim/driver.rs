@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use tidegate_sync::decide::{Match, Scanned};
 use tidegate_sync::model::{
-    BatchId, BySide, Cell, ChangeKind, Key, Link, Outcome, PairId, Position, Row, Side, Step,
-    StepKind, Trace,
+    BatchId, BySide, Cell, ChangeKind, Key, Link, Outcome, PairId, Position, Row, Side, Since,
+    Step, StepKind, Trace,
 };
 use tidegate_sync::session::{Command, Config, Event, Session, Settlement};
 
@@ -547,8 +547,13 @@ fn brief_settlement(settlement: &Settlement) -> String {
         .gone
         .iter()
         .map(|g| {
-            let Trace { seen, written, .. } = g.trace;
-            named(g.pair, g.side, &g.key) + &format!(" @{} {:x}", seen.offset, written.0)
+            let Trace {
+                since,
+                seen,
+                written,
+            } = g.trace;
+            let since = brief_since(since);
+            named(g.pair, g.side, &g.key) + &format!(" {since}..@{} {:x}", seen.offset, written.0)
         })
         .collect();
     let dropped: String = settlement
@@ -571,6 +576,10 @@ fn brief_settlement(settlement: &Settlement) -> String {
     )
 }
 
+fn brief_since(since: Since) -> String {
+    format!("{:x}@{}", since.batch.0, since.place.offset)
+}
+
 fn brief_link(pair: PairId, link: &Link) -> String {
     let key = |side: Side| {
         link.keys[side]
@@ -578,11 +587,13 @@ fn brief_link(pair: PairId, link: &Link) -> String {
             .map_or("-".to_owned(), |key| key.to_string())
     };
     format!(
-        " {}/#{} {}:{} seen {}:{} written {:x}:{:x}",
+        " {}/#{} {}:{} since {}:{} seen {}:{} written {:x}:{:x}",
         pair.0,
         link.id.0,
         key(Side::Left),
         key(Side::Right),
+        brief_since(link.since.left),
+        brief_since(link.since.right),
         link.seen.left.offset,
         link.seen.right.offset,
         link.written.left.0,

@@ -143,7 +143,9 @@ pub fn no_lost_update(facts: &Facts<'_>) -> Check {
     // Who gives a copied record another key before the copy is complete has made two of it, one of
     // which the next scan takes for deleted.
     let was_moved = facts.store.was_scanned_again
-        && Side::BOTH.iter().any(|&side| !facts.sides[side].ledger.left.is_empty());
+        && Side::BOTH
+            .iter()
+            .any(|&side| !facts.sides[side].ledger.left.is_empty());
     match facts.tokens.iter().find(|written| {
         let overwritten = written.first_run && (was_moved || overwrites(facts, written));
         !overwritten && !known.contains(&written.token)
@@ -227,7 +229,8 @@ pub fn link_taken(pair: PairId, side: Side, key: &Key, a: LinkId, b: LinkId) -> 
 /// Not for what was written before a first copy was complete: its batches are not recorded, and a
 /// person who gives a copied record's match key to another one between a crash and the next scan
 /// leaves two that nobody can tell apart. The same goes for a record that took another key (and
-/// another match key with it) while its side's history was not followed.
+/// another match key with it) while its side's history was not followed, also when it was deleted
+/// after that: only one of the two goes with it.
 pub fn no_duplicates(facts: &Facts<'_>) -> Check {
     let sides = facts.sides;
     let early = facts.tokens.iter().filter(|written| written.first_run);
@@ -237,6 +240,11 @@ pub fn no_duplicates(facts: &Facts<'_>) -> Check {
         let records = tables.flat_map(|table| table.rows.values());
         let moved = records.filter(|record| !record.former.is_empty());
         early.extend(moved.flat_map(|record| record.cells.iter().filter_map(token)));
+        early.extend(
+            Side::BOTH
+                .iter()
+                .flat_map(|&side| &sides[side].ledger.moved),
+        );
     }
     for side in Side::BOTH {
         let mut holders: BTreeMap<u64, (usize, &Key)> = BTreeMap::new();
