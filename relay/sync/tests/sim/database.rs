@@ -90,7 +90,7 @@ pub struct Ledger {
     /// Keys that a person's record left for another one. A scan that comes after can't tell them from
     /// deleted ones.
     pub left: BTreeSet<(PairId, Key)>,
-    /// Tokens of deleted records that had another key before.
+    /// Tokens that records had since (or when) they took another key.
     pub moved: HashSet<u64>,
     /// Changes of records by people and triggers.
     pub edits: u64,
@@ -291,6 +291,10 @@ impl Database {
                 self.ledger.left.insert((pair, key.clone()));
             }
         }
+        if !former_keys.is_empty() {
+            let tokens = former.iter().chain(&cells).filter_map(token);
+            self.ledger.moved.extend(tokens);
+        }
         let record = Record {
             cells,
             former: former_keys,
@@ -309,11 +313,6 @@ impl Database {
             let stays = !self.table(pair).quirks.flows_out[field];
             let by = if stays { Cause::Person } else { cause };
             self.note_replaced(cell, by);
-        }
-        if !record.former.is_empty() {
-            self.ledger
-                .moved
-                .extend(record.cells.iter().filter_map(token));
         }
         if cause == Cause::Person {
             let keys = record.former.iter().chain([key]);
