@@ -318,17 +318,22 @@ impl World {
         recorded: bool,
     ) -> Result<Option<Vec<Outcome>>, Violation> {
         self.check_echo(side, steps)?;
-        let before = self.sides[side].tables.clone();
+        // The store may know a record by a key that it had before.
+        let names = |step: &Step| match &step.kind {
+            StepKind::Delete { key, .. } => {
+                let record = self.sides[side].table(step.pair).rows.get(key);
+                let former = record.into_iter().flat_map(|record| &record.former);
+                former.chain([key]).cloned().collect()
+            }
+            _ => Vec::new(),
+        };
+        let deleted: Vec<Vec<Key>> = steps.iter().map(names).collect();
         let Some(outcomes) = self.sides[side].apply(batch, steps, recorded) else {
             return Ok(None);
         };
-        for (step, outcome) in steps.iter().zip(&outcomes) {
-            if let (StepKind::Delete { key, .. }, Outcome::Deleted) = (&step.kind, outcome) {
-                // The store may know the record by a key that it had before.
-                let record = before[step.pair.0 as usize].rows.get(key);
-                let former = record.into_iter().flat_map(|record| &record.former);
-                let keys: Vec<&Key> = former.chain([key]).collect();
-                oracle::no_phantom_delete(&self.sides, &self.store, (side, step.pair, &keys))?;
+        for ((step, outcome), keys) in steps.iter().zip(&outcomes).zip(&deleted) {
+            if *outcome == Outcome::Deleted {
+                oracle::no_phantom_delete(&self.sides, &self.store, (side, step.pair, keys))?;
             }
         }
         self.note(|| {

@@ -191,9 +191,9 @@ pub fn idempotent(before: u64, after: u64) -> Check {
 pub fn no_phantom_delete(
     sides: &BySide<Database>,
     store: &Store,
-    (side, pair, keys): (Side, PairId, &[&Key]),
+    (side, pair, keys): (Side, PairId, &[Key]),
 ) -> Check {
-    let of_key = |key: &&Key| store.lookup(side, pair, key).links;
+    let of_key = |key: &Key| store.lookup(side, pair, key).links;
     let links: Vec<Link> = keys.iter().flat_map(of_key).collect();
     let other = &sides[side.other()];
     let was_deleted = |link: &Link| {
