@@ -293,6 +293,7 @@ impl Book {
             self.touch((side, pair, key.clone()));
         }
         let slot = (side, pair, change.key.clone());
+        let lookup = lookups.get(&slot).unwrap_or(Lookup::nobody());
         let mut at_key = self.find_news(&slot, lookups, &change);
         if self.is_successor(&at_key, &change, side) {
             at_key = Found::New;
@@ -300,10 +301,7 @@ impl Book {
         let Some(former) = change.old_key.clone() else {
             return self.give(side, at_key, change, lookups);
         };
-        if lookups
-            .get(&slot)
-            .is_some_and(|lookup| is_own_move(lookup, side, &change))
-        {
+        if is_own_move(lookup, side, &change) {
             change.old_key = None;
             return self.give(side, at_key, change, lookups);
         }
@@ -317,6 +315,10 @@ impl Book {
             (Found::Known(_) | Found::New, _) => {
                 change.old_key = None;
                 self.give(side, at_key, change, lookups);
+            }
+            // It has the key until the record that the store knows there gets it.
+            (_, Found::Known(None)) if !is_traced(lookup, &change) => {
+                self.give(side, at_former, change, lookups);
             }
             (_, Found::Known(_)) => {
                 change.old_key = None;

@@ -213,10 +213,13 @@ struct Current {
 impl Current {
     /// While data is copied for the first time, a create that a crash left unsettled is found
     /// again by its match key, and the round need not be recorded. Anything else must be: a lost
-    /// conflict, or a delete of ours that the next scan would take for a person's.
+    /// conflict, a delete of ours that the next scan would take for a person's, or an update that
+    /// gives a linked record another key.
     fn is_worth_a_record(&self) -> bool {
         let is_first = |open: &Open| open.case.existing.is_some();
-        self.round.has_conflicts() || self.round.has_deletes() || !self.cases.iter().all(is_first)
+        self.round.has_conflicts()
+            || self.round.writes_linked()
+            || !self.cases.iter().all(is_first)
     }
 }
 
