@@ -105,8 +105,8 @@ impl Book {
         let number = self.next;
         self.next += 1;
         let pair = open.case.pair;
-        if let Some(link) = open.case.link.as_ref().filter(|link| link.id != LinkId(0)) {
-            self.links.insert((pair, link.id), number);
+        for link in open.links() {
+            self.links.insert((pair, link), number);
         }
         for Former {
             side, key, since, ..
@@ -162,11 +162,7 @@ impl Book {
     pub fn take(&mut self, number: u64) -> Option<Open> {
         let open = self.cases.remove(&number)?;
         let pair = open.case.pair;
-        if let Some(link) = &open.case.link
-            && self.links.get(&(pair, link.id)) == Some(&number)
-        {
-            self.links.remove(&(pair, link.id));
-        }
+        self.forget_links(number, &open);
         let now = Side::BOTH
             .into_iter()
             .filter_map(|side| Some((side, open.case.keys[side].clone()?)));
@@ -212,9 +208,21 @@ impl Book {
 
     /// The stored link got its number.
     pub fn number_link(&mut self, case: u64, link: Link) {
-        if let Some(open) = self.cases.get_mut(&case) {
-            self.links.insert((open.case.pair, link.id), case);
-            open.settle_link(link);
+        let Some(mut open) = self.cases.remove(&case) else {
+            return;
+        };
+        self.forget_links(case, &open);
+        self.links.insert((open.case.pair, link.id), case);
+        open.settle_link(link);
+        self.cases.insert(case, open);
+    }
+
+    fn forget_links(&mut self, number: u64, open: &Open) {
+        for link in open.links() {
+            let slot = (open.case.pair, link);
+            if self.links.get(&slot) == Some(&number) {
+                self.links.remove(&slot);
+            }
         }
     }
 

@@ -352,7 +352,13 @@ impl Open {
     }
 
     /// Takes over a case that has only a record on `side`, which is this one's counterpart.
-    pub fn join(&mut self, other: Open, side: Side) {
+    pub fn join(&mut self, mut other: Open, side: Side) {
+        if let Some(key) = other.case.keys[side.other()].take() {
+            other.leave(side.other(), key, other.gone_at[side.other()]);
+        }
+        self.ended.extend(other.newcomer.iter().filter_map(|(_, link)| Some(link.as_ref()?.id)));
+        self.ended.append(&mut other.ended);
+        self.reborn[side] = other.reborn[side];
         self.case.keys[side] = other.case.keys[side].clone();
         self.case.since[side] = other.case.since[side];
         self.case.seen[side] = other.case.seen[side].clone();
@@ -391,7 +397,15 @@ impl Open {
         self.case.link = Some(link);
         self.case.is_renewed = false;
         self.newcomer = None;
+        self.ended.clear();
         self.reborn = BySide::default();
+    }
+
+    /// The stored links whose records the case is about: its own and those that end with it.
+    pub fn links(&self) -> impl Iterator<Item = LinkId> {
+        let own = self.case.link.iter().map(|link| link.id);
+        let own = own.filter(|id| *id != LinkId(0));
+        own.chain(self.ending())
     }
 
     /// Links that end when the case's link is settled.
@@ -414,6 +428,7 @@ impl Open {
         let key = self.case.keys[side].clone()?;
         let since = self.case.since[side];
         let seen = std::mem::take(&mut self.case.seen[side]);
+        let is_reborn = std::mem::take(&mut self.reborn[side]);
         self.newcomer = None;
         self.case.is_renewed = false;
         if let Some(link) = &self.case.link {
@@ -447,6 +462,7 @@ impl Open {
         case.seen[side] = seen;
         let mut other = Open::new(case);
         other.relies[side] = std::mem::take(&mut self.relies[side]);
+        other.reborn[side] = is_reborn;
         Some(other)
     }
 
