@@ -59,7 +59,8 @@ pub(super) enum Found {
 pub(super) struct Book {
     next: u64,
     cases: BTreeMap<u64, Open>,
-    tenants: HashMap<Slot, Tenant>,
+    /// Whose each key was, one after the other.
+    tenants: HashMap<Slot, Vec<Tenant>>,
     links: HashMap<(PairId, LinkId), u64>,
     /// Keys of candidates, and the cases that wait for them.
     watched: HashMap<Slot, Vec<u64>>,
@@ -104,8 +105,8 @@ impl Book {
         let number = self.next;
         self.next += 1;
         let pair = open.case.pair;
-        if let Some(link) = open.case.link.as_ref().filter(|link| link.id != LinkId(0)) {
-            self.links.insert((pair, link.id), number);
+        for link in open.links() {
+            self.links.insert((pair, link), number);
         }
         for Former {
             side, key, since, ..
@@ -130,20 +131,22 @@ impl Book {
     }
 
     fn enter(&mut self, slot: Slot, case: u64, since: Since, has_left: bool) {
-        let later = self.tenants.get(&slot).is_some_and(|now| {
-            let is_own = now.case == case;
-            now.since > since || (now.since == since && has_left && !is_own)
-        });
-        if later {
-            return;
-        }
+        let side = slot.0;
+        let tenants = self.tenants.entry(slot).or_default();
+        tenants.retain(|tenant| tenant.case != case || tenant.since != since);
+        // Of two at the same moment, the one that did not leave has the key.
+        let place = match has_left {
+            true => tenants.partition_point(|tenant| tenant.since < since),
+            false => tenants.partition_point(|tenant| tenant.since <= since),
+        };
+        let before = tenants.last().copied().filter(|_| place == tenants.len());
         let tenant = Tenant {
             case,
             since,
             has_left,
         };
-        let side = slot.0;
-        if let Some(before) = self.tenants.insert(slot, tenant)
+        tenants.insert(place, tenant);
+        if let Some(before) = before
             && before.case != case
             && !before.has_left
             && self
@@ -159,19 +162,18 @@ impl Book {
     pub fn take(&mut self, number: u64) -> Option<Open> {
         let open = self.cases.remove(&number)?;
         let pair = open.case.pair;
-        if let Some(link) = &open.case.link
-            && self.links.get(&(pair, link.id)) == Some(&number)
-        {
-            self.links.remove(&(pair, link.id));
-        }
+        self.forget_links(number, &open);
         let now = Side::BOTH
             .into_iter()
             .filter_map(|side| Some((side, open.case.keys[side].clone()?)));
         let before = open.former.iter().map(|f| (f.side, f.key.clone()));
         for (side, key) in now.chain(before) {
             let slot = (side, pair, key);
-            if self.tenants.get(&slot).is_some_and(|t| t.case == number) {
-                self.tenants.remove(&slot);
+            if let Some(tenants) = self.tenants.get_mut(&slot) {
+                tenants.retain(|tenant| tenant.case != number);
+                if tenants.is_empty() {
+                    self.tenants.remove(&slot);
+                }
             }
         }
         for waiting in self.blocked.remove(&number).into_iter().flatten() {
@@ -206,16 +208,29 @@ impl Book {
 
     /// The stored link got its number.
     pub fn number_link(&mut self, case: u64, link: Link) {
-        if let Some(open) = self.cases.get_mut(&case) {
-            self.links.insert((open.case.pair, link.id), case);
-            open.settle_link(link);
+        let Some(mut open) = self.cases.remove(&case) else {
+            return;
+        };
+        self.forget_links(case, &open);
+        self.links.insert((open.case.pair, link.id), case);
+        open.settle_link(link);
+        self.cases.insert(case, open);
+    }
+
+    fn forget_links(&mut self, number: u64, open: &Open) {
+        for link in open.links() {
+            let slot = (open.case.pair, link);
+            if self.links.get(&slot) == Some(&number) {
+                self.links.remove(&slot);
+            }
         }
     }
 
     /// Whose record `side`'s history calls by the key at `moment`; `lookup` is the store's answer.
     pub fn find(&self, slot: &Slot, lookup: &Lookup, moment: Since) -> Found {
         let side = slot.0;
-        let own = self.tenants.get(slot).filter(|own| own.since <= moment);
+        let mut own = self.tenants.get(slot).into_iter().flatten();
+        let own = own.rfind(|own| own.since <= moment);
         let stored = tenant(lookup, side, moment);
         let ended = former(lookup, moment).map(|trace| trace.since);
         let stored_since = stored.map(|link| link.since[side]);
@@ -286,6 +301,7 @@ impl Book {
             self.touch((side, pair, key.clone()));
         }
         let slot = (side, pair, change.key.clone());
+        let lookup = lookups.get(&slot).unwrap_or(Lookup::nobody());
         let mut at_key = self.find_news(&slot, lookups, &change);
         if self.is_successor(&at_key, &change, side) {
             at_key = Found::New;
@@ -293,10 +309,7 @@ impl Book {
         let Some(former) = change.old_key.clone() else {
             return self.give(side, at_key, change, lookups);
         };
-        if lookups
-            .get(&slot)
-            .is_some_and(|lookup| is_own_move(lookup, side, &change))
-        {
+        if is_own_move(lookup, side, &change) {
             change.old_key = None;
             return self.give(side, at_key, change, lookups);
         }
@@ -310,6 +323,10 @@ impl Book {
             (Found::Known(_) | Found::New, _) => {
                 change.old_key = None;
                 self.give(side, at_key, change, lookups);
+            }
+            // It has the key until the record that the store knows there gets it.
+            (_, Found::Known(None)) if !is_traced(lookup, &change) => {
+                self.give(side, at_former, change, lookups);
             }
             (_, Found::Known(_)) => {
                 change.old_key = None;

@@ -65,10 +65,16 @@ impl Session {
         for slot in self.book.looked_up(number) {
             let lookup = lookups.get(&slot).unwrap_or(Lookup::nobody());
             let now = self.reach[slot.0].moment();
-            let is_own =
-                matches!(self.book.find(&slot, lookup, now), Found::Open(n) if n == number);
-            if let (false, Some(open)) = (is_own, self.book.case(number)) {
-                open.lose(slot.0);
+            let found = self.book.find(&slot, lookup, now);
+            let is_own = matches!(found, Found::Open(n) if n == number);
+            let Some(open) = self.book.case(number).filter(|_| !is_own) else {
+                continue;
+            };
+            let side = slot.0;
+            open.lose(side);
+            if !matches!(found, Found::New) {
+                // A finding of that key is the other record's now.
+                open.findings.retain(|finding| *finding != (side, slot.2.clone()));
             }
         }
     }

@@ -215,10 +215,13 @@ struct Current {
 impl Current {
     /// While data is copied for the first time, a create that a crash left unsettled is found
     /// again by its match key, and the round need not be recorded. Anything else must be: a lost
-    /// conflict, or a delete of ours that the next scan would take for a person's.
+    /// conflict, a delete of ours that the next scan would take for a person's, or an update that
+    /// gives a linked record another key.
     fn is_worth_a_record(&self) -> bool {
         let is_first = |open: &Open| open.case.existing.is_some();
-        self.round.has_conflicts() || self.round.has_deletes() || !self.cases.iter().all(is_first)
+        self.round.has_conflicts()
+            || self.round.writes_linked()
+            || !self.cases.iter().all(is_first)
     }
 }
 
@@ -463,8 +466,8 @@ impl Session {
         planned: &mut Vec<Planned>,
     ) {
         let Draft { mut open, problem } = draft;
-        if let Some(newcomer) = open.part() {
-            self.book.put(newcomer);
+        for other in [open.part(), open.part_reborn()].into_iter().flatten() {
+            self.book.put(other);
         }
         let seen = BySide::from_fn(|side| self.reach[side].place);
         if let Some((side, code)) = problem {

@@ -81,6 +81,8 @@ pub(super) struct Open {
     pub gone_at: BySide<Option<Place>>,
     /// Links of newcomers that are gone, too.
     ended: Vec<LinkId>,
+    /// Sides whose record was deleted and inserted again under its key since the link was settled.
+    reborn: BySide<bool>,
 }
 
 impl Open {
@@ -98,6 +100,7 @@ impl Open {
             newcomer: None,
             gone_at: BySide::default(),
             ended: Vec::new(),
+            reborn: BySide::default(),
         }
     }
 
@@ -195,17 +198,20 @@ impl Open {
     /// Takes in what `side`'s history says of its record.
     pub fn report(&mut self, side: Side, change: Change) {
         self.rely_on(side, change.offset);
-        if let Some(key) = change.old_key.clone() {
-            let since = self.case.since[side];
-            let link = self.case.link.as_ref();
-            let written = link.map_or(BatchId::NONE, |link| link.written[side]);
-            self.former.push(Former {
-                side,
-                key,
-                since,
-                written,
-                ended: Some(change.place()),
-            });
+        let is_reborn = change.kind != ChangeKind::Gone
+            && change.old_key.is_none()
+            && self.case.keys[side].as_ref() == Some(&change.key)
+            && !self.is_alive(side);
+        let former = match is_reborn {
+            true => Some((change.key.clone(), self.gone_at[side])),
+            false => change
+                .old_key
+                .clone()
+                .map(|key| (key, Some(change.place()))),
+        };
+        self.reborn[side] |= is_reborn;
+        if let Some((key, ended)) = former {
+            self.leave(side, key, ended);
             self.case.since[side] = change.moment();
         } else if self.case.keys[side].as_ref() != Some(&change.key) {
             self.case.since[side] = change.moment();
@@ -223,6 +229,20 @@ impl Open {
             None => &mut self.case.seen[side],
         };
         fold(news, change.kind, change.time);
+    }
+
+    /// The record gave a key up.
+    fn leave(&mut self, side: Side, key: Key, ended: Option<Place>) {
+        let since = self.case.since[side];
+        let link = self.case.link.as_ref();
+        let written = link.map_or(BatchId::NONE, |link| link.written[side]);
+        self.former.push(Former {
+            side,
+            key,
+            since,
+            written,
+            ended,
+        });
     }
 
     /// Once ready: what was held and what came since become what is seen.
@@ -338,7 +358,13 @@ impl Open {
     }
 
     /// Takes over a case that has only a record on `side`, which is this one's counterpart.
-    pub fn join(&mut self, other: Open, side: Side) {
+    pub fn join(&mut self, mut other: Open, side: Side) {
+        if let Some(key) = other.case.keys[side.other()].take() {
+            other.leave(side.other(), key, other.gone_at[side.other()]);
+        }
+        self.ended.extend(other.newcomer.iter().filter_map(|(_, link)| Some(link.as_ref()?.id)));
+        self.ended.append(&mut other.ended);
+        self.reborn[side] = other.reborn[side];
         self.case.keys[side] = other.case.keys[side].clone();
         self.case.since[side] = other.case.since[side];
         self.case.seen[side] = other.case.seen[side].clone();
@@ -377,6 +403,15 @@ impl Open {
         self.case.link = Some(link);
         self.case.is_renewed = false;
         self.newcomer = None;
+        self.ended.clear();
+        self.reborn = BySide::default();
+    }
+
+    /// The stored links whose records the case is about: its own and those that end with it.
+    pub fn links(&self) -> impl Iterator<Item = LinkId> {
+        let own = self.case.link.iter().map(|link| link.id);
+        let own = own.filter(|id| *id != LinkId(0));
+        own.chain(self.ending())
     }
 
     /// Links that end when the case's link is settled.
@@ -399,6 +434,7 @@ impl Open {
         let key = self.case.keys[side].clone()?;
         let since = self.case.since[side];
         let seen = std::mem::take(&mut self.case.seen[side]);
+        let is_reborn = std::mem::take(&mut self.reborn[side]);
         self.newcomer = None;
         self.case.is_renewed = false;
         if let Some(link) = &self.case.link {
@@ -432,6 +468,26 @@ impl Open {
         case.seen[side] = seen;
         let mut other = Open::new(case);
         other.relies[side] = std::mem::take(&mut self.relies[side]);
+        other.reborn[side] = is_reborn;
+        Some(other)
+    }
+
+    /// A record that was deleted and inserted again counts as changed while the other side has its
+    /// counterpart. When that is gone, too, both deleted the same record, and this is a new one.
+    /// Returns it.
+    pub fn part_reborn(&mut self) -> Option<Open> {
+        let is_alone = |side: &Side| self.case.only_side() == Some(*side);
+        let mut reborn = Side::BOTH.into_iter().filter(|&side| self.reborn[side]);
+        let side = reborn.find(is_alone)?;
+        let link = self.case.link.as_ref()?;
+        let (old, since) = (link.keys[side].clone(), link.since[side]);
+        let key = std::mem::replace(&mut self.case.keys[side], old)?;
+        let since = std::mem::replace(&mut self.case.since[side], since);
+        let mut other = Open::new(Case::lone(self.case.pair, side, key, since));
+        other.case.seen[side] =
+            std::mem::replace(&mut self.case.seen[side], Seen::Gone { time: None });
+        other.relies[side] = std::mem::take(&mut self.relies[side]);
+        self.reborn[side] = false;
         Some(other)
     }
 

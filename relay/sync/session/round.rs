@@ -418,9 +418,11 @@ impl Round {
         self.cases.iter().any(|case| !case.conflicts.is_empty())
     }
 
-    pub(super) fn has_deletes(&self) -> bool {
-        let mut steps = self.cases.iter().flat_map(|case| &case.steps);
-        steps.any(|step| step.write == Write::Delete)
+    /// True when a crash would leave linked records that the next scan takes for something else: it
+    /// looks for them by the keys of their links.
+    pub(super) fn writes_linked(&self) -> bool {
+        let mut cases = self.cases.iter();
+        cases.any(|case| case.link.id != LinkId(0) && !case.steps.is_empty())
     }
 
     /// Steps of case `case` as (side, index in that side's batch).

@@ -90,6 +90,8 @@ pub struct Ledger {
     /// Keys that a person's record left for another one. A scan that comes after can't tell them from
     /// deleted ones.
     pub left: BTreeSet<(PairId, Key)>,
+    /// Tokens that records had since (or when) they took another key.
+    pub moved: HashSet<u64>,
     /// Changes of records by people and triggers.
     pub edits: u64,
     /// Every value that a field ever had here, by fingerprint.
@@ -276,9 +278,10 @@ impl Database {
                 self.note_replaced(&wanted[field], Cause::Trigger);
             }
         }
-        self.note_values(&cells);
-        self.note_edit(cause);
         let changed: Vec<bool> = (0..cells.len()).map(|f| cells[f] != former[f]).collect();
+        let new = cells.iter().zip(&changed).filter(|(_, changed)| **changed);
+        self.note_values(new.map(|(cell, _)| cell));
+        self.note_edit(cause);
         let old_key = (new_key != *key).then(|| key.clone());
         self.log_present(pair, &new_key, old_key, &cells, &changed, false);
         let rows = &mut self.tables[pair.0 as usize].rows;
@@ -288,6 +291,10 @@ impl Database {
             if cause == Cause::Person {
                 self.ledger.left.insert((pair, key.clone()));
             }
+        }
+        if !former_keys.is_empty() {
+            let tokens = former.iter().chain(&cells).filter_map(token);
+            self.ledger.moved.extend(tokens);
         }
         let record = Record {
             cells,
@@ -377,7 +384,7 @@ impl Database {
         let former = std::mem::replace(&mut record.cells[2], value);
         let cells = record.cells.clone();
         self.note_replaced(&former, Cause::Trigger);
-        self.note_values(&cells);
+        self.note_values([&cells[2]]);
         self.note_edit(Cause::Trigger);
         let mut only = vec![false; cells.len()];
         only[2] = true;
@@ -443,7 +450,7 @@ impl Database {
         }
     }
 
-    fn note_values(&mut self, cells: &[Value]) {
+    fn note_values<'a>(&mut self, cells: impl IntoIterator<Item = &'a Value>) {
         for cell in cells {
             let print = self.prints.value(cell);
             self.ledger.had.entry(print).or_insert_with(|| normal(cell));
@@ -549,11 +556,10 @@ impl Database {
         matching: &[(usize, Value)],
         fence: u64,
     ) -> Outcome {
+        // Match keys are texts here: equal ones have equal canonical forms.
         let same = |record: &Record| {
-            let equal = |(field, value): &(usize, Value)| {
-                self.prints.value(&record.cells[*field]) == self.prints.value(value)
-            };
-            matching.iter().all(equal)
+            let mut wanted = matching.iter();
+            wanted.all(|(field, value)| record.cells[*field] == *value)
         };
         let rows = &self.table(pair).rows;
         let found: Vec<Key> = match matching {
@@ -628,12 +634,9 @@ impl Database {
         let Some(row) = self.row(pair, key) else {
             return Some(Outcome::Missing { fence });
         };
-        let same = self
-            .prints
-            .row(&row)
-            .iter()
-            .zip(expect)
-            .all(|(now, expected)| !expected.is_known() || now == expected);
+        let same = row.iter().zip(expect).all(|(cell, expected)| {
+            !expected.is_known() || self.prints.cell(cell) == Some(*expected)
+        });
         if same || self.plant_no_guard {
             return None;
         }

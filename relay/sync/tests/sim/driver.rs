@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use tidegate_sync::decide::{Match, Scanned};
 use tidegate_sync::model::{
-    BatchId, BySide, Cell, ChangeKind, Key, Link, Outcome, PairId, Position, Row, Side, Step,
-    StepKind, Trace,
+    BatchId, BySide, Cell, ChangeKind, Key, Link, Outcome, PairId, Position, Row, Side, Since,
+    Step, StepKind, Trace,
 };
 use tidegate_sync::session::{Command, Config, Event, Session, Settlement};
 
@@ -318,17 +318,22 @@ impl World {
         recorded: bool,
     ) -> Result<Option<Vec<Outcome>>, Violation> {
         self.check_echo(side, steps)?;
-        let before = self.sides[side].tables.clone();
+        // The store may know a record by a key that it had before.
+        let names = |step: &Step| match &step.kind {
+            StepKind::Delete { key, .. } => {
+                let record = self.sides[side].table(step.pair).rows.get(key);
+                let former = record.into_iter().flat_map(|record| &record.former);
+                former.chain([key]).cloned().collect()
+            }
+            _ => Vec::new(),
+        };
+        let deleted: Vec<Vec<Key>> = steps.iter().map(names).collect();
         let Some(outcomes) = self.sides[side].apply(batch, steps, recorded) else {
             return Ok(None);
         };
-        for (step, outcome) in steps.iter().zip(&outcomes) {
-            if let (StepKind::Delete { key, .. }, Outcome::Deleted) = (&step.kind, outcome) {
-                // The store may know the record by a key that it had before.
-                let record = before[step.pair.0 as usize].rows.get(key);
-                let former = record.into_iter().flat_map(|record| &record.former);
-                let keys: Vec<&Key> = former.chain([key]).collect();
-                oracle::no_phantom_delete(&self.sides, &self.store, (side, step.pair, &keys))?;
+        for ((step, outcome), keys) in steps.iter().zip(&outcomes).zip(&deleted) {
+            if *outcome == Outcome::Deleted {
+                oracle::no_phantom_delete(&self.sides, &self.store, (side, step.pair, keys))?;
             }
         }
         self.note(|| {
@@ -547,8 +552,13 @@ fn brief_settlement(settlement: &Settlement) -> String {
         .gone
         .iter()
         .map(|g| {
-            let Trace { seen, written, .. } = g.trace;
-            named(g.pair, g.side, &g.key) + &format!(" @{} {:x}", seen.offset, written.0)
+            let Trace {
+                since,
+                seen,
+                written,
+            } = g.trace;
+            let since = brief_since(since);
+            named(g.pair, g.side, &g.key) + &format!(" {since}..@{} {:x}", seen.offset, written.0)
         })
         .collect();
     let dropped: String = settlement
@@ -571,6 +581,10 @@ fn brief_settlement(settlement: &Settlement) -> String {
     )
 }
 
+fn brief_since(since: Since) -> String {
+    format!("{:x}@{}", since.batch.0, since.place.offset)
+}
+
 fn brief_link(pair: PairId, link: &Link) -> String {
     let key = |side: Side| {
         link.keys[side]
@@ -578,11 +592,13 @@ fn brief_link(pair: PairId, link: &Link) -> String {
             .map_or("-".to_owned(), |key| key.to_string())
     };
     format!(
-        " {}/#{} {}:{} seen {}:{} written {:x}:{:x}",
+        " {}/#{} {}:{} since {}:{} seen {}:{} written {:x}:{:x}",
         pair.0,
         link.id.0,
         key(Side::Left),
         key(Side::Right),
+        brief_since(link.since.left),
+        brief_since(link.since.right),
         link.seen.left.offset,
         link.seen.right.offset,
         link.written.left.0,

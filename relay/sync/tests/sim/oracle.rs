@@ -191,9 +191,9 @@ pub fn idempotent(before: u64, after: u64) -> Check {
 pub fn no_phantom_delete(
     sides: &BySide<Database>,
     store: &Store,
-    (side, pair, keys): (Side, PairId, &[&Key]),
+    (side, pair, keys): (Side, PairId, &[Key]),
 ) -> Check {
-    let of_key = |key: &&Key| store.lookup(side, pair, key).links;
+    let of_key = |key: &Key| store.lookup(side, pair, key).links;
     let links: Vec<Link> = keys.iter().flat_map(of_key).collect();
     let other = &sides[side.other()];
     let was_deleted = |link: &Link| {
@@ -229,16 +229,14 @@ pub fn link_taken(pair: PairId, side: Side, key: &Key, a: LinkId, b: LinkId) -> 
 /// Not for what was written before a first copy was complete: its batches are not recorded, and a
 /// person who gives a copied record's match key to another one between a crash and the next scan
 /// leaves two that nobody can tell apart. The same goes for a record that took another key (and
-/// another match key with it) while its side's history was not followed.
+/// another match key with it) while its side's history was not followed, whatever became of the record
+/// after that.
 pub fn no_duplicates(facts: &Facts<'_>) -> Check {
     let sides = facts.sides;
     let early = facts.tokens.iter().filter(|written| written.first_run);
     let mut early: HashSet<u64> = early.map(|written| written.token).collect();
     if facts.store.was_scanned_again {
-        let tables = Side::BOTH.into_iter().flat_map(|side| &sides[side].tables);
-        let records = tables.flat_map(|table| table.rows.values());
-        let moved = records.filter(|record| !record.former.is_empty());
-        early.extend(moved.flat_map(|record| record.cells.iter().filter_map(token)));
+        early.extend(Side::BOTH.iter().flat_map(|&side| &sides[side].ledger.moved));
     }
     for side in Side::BOTH {
         let mut holders: BTreeMap<u64, (usize, &Key)> = BTreeMap::new();
