@@ -31,6 +31,15 @@ pub struct Match {
     pub problem: Option<FindingCode>,
 }
 
+impl Match {
+    /// The side on which a record came to take the empty place in a link.
+    pub(crate) fn newcomer(&self) -> Option<Side> {
+        let link = self.link.as_ref()?;
+        let is_taken = |side: &Side| link.keys[*side].is_none() && self.scanned[*side].is_some();
+        Side::BOTH.into_iter().find(is_taken)
+    }
+}
+
 /// What is to be done about one record.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Decision {
@@ -71,7 +80,9 @@ pub fn decide(found: &Match, policy: &PairPolicy, first_run: bool) -> Decision {
         return Decision::Finding(side, code);
     }
     match (&found.link, &found.scanned.left, &found.scanned.right) {
-        (Some(link), _, _) if link.is_detached() => detached(link, found, policy, first_run),
+        (Some(link), _, _) if link.is_detached() || found.newcomer().is_some() => {
+            detached(link, found, policy, first_run)
+        }
         (Some(link), Some(left), Some(right)) => both(Some(link), left, right, policy, None),
         (Some(link), None, Some(right)) => gone(Side::Left, link, right, policy),
         (Some(link), Some(left), None) => gone(Side::Right, link, left, policy),
@@ -286,6 +297,8 @@ mod tests {
         Link {
             id: LinkId(1),
             keys: BySide::new(Some(Key::single("k")), right),
+            since: BySide::default(),
+            gone: BySide::default(),
             baseline: BySide::from_fn(|_| vec![Fingerprint(1), Fingerprint(2)]),
             seen: BySide::default(),
             written: BySide::new(BatchId::NONE, BatchId::NONE),

@@ -1,36 +1,39 @@
-//! Folds a side's changes into the newest that is known of each record.
+//! What a side's report says: whose it is, whether it is news, and what is known after it.
 
-use crate::baseline::Fingerprint;
-use crate::model::{Cell, Change, ChangeKind, Link, Lookup, Row};
+use crate::model::{Cell, Change, ChangeKind, Link, Lookup, Row, Side, Since, Trace};
 use crate::plan::Seen;
 
-/// True when the link (or a gone record's trace) already accounts for the change: a replay of what
-/// was settled, or a report from before the commit of a write of ours.
-///
-/// A write of ours locks and reads the record first, so whatever was committed before it was known
-/// to the plan; the side's history shows commits in order, so "before it" is "before its marker".
-pub fn is_stale(change: &Change, lookup: &Lookup, side: crate::model::Side) -> bool {
-    if change.offset <= lookup.gone_seen || change.passed < lookup.gone_written {
-        return true;
-    }
-    lookup
-        .link
-        .as_ref()
-        .is_some_and(|link| change.offset <= link.seen[side] || change.passed < link.written[side])
+/// The link whose record a side's history calls by the looked-up key at `moment`. Nobody says that
+/// it has not been given up since: the record may be gone, or have another key by then.
+pub fn tenant(lookup: &Lookup, side: Side, moment: Since) -> Option<&Link> {
+    let begun = lookup
+        .links
+        .iter()
+        .filter(|link| link.since[side] <= moment);
+    begun.max_by_key(|link| link.since[side])
+}
+
+/// The last record that gave the key up, of those that had got it at `moment`.
+pub fn former(lookup: &Lookup, moment: Since) -> Option<&Trace> {
+    let begun = lookup.traces.iter().filter(|trace| trace.since <= moment);
+    begun.max_by_key(|trace| trace.since)
+}
+
+/// True when the change is about a record that gave the key up, and is accounted for.
+pub fn is_traced(lookup: &Lookup, change: &Change) -> bool {
+    former(lookup, change.moment())
+        .is_some_and(|trace| change.place() <= trace.seen || change.passed < trace.written)
 }
 
 /// Adds a newer change to what was seen of the record so far.
-pub fn fold(seen: &mut Seen, change: Change) {
-    let Change {
-        kind, time, offset, ..
-    } = change;
+pub fn fold(seen: &mut Seen, kind: ChangeKind, time: Option<i64>) {
     *seen = match kind {
-        ChangeKind::Gone => Seen::Gone { time, offset },
+        ChangeKind::Gone => Seen::Gone { time },
         ChangeKind::Present { mut row, .. } => {
             if let Seen::Present { row: before, .. } = &*seen {
                 fill(&mut row, before);
             }
-            Seen::Present { row, time, offset }
+            Seen::Present { row, time }
         }
     };
 }
@@ -42,12 +45,4 @@ pub fn fill(newer: &mut Row, older: &Row) {
             cell.clone_from(before);
         }
     }
-}
-
-/// True when the row says nothing that the link's baseline does not say.
-pub fn is_echo(prints: &[Fingerprint], link: &Link, side: crate::model::Side) -> bool {
-    prints
-        .iter()
-        .zip(&link.baseline[side])
-        .all(|(now, base)| !now.is_known() || now == base)
 }

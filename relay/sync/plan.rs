@@ -7,7 +7,8 @@
 use crate::baseline::{Fingerprint, Fingerprinter};
 use crate::merge::{FieldRule, FieldState, FieldVerdict, merge};
 use crate::model::{
-    BatchId, BySide, Cell, Conflict, Key, Link, LinkId, PairId, Row, Side, StepKind, Stored,
+    BatchId, BySide, Cell, Conflict, Key, Link, LinkId, PairId, Place, Row, Side, Since, StepKind,
+    Stored,
 };
 use crate::policy::{DeleteConflict, DeletePolicy, Drift, Existing, PairPolicy};
 use crate::value::Value;
@@ -21,11 +22,9 @@ pub enum Seen {
     Present {
         row: Row,
         time: Option<i64>,
-        offset: u64,
     },
     Gone {
         time: Option<i64>,
-        offset: u64,
     },
 }
 
@@ -40,15 +39,7 @@ impl Seen {
     pub fn time(&self) -> Option<i64> {
         match self {
             Seen::Unseen => None,
-            Seen::Present { time, .. } | Seen::Gone { time, .. } => *time,
-        }
-    }
-
-    /// 0 when there is no news.
-    pub fn offset(&self) -> u64 {
-        match self {
-            Seen::Unseen => 0,
-            Seen::Present { offset, .. } | Seen::Gone { offset, .. } => *offset,
+            Seen::Present { time, .. } | Seen::Gone { time } => *time,
         }
     }
 
@@ -56,7 +47,7 @@ impl Seen {
         matches!(self, Seen::Gone { .. })
     }
 
-    fn is_present(&self) -> bool {
+    pub fn is_present(&self) -> bool {
         matches!(self, Seen::Present { .. })
     }
 
@@ -71,60 +62,71 @@ impl Seen {
 pub struct Case {
     pub pair: PairId,
     pub link: Option<Link>,
-    /// The keys that the sides use now; where a link exists and its side sent no news, the link's.
+    /// The keys that the sides' histories call it by now; the last ones where it is gone.
     pub keys: BySide<Option<Key>>,
+    /// From when on they do.
+    pub since: BySide<Since>,
     pub seen: BySide<Seen>,
-    /// Per side the lowest offset of the news, 0 for none: a position at or after it must not be
-    /// settled before the case is.
-    pub since: BySide<u64>,
-    /// Per side true when the record is not there and nothing told of a deletion: it may have taken
-    /// another key.
-    pub vanished: BySide<bool>,
-    /// Per side the last batch of ours whose writes the news includes.
-    pub passed: BySide<BatchId>,
+    /// True when one of the link's records is gone and another has come to take its place: they are
+    /// linked anew.
+    pub is_renewed: bool,
     /// Set while existing data is reconciled for the first time: how matched records are merged.
     pub existing: Option<Existing>,
 }
 
 impl Case {
-    /// Notes that the case relies on news at `offset`.
-    pub(crate) fn rely_on(&mut self, side: Side, offset: u64) {
-        let since = &mut self.since[side];
-        if *since == 0 || offset < *since {
-            *since = offset;
+    /// A record without a link, of which nothing is known yet.
+    pub(crate) fn lone(pair: PairId, side: Side, key: Key, since: Since) -> Case {
+        let mut case = Case {
+            pair,
+            link: None,
+            keys: BySide::default(),
+            since: BySide::default(),
+            seen: BySide::default(),
+            is_renewed: false,
+            existing: None,
+        };
+        case.keys[side] = Some(key);
+        case.since[side] = since;
+        case
+    }
+
+    /// The records of a link, without news.
+    pub(crate) fn of(pair: PairId, link: Link) -> Case {
+        let gone = |side| match link.gone[side] {
+            true => Seen::Gone { time: None },
+            false => Seen::Unseen,
+        };
+        Case {
+            pair,
+            keys: link.keys.clone(),
+            since: link.since,
+            seen: BySide::from_fn(gone),
+            link: Some(link),
+            is_renewed: false,
+            existing: None,
         }
     }
 
-    /// Takes out the record that came to take the place of a counterpart, when the record that
-    /// was alone on purpose is gone: one has nothing to do with the other any more.
-    pub(crate) fn part_from_gone(&mut self) -> Option<Case> {
-        let link = self.link.as_ref().filter(|link| link.is_detached())?;
-        let side = Side::BOTH
-            .into_iter()
-            .find(|&side| link.keys[side].is_none())?;
-        if !self.seen[side.other()].is_gone() || !self.seen[side].is_present() {
-            return None;
+    /// The side that alone has a record, if so.
+    pub(crate) fn only_side(&self) -> Option<Side> {
+        let has = |side: Side| self.keys[side].is_some() && !self.seen[side].is_gone();
+        match (has(Side::Left), has(Side::Right)) {
+            (true, false) => Some(Side::Left),
+            (false, true) => Some(Side::Right),
+            _ => None,
         }
-        let mut other = Case {
-            link: None,
-            existing: None,
-            ..self.clone()
-        };
-        other.keys[side.other()] = None;
-        other.seen[side.other()] = Seen::Unseen;
-        other.since[side.other()] = 0;
-        self.keys[side] = None;
-        self.seen[side] = Seen::Unseen;
-        Some(other)
     }
 
     /// A write of ours made the record this, while the other side's step must be planned again.
     pub(crate) fn wrote(&mut self, side: Side, stored: Stored, batch: BatchId) {
-        self.passed[side] = batch;
-        self.keys[side] = Some(stored.key);
-        if let Seen::Present { row, .. } = &mut self.seen[side] {
-            *row = stored.row;
+        if self.keys[side].as_ref() != Some(&stored.key) {
+            self.since[side] = Since::written(batch);
         }
+        self.keys[side] = Some(stored.key);
+        let row = stored.row;
+        let time = self.seen[side].time();
+        self.seen[side] = Seen::Present { row, time };
     }
 }
 
@@ -170,6 +172,20 @@ pub struct Decided {
     pub conflicts: Vec<Conflict>,
 }
 
+impl Decided {
+    /// Nothing but the link.
+    pub(crate) fn of(link: Link, fate: LinkFate) -> Decided {
+        Decided {
+            steps: Vec::new(),
+            link,
+            fate,
+            link_changed: false,
+            observed: BySide::default(),
+            conflicts: Vec::new(),
+        }
+    }
+}
+
 /// Plans one record.
 pub fn plan(case: &Case, policy: &PairPolicy, prints: &Fingerprinter) -> Verdict {
     let planner = Planner {
@@ -178,6 +194,7 @@ pub fn plan(case: &Case, policy: &PairPolicy, prints: &Fingerprinter) -> Verdict
         prints,
     };
     match &case.link {
+        Some(link) if case.is_renewed => planner.renewed(link),
         Some(link) if link.is_detached() => planner.detached(link),
         Some(link) => planner.linked(link),
         None => planner.unlinked(),
@@ -226,22 +243,21 @@ impl Planner<'_> {
             return self.changed(link.clone(), LinkFate::Drop);
         }
         if self.case.seen[side.other()].is_present() {
-            // The counterpart came back (or was found again by its match key): link anew.
-            let mut fresh = self.fresh_link();
-            fresh.id = link.id;
-            return if self.case.seen[side].is_present() {
-                self.merged(&fresh)
-            } else {
-                Verdict::NeedRead(side)
-            };
+            // The counterpart came back (or was found again by its match key).
+            return self.renewed(link);
         }
-        let mut link = link.clone();
-        let moved = self.case.keys[side].is_some() && self.case.keys[side] != link.keys[side];
-        if moved {
-            link.keys[side] = self.case.keys[side].clone();
-            return self.changed(link, LinkFate::Keep);
+        Verdict::Decided(Box::new(self.decided(link.clone(), LinkFate::Keep)))
+    }
+
+    /// Two records that take over a link.
+    fn renewed(&self, link: &Link) -> Verdict {
+        let mut fresh = self.fresh_link();
+        fresh.id = link.id;
+        let is_unseen = |side: &Side| !self.case.seen[*side].is_present();
+        match Side::BOTH.into_iter().find(is_unseen) {
+            Some(side) => Verdict::NeedRead(side),
+            None => self.merged(&fresh),
         }
-        self.nothing(link, LinkFate::Keep)
     }
 
     fn linked(&self, link: &Link) -> Verdict {
@@ -257,10 +273,6 @@ impl Planner<'_> {
     /// The record is gone on `side` and not known to be gone on the other one.
     fn deleted_on(&self, side: Side, link: &Link) -> Verdict {
         let other = side.other();
-        if self.case.vanished[side] {
-            // No evidence of a deletion: it is found again by its match key, or made anew.
-            return self.recreate_on(side, link);
-        }
         if !self.policy.records_flow_to(other) {
             return match self.policy.drift {
                 Drift::Overwrite => self.recreate_on(side, link),
@@ -293,6 +305,7 @@ impl Planner<'_> {
     fn detach(&self, side: Side, link: &Link) -> Verdict {
         let mut link = link.clone();
         link.keys[side] = None;
+        link.gone[side] = false;
         self.changed(link, LinkFate::Keep)
     }
 
@@ -326,6 +339,7 @@ impl Planner<'_> {
         let fields = self.policy.fields.len();
         let mut link = link.clone();
         link.keys[side] = None;
+        link.gone[side] = false;
         link.baseline = BySide::from_fn(|_| vec![Fingerprint::UNKNOWN; fields]);
         let mut decided = self.decided(link, LinkFate::Keep);
         decided.steps.push(self.create_on(side));
@@ -424,7 +438,8 @@ impl Planner<'_> {
 
     /// The run mode, where it decides how two newly matched records are merged.
     fn first_match(&self) -> Option<Existing> {
-        let is_met = self.case.link.as_ref().is_none_or(Link::is_detached);
+        let link = self.case.link.as_ref();
+        let is_met = self.case.is_renewed || link.is_none_or(Link::is_detached);
         self.case.existing.filter(|_| is_met)
     }
 
@@ -518,8 +533,10 @@ impl Planner<'_> {
         Link {
             id: LinkId(0),
             keys: self.case.keys.clone(),
+            since: self.case.since,
+            gone: BySide::default(),
             baseline: BySide::from_fn(|_| vec![Fingerprint::UNKNOWN; fields]),
-            seen: BySide::default(),
+            seen: BySide::new(Place::default(), Place::default()),
             written: BySide::new(BatchId::NONE, BatchId::NONE),
         }
     }
@@ -529,8 +546,10 @@ impl Planner<'_> {
         let mut link_changed = link.id == LinkId(0) && fate == LinkFate::Keep;
         for side in Side::BOTH {
             let now = &self.case.keys[side];
-            if link.keys[side].is_some() && now.is_some() && *now != link.keys[side] {
+            let has_moved = *now != link.keys[side] || self.case.since[side] != link.since[side];
+            if link.keys[side].is_some() && now.is_some() && has_moved {
                 link.keys[side] = now.clone();
+                link.since[side] = self.case.since[side];
                 link_changed = true;
             }
         }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{BatchId, Key, PairId};
+use super::{BatchId, Key, PairId, Place, Since};
 use crate::value::Value;
 
 /// One mapped field of a reported record.
@@ -45,11 +45,32 @@ pub struct Change {
     /// When the side says that it happened: microseconds since 2000-01-01 UTC, by the side's own
     /// clock. Used only by the conflict policy `newest`.
     pub time: Option<i64>,
-    /// Where in the side's history: PostgreSQL, the commit's end LSN.
+    /// Where in the side's history it was committed: PostgreSQL, the commit's end LSN.
     pub offset: u64,
+    /// Its place within its transaction, which never falls: PostgreSQL, the LSN of its WAL record.
+    pub at: u64,
     /// The newest of our own batches whose commit the side's history shows at or before this
     /// change (inclusive: a change made by batch `b` itself carries `b`).
     pub passed: BatchId,
+    /// True when batch `passed` itself made it (or a trigger, within the batch).
+    pub ours: bool,
+}
+
+impl Change {
+    pub fn place(&self) -> Place {
+        Place {
+            offset: self.offset,
+            at: self.at,
+        }
+    }
+
+    /// The moment of the side's history at which it happened.
+    pub fn moment(&self) -> Since {
+        Since {
+            batch: self.passed,
+            place: self.place(),
+        }
+    }
 }
 
 /// How far one side's history has been read.

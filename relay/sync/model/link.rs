@@ -11,20 +11,68 @@ use crate::baseline::Fingerprint;
 )]
 pub struct LinkId(pub u64);
 
-/// One left record linked to one right record. The links of a table pair are a partial bijection.
+/// Where in a side's history a change stands. Ordered as the history is.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Place {
+    /// PostgreSQL: the commit's end LSN.
+    pub offset: u64,
+    /// The change's own place within its transaction. PostgreSQL: the LSN of its WAL record.
+    pub at: u64,
+}
+
+impl Place {
+    /// After everything that was committed at or before `offset`.
+    pub fn end_of(offset: u64) -> Place {
+        Place {
+            offset,
+            at: u64::MAX,
+        }
+    }
+}
+
+/// From when on a side's history calls a record by a key. Ordered as the history is: our batches
+/// leave marks in it, and what other people did after a mark is told apart by its offset.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Since {
+    /// The batch of ours that gave the key, or the last one before somebody else did.
+    pub batch: BatchId,
+    /// Where somebody else gave it; the very beginning for a batch of ours.
+    pub place: Place,
+}
+
+impl Since {
+    /// A write of ours gave the key.
+    pub fn written(batch: BatchId) -> Since {
+        let place = Place::default();
+        Since { batch, place }
+    }
+}
+
+/// One left record linked to one right record. At every moment of both histories the links of a
+/// table pair are a partial bijection. A key may have several links, one after the other: a batch of
+/// ours can give a key to a record before the history has told that its former record is gone.
 ///
 /// A link that lacks one key is *detached*: its record has no counterpart on that side on purpose
 /// (the deletion was not propagated, or existing data was not to be copied), and changes of the
-/// remaining record are not carried over.
+/// remaining record are not carried over. Or it is *widowed* (`gone`): the counterpart was deleted,
+/// and the deletion could not be carried over yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Link {
     pub id: LinkId,
     pub keys: BySide<Option<Key>>,
+    /// Per side from when on the key names the record.
+    pub since: BySide<Since>,
+    /// Per side true when its record was deleted there; then it has no key.
+    pub gone: BySide<bool>,
     /// Per side one fingerprint for each field pair: the value which that side last reported while
     /// both were agreed. [`Fingerprint::UNKNOWN`] where they never agreed.
     pub baseline: BySide<Vec<Fingerprint>>,
-    /// Per side the offset of the last settled change: an older one is a replay.
-    pub seen: BySide<u64>,
+    /// Per side how far its history is accounted for: an older change is a replay.
+    pub seen: BySide<Place>,
     /// Per side the last batch that wrote the record there: what the side reports from before that
     /// batch's commit is known already.
     pub written: BySide<BatchId>,
@@ -32,6 +80,13 @@ pub struct Link {
 
 impl Link {
     pub fn is_detached(&self) -> bool {
+        Side::BOTH
+            .into_iter()
+            .any(|side| self.keys[side].is_none() && !self.gone[side])
+    }
+
+    /// True when only one side has a record.
+    pub fn is_half(&self) -> bool {
         self.keys.left.is_none() || self.keys.right.is_none()
     }
 
@@ -40,15 +95,34 @@ impl Link {
     }
 }
 
+/// A key that no longer names a record that was linked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trace {
+    pub since: Since,
+    /// What the side reports about that record up to here is a replay …
+    pub seen: Place,
+    /// … and what it reports from before this batch's commit is known already.
+    pub written: BatchId,
+}
+
 /// What the store knows about one key of one side.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Lookup {
-    pub link: Option<Link>,
-    /// Set when a record of this key was deleted or moved away: what the side reports up to this
-    /// offset is a replay …
-    pub gone_seen: u64,
-    /// … and what it reports from before this batch's commit is known already.
-    pub gone_written: BatchId,
+    /// Every link with this key; seldom more than one.
+    pub links: Vec<Link>,
+    pub traces: Vec<Trace>,
     /// True when an open finding names this key, so that success must close it.
     pub has_finding: bool,
+}
+
+impl Lookup {
+    /// Of a key that nobody knows.
+    pub fn nobody() -> &'static Lookup {
+        static NOBODY: Lookup = Lookup {
+            links: Vec::new(),
+            traces: Vec::new(),
+            has_finding: false,
+        };
+        &NOBODY
+    }
 }

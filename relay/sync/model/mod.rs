@@ -8,7 +8,7 @@ mod step;
 
 pub use change::{Cell, Change, ChangeKind, Position, Row};
 pub use key::Key;
-pub use link::{Link, LinkId, Lookup};
+pub use link::{Link, LinkId, Lookup, Place, Since, Trace};
 pub use side::{BySide, Side};
 pub use step::{Conflict, Finding, FindingCode, Outcome, Recovered, Step, StepKind, Stored};
 

@@ -170,6 +170,20 @@ pub struct Finding {
     pub detail: String,
 }
 
+impl Finding {
+    /// A finding that its code says everything about.
+    pub(crate) fn of((pair, side, key): (PairId, Side, Key), code: FindingCode) -> Finding {
+        let detail = code.advice().to_owned();
+        Finding {
+            pair,
+            side,
+            key,
+            code,
+            detail,
+        }
+    }
+}
+
 /// One field that both sides changed to different values, and what was done.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Conflict {

@@ -4,12 +4,14 @@
 //! values is fetched from the same views, planned by the same planner as live changes, and
 //! settled. Interrupted anywhere, it starts over and finds what is linked already.
 
-use super::draft::Draft;
-use super::{Command, Session, Settlement, State};
+use super::counterpart::Draft;
+use super::open::Open;
+use super::{Command, Session, Settlement, State, round};
 use crate::baseline::Fingerprint;
 use crate::decide::{Decision, Match, Scanned, decide};
 use crate::model::{
-    BatchId, BySide, Finding, FindingCode, Key, Link, LinkId, PairId, Position, Row, Side,
+    BatchId, BySide, Finding, FindingCode, Key, Link, LinkId, PairId, Place, Position, Row, Side,
+    Since,
 };
 use crate::plan::{Case, Seen};
 
@@ -26,6 +28,14 @@ pub(super) struct Copying {
     extra: Settlement,
 }
 
+/// When the records that a scan found have their keys.
+fn scanned_at(position: &Position) -> Since {
+    Since {
+        batch: position.passed,
+        place: Place::end_of(position.offset),
+    }
+}
+
 impl Session {
     pub(super) fn handle_scanned(&mut self, mut positions: BySide<Position>) {
         let State::Scanning = self.state else { return };
@@ -33,6 +43,7 @@ impl Session {
             // Every batch of an earlier run was committed before the scan, or never will be.
             positions[side].passed = BatchId::of_run(self.config.epoch, 0);
         }
+        self.start_from(&positions);
         self.copying = Some(Copying {
             positions,
             pair: 0,
@@ -60,34 +71,34 @@ impl Session {
             return;
         }
         let positions = copying.positions.clone();
-        let settlement = Settlement {
-            positions: BySide::new(Some(positions.left.clone()), Some(positions.right.clone())),
+        let mut settlement = Settlement {
+            positions: BySide::new(Some(positions.left), Some(positions.right)),
             live: true,
-            findings: self.waiting_findings(),
             ..Settlement::default()
         };
+        self.remember_waiting(&mut settlement);
         self.state = State::SettlingCopy;
         self.commands
             .push_back(Command::Settle(Box::new(settlement)));
     }
 
     /// Records that wait rely on the scan, which no stream repeats: a crash must not forget them.
-    fn waiting_findings(&self) -> Vec<Finding> {
-        self.waiting
-            .cases()
-            .filter_map(|case| {
-                let has_row =
-                    |side: &Side| case.keys[*side].is_some() && case.seen[*side] != Seen::Unseen;
-                let side = Side::BOTH.into_iter().find(has_row)?;
-                Some(Finding {
-                    pair: case.pair,
-                    side,
-                    key: case.keys[side].clone()?,
-                    code: FindingCode::ChangedWhileCopied,
-                    detail: FindingCode::ChangedWhileCopied.advice().to_owned(),
-                })
-            })
-            .collect()
+    fn remember_waiting(&mut self, out: &mut Settlement) {
+        let seen = BySide::from_fn(|side| self.reach[side].place);
+        for open in self.book.cases_mut() {
+            round::settle_widowed(open, seen, out);
+            for side in Side::BOTH {
+                let key = open.case.keys[side].clone();
+                let Some(key) = key.filter(|_| open.is_alive(side)) else {
+                    continue;
+                };
+                out.findings.push(Finding::of(
+                    (open.case.pair, side, key.clone()),
+                    FindingCode::ChangedWhileCopied,
+                ));
+                open.findings.push((side, key));
+            }
+        }
     }
 
     pub(super) fn handle_copy_settled(&mut self) {
@@ -173,49 +184,51 @@ impl Session {
             .get(pair.0 as usize)
             .copied()
             .unwrap_or(true);
-        let offsets = BySide::from_fn(|side| copying.positions[side].offset);
+        let existing = first_run.then_some(policy.existing);
+        let positions = copying.positions.clone();
         let mut rows = BySide::new(rows.left.into_iter(), rows.right.into_iter());
         let mut drafts = Vec::new();
         for found in std::mem::take(&mut copying.fetching) {
             let Decision::Plan { fetch, .. } = decide(&found, policy, first_run) else {
                 continue;
             };
-            let mut seen: BySide<Seen> = BySide::default();
-            let mut keys: BySide<Option<Key>> = BySide::default();
-            for side in Side::BOTH {
-                let offset = offsets[side];
-                keys[side] = found.scanned[side]
-                    .as_ref()
-                    .map(|scanned| scanned.key.clone());
-                if fetch[side] && found.scanned[side].is_some() {
-                    if let Some(row) = rows[side].next().flatten() {
-                        seen[side] = Seen::Present {
-                            row,
-                            time: None,
-                            offset,
-                        };
-                    }
-                } else if found.link.is_some() && found.scanned[side].is_none() {
-                    seen[side] = Seen::Gone { time: None, offset };
-                }
-                if keys[side].is_none() {
-                    keys[side] = found.link.as_ref().and_then(|link| link.keys[side].clone());
-                }
-            }
-            let existing = first_run.then_some(policy.existing);
-            let case = Case {
+            let newcomer = found.newcomer();
+            let mut case = Case {
                 pair,
                 link: found.link,
-                keys,
-                vanished: BySide::default(),
-                passed: BySide::from_fn(|side| copying.positions[side].passed),
-                since: BySide::from_fn(|side| seen[side].offset()),
-                seen,
+                keys: BySide::default(),
+                since: BySide::default(),
+                seen: BySide::default(),
+                is_renewed: false,
                 existing,
             };
+            let mut relies = BySide::default();
+            for side in Side::BOTH {
+                let former = case.link.as_ref().and_then(|link| link.keys[side].clone());
+                let scanned = found.scanned[side].as_ref().map(|s| s.key.clone());
+                case.since[side] = match &case.link {
+                    Some(link) if scanned.is_none() || scanned == former => link.since[side],
+                    _ => scanned_at(&positions[side]),
+                };
+                if fetch[side] && scanned.is_some() {
+                    if let Some(row) = rows[side].next().flatten() {
+                        case.seen[side] = Seen::Present { row, time: None };
+                    }
+                } else if case.link.is_some() && scanned.is_none() {
+                    case.seen[side] = Seen::Gone { time: None };
+                }
+                if case.seen[side] != Seen::Unseen {
+                    relies[side] = positions[side].offset;
+                }
+                case.keys[side] = scanned.or(former);
+            }
+            let mut open = Open::new(case);
+            open.relies = relies;
+            if let Some(side) = newcomer {
+                open.welcome(side, None);
+            }
             drafts.push(Draft {
-                case,
-                has_finding: BySide::default(),
+                open,
                 problem: None,
             });
         }
@@ -235,15 +248,17 @@ fn link_of(found: &Match, positions: &BySide<Position>) -> Link {
     };
     let link = found.link.as_ref();
     if let (Some(link), Some(left), Some(right)) = (link, &found.scanned.left, &found.scanned.right)
-        && !link.is_detached()
+        && found.newcomer().is_none()
     {
         return settled_link(link, BySide::new(left, right), positions);
     }
     Link {
         id: link.map_or(LinkId(0), |link| link.id),
         keys: BySide::from_fn(|side| found.scanned[side].as_ref().map(|s| s.key.clone())),
+        since: BySide::from_fn(|side| since_of(link, &found.scanned[side], side, positions)),
+        gone: BySide::default(),
         baseline: BySide::from_fn(prints),
-        seen: BySide::from_fn(|side| positions[side].offset),
+        seen: BySide::from_fn(|side| Place::end_of(positions[side].offset)),
         written: BySide::from_fn(|side| link.map_or(BatchId::NONE, |link| link.written[side])),
     }
 }
@@ -258,7 +273,25 @@ fn settled_link(link: &Link, now: BySide<&Scanned>, positions: &BySide<Position>
             link.baseline.right[field] = print;
         }
     }
-    link.keys = BySide::from_fn(|side| Some(now[side].key.clone()));
-    link.seen = BySide::from_fn(|side| positions[side].offset);
+    for side in Side::BOTH {
+        link.since[side] = since_of(Some(&link), &Some(now[side].clone()), side, positions);
+        link.keys[side] = Some(now[side].key.clone());
+        link.seen[side] = Place::end_of(positions[side].offset);
+    }
     link
+}
+
+/// From when on a scanned record has its key: as before where its link has it already.
+fn since_of(
+    link: Option<&Link>,
+    scanned: &Option<Scanned>,
+    side: Side,
+    positions: &BySide<Position>,
+) -> Since {
+    match (link, scanned) {
+        (Some(link), Some(scanned)) if link.keys[side].as_ref() == Some(&scanned.key) => {
+            link.since[side]
+        }
+        _ => scanned_at(&positions[side]),
+    }
 }

@@ -2,12 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::deferred::Held;
-use super::draft::{self, Drafts};
+use super::book::{Found, Slot};
+use super::open::{Fence, Open};
 use super::{Command, Config, Session, Settlement, State};
 use crate::baseline::Fingerprint;
-use crate::model::{BySide, Key, Lookup, PairId, Position, Row, Side, StepKind};
-use crate::plan::Case;
+use crate::inbox::tenant;
+use crate::model::{BatchId, Key, Lookup, PairId, Place, Position, Row, Side, Since, StepKind};
 
 /// Records read at once for cases that wait.
 const READ_MAX: usize = 500;
@@ -16,7 +16,7 @@ impl Session {
     /// Starts what there is to do, if the session is idle: reads first, then a round.
     pub(super) fn next_live(&mut self) {
         let State::Idle = self.state else { return };
-        if let Some((side, pair, keys)) = self.waiting.next_read(READ_MAX) {
+        if let Some((side, pair, keys)) = self.book.next_read(READ_MAX) {
             self.state = State::Reading {
                 side,
                 pair,
@@ -26,9 +26,8 @@ impl Session {
             return;
         }
         self.take_units();
-        let consumed = BySide::from_fn(|side| self.consumed[side].offset);
         let has_changes = Side::BOTH.iter().any(|&side| !self.taken[side].is_empty());
-        if has_changes || self.waiting.has_released(&consumed) {
+        if has_changes || !self.retries.is_empty() || self.book.has_ready(&self.reach) {
             self.load();
             return;
         }
@@ -44,71 +43,95 @@ impl Session {
                     break;
                 };
                 count += unit.changes.len();
+                self.reach[side].advance(unit.changes.last(), unit.end.as_ref());
                 self.taken[side].extend(unit.changes);
-                self.consumed[side] = unit.position.clone();
-                self.unsettled[side].push_back(unit.position);
+                self.unsettled[side].extend(unit.end);
             }
         }
     }
 
     fn load(&mut self) {
-        let mut keys: Vec<(Side, PairId, Key)> = Vec::new();
-        let mut known: HashSet<(Side, PairId, Key)> = HashSet::new();
-        let mut want = |side: Side, pair: PairId, key: &Key| {
-            let entry = (side, pair, key.clone());
-            if known.insert(entry.clone()) {
-                keys.push(entry);
+        let mut keys: Vec<Slot> = Vec::new();
+        let mut known: HashSet<Slot> = HashSet::new();
+        let mut want = |slot: Slot| {
+            if known.insert(slot.clone()) {
+                keys.push(slot);
             }
         };
         for side in Side::BOTH {
             for change in &self.taken[side] {
-                want(side, change.pair, &change.key);
+                want((side, change.pair, change.key.clone()));
                 if let Some(old) = &change.old_key {
-                    want(side, change.pair, old);
+                    want((side, change.pair, old.clone()));
                 }
             }
         }
-        let consumed = BySide::from_fn(|side| self.consumed[side].offset);
-        for case in self.waiting.released_cases(&consumed) {
-            for side in Side::BOTH {
-                if let Some(key) = &case.keys[side] {
-                    want(side, case.pair, key);
-                }
-            }
+        let retries = std::mem::take(&mut self.retries);
+        for slot in retries
+            .iter()
+            .cloned()
+            .chain(self.book.questions(&self.reach))
+        {
+            want(slot);
         }
-        self.state = State::Loading { keys: keys.clone() };
+        let loaded = keys.clone();
+        self.state = State::Loading {
+            keys: loaded,
+            retries,
+        };
         self.commands.push_back(Command::Load { keys });
     }
 
     pub(super) fn handle_loaded(&mut self, lookups: Vec<Lookup>) {
-        let State::Loading { keys } = &mut self.state else {
+        let State::Loading { keys, retries } = &mut self.state else {
             return;
         };
-        let lookups = Session::lookups(std::mem::take(keys), lookups);
-        let mut drafts = Drafts::new(&lookups);
-        let mut taken = std::mem::take(&mut self.taken);
-        // Changes of waiting records go to them first: a release must not miss one.
-        let (waits, news): (Vec<_>, Vec<_>) = Side::BOTH
-            .into_iter()
-            .flat_map(|side| {
-                std::mem::take(&mut taken[side])
-                    .into_iter()
-                    .map(move |c| (side, c))
-            })
-            .partition(|(side, change)| drafts.goes_first(*side, change, &self.waiting));
-        for (side, change) in waits {
-            drafts.add_change(side, change, &mut self.waiting);
+        let (keys, retries) = (std::mem::take(keys), std::mem::take(retries));
+        let lookups = keys.into_iter().zip(lookups).collect();
+        let taken = std::mem::take(&mut self.taken);
+        for (side, changes) in [(Side::Left, taken.left), (Side::Right, taken.right)] {
+            for change in changes {
+                self.book.report(side, change, &lookups);
+            }
+            self.book.now[side] = self.reach[side].moment();
         }
-        let consumed = BySide::from_fn(|side| self.consumed[side].offset);
-        for case in self.waiting.release(&consumed) {
-            drafts.add_released(case, &mut self.waiting);
+        for slot in retries {
+            self.open_retried(slot, &lookups);
         }
-        for (side, change) in news {
-            drafts.add_change(side, change, &mut self.waiting);
+        let drafts = self.draft_ready(&lookups);
+        let mut extra = Settlement::default();
+        self.book.move_findings(&mut extra);
+        self.start_round(drafts, extra, false);
+    }
+
+    /// A record with a finding is seen whole on both sides.
+    fn open_retried(&mut self, slot: Slot, lookups: &super::Lookups) {
+        let lookup = lookups.get(&slot).unwrap_or(Lookup::nobody());
+        let now = Since {
+            batch: BatchId(u64::MAX),
+            place: Place::end_of(u64::MAX),
+        };
+        let found = match self.book.find(&slot, lookup, self.reach[slot.0].moment()) {
+            // It has the key by a write of ours that its side's history has not told of yet.
+            Found::New => match tenant(lookup, slot.0, now) {
+                Some(link) => self.book.of_link(slot.1, link),
+                None => Found::New,
+            },
+            found => found,
+        };
+        let number = match found {
+            Found::Known(_) => return,
+            Found::Open(number) => number,
+            Found::Linked(link) => self.book.open_link(slot.1, *link, lookups),
+            Found::New => {
+                let since = self.reach[slot.0].moment();
+                self.book.open_lone(slot, since, lookups)
+            }
+        };
+        if let Some(open) = self.book.case(number) {
+            open.want(Side::Left);
+            open.want(Side::Right);
         }
-        let drafts = drafts.finish(&self.config.policies, &self.config.prints);
-        let drafts = draft::set_aside_shared(drafts, &mut self.waiting);
-        self.start_round(drafts, Settlement::default(), false);
     }
 
     pub(super) fn handle_read(&mut self, rows: Vec<Option<Row>>, fence: u64) {
@@ -116,15 +139,14 @@ impl Session {
             return;
         };
         let (side, pair, keys) = (*side, *pair, std::mem::take(keys));
-        for (key, row) in keys.iter().zip(rows) {
-            let held = row.map_or(Held::Absent, Held::Row);
-            let observed = self.last_batch();
-            self.waiting
-                .hold((side, pair, key), (held, fence), observed);
-        }
+        let fence = Fence {
+            offset: fence,
+            batch: BatchId::NONE,
+        };
+        let rows: HashMap<Key, Option<Row>> = keys.into_iter().zip(rows).collect();
+        self.book.hold(side, pair, &rows, fence);
         self.go_idle();
     }
-
     /// Sends a settlement, with the positions that may be acknowledged once it is durable. With
     /// nothing to make durable, goes on at once.
     pub(super) fn finish_settlement(&mut self, mut settlement: Settlement) {
@@ -147,10 +169,10 @@ impl Session {
 
     pub(super) fn go_idle(&mut self) {
         self.state = State::Idle;
-        let consumed = BySide::from_fn(|side| self.consumed[side].offset);
         let has_work = Side::BOTH.iter().any(|&side| !self.inbox[side].is_empty())
-            || self.waiting.next_read(1).is_some()
-            || self.waiting.has_released(&consumed);
+            || !self.retries.is_empty()
+            || self.book.next_read(1).is_some()
+            || self.book.has_ready(&self.reach);
         if has_work {
             self.next_live();
         }
@@ -158,7 +180,7 @@ impl Session {
 
     /// The newest unit end that no waiting case relies on.
     fn settleable(&mut self, side: Side) -> Option<Position> {
-        let bound = self.waiting.relies_on(side).unwrap_or(u64::MAX);
+        let bound = self.book.relies_on(side).unwrap_or(u64::MAX);
         let mut found = None;
         while let Some(end) = self.unsettled[side].front() {
             if end.offset >= bound {
@@ -173,12 +195,12 @@ impl Session {
 /// Cases whose create takes over the match key of a record that the same round deletes.
 pub(super) fn reused_match_keys(
     config: &Config,
-    cases: &[Case],
+    cases: &[Open],
     planned: &[(usize, Side, StepKind, Vec<usize>)],
 ) -> HashSet<usize> {
     let mut freed: HashMap<(Side, PairId, Vec<Fingerprint>), ()> = HashMap::new();
     for (number, side, kind, _) in planned {
-        let case = &cases[*number];
+        let case = &cases[*number].case;
         if let (StepKind::Delete { .. }, Some(link)) = (kind, &case.link) {
             let policy = &config.policies[case.pair.0 as usize];
             let prints = policy
@@ -199,7 +221,7 @@ pub(super) fn reused_match_keys(
                 .iter()
                 .map(|(_, value)| config.prints.value(value))
                 .collect();
-            if freed.contains_key(&(*side, cases[*number].pair, prints)) {
+            if freed.contains_key(&(*side, cases[*number].case.pair, prints)) {
                 reused.insert(*number);
             }
         }

@@ -12,11 +12,14 @@
 //! Phases: recover (an intended round was not settled) → reconcile (scan both sides, decide every
 //! record; the first run, or after a lost position) → live (rounds of changes).
 
-mod claims;
+mod book;
+#[cfg(test)]
+mod book_tests;
 mod copying;
-mod deferred;
-mod draft;
+mod counterpart;
 mod live;
+mod open;
+mod reach;
 mod round;
 mod settlement;
 
@@ -25,17 +28,22 @@ use std::collections::{HashMap, VecDeque};
 pub use round::{PendingCase, Round};
 pub use settlement::{Applied, Gone, Settlement};
 
-use self::claims::{Claim, Claimed};
+use self::book::{Book, Slot};
 use self::copying::Copying;
-use self::deferred::{Deferred, Held, Waiting};
+use self::counterpart::Draft;
+use self::open::Open;
+use self::reach::Reach;
 use crate::baseline::Fingerprinter;
 use crate::decide::Match;
 use crate::model::{
-    BatchId, BySide, Change, Finding, Key, Lookup, Outcome, PairId, Position, Recovered, Row, Side,
-    Step, StepKind,
+    BatchId, BySide, Change, Key, Link, LinkId, Lookup, Outcome, PairId, Position, Recovered, Row,
+    Side, Step, StepKind,
 };
-use crate::plan::{Case, PlannedStep, Verdict, plan};
+use crate::plan::{PlannedStep, Verdict, plan};
 use crate::policy::PairPolicy;
+
+/// What the store knows of a round's keys.
+type Lookups = HashMap<Slot, Lookup>;
 
 /// What a session needs to know and never changes.
 #[derive(Clone, Debug)]
@@ -124,17 +132,18 @@ pub enum Event {
         rows: BySide<Vec<Option<Row>>>,
     },
     Streaming,
-    /// Whole transactions of one side, in commit order, and the position after them.
+    /// The next changes of one side, in commit order. `end` is the position after them, where a
+    /// transaction ends; `None` in the middle of a big one.
     Changes {
         side: Side,
         changes: Vec<Change>,
-        position: Position,
+        end: Option<Position>,
     },
     /// In the order asked.
     Loaded {
         lookups: Vec<Lookup>,
     },
-    /// In the order asked, and the fence (see [`crate::model::Outcome::Stale`]).
+    /// In the order asked, and the fence: a position at or after everything that was seen.
     ReadDone {
         rows: Vec<Option<Row>>,
         fence: u64,
@@ -145,7 +154,10 @@ pub enum Event {
         side: Side,
         outcomes: Vec<Outcome>,
     },
-    Settled,
+    /// The numbers of the settlement's links, in their order.
+    Settled {
+        links: Vec<LinkId>,
+    },
     /// Try these records again: they had findings.
     Retry {
         side: Side,
@@ -167,7 +179,8 @@ enum State {
     Opening,
     Idle,
     Loading {
-        keys: Vec<(Side, PairId, Key)>,
+        keys: Vec<Slot>,
+        retries: Vec<Slot>,
     },
     Reading {
         side: Side,
@@ -176,11 +189,6 @@ enum State {
     },
     Intending,
     Applying,
-    /// Who has the keys that the writes gave to records?
-    Claiming {
-        keys: Vec<(Side, PairId, Key)>,
-        what: Claimed,
-    },
     Settling,
 }
 
@@ -188,7 +196,7 @@ enum State {
 #[derive(Debug)]
 struct Unit {
     changes: Vec<Change>,
-    position: Position,
+    end: Option<Position>,
 }
 
 /// A round in progress: the durable part, and what is only needed until it is settled.
@@ -196,7 +204,7 @@ struct Unit {
 struct Current {
     round: Round,
     /// Parallel to `round.cases`.
-    cases: Vec<Case>,
+    cases: Vec<Open>,
     steps: BySide<Vec<Step>>,
     outcomes: BySide<Option<Vec<Outcome>>>,
     /// Links and findings that need no step.
@@ -207,10 +215,13 @@ struct Current {
 impl Current {
     /// While data is copied for the first time, a create that a crash left unsettled is found
     /// again by its match key, and the round need not be recorded. Anything else must be: a lost
-    /// conflict, or a delete of ours that the next scan would take for a person's.
+    /// conflict, a delete of ours that the next scan would take for a person's, or an update that
+    /// gives a linked record another key.
     fn is_worth_a_record(&self) -> bool {
-        let is_first = |case: &Case| case.existing.is_some();
-        self.round.has_conflicts() || self.round.has_deletes() || !self.cases.iter().all(is_first)
+        let is_first = |open: &Open| open.case.existing.is_some();
+        self.round.has_conflicts()
+            || self.round.writes_linked()
+            || !self.cases.iter().all(is_first)
     }
 }
 
@@ -227,9 +238,12 @@ pub struct Session {
     inbox: BySide<VecDeque<Unit>>,
     /// Changes of the round being loaded.
     taken: BySide<Vec<Change>>,
-    waiting: Waiting,
-    /// Positions up to which changes were taken in, per side.
-    consumed: BySide<Position>,
+    /// Records to be tried again.
+    retries: Vec<Slot>,
+    book: Book,
+    reach: BySide<Reach>,
+    /// Open cases whose links get their numbers with the settlement, and the places there.
+    unnumbered: Vec<(u64, usize, Link)>,
     /// Ends of units that were taken in and are not settled yet.
     unsettled: BySide<VecDeque<Position>>,
     settled: BySide<Position>,
@@ -238,12 +252,6 @@ pub struct Session {
     copying: Option<Copying>,
     current: Current,
     batch_count: u32,
-}
-
-impl std::fmt::Debug for Waiting {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Waiting({})", self.len())
-    }
 }
 
 impl Session {
@@ -255,8 +263,10 @@ impl Session {
             commands: VecDeque::new(),
             inbox: BySide::default(),
             taken: BySide::default(),
-            waiting: Waiting::default(),
-            consumed: BySide::default(),
+            retries: Vec::new(),
+            book: Book::default(),
+            reach: BySide::default(),
+            unnumbered: Vec::new(),
             unsettled: BySide::default(),
             settled: BySide::default(),
             to_acknowledge: BySide::default(),
@@ -294,7 +304,8 @@ impl Session {
     pub fn is_quiet(&self) -> bool {
         matches!(self.state, State::Idle)
             && self.commands.is_empty()
-            && self.waiting.is_empty()
+            && self.book.is_empty()
+            && self.retries.is_empty()
             && Side::BOTH.iter().all(|&side| self.inbox[side].is_empty())
     }
 
@@ -312,25 +323,34 @@ impl Session {
 
     /// Records that wait for a side's change stream or for a read.
     pub fn waiting_count(&self) -> usize {
-        self.waiting.len()
+        self.book.len()
+    }
+
+    /// The open cases, in short, for logs.
+    pub fn describe_open(&self) -> String {
+        let lines = self.book.cases();
+        let lines = lines.map(|(number, open)| format!("{number}: {}", open.describe()));
+        lines.collect::<Vec<_>>().join("; ")
+    }
+
+    /// How often the sides' histories contradicted what the session knew of keys. Always 0, unless
+    /// an endpoint loses changes.
+    pub fn surprises(&self) -> u64 {
+        self.book.surprises
     }
 
     /// The position that `side`'s stream must reach for a waiting record, if any.
     pub fn awaited_fence(&self, side: Side) -> Option<u64> {
-        self.waiting
+        self.book
             .highest_fence(side)
-            .filter(|&fence| fence > self.consumed[side].offset)
+            .filter(|&fence| fence > self.reach[side].position.offset)
     }
 
     /// Takes in what happened. An answer that was not asked for is ignored.
     pub fn handle(&mut self, event: Event) {
         match event {
-            Event::Changes {
-                side,
-                changes,
-                position,
-            } => {
-                self.inbox[side].push_back(Unit { changes, position });
+            Event::Changes { side, changes, end } => {
+                self.inbox[side].push_back(Unit { changes, end });
                 self.next_live();
             }
             Event::Retry { side, pair, keys } => self.handle_retry(side, pair, keys),
@@ -339,14 +359,11 @@ impl Session {
             Event::Matches { found, done } => self.handle_matches(found, done),
             Event::Fetched { rows } => self.handle_fetched(rows),
             Event::Streaming => self.handle_streaming(),
-            Event::Loaded { lookups } => match self.state {
-                State::Claiming { .. } => self.handle_claims(lookups),
-                _ => self.handle_loaded(lookups),
-            },
+            Event::Loaded { lookups } => self.handle_loaded(lookups),
             Event::ReadDone { rows, fence } => self.handle_read(rows, fence),
             Event::Intended => self.handle_intended(),
             Event::Applied { side, outcomes } => self.handle_applied(side, outcomes),
-            Event::Settled => self.handle_settled(),
+            Event::Settled { links } => self.handle_settled(&links),
         }
     }
 
@@ -367,19 +384,9 @@ impl Session {
             return;
         };
         let mut settlement = Settlement::default();
-        let mut keys = Vec::new();
         if let Some(round) = self.resume.round.take() {
             round.settle_recovered(outcomes, &mut settlement);
-            keys = round.new_keys(|side, index| {
-                let step = outcomes[side].as_ref()?.get(index)?;
-                claims::recovered_key(step).cloned()
-            });
         }
-        self.check_claims(keys, Claimed::Recovery(Box::new(settlement)));
-    }
-
-    fn settle_recovery(&mut self, mut settlement: Settlement, claims: Vec<Claim>) {
-        self.give_up(claims, &mut settlement);
         self.state = State::SettlingRecovery;
         self.commands
             .push_back(Command::Settle(Box::new(settlement)));
@@ -397,9 +404,15 @@ impl Session {
 
     fn open_streams(&mut self, positions: BySide<Position>) {
         self.settled = positions.clone();
-        self.consumed = positions.clone();
+        self.start_from(&positions);
         self.state = State::Opening;
         self.commands.push_back(Command::Stream { positions });
+    }
+
+    /// Both sides' histories are taken in from here on.
+    fn start_from(&mut self, positions: &BySide<Position>) {
+        self.reach = BySide::from_fn(|side| Reach::at(positions[side].clone()));
+        self.book.now = BySide::from_fn(|side| self.reach[side].moment());
     }
 
     fn handle_streaming(&mut self) {
@@ -415,7 +428,7 @@ impl Session {
     }
 
     /// Plans cases, and starts the round that they make. `extra` is settled with them.
-    fn start_round(&mut self, drafts: Vec<draft::Draft>, extra: Settlement, copying: bool) {
+    fn start_round(&mut self, drafts: Vec<Draft>, extra: Settlement, copying: bool) {
         let mut current = Current {
             settlement: extra,
             ..Current::default()
@@ -434,7 +447,7 @@ impl Session {
         current.recorded = !copying || current.is_worth_a_record();
         self.current = current;
         if !self.current.round.has_steps() {
-            self.settle_current();
+            self.settle_round();
         } else if self.current.recorded {
             self.state = State::Intending;
             self.commands
@@ -447,36 +460,33 @@ impl Session {
     /// Plans one case: into the round, to those that wait, or to the findings.
     fn plan_draft(
         &mut self,
-        mut draft: draft::Draft,
+        draft: Draft,
         copying: bool,
         current: &mut Current,
         planned: &mut Vec<Planned>,
     ) {
-        if let Some(newcomer) = draft.case.part_from_gone() {
-            self.waiting.add(Deferred::new(newcomer));
+        let Draft { mut open, problem } = draft;
+        for other in [open.part(), open.part_reborn()].into_iter().flatten() {
+            self.book.put(other);
         }
-        if let Some((side, code)) = draft.problem {
-            if let Some(key) = draft.case.keys[side].clone() {
-                current.settlement.findings.push(Finding {
-                    pair: draft.case.pair,
-                    side,
-                    key,
-                    code,
-                    detail: code.advice().to_owned(),
-                });
+        let seen = BySide::from_fn(|side| self.reach[side].place);
+        if let Some((side, code)) = problem {
+            round::settle_problem(&open, (side, code), seen, &mut current.settlement);
+            return;
+        }
+        let policy = &self.config.policies[open.case.pair.0 as usize];
+        let verdict = match open.unknown_side() {
+            Some(side) => Verdict::NeedRead(side),
+            None => plan(&open.case, policy, &self.config.prints),
+        };
+        match verdict {
+            Verdict::NeedRead(side) => {
+                open.want(side);
+                self.book.put(open);
             }
-            return;
-        }
-        if let Some(side) = draft.unknown_side() {
-            self.waiting.add(Deferred::to_read(draft.case, side));
-            return;
-        }
-        let policy = &self.config.policies[draft.case.pair.0 as usize];
-        match plan(&draft.case, policy, &self.config.prints) {
-            Verdict::NeedRead(side) => self.waiting.add(Deferred::to_read(draft.case, side)),
             Verdict::Decided(mut decided) => {
                 let steps: Vec<PlannedStep> = std::mem::take(&mut decided.steps);
-                let mut pending = PendingCase::new(&draft.case, *decided, draft.has_finding);
+                let mut pending = PendingCase::new(&open, *decided, seen);
                 if steps.is_empty() && pending.is_idle() {
                     return;
                 }
@@ -488,7 +498,7 @@ impl Session {
                     planned.push((number, step.side, step.kind, step.fields));
                 }
                 current.round.cases.push(pending);
-                current.cases.push(draft.case);
+                current.cases.push(open);
             }
         }
     }
@@ -498,8 +508,7 @@ impl Session {
     fn hold_back_reused_keys(&mut self, current: &mut Current, planned: &mut Vec<Planned>) {
         let reused = live::reused_match_keys(&self.config, &current.cases, planned);
         for &number in &reused {
-            self.waiting
-                .add(Deferred::new(current.cases[number].clone()));
+            self.book.put(current.cases[number].clone());
         }
         planned.retain(|(case, ..)| !reused.contains(case));
         for &number in &reused {
@@ -542,72 +551,42 @@ impl Session {
         let State::Applying = self.state else { return };
         self.current.outcomes[side] = Some(outcomes);
         if self.current.outcomes.left.is_some() && self.current.outcomes.right.is_some() {
-            self.settle_current();
+            self.settle_round();
         }
     }
 
-    fn settle_current(&mut self) {
-        let outcomes =
-            BySide::from_fn(|side| self.current.outcomes[side].take().unwrap_or_default());
-        let keys = self.current.round.new_keys(|side, index| {
-            let outcome = outcomes[side].get(index)?;
-            claims::written_key(outcome).cloned()
-        });
-        self.check_claims(keys, Claimed::Round(outcomes));
-    }
-
-    fn settle_round(&mut self, outcomes: &BySide<Vec<Outcome>>, claims: Vec<Claim>) {
-        let mut settlement = std::mem::take(&mut self.current.settlement);
-        self.current
+    fn settle_round(&mut self) {
+        let mut current = std::mem::take(&mut self.current);
+        let outcomes = BySide::from_fn(|side| current.outcomes[side].take().unwrap_or_default());
+        let mut settlement = std::mem::take(&mut current.settlement);
+        let settled = current
             .round
-            .settle(outcomes, &self.config.prints, &mut settlement);
-        settlement.round_done = self.current.recorded && self.current.round.has_steps();
-        self.defer_undone(outcomes);
-        self.give_up(claims, &mut settlement);
-        settlement.keep_one_link_per_key();
+            .settle(&outcomes, &self.config.prints, &mut settlement);
+        settlement.round_done = current.recorded && current.round.has_steps();
+        self.unnumbered.clear();
+        let opens = std::mem::take(&mut current.cases);
+        for (number, (mut open, settled)) in opens.into_iter().zip(settled).enumerate() {
+            let steps = current.round.steps_of(number);
+            let results = steps.map(|(side, index)| (side, outcomes[side][index].clone()));
+            let results: Vec<(Side, Outcome)> = results.collect();
+            if !open.take_back(results, &current.round.batches) {
+                continue;
+            }
+            open.findings.extend(settled.findings);
+            let case = self.book.put(open);
+            if let Some(place) = settled.link {
+                let link = settlement.links[place].1.clone();
+                self.unnumbered.push((case, place, link));
+            }
+        }
         self.finish_settlement(settlement);
     }
 
-    /// Cases whose target was not what the plan saw wait for the side's stream.
-    fn defer_undone(&mut self, outcomes: &BySide<Vec<Outcome>>) {
-        let observed = self.last_batch();
-        for number in 0..self.current.cases.len() {
-            let results: Vec<(Side, Outcome)> = self
-                .current
-                .round
-                .steps_of(number)
-                .map(|(side, index)| (side, outcomes[side][index].clone()))
-                .collect();
-            let mut deferred = Deferred::new(self.current.cases[number].clone());
-            deferred.case.existing = None;
-            let mut waits = false;
-            for (side, outcome) in results {
-                match outcome {
-                    Outcome::Stale { row, fence } => {
-                        deferred.hold(side, Held::Row(row), fence, observed)
-                    }
-                    Outcome::Exists { stored, fence } => {
-                        deferred.case.keys[side] = Some(stored.key);
-                        deferred.hold(side, Held::Row(stored.row), fence, observed);
-                    }
-                    Outcome::Missing { fence } if !self.current.round.is_delete(number, side) => {
-                        deferred.hold(side, Held::Absent, fence, observed);
-                    }
-                    Outcome::Written(stored) => {
-                        deferred.case.wrote(side, stored, observed);
-                        continue;
-                    }
-                    _ => continue,
-                }
-                waits = true;
-            }
-            if waits {
-                self.waiting.add(deferred);
-            }
+    fn handle_settled(&mut self, links: &[LinkId]) {
+        for (case, place, mut link) in std::mem::take(&mut self.unnumbered) {
+            link.id = links.get(place).copied().unwrap_or(link.id);
+            self.book.number_link(case, link);
         }
-    }
-
-    fn handle_settled(&mut self) {
         match &self.state {
             State::SettlingRecovery => self.after_recovery(),
             State::SettlingCopy => self.handle_copy_settled(),
@@ -627,13 +606,8 @@ impl Session {
     }
 
     fn handle_retry(&mut self, side: Side, pair: PairId, keys: Vec<Key>) {
-        for key in keys {
-            self.wait_for_read(side, pair, key);
-        }
+        self.retries
+            .extend(keys.into_iter().map(|key| (side, pair, key)));
         self.next_live();
-    }
-
-    fn lookups(keys: Vec<(Side, PairId, Key)>, lookups: Vec<Lookup>) -> draft::Lookups {
-        keys.into_iter().zip(lookups).collect::<HashMap<_, _>>()
     }
 }

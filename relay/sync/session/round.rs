@@ -6,15 +6,15 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::claims;
+use super::open::Open;
 use super::settlement::{Applied, Gone, Settlement};
 use crate::baseline::{Fingerprint, Fingerprinter};
 use crate::decide::Write;
 use crate::model::{
-    BatchId, BySide, Conflict, Finding, FindingCode, Key, Link, LinkId, Outcome, PairId, Recovered,
-    Side, Step, StepKind,
+    BatchId, BySide, Conflict, Finding, FindingCode, Key, Link, LinkId, Outcome, PairId, Place,
+    Recovered, Side, Since, Step, StepKind, Trace,
 };
-use crate::plan::{Case, Decided, LinkFate};
+use crate::plan::{Decided, LinkFate};
 
 /// What was intended: committed before it is sent, removed by the settlement that completes it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -32,14 +32,19 @@ pub struct PendingCase {
     drops_link: bool,
     keeps_link: bool,
     link_changed: bool,
-    /// The keys under which the link is stored now.
-    stored_keys: BySide<Option<Key>>,
+    /// The link while a deletion can't be carried over.
+    widowed: Option<Link>,
+    /// Keys that its records had, and the link has no more or from another time on.
+    former: Vec<(Side, Key, Trace)>,
+    /// The keys that its records have.
+    planned: BySide<Option<(Key, Since)>>,
+    ending: Vec<LinkId>,
     observed: BySide<Vec<Fingerprint>>,
-    /// Offsets of the changes that were planned.
-    seen: BySide<u64>,
+    /// How far the histories were taken in when it was planned.
+    seen: BySide<Place>,
     times: BySide<Option<i64>>,
     conflicts: Vec<Conflict>,
-    has_finding: BySide<bool>,
+    findings: Vec<(Side, Key)>,
     steps: Vec<PendingStep>,
 }
 
@@ -50,6 +55,13 @@ struct PendingStep {
     index: u32,
     write: Write,
     fields: Vec<usize>,
+}
+
+/// What a settlement holds of one case.
+pub(super) struct Settled {
+    /// The place of its link.
+    pub link: Option<usize>,
+    pub findings: Vec<(Side, Key)>,
 }
 
 /// What came of a step, as far as remembering it goes.
@@ -68,37 +80,71 @@ enum StepResult {
 }
 
 impl PendingCase {
-    pub(super) fn new(case: &Case, decided: Decided, has_finding: BySide<bool>) -> PendingCase {
-        let stored_keys = match &case.link {
-            Some(link) => link.keys.clone(),
-            None => BySide::default(),
+    pub(super) fn new(open: &Open, decided: Decided, seen: BySide<Place>) -> PendingCase {
+        let case = &open.case;
+        let written = case.link.as_ref().map(|link| link.written);
+        let written = written.unwrap_or_default();
+        let mut former: Vec<(Side, Key, Trace)> = Vec::new();
+        let mut had = |side: Side, key: &Key, trace: Trace| {
+            let same =
+                |(s, k, t): &(Side, Key, Trace)| (*s, k, t.since) == (side, key, trace.since);
+            if !former.iter().any(same) {
+                former.push((side, key.clone(), trace));
+            }
         };
+        // Where nothing tells when a key was given up, a write of ours does it.
+        let at = |ended: Option<Place>| ended.unwrap_or_default();
+        for f in &open.former {
+            let trace = Trace {
+                since: f.since,
+                seen: at(f.ended),
+                written: f.written,
+            };
+            had(f.side, &f.key, trace);
+        }
+        for side in Side::BOTH {
+            let link = case.link.iter();
+            let stored =
+                link.filter_map(|link| Some((link.keys[side].as_ref()?, link.since[side])));
+            let now = case.keys[side].as_ref().map(|key| (key, case.since[side]));
+            for (key, since) in now.into_iter().chain(stored) {
+                let trace = Trace {
+                    since,
+                    seen: at(open.gone_at[side]),
+                    written: written[side],
+                };
+                had(side, key, trace);
+            }
+        }
         PendingCase {
             pair: case.pair,
             drops_link: decided.fate == LinkFate::Drop,
             keeps_link: decided.fate == LinkFate::Keep,
             link: decided.link,
-            link_changed: decided.link_changed,
-            stored_keys,
+            link_changed: decided.link_changed || case.is_renewed || !open.ending().is_empty(),
+            widowed: open.widowed_link(),
+            former,
+            planned: BySide::from_fn(|side| Some((case.keys[side].clone()?, case.since[side]))),
+            ending: open.ending(),
             observed: decided.observed,
-            seen: BySide::from_fn(|side| case.seen[side].offset()),
+            seen,
             times: BySide::from_fn(|side| case.seen[side].time()),
             conflicts: decided.conflicts,
-            has_finding,
+            findings: open.findings.clone(),
             steps: Vec::new(),
         }
     }
 
     /// While existing data is copied, findings are looked after by the next retry.
     pub(super) fn forget_finding(&mut self) {
-        self.has_finding = BySide::default();
+        self.findings.clear();
     }
 
     /// Leaves nothing to settle: the case is planned again in a later round.
     pub(super) fn forget(&mut self) {
         self.link_changed = false;
         self.conflicts.clear();
-        self.has_finding = BySide::default();
+        self.findings.clear();
     }
 
     /// True when nothing needs to be remembered and nothing written.
@@ -106,8 +152,7 @@ impl PendingCase {
         self.steps.is_empty()
             && !self.link_changed
             && self.conflicts.is_empty()
-            && !self.has_finding.left
-            && !self.has_finding.right
+            && self.findings.is_empty()
     }
 
     fn settle(
@@ -115,7 +160,7 @@ impl PendingCase {
         batches: &BySide<Option<BatchId>>,
         results: Vec<StepResult>,
         out: &mut Settlement,
-    ) {
+    ) -> Option<usize> {
         let mut link = self.link.clone();
         let mut done = BySide::new(false, false);
         let mut all_done = true;
@@ -130,6 +175,9 @@ impl PendingCase {
                         link.baseline[side][field] = prints[field];
                         let other = side.other();
                         link.baseline[other][field] = self.observed[other][field];
+                    }
+                    if link.keys[side].as_ref() != Some(&key) {
+                        link.since[side] = Since::written(batch);
                     }
                     link.keys[side] = Some(key);
                     link.written[side] = batch;
@@ -161,16 +209,26 @@ impl PendingCase {
             }
         }
         if !rejected && all_done {
-            self.resolve_findings(&link, out);
+            self.resolve_findings(out);
         }
         let wrote = done.left || done.right;
         if wrote && !all_done && !rejected {
             self.leave_unfinished(&done, &link, out);
         }
-        if create_failed || !(wrote || self.link_changed) {
-            return;
+        if let (true, Some(widowed)) = (rejected, &self.widowed) {
+            let mut widowed = widowed.clone();
+            widowed.seen = self.seen;
+            self.leave_traces(&widowed, &widowed.keys, out);
+            out.links.push((self.pair, widowed));
+            return Some(out.links.len() - 1);
         }
-        self.settle_link(link, all_done, out);
+        // What is planned again is derived from the same changes, also after a crash: nothing of them
+        // may be taken for known before it has come to something.
+        let is_pending = !all_done && !wrote && !rejected;
+        if create_failed || is_pending || !(wrote || self.link_changed) {
+            return None;
+        }
+        self.settle_link(link, all_done, out)
     }
 
     /// One side is written and the other is not: the written side's older changes are taken for
@@ -188,40 +246,56 @@ impl PendingCase {
         }
     }
 
-    fn settle_link(&self, link: Link, all_done: bool, out: &mut Settlement) {
-        if self.drops_link {
-            if all_done {
-                self.leave_traces(&link, &BySide::default(), out);
-                if link.id != LinkId(0) {
-                    out.dropped.push((self.pair, link.id));
-                }
-            }
-            return;
-        }
+    fn settle_link(&self, link: Link, all_done: bool, out: &mut Settlement) -> Option<usize> {
         if self.keeps_link {
-            self.leave_traces(&link, &link.keys, out);
-            out.links.push((self.pair, link));
+            return Some(self.put_link(link, out));
         }
+        if self.drops_link && all_done {
+            self.leave_traces(&link, &BySide::default(), out);
+            if link.id != LinkId(0) {
+                out.dropped.push((self.pair, link.id));
+            }
+            self.drop_ending(&link, out);
+        }
+        None
+    }
+
+    fn put_link(&self, link: Link, out: &mut Settlement) -> usize {
+        self.leave_traces(&link, &link.keys, out);
+        self.drop_ending(&link, out);
+        out.links.push((self.pair, link));
+        out.links.len() - 1
+    }
+
+    fn drop_ending(&self, link: &Link, out: &mut Settlement) {
+        let ending = self.ending.iter().filter(|id| **id != link.id);
+        out.dropped.extend(ending.map(|id| (self.pair, *id)));
     }
 
     /// Keys that the link no longer has leave a trace, so that replays about them are recognised.
     fn leave_traces(&self, link: &Link, kept: &BySide<Option<Key>>, out: &mut Settlement) {
-        for side in Side::BOTH {
-            let former = match (&self.stored_keys[side], &link.keys[side]) {
-                (Some(stored), _) => Some(stored),
-                (None, now) => now.as_ref(),
-            };
-            if let Some(key) = former
-                && kept[side].as_ref() != Some(key)
-            {
-                out.gone.push(Gone {
-                    pair: self.pair,
-                    side,
-                    key: key.clone(),
-                    seen: link.seen[side].max(self.seen[side]),
-                    written: link.written[side],
-                });
+        for (side, key, mut trace) in self.former.iter().cloned() {
+            if kept[side].as_ref() == Some(&key) && link.since[side] == trace.since {
+                continue;
             }
+            // What a batch made anew says nothing about the former record.
+            let is_planned = self.planned[side].as_ref() == Some(&(key.clone(), trace.since));
+            let creates = self
+                .steps
+                .iter()
+                .any(|s| s.side == side && s.write == Write::Create);
+            if is_planned && !creates {
+                trace.written = link.written[side];
+            }
+            if trace.seen == Place::default() {
+                trace.seen = self.seen[side];
+            }
+            out.gone.push(Gone {
+                pair: self.pair,
+                side,
+                key,
+                trace,
+            });
         }
     }
 
@@ -236,8 +310,11 @@ impl PendingCase {
     }
 
     fn reject(&self, side: Side, code: FindingCode, detail: String, out: &mut Settlement) {
-        let source = side.other();
-        if let Some(key) = self.link.keys[source].clone() {
+        // A record that can't be deleted is the one that a person finds.
+        let is_there = |side: &Side| self.link_before().keys[*side].is_some();
+        let source = [side.other(), side].into_iter().find(is_there);
+        let key = source.and_then(|source| self.link_before().keys[source].clone());
+        if let (Some(source), Some(key)) = (source, key) {
             out.findings.push(Finding {
                 pair: self.pair,
                 side: source,
@@ -248,13 +325,15 @@ impl PendingCase {
         }
     }
 
-    fn resolve_findings(&self, link: &Link, out: &mut Settlement) {
-        for side in Side::BOTH {
-            let key = link.keys[side].as_ref().or(self.stored_keys[side].as_ref());
-            if let (true, Some(key)) = (self.has_finding[side], key) {
-                out.resolved.push((self.pair, side, key.clone()));
-            }
-        }
+    /// The link without what the steps would bring.
+    fn link_before(&self) -> &Link {
+        self.widowed.as_ref().unwrap_or(&self.link)
+    }
+
+    fn resolve_findings(&self, out: &mut Settlement) {
+        let findings = self.findings.iter().cloned();
+        out.resolved
+            .extend(findings.map(|(side, key)| (self.pair, side, key)));
     }
 
     fn applied(&self, step: &PendingStep, link: &Link) -> Applied {
@@ -266,6 +345,30 @@ impl PendingCase {
             fields: step.fields.clone(),
             source_time: self.times[step.side.other()],
         }
+    }
+}
+
+/// A case that can't be planned: its finding, and a deletion that can't be carried over with it.
+pub(super) fn settle_problem(
+    open: &Open,
+    (side, code): (Side, FindingCode),
+    seen: BySide<Place>,
+    out: &mut Settlement,
+) {
+    if let Some(key) = open.case.keys[side].clone() {
+        out.findings
+            .push(Finding::of((open.case.pair, side, key), code));
+    }
+    settle_widowed(open, seen, out);
+}
+
+/// Makes a deletion durable that is not carried over yet.
+pub(super) fn settle_widowed(open: &Open, seen: BySide<Place>, out: &mut Settlement) {
+    if let Some(mut widowed) = open.widowed_link() {
+        let decided = Decided::of(widowed.clone(), LinkFate::Keep);
+        widowed.seen = seen;
+        PendingCase::new(open, decided, seen).leave_traces(&widowed, &widowed.keys, out);
+        out.links.push((open.case.pair, widowed));
     }
 }
 
@@ -315,9 +418,11 @@ impl Round {
         self.cases.iter().any(|case| !case.conflicts.is_empty())
     }
 
-    pub(super) fn has_deletes(&self) -> bool {
-        let mut steps = self.cases.iter().flat_map(|case| &case.steps);
-        steps.any(|step| step.write == Write::Delete)
+    /// True when a crash would leave linked records that the next scan takes for something else: it
+    /// looks for them by the keys of their links.
+    pub(super) fn writes_linked(&self) -> bool {
+        let mut cases = self.cases.iter();
+        cases.any(|case| case.link.id != LinkId(0) && !case.steps.is_empty())
     }
 
     /// Steps of case `case` as (side, index in that side's batch).
@@ -328,46 +433,14 @@ impl Round {
             .map(|step| (step.side, step.index as usize))
     }
 
-    pub(super) fn is_delete(&self, case: usize, side: Side) -> bool {
-        self.cases[case]
-            .steps
-            .iter()
-            .any(|step| step.side == side && step.write == Write::Delete)
-    }
-
-    /// Keys that links get which they did not have: found by match key, moved, or given by steps; `key_of` gives the one of a step (side and index).
-    pub(super) fn new_keys(
-        &self,
-        key_of: impl Fn(Side, usize) -> Option<Key>,
-    ) -> Vec<(Side, PairId, Key)> {
-        let mut keys = Vec::new();
-        for case in &self.cases {
-            for side in Side::BOTH {
-                if let (true, Some(key)) = (case.keeps_link, &case.link.keys[side])
-                    && case.stored_keys[side].as_ref() != Some(key)
-                    && case.link_changed
-                {
-                    keys.push((side, case.pair, key.clone()));
-                }
-            }
-            for step in &case.steps {
-                if let Some(key) = key_of(step.side, step.index as usize)
-                    && claims::is_new_key(&key, &case.link, step.side)
-                {
-                    keys.push((step.side, case.pair, key));
-                }
-            }
-        }
-        keys
-    }
-
-    /// The settlement of a round whose outcomes are known.
+    /// The settlement of a round whose outcomes are known. Returns what it holds of each case.
     pub(super) fn settle(
         &self,
         outcomes: &BySide<Vec<Outcome>>,
         prints: &Fingerprinter,
         out: &mut Settlement,
-    ) {
+    ) -> Vec<Settled> {
+        let mut settled = Vec::with_capacity(self.cases.len());
         for case in &self.cases {
             let results = case
                 .steps
@@ -378,8 +451,6 @@ impl Round {
                         prints: prints.row(&stored.row),
                     },
                     Outcome::Deleted => StepResult::Deleted,
-                    // The record is gone as it should be; its own change tells the same later.
-                    Outcome::Missing { .. } if step.write == Write::Delete => StepResult::Deleted,
                     Outcome::Rejected { code, detail } => StepResult::Rejected {
                         code: *code,
                         detail: detail.clone(),
@@ -389,9 +460,13 @@ impl Round {
                     }
                 })
                 .collect();
-            case.settle(&self.batches, results, out);
+            let findings = out.findings.len();
+            let link = case.settle(&self.batches, results, out);
+            let findings = out.findings[findings..].iter();
+            let findings = findings.map(|f| (f.side, f.key.clone())).collect();
+            settled.push(Settled { link, findings });
         }
-        out.round_done = true;
+        settled
     }
 
     /// The settlement of a round that a crash interrupted. `None`: that side's batch was never

@@ -51,7 +51,7 @@ pub const REJECT_EVERY: u64 = 9;
 pub struct Record {
     pub cells: Vec<Value>,
     /// Keys that it had before.
-    former: Vec<Key>,
+    pub former: Vec<Key>,
 }
 
 #[derive(Clone, Debug)]
@@ -75,6 +75,7 @@ struct Transaction {
     /// End LSN.
     end: u64,
     passed: BatchId,
+    ours: bool,
     time: i64,
     changes: Vec<Logged>,
 }
@@ -86,6 +87,11 @@ pub struct Ledger {
     pub superseded: HashSet<u64>,
     /// Keys that a person deleted here.
     pub deleted: BTreeSet<(PairId, Key)>,
+    /// Keys that a person's record left for another one. A scan that comes after can't tell them from
+    /// deleted ones.
+    pub left: BTreeSet<(PairId, Key)>,
+    /// Tokens that records had since (or when) they took another key.
+    pub moved: HashSet<u64>,
     /// Changes of records by people and triggers.
     pub edits: u64,
     /// Every value that a field ever had here, by fingerprint.
@@ -158,8 +164,12 @@ impl Database {
         Some(record.cells.iter().cloned().map(Cell::Value).collect())
     }
 
-    /// Ends the open transaction.
+    /// Ends the open transaction of a person.
     pub fn commit(&mut self) {
+        self.end_transaction(false);
+    }
+
+    fn end_transaction(&mut self, ours: bool) {
         self.lsn += 10;
         self.clock += 7;
         let changes = std::mem::take(&mut self.open);
@@ -169,6 +179,7 @@ impl Database {
         self.log.push(Transaction {
             end: self.lsn,
             passed: self.passed,
+            ours: ours && !self.plant_no_marker,
             time: self.clock,
             changes,
         });
@@ -267,15 +278,23 @@ impl Database {
                 self.note_replaced(&wanted[field], Cause::Trigger);
             }
         }
-        self.note_values(&cells);
-        self.note_edit(cause);
         let changed: Vec<bool> = (0..cells.len()).map(|f| cells[f] != former[f]).collect();
+        let new = cells.iter().zip(&changed).filter(|(_, changed)| **changed);
+        self.note_values(new.map(|(cell, _)| cell));
+        self.note_edit(cause);
         let old_key = (new_key != *key).then(|| key.clone());
         self.log_present(pair, &new_key, old_key, &cells, &changed, false);
         let rows = &mut self.tables[pair.0 as usize].rows;
         rows.remove(key);
         if new_key != *key {
             former_keys.push(key.clone());
+            if cause == Cause::Person {
+                self.ledger.left.insert((pair, key.clone()));
+            }
+        }
+        if !former_keys.is_empty() {
+            let tokens = former.iter().chain(&cells).filter_map(token);
+            self.ledger.moved.extend(tokens);
         }
         let record = Record {
             cells,
@@ -365,7 +384,7 @@ impl Database {
         let former = std::mem::replace(&mut record.cells[2], value);
         let cells = record.cells.clone();
         self.note_replaced(&former, Cause::Trigger);
-        self.note_values(&cells);
+        self.note_values([&cells[2]]);
         self.note_edit(Cause::Trigger);
         let mut only = vec![false; cells.len()];
         only[2] = true;
@@ -431,15 +450,15 @@ impl Database {
         }
     }
 
-    fn note_values(&mut self, cells: &[Value]) {
+    fn note_values<'a>(&mut self, cells: impl IntoIterator<Item = &'a Value>) {
         for cell in cells {
             let print = self.prints.value(cell);
             self.ledger.had.entry(print).or_insert_with(|| normal(cell));
         }
     }
 
-    /// Changes of whole transactions after `from`, at most `limit` transactions, and the position
-    /// after them. Past the last transaction the position is the end of the WAL.
+    /// Changes after `from`, at most `limit` transactions, and the position after them. Past the last
+    /// transaction the position is the end of the WAL.
     pub fn changes(&self, from: &Position, limit: usize) -> (Vec<Change>, Position) {
         let mut position = from.clone();
         let mut changes = Vec::new();
@@ -448,14 +467,16 @@ impl Database {
         for tx in rest.iter().take(limit) {
             position.offset = tx.end;
             position.passed = position.passed.max(tx.passed);
-            changes.extend(tx.changes.iter().map(|change| Change {
+            changes.extend(tx.changes.iter().zip(1..).map(|(change, at)| Change {
                 pair: change.pair,
                 key: change.key.clone(),
                 old_key: change.old_key.clone(),
                 kind: change.kind.clone(),
                 time: Some(tx.time),
                 offset: tx.end,
+                at,
                 passed: position.passed,
+                ours: tx.ours,
             }));
         }
         if rest.len() <= limit {
@@ -493,7 +514,7 @@ impl Database {
             let recovered = outcomes.iter().map(|o| self.recovered_form(o)).collect();
             self.outcomes.insert(batch, recovered);
         }
-        self.commit();
+        self.end_transaction(true);
         Some(outcomes)
     }
 
@@ -535,11 +556,10 @@ impl Database {
         matching: &[(usize, Value)],
         fence: u64,
     ) -> Outcome {
+        // Match keys are texts here: equal ones have equal canonical forms.
         let same = |record: &Record| {
-            let equal = |(field, value): &(usize, Value)| {
-                self.prints.value(&record.cells[*field]) == self.prints.value(value)
-            };
-            matching.iter().all(equal)
+            let mut wanted = matching.iter();
+            wanted.all(|(field, value)| record.cells[*field] == *value)
         };
         let rows = &self.table(pair).rows;
         let found: Vec<Key> = match matching {
@@ -614,12 +634,9 @@ impl Database {
         let Some(row) = self.row(pair, key) else {
             return Some(Outcome::Missing { fence });
         };
-        let same = self
-            .prints
-            .row(&row)
-            .iter()
-            .zip(expect)
-            .all(|(now, expected)| !expected.is_known() || now == expected);
+        let same = row.iter().zip(expect).all(|(cell, expected)| {
+            !expected.is_known() || self.prints.cell(cell) == Some(*expected)
+        });
         if same || self.plant_no_guard {
             return None;
         }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use tidegate_sync::decide::{Match, Scanned};
 use tidegate_sync::model::{
-    BatchId, BySide, Cell, ChangeKind, Key, Link, Outcome, PairId, Position, Row, Side, Step,
-    StepKind,
+    BatchId, BySide, Cell, ChangeKind, Key, Link, Outcome, PairId, Position, Row, Side, Since,
+    Step, StepKind, Trace,
 };
 use tidegate_sync::session::{Command, Config, Event, Session, Settlement};
 
@@ -140,6 +140,10 @@ impl World {
             Pending::Reply(event) => {
                 self.note(|| format!("reply {}", brief(&event)));
                 self.driver.handle(*event);
+                if self.log.is_some() {
+                    let open = self.driver.session.describe_open();
+                    self.note(|| format!("open {open}"));
+                }
                 Ok(())
             }
             Pending::View(side) => self.take_view(side),
@@ -175,11 +179,18 @@ impl World {
             format!("{} stream to {}:{text}", side.name(), position.offset)
         });
         self.driver.streams[side] = Some(position.clone());
-        self.driver.handle(Event::Changes {
-            side,
-            changes,
-            position,
-        });
+        // A transaction may come in parts.
+        let mut parts = Vec::new();
+        while !changes.is_empty() && self.rng.percent(self.scenario.parts) {
+            let rest = changes.split_off(1 + self.rng.below(changes.len()));
+            parts.push(std::mem::replace(&mut changes, rest));
+        }
+        for changes in parts {
+            let end = None;
+            self.driver.handle(Event::Changes { side, changes, end });
+        }
+        let end = Some(position);
+        self.driver.handle(Event::Changes { side, changes, end });
     }
 
     fn carry_out(&mut self, command: Command) -> Check {
@@ -193,6 +204,7 @@ impl World {
                 self.driver.reply(Event::Recovered { outcomes });
             }
             Command::Scan => {
+                self.store.was_scanned_again |= self.driver.epoch > 1;
                 for side in Side::BOTH {
                     self.sides[side].fence(self.driver.epoch);
                     self.driver.pending.push(Pending::View(side));
@@ -247,9 +259,8 @@ impl World {
         mut lookup: tidegate_sync::model::Lookup,
     ) -> tidegate_sync::model::Lookup {
         if self.plant == Plant::ForgetSeen {
-            lookup.gone_seen = 0;
-            lookup.gone_written = BatchId::NONE;
-            if let Some(link) = &mut lookup.link {
+            lookup.traces.clear();
+            for link in &mut lookup.links {
                 link.seen = BySide::default();
                 link.written = BySide::default();
             }
@@ -274,8 +285,8 @@ impl World {
             settlement.conflicts.clear();
         }
         oracle::honest_settlement(&self.scenario, &self.sides, &self.store, &settlement)?;
-        self.store.settle(&settlement)?;
-        self.driver.reply(Event::Settled);
+        let links = self.store.settle(&settlement)?;
+        self.driver.reply(Event::Settled { links });
         Ok(())
     }
 
@@ -307,12 +318,22 @@ impl World {
         recorded: bool,
     ) -> Result<Option<Vec<Outcome>>, Violation> {
         self.check_echo(side, steps)?;
+        // The store may know a record by a key that it had before.
+        let names = |step: &Step| match &step.kind {
+            StepKind::Delete { key, .. } => {
+                let record = self.sides[side].table(step.pair).rows.get(key);
+                let former = record.into_iter().flat_map(|record| &record.former);
+                former.chain([key]).cloned().collect()
+            }
+            _ => Vec::new(),
+        };
+        let deleted: Vec<Vec<Key>> = steps.iter().map(names).collect();
         let Some(outcomes) = self.sides[side].apply(batch, steps, recorded) else {
             return Ok(None);
         };
-        for (step, outcome) in steps.iter().zip(&outcomes) {
-            if let (StepKind::Delete { key, .. }, Outcome::Deleted) = (&step.kind, outcome) {
-                oracle::no_phantom_delete(&self.sides, &self.store, (side, step.pair, key))?;
+        for ((step, outcome), keys) in steps.iter().zip(&outcomes).zip(&deleted) {
+            if *outcome == Outcome::Deleted {
+                oracle::no_phantom_delete(&self.sides, &self.store, (side, step.pair, keys))?;
             }
         }
         self.note(|| {
@@ -340,7 +361,8 @@ impl World {
             if db.prints.row(&row) != *expect {
                 continue;
             }
-            let link = self.store.lookup(side, step.pair, key).link;
+            let links = self.store.lookup(side, step.pair, key).links;
+            let link = links.into_iter().next_back();
             for (field, value) in set {
                 // Records that meet (again) have no baseline: what a side made of a value differs.
                 let met = link
@@ -422,7 +444,7 @@ impl World {
 fn brief(event: &Event) -> String {
     match event {
         Event::Loaded { lookups } => {
-            let linked = lookups.iter().filter(|l| l.link.is_some()).count();
+            let linked = lookups.iter().filter(|l| !l.links.is_empty()).count();
             format!("Loaded {} ({linked} linked)", lookups.len())
         }
         Event::Matches { found, done } => format!("Matches {} {done}", found.len()),
@@ -529,7 +551,15 @@ fn brief_settlement(settlement: &Settlement) -> String {
     let gone: String = settlement
         .gone
         .iter()
-        .map(|g| named(g.pair, g.side, &g.key) + &format!(" @{} {:x}", g.seen, g.written.0))
+        .map(|g| {
+            let Trace {
+                since,
+                seen,
+                written,
+            } = g.trace;
+            let since = brief_since(since);
+            named(g.pair, g.side, &g.key) + &format!(" {since}..@{} {:x}", seen.offset, written.0)
+        })
         .collect();
     let dropped: String = settlement
         .dropped
@@ -551,6 +581,10 @@ fn brief_settlement(settlement: &Settlement) -> String {
     )
 }
 
+fn brief_since(since: Since) -> String {
+    format!("{:x}@{}", since.batch.0, since.place.offset)
+}
+
 fn brief_link(pair: PairId, link: &Link) -> String {
     let key = |side: Side| {
         link.keys[side]
@@ -558,13 +592,15 @@ fn brief_link(pair: PairId, link: &Link) -> String {
             .map_or("-".to_owned(), |key| key.to_string())
     };
     format!(
-        " {}/#{} {}:{} seen {}:{} written {:x}:{:x}",
+        " {}/#{} {}:{} since {}:{} seen {}:{} written {:x}:{:x}",
         pair.0,
         link.id.0,
         key(Side::Left),
         key(Side::Right),
-        link.seen.left,
-        link.seen.right,
+        brief_since(link.since.left),
+        brief_since(link.since.right),
+        link.seen.left.offset,
+        link.seen.right.offset,
         link.written.left.0,
         link.written.right.0
     )

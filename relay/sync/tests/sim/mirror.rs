@@ -48,6 +48,8 @@ fn mirror_link(link: Link) -> Link {
     Link {
         id: link.id,
         keys: swap(link.keys),
+        since: swap(link.since),
+        gone: swap(link.gone),
         baseline: swap(link.baseline),
         seen: swap(link.seen),
         written: swap(link.written),
@@ -62,8 +64,7 @@ fn mirror_case(case: &Case) -> Case {
         keys: swap(case.keys),
         seen: swap(case.seen),
         since: swap(case.since),
-        passed: swap(case.passed),
-        vanished: swap(case.vanished),
+        is_renewed: case.is_renewed,
         existing: mirror_existing(case.existing),
     }
 }
@@ -128,17 +129,12 @@ fn row(rng: &mut Rng) -> Row {
 /// Times are even on the left and odd on the right: `newest` has no ties to break.
 fn seen(rng: &mut Rng, side: Side) -> Seen {
     let time = 2 * rng.below(5) as i64 + i64::from(side == Side::Right);
-    let offset = 1 + rng.below(50) as u64;
     match rng.below(5) {
         0 => Seen::Unseen,
-        1 => Seen::Gone {
-            time: Some(time),
-            offset,
-        },
+        1 => Seen::Gone { time: Some(time) },
         _ => Seen::Present {
             row: row(rng),
             time: Some(time),
-            offset,
         },
     }
 }
@@ -162,6 +158,8 @@ fn link(rng: &mut Rng, prints: &Fingerprinter) -> Option<Link> {
     Some(Link {
         id: LinkId(1),
         keys,
+        since: BySide::default(),
+        gone: BySide::default(),
         baseline: BySide::from_fn(|_| baseline(rng, prints)),
         seen: BySide::default(),
         written: BySide::new(BatchId::NONE, BatchId::NONE),
@@ -182,9 +180,8 @@ fn case(rng: &mut Rng, policy: &PairPolicy, prints: &Fingerprinter) -> Case {
         link,
         keys,
         since: BySide::default(),
-        passed: BySide::default(),
-        vanished: BySide::default(),
         seen,
+        is_renewed: rng.percent(10),
         existing,
     }
 }

@@ -52,6 +52,7 @@ pub fn draw(rng: &mut Rng, troubles: Troubles) -> Scenario {
         },
         busy: *rng.pick(&[5, 15, 40]),
         replays: rng.percent(30),
+        parts: *rng.pick(&[0, 0, 30, 70]),
         troubles,
     }
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use tidegate_sync::decide::{Match, Scanned};
 use tidegate_sync::model::{
-    BatchId, BySide, Conflict, Finding, FindingCode, Key, Link, LinkId, Lookup, PairId, Position,
-    Side,
+    BySide, Conflict, Finding, FindingCode, Key, Link, LinkId, Lookup, PairId, Place, Position,
+    Side, Since, Trace,
 };
 use tidegate_sync::session::{Resume, Round, Settlement};
 
@@ -22,12 +22,14 @@ pub struct ScanRow {
 #[derive(Clone, Debug, Default)]
 pub struct Store {
     pub links: BTreeMap<(PairId, LinkId), Link>,
-    by_key: BTreeMap<(Side, PairId, Key), LinkId>,
-    gone: BTreeMap<(Side, PairId, Key), (u64, BatchId)>,
+    by_key: BTreeMap<(Side, PairId, Key), BTreeMap<Since, LinkId>>,
+    gone: BTreeMap<(Side, PairId, Key), BTreeMap<Since, Trace>>,
     pub findings: BTreeMap<(PairId, Side, Key), Finding>,
     pub conflicts: Vec<Conflict>,
     pub positions: Option<BySide<Position>>,
     pub was_live: bool,
+    /// More than one reconcile began: records were looked for by their keys.
+    pub was_scanned_again: bool,
     pub round: Option<Round>,
     next_id: u64,
     /// Traces are kept for ever, so that old positions can be replayed.
@@ -46,16 +48,14 @@ impl Store {
 
     pub fn lookup(&self, side: Side, pair: PairId, key: &Key) -> Lookup {
         let slot = (side, pair, key.clone());
-        let link = self
-            .by_key
-            .get(&slot)
-            .map(|id| self.links[&(pair, *id)].clone());
-        let (gone_seen, gone_written) = self.gone.get(&slot).copied().unwrap_or_default();
+        let tenants = self.by_key.get(&slot).into_iter().flatten();
+        let traces = self.gone.get(&slot).into_iter().flatten();
         let has_finding = self.findings.contains_key(&(pair, side, key.clone()));
         Lookup {
-            link,
-            gone_seen,
-            gone_written,
+            links: tenants
+                .map(|(_, id)| self.links[&(pair, *id)].clone())
+                .collect(),
+            traces: traces.map(|(_, trace)| *trace).collect(),
             has_finding,
         }
     }
@@ -69,7 +69,7 @@ impl Store {
     }
 
     /// One transaction.
-    pub fn settle(&mut self, settlement: &Settlement) -> Check {
+    pub fn settle(&mut self, settlement: &Settlement) -> Result<Vec<LinkId>, Violation> {
         for (pair, id) in &settlement.dropped {
             self.free(*pair, *id);
         }
@@ -78,14 +78,16 @@ impl Store {
                 self.free(*pair, link.id);
             }
         }
+        let mut ids = Vec::new();
         for (pair, link) in &settlement.links {
-            self.put_link(*pair, link.clone())?;
+            ids.push(self.put_link(*pair, link.clone())?);
         }
         for gone in &settlement.gone {
             let slot = (gone.side, gone.pair, gone.key.clone());
-            let trace = self.gone.entry(slot).or_default();
-            trace.0 = trace.0.max(gone.seen);
-            trace.1 = trace.1.max(gone.written);
+            let of_key = self.gone.entry(slot).or_default();
+            let trace = of_key.entry(gone.trace.since).or_insert(gone.trace);
+            trace.seen = trace.seen.max(gone.trace.seen);
+            trace.written = trace.written.max(gone.trace.written);
         }
         for (pair, side, key) in &settlement.resolved {
             self.findings.remove(&(*pair, *side, key.clone()));
@@ -101,20 +103,23 @@ impl Store {
             self.round = None;
         }
         self.was_live |= settlement.live;
-        Ok(())
+        Ok(ids)
     }
 
     fn free(&mut self, pair: PairId, id: LinkId) {
         if let Some(link) = self.links.remove(&(pair, id)) {
             for side in Side::BOTH {
-                if let Some(key) = &link.keys[side] {
-                    self.by_key.remove(&(side, pair, key.clone()));
+                let Some(key) = &link.keys[side] else {
+                    continue;
+                };
+                if let Some(tenants) = self.by_key.get_mut(&(side, pair, key.clone())) {
+                    tenants.remove(&link.since[side]);
                 }
             }
         }
     }
 
-    fn put_link(&mut self, pair: PairId, mut link: Link) -> Check {
+    fn put_link(&mut self, pair: PairId, mut link: Link) -> Result<LinkId, Violation> {
         if link.id == LinkId(0) {
             self.next_id += 1;
             link.id = LinkId(self.next_id);
@@ -124,12 +129,14 @@ impl Store {
                 continue;
             };
             let slot = (side, pair, key.clone());
-            if let Some(other) = self.by_key.insert(slot, link.id) {
-                return oracle::link_taken(pair, side, key, other, link.id);
+            let tenants = self.by_key.entry(slot).or_default();
+            if let Some(other) = tenants.insert(link.since[side], link.id) {
+                oracle::link_taken(pair, side, key, other, link.id)?;
             }
         }
-        self.links.insert((pair, link.id), link);
-        Ok(())
+        let id = link.id;
+        self.links.insert((pair, id), link);
+        Ok(id)
     }
 
     fn put_positions(&mut self, settlement: &Settlement) -> Check {
@@ -146,9 +153,11 @@ impl Store {
             self.positions = Some(positions);
             if !self.keeps_traces {
                 let (at, passed) = (position.offset, position.passed);
-                self.gone.retain(|(s, ..), (seen, written)| {
-                    *s != side || *seen > at || *written > passed
-                });
+                for ((s, ..), traces) in &mut self.gone {
+                    traces.retain(|_, trace| {
+                        *s != side || trace.seen > Place::end_of(at) || trace.written > passed
+                    });
+                }
             }
         }
         Ok(())
@@ -171,7 +180,12 @@ impl Store {
             }
             let scanned = BySide::from_fn(|side| {
                 let key = link.keys[side].as_ref()?;
-                by_key[side].get(key).map(|row| row.scanned.clone())
+                let tenants = self.by_key.get(&(side, pair, key.clone()))?;
+                let is_last = tenants
+                    .last_key_value()
+                    .is_some_and(|(_, id)| *id == link.id);
+                let row = by_key[side].get(key).filter(|_| is_last);
+                row.map(|row| row.scanned.clone())
             });
             let lonely = scanned.left.is_none() || scanned.right.is_none();
             for side in Side::BOTH {

@@ -77,6 +77,8 @@ pub struct Scenario {
     /// Percent of the steps in which a person writes.
     pub busy: u32,
     pub replays: bool,
+    /// Percent of deliveries that come in parts.
+    pub parts: u32,
     pub troubles: Troubles,
 }
 
@@ -202,6 +204,7 @@ impl World {
     }
 
     pub fn check_end(&mut self) -> Check {
+        oracle::no_surprise(self.driver.session.surprises())?;
         let facts = self.facts();
         oracle::no_duplicates(&facts)?;
         oracle::converges(&facts)?;
@@ -298,7 +301,9 @@ impl World {
                 Some(side) => self.deliver(side, 3),
                 None if self.driver.session.is_quiet() => return Ok(()),
                 None => {
-                    let text = format!("stuck: {:?}", self.driver.session);
+                    let count = self.driver.session.waiting_count();
+                    let open = self.driver.session.describe_open();
+                    let text = format!("stuck: {count} records wait: {open}");
                     return Violation::check("I1", text);
                 }
             }

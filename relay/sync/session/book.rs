@@ -1,0 +1,547 @@
+//! The open cases, found by link and by what the sides' histories call their records by now.
+//!
+//! A side's history is taken in in order, so at every moment a key names one record at most. The
+//! store knows the keys as they were when they were settled, and those that our writes gave ahead
+//! of the history; the book knows what the history has said since. Whoever got the key last has it.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::open::{Fence, Former, Open};
+use super::reach::Reach;
+use super::{Lookups, Settlement};
+use crate::inbox::{former, is_traced, tenant};
+use crate::model::{
+    BatchId, BySide, Change, ChangeKind, Finding, FindingCode, Key, Link, LinkId, Lookup, PairId,
+    Place, Row, Side, Since,
+};
+use crate::plan::Case;
+
+pub(super) type Slot = (Side, PairId, Key);
+
+/// Whose a key is, or was last, among the open cases.
+#[derive(Clone, Copy, Debug)]
+struct Tenant {
+    case: u64,
+    since: Since,
+    /// The record took another key.
+    has_left: bool,
+}
+
+/// How far a side's history of a record is accounted for: what comes again is a replay of what was
+/// settled, or a report from before the commit of a write of ours.
+///
+/// A write of ours locks and reads the record first, so whatever was committed before it was known
+/// to the plan; the side's history shows commits in order, so "before it" is "before its marker".
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Known {
+    seen: Place,
+    written: BatchId,
+}
+
+impl Known {
+    fn covers(&self, change: &Change) -> bool {
+        change.place() <= self.seen || change.passed < self.written
+    }
+}
+
+/// Whose record a key names.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// What is said of it is accounted for already; by a link whose record it is, or was then.
+    Known(Option<Known>),
+    Open(u64),
+    Linked(Box<Link>),
+    /// Nobody's that is linked.
+    New,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Book {
+    next: u64,
+    cases: BTreeMap<u64, Open>,
+    /// Whose each key was, one after the other.
+    tenants: HashMap<Slot, Vec<Tenant>>,
+    links: HashMap<(PairId, LinkId), u64>,
+    /// Keys of candidates, and the cases that wait for them.
+    watched: HashMap<Slot, Vec<u64>>,
+    /// Cases that wait until another one is closed, by that one.
+    blocked: HashMap<u64, Vec<u64>>,
+    /// Keys that a record passed through before it came back to where its link knows it.
+    passing: HashMap<Slot, Known>,
+    /// Findings whose records are gone or have another key.
+    moot: Vec<Slot>,
+    /// The new keys.
+    renamed: Vec<Slot>,
+    /// How far the sides' histories were taken in.
+    pub now: BySide<Since>,
+    /// How often a key was taken over from a record that was not known to have given it up.
+    pub surprises: u64,
+}
+
+impl Book {
+    pub fn is_empty(&self) -> bool {
+        self.cases.is_empty()
+    }
+
+    pub fn len(&self) -> usize {
+        self.cases.len()
+    }
+
+    pub fn cases(&self) -> impl Iterator<Item = (&u64, &Open)> {
+        self.cases.iter()
+    }
+
+    pub fn cases_mut(&mut self) -> impl Iterator<Item = &mut Open> {
+        self.cases.values_mut()
+    }
+
+    pub fn case(&mut self, number: u64) -> Option<&mut Open> {
+        self.cases.get_mut(&number)
+    }
+
+    /// Opens a case. Keys that name its records only later in a side's history are found through
+    /// the link when that time has come.
+    pub fn put(&mut self, open: Open) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        let pair = open.case.pair;
+        for link in open.links() {
+            self.links.insert((pair, link), number);
+        }
+        for Former {
+            side, key, since, ..
+        } in &open.former
+        {
+            self.enter((*side, pair, key.clone()), number, *since, true);
+        }
+        for side in Side::BOTH {
+            let since = open.case.since[side];
+            if let Some(key) = &open.case.keys[side]
+                && since <= self.now[side]
+            {
+                self.enter((side, pair, key.clone()), number, since, false);
+            }
+        }
+        if let Some(found) = &open.candidate {
+            let slot = (found.side, pair, found.stored.key.clone());
+            self.watched.entry(slot).or_default().push(number);
+        }
+        self.cases.insert(number, open);
+        number
+    }
+
+    fn enter(&mut self, slot: Slot, case: u64, since: Since, has_left: bool) {
+        let side = slot.0;
+        let tenants = self.tenants.entry(slot).or_default();
+        tenants.retain(|tenant| tenant.case != case || tenant.since != since);
+        // Of two at the same moment, the one that did not leave has the key.
+        let place = match has_left {
+            true => tenants.partition_point(|tenant| tenant.since < since),
+            false => tenants.partition_point(|tenant| tenant.since <= since),
+        };
+        let before = tenants.last().copied().filter(|_| place == tenants.len());
+        let tenant = Tenant {
+            case,
+            since,
+            has_left,
+        };
+        tenants.insert(place, tenant);
+        if let Some(before) = before
+            && before.case != case
+            && !before.has_left
+            && self
+                .cases
+                .get(&before.case)
+                .is_some_and(|open| open.is_linked(side))
+        {
+            self.surprises += 1;
+        }
+    }
+
+    /// Closes a case: it is planned, or another one takes it over.
+    pub fn take(&mut self, number: u64) -> Option<Open> {
+        let open = self.cases.remove(&number)?;
+        let pair = open.case.pair;
+        self.forget_links(number, &open);
+        let now = Side::BOTH
+            .into_iter()
+            .filter_map(|side| Some((side, open.case.keys[side].clone()?)));
+        let before = open.former.iter().map(|f| (f.side, f.key.clone()));
+        for (side, key) in now.chain(before) {
+            let slot = (side, pair, key);
+            if let Some(tenants) = self.tenants.get_mut(&slot) {
+                tenants.retain(|tenant| tenant.case != number);
+                if tenants.is_empty() {
+                    self.tenants.remove(&slot);
+                }
+            }
+        }
+        for waiting in self.blocked.remove(&number).into_iter().flatten() {
+            if let Some(waiting) = self.cases.get_mut(&waiting) {
+                waiting.is_blocked = false;
+            }
+        }
+        if let Some(found) = &open.candidate {
+            let slot = (found.side, pair, found.stored.key.clone());
+            if let Some(cases) = self.watched.get_mut(&slot) {
+                cases.retain(|case| *case != number);
+                if cases.is_empty() {
+                    self.watched.remove(&slot);
+                }
+            }
+        }
+        Some(open)
+    }
+
+    /// Lets `number` wait until `other` is closed.
+    pub fn block(&mut self, number: u64, other: u64) {
+        if let Some(open) = self.cases.get_mut(&number) {
+            open.is_blocked = true;
+            self.blocked.entry(other).or_default().push(number);
+        }
+    }
+
+    pub fn waits_for(&self, number: u64, other: u64) -> bool {
+        let waiting = self.blocked.get(&other);
+        waiting.is_some_and(|waiting| waiting.contains(&number))
+    }
+
+    /// The stored link got its number.
+    pub fn number_link(&mut self, case: u64, link: Link) {
+        let Some(mut open) = self.cases.remove(&case) else {
+            return;
+        };
+        self.forget_links(case, &open);
+        self.links.insert((open.case.pair, link.id), case);
+        open.settle_link(link);
+        self.cases.insert(case, open);
+    }
+
+    fn forget_links(&mut self, number: u64, open: &Open) {
+        for link in open.links() {
+            let slot = (open.case.pair, link);
+            if self.links.get(&slot) == Some(&number) {
+                self.links.remove(&slot);
+            }
+        }
+    }
+
+    /// Whose record `side`'s history calls by the key at `moment`; `lookup` is the store's answer.
+    pub fn find(&self, slot: &Slot, lookup: &Lookup, moment: Since) -> Found {
+        let side = slot.0;
+        let mut own = self.tenants.get(slot).into_iter().flatten();
+        let own = own.rfind(|own| own.since <= moment);
+        let stored = tenant(lookup, side, moment);
+        let ended = former(lookup, moment).map(|trace| trace.since);
+        let stored_since = stored.map(|link| link.since[side]);
+        let own_since = own.map(|own| own.since);
+        match (own, stored) {
+            (Some(own), _) if own_since >= stored_since && own_since >= ended => match own.has_left
+            {
+                true => Found::New,
+                false => Found::Open(own.case),
+            },
+            (_, Some(link)) if stored_since >= ended => self.of_stored(slot, link),
+            _ => Found::New,
+        }
+    }
+
+    /// A link's record, unless the history has said that it gave the key up.
+    fn of_stored(&self, (side, pair, key): &Slot, link: &Link) -> Found {
+        let found = self.of_link(*pair, link);
+        match &found {
+            Found::Open(case) if self.cases[case].case.keys[*side].as_ref() != Some(key) => {
+                Found::New
+            }
+            _ => found,
+        }
+    }
+
+    pub fn of_link(&self, pair: PairId, link: &Link) -> Found {
+        match self.links.get(&(pair, link.id)) {
+            Some(&case) => Found::Open(case),
+            None => Found::Linked(Box::new(link.clone())),
+        }
+    }
+
+    /// Whose record a change is about, if it is news.
+    fn find_news(&self, slot: &Slot, lookups: &Lookups, change: &Change) -> Found {
+        let passing = self.passing.get(slot).copied();
+        if let Some(known) = passing.filter(|known| known.covers(change)) {
+            return Found::Known(Some(known));
+        }
+        let lookup = lookups.get(slot).unwrap_or(Lookup::nobody());
+        let found = self.find(slot, lookup, change.moment());
+        let link = match &found {
+            Found::Open(case) => self
+                .cases
+                .get(case)
+                .and_then(|open| open.case.link.as_ref()),
+            Found::Linked(link) => Some(&**link),
+            Found::New if is_traced(lookup, change) || is_past(lookup, slot.0, change) => {
+                return Found::Known(None);
+            }
+            Found::New | Found::Known(_) => None,
+        };
+        let known = link.map(|link| Known {
+            seen: link.seen[slot.0],
+            written: link.written[slot.0],
+        });
+        match known.filter(|known| known.covers(change)) {
+            Some(known) => Found::Known(Some(known)),
+            None => found,
+        }
+    }
+
+    /// Takes in what `side`'s history says next.
+    pub fn report(&mut self, side: Side, mut change: Change, lookups: &Lookups) {
+        self.now[side] = self.now[side].max(change.moment());
+        let pair = change.pair;
+        for key in change.old_key.iter().chain([&change.key]) {
+            self.touch((side, pair, key.clone()));
+        }
+        let slot = (side, pair, change.key.clone());
+        let lookup = lookups.get(&slot).unwrap_or(Lookup::nobody());
+        let mut at_key = self.find_news(&slot, lookups, &change);
+        if self.is_successor(&at_key, &change, side) {
+            at_key = Found::New;
+        }
+        let Some(former) = change.old_key.clone() else {
+            return self.give(side, at_key, change, lookups);
+        };
+        if is_own_move(lookup, side, &change) {
+            change.old_key = None;
+            return self.give(side, at_key, change, lookups);
+        }
+        let at_former = self.find_news(&(side, pair, former.clone()), lookups, &change);
+        self.passing.remove(&(side, pair, former.clone()));
+        match (&at_former, &at_key) {
+            (Found::Known(_), Found::Known(_)) => {}
+            (Found::Known(Some(known)), Found::New) => {
+                self.passing.insert(slot, *known);
+            }
+            (Found::Known(_) | Found::New, _) => {
+                change.old_key = None;
+                self.give(side, at_key, change, lookups);
+            }
+            // It has the key until the record that the store knows there gets it.
+            (_, Found::Known(None)) if !is_traced(lookup, &change) => {
+                self.give(side, at_former, change, lookups);
+            }
+            (_, Found::Known(_)) => {
+                change.old_key = None;
+                change.key = former;
+                change.kind = ChangeKind::Gone;
+                self.give(side, at_former, change, lookups);
+            }
+            _ => self.give(side, at_former, change, lookups),
+        }
+    }
+
+    /// True for a record that takes over the key of one that is gone. Deleted and inserted again
+    /// under its key, a record that the other side still has counts as changed.
+    fn is_successor(&self, found: &Found, change: &Change, side: Side) -> bool {
+        let Found::Open(number) = found else {
+            return false;
+        };
+        let open = &self.cases[number];
+        let is_new = change.old_key.is_some() || !open.is_alive(side.other());
+        change.kind != ChangeKind::Gone && is_new && !open.is_alive(side)
+    }
+
+    fn give(&mut self, side: Side, found: Found, change: Change, lookups: &Lookups) {
+        let pair = change.pair;
+        let number = match found {
+            Found::Known(_) => return,
+            Found::Open(number) => number,
+            Found::Linked(link) => self.open_link(pair, *link, lookups),
+            Found::New => {
+                let key = change.old_key.as_ref().unwrap_or(&change.key);
+                let slot = (side, pair, key.clone());
+                let since = change.moment();
+                self.open_lone(slot, since, lookups)
+            }
+        };
+        let Some(open) = self.cases.get_mut(&number) else {
+            return;
+        };
+        let since_before = open.case.since[side];
+        let ended = match (&change.kind, &change.old_key) {
+            (ChangeKind::Gone, _) => Some(&change.key),
+            (_, old_key) => old_key.as_ref(),
+        };
+        let slot = ended.map(|key| (side, key.clone()));
+        if let Some(finding) = slot.filter(|finding| open.findings.contains(finding)) {
+            open.findings.retain(|other| *other != finding);
+            self.moot.push((side, pair, finding.1));
+            if change.kind != ChangeKind::Gone {
+                open.findings.push((side, change.key.clone()));
+                self.renamed.push((side, pair, change.key.clone()));
+            }
+        }
+        let former = change.old_key.clone();
+        let key = change.key.clone();
+        open.report(side, change);
+        let since = open.case.since[side];
+        if let Some(former) = former {
+            self.enter((side, pair, former), number, since_before, true);
+        }
+        self.enter((side, pair, key), number, since, false);
+    }
+
+    /// Opens a case for a link.
+    pub fn open_link(&mut self, pair: PairId, link: Link, lookups: &Lookups) -> u64 {
+        self.open_case(Case::of(pair, link), lookups)
+    }
+
+    /// Opens a case for a record without a link.
+    pub fn open_lone(&mut self, (side, pair, key): Slot, since: Since, lookups: &Lookups) -> u64 {
+        self.open_case(Case::lone(pair, side, key, since), lookups)
+    }
+
+    fn open_case(&mut self, case: Case, lookups: &Lookups) -> u64 {
+        let mut open = Open::new(case);
+        for side in Side::BOTH {
+            let Some(key) = open.case.keys[side].clone() else {
+                continue;
+            };
+            let slot = (side, open.case.pair, key);
+            if lookups.get(&slot).is_some_and(|lookup| lookup.has_finding) {
+                open.findings.push((side, slot.2));
+            }
+        }
+        self.put(open)
+    }
+
+    /// Whoever waits for the record of this key looks again.
+    fn touch(&mut self, slot: Slot) {
+        for number in self.watched.get(&slot).into_iter().flatten() {
+            if let Some(found) = self
+                .cases
+                .get_mut(number)
+                .and_then(|o| o.candidate.as_mut())
+            {
+                found.is_touched = true;
+            }
+        }
+    }
+
+    /// Findings go with their records: another record may get the key, and a finding of its own.
+    pub fn move_findings(&mut self, out: &mut Settlement) {
+        let moot = self.moot.drain(..);
+        out.resolved
+            .extend(moot.map(|(side, pair, key)| (pair, side, key)));
+        let renamed = self.renamed.drain(..);
+        out.findings.extend(renamed.map(|(side, pair, key)| {
+            Finding::of((pair, side, key), FindingCode::ChangedWhileCopied)
+        }));
+    }
+
+    /// Cases that wait for nothing, in the order in which they were opened.
+    pub fn ready(&self, reach: &BySide<Reach>) -> Vec<u64> {
+        let ready = self.cases.iter().filter(|(_, open)| open.is_ready(reach));
+        ready.map(|(&number, _)| number).collect()
+    }
+
+    pub fn has_ready(&self, reach: &BySide<Reach>) -> bool {
+        self.cases.values().any(|open| open.is_ready(reach))
+    }
+
+    /// Keys about which the store is asked before the ready cases are planned.
+    pub fn questions(&self, reach: &BySide<Reach>) -> Vec<Slot> {
+        let ready = self.ready(reach);
+        let mut slots: Vec<Slot> = Vec::new();
+        for number in ready {
+            slots.extend(self.looked_up(number));
+            let open = &self.cases[&number];
+            if let Some(found) = &open.candidate {
+                slots.push((found.side, open.case.pair, found.stored.key.clone()));
+            }
+        }
+        slots
+    }
+
+    /// Keys by which a record without a link was looked up.
+    pub fn looked_up(&self, number: u64) -> Vec<Slot> {
+        let open = self
+            .cases
+            .get(&number)
+            .filter(|open| open.case.link.is_none());
+        let slots = open.into_iter().flat_map(|open| {
+            let held = Side::BOTH.into_iter().filter(|&side| open.is_held(side));
+            held.filter_map(|side| Some((side, open.case.pair, open.case.keys[side].clone()?)))
+        });
+        slots.collect()
+    }
+
+    /// What a read of `side`'s records found.
+    pub fn hold(
+        &mut self,
+        side: Side,
+        pair: PairId,
+        rows: &HashMap<Key, Option<Row>>,
+        fence: Fence,
+    ) {
+        for open in self
+            .cases
+            .values_mut()
+            .filter(|open| open.case.pair == pair)
+        {
+            if let Some(key) = open.wanted(side).cloned()
+                && let Some(row) = rows.get(&key)
+            {
+                open.hold(side, key, row.clone(), fence);
+            }
+        }
+    }
+
+    /// Records to be read, at most `limit`, all of one side and one table pair.
+    pub fn next_read(&self, limit: usize) -> Option<(Side, PairId, Vec<Key>)> {
+        let mut found: Option<(Side, PairId, Vec<Key>)> = None;
+        for open in self.cases.values() {
+            for side in Side::BOTH {
+                let Some(key) = open.wanted(side) else {
+                    continue;
+                };
+                let pair = open.case.pair;
+                match &mut found {
+                    None => found = Some((side, pair, vec![key.clone()])),
+                    Some((s, p, keys)) if *s == side && *p == pair && keys.len() < limit => {
+                        keys.push(key.clone());
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+        found
+    }
+
+    /// The lowest offset of `side` that an open case relies on.
+    pub fn relies_on(&self, side: Side) -> Option<u64> {
+        let relied = self.cases.values().map(|open| open.relies[side]);
+        relied.filter(|&at| at != 0).min()
+    }
+
+    /// The highest fence of `side` that a case waits for.
+    pub fn highest_fence(&self, side: Side) -> Option<u64> {
+        self.cases
+            .values()
+            .filter_map(|open| open.fence(side))
+            .max()
+    }
+}
+
+/// True for the report of a batch of ours that gave a record its key: whose it is, the new key says.
+/// The former one may have got another record in the same batch.
+fn is_own_move(lookup: &Lookup, side: Side, change: &Change) -> bool {
+    let given = Since::written(change.passed);
+    let mut links = lookup.links.iter();
+    change.ours && links.any(|link| link.since[side] == given)
+}
+
+/// True when the key's next record is known up to after the change: what it is about has left.
+fn is_past(lookup: &Lookup, side: Side, change: &Change) -> bool {
+    let is_later = |link: &&Link| link.since[side] > change.moment();
+    let mut later = lookup.links.iter().filter(is_later);
+    later.any(|link| change.place() <= link.seen[side])
+}
