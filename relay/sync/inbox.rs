@@ -6,7 +6,10 @@ use crate::plan::Seen;
 /// The link whose record a side's history calls by the looked-up key at `moment`. Nobody says that
 /// it has not been given up since: the record may be gone, or have another key by then.
 pub fn tenant(lookup: &Lookup, side: Side, moment: Since) -> Option<&Link> {
-    let begun = lookup.links.iter().filter(|link| link.since[side] <= moment);
+    let begun = lookup
+        .links
+        .iter()
+        .filter(|link| link.since[side] <= moment);
     begun.max_by_key(|link| link.since[side])
 }
 

@@ -6,12 +6,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::{Lookups, Settlement};
 use super::open::{Fence, Former, Open};
 use super::reach::Reach;
+use super::{Lookups, Settlement};
 use crate::inbox::{former, is_traced, tenant};
 use crate::model::{
-    BatchId, BySide, Change, ChangeKind, Finding, FindingCode, Key, Link, LinkId, Lookup, PairId, Place, Row, Side, Since,
+    BatchId, BySide, Change, ChangeKind, Finding, FindingCode, Key, Link, LinkId, Lookup, PairId,
+    Place, Row, Side, Since,
 };
 use crate::plan::Case;
 
@@ -145,7 +146,10 @@ impl Book {
         if let Some(before) = self.tenants.insert(slot, tenant)
             && before.case != case
             && !before.has_left
-            && self.cases.get(&before.case).is_some_and(|open| open.is_alive(side))
+            && self
+                .cases
+                .get(&before.case)
+                .is_some_and(|open| open.is_alive(side))
         {
             self.surprises += 1;
         }
@@ -221,7 +225,8 @@ impl Book {
         let stored_since = stored.map(|link| link.since[side]);
         let own_since = own.map(|own| own.since);
         match (own, stored) {
-            (Some(own), _) if own_since >= stored_since && own_since >= ended => match own.has_left {
+            (Some(own), _) if own_since >= stored_since && own_since >= ended => match own.has_left
+            {
                 true => Found::New,
                 false => Found::Open(own.case),
             },
@@ -257,7 +262,10 @@ impl Book {
         let lookup = lookups.get(slot).unwrap_or(Lookup::nobody());
         let found = self.find(slot, lookup, change.moment());
         let link = match &found {
-            Found::Open(case) => self.cases.get(case).and_then(|open| open.case.link.as_ref()),
+            Found::Open(case) => self
+                .cases
+                .get(case)
+                .and_then(|open| open.case.link.as_ref()),
             Found::Linked(link) => Some(&**link),
             Found::New if is_traced(lookup, change) || is_past(lookup, slot.0, change) => {
                 return Found::Known(None);
@@ -289,7 +297,10 @@ impl Book {
         let Some(former) = change.old_key.clone() else {
             return self.give(side, at_key, change, lookups);
         };
-        if lookups.get(&slot).is_some_and(|lookup| is_own_move(lookup, side, &change)) {
+        if lookups
+            .get(&slot)
+            .is_some_and(|lookup| is_own_move(lookup, side, &change))
+        {
             change.old_key = None;
             return self.give(side, at_key, change, lookups);
         }
@@ -325,13 +336,7 @@ impl Book {
         change.kind != ChangeKind::Gone && is_new && !open.is_alive(side)
     }
 
-    fn give(
-        &mut self,
-        side: Side,
-        found: Found,
-        change: Change,
-        lookups: &Lookups,
-    ) {
+    fn give(&mut self, side: Side, found: Found, change: Change, lookups: &Lookups) {
         let pair = change.pair;
         let number = match found {
             Found::Known(_) => return,
@@ -372,22 +377,12 @@ impl Book {
     }
 
     /// Opens a case for a link.
-    pub fn open_link(
-        &mut self,
-        pair: PairId,
-        link: Link,
-        lookups: &Lookups,
-    ) -> u64 {
+    pub fn open_link(&mut self, pair: PairId, link: Link, lookups: &Lookups) -> u64 {
         self.open_case(Case::of(pair, link), lookups)
     }
 
     /// Opens a case for a record without a link.
-    pub fn open_lone(
-        &mut self,
-        (side, pair, key): Slot,
-        since: Since,
-        lookups: &Lookups,
-    ) -> u64 {
+    pub fn open_lone(&mut self, (side, pair, key): Slot, since: Since, lookups: &Lookups) -> u64 {
         self.open_case(Case::lone(pair, side, key, since), lookups)
     }
 
@@ -408,7 +403,11 @@ impl Book {
     /// Whoever waits for the record of this key looks again.
     fn touch(&mut self, slot: Slot) {
         for number in self.watched.get(&slot).into_iter().flatten() {
-            if let Some(found) = self.cases.get_mut(number).and_then(|o| o.candidate.as_mut()) {
+            if let Some(found) = self
+                .cases
+                .get_mut(number)
+                .and_then(|o| o.candidate.as_mut())
+            {
                 found.is_touched = true;
             }
         }
@@ -421,13 +420,14 @@ impl Book {
             .extend(moot.map(|(side, pair, key)| (pair, side, key)));
         let code = FindingCode::ChangedWhileCopied;
         let renamed = self.renamed.drain(..);
-        out.findings.extend(renamed.map(|(side, pair, key)| Finding {
-            pair,
-            side,
-            key,
-            code,
-            detail: code.advice().to_owned(),
-        }));
+        out.findings
+            .extend(renamed.map(|(side, pair, key)| Finding {
+                pair,
+                side,
+                key,
+                code,
+                detail: code.advice().to_owned(),
+            }));
     }
 
     /// Cases that wait for nothing, in the order in which they were opened.
@@ -456,7 +456,10 @@ impl Book {
 
     /// Keys by which a record without a link was looked up.
     pub fn looked_up(&self, number: u64) -> Vec<Slot> {
-        let open = self.cases.get(&number).filter(|open| open.case.link.is_none());
+        let open = self
+            .cases
+            .get(&number)
+            .filter(|open| open.case.link.is_none());
         let slots = open.into_iter().flat_map(|open| {
             let held = Side::BOTH.into_iter().filter(|&side| open.is_held(side));
             held.filter_map(|side| Some((side, open.case.pair, open.case.keys[side].clone()?)))
@@ -472,7 +475,11 @@ impl Book {
         rows: &HashMap<Key, Option<Row>>,
         fence: Fence,
     ) {
-        for open in self.cases.values_mut().filter(|open| open.case.pair == pair) {
+        for open in self
+            .cases
+            .values_mut()
+            .filter(|open| open.case.pair == pair)
+        {
             if let Some(key) = open.wanted(side).cloned()
                 && let Some(row) = rows.get(&key)
             {
@@ -510,7 +517,10 @@ impl Book {
 
     /// The highest fence of `side` that a case waits for.
     pub fn highest_fence(&self, side: Side) -> Option<u64> {
-        self.cases.values().filter_map(|open| open.fence(side)).max()
+        self.cases
+            .values()
+            .filter_map(|open| open.fence(side))
+            .max()
     }
 }
 

@@ -192,7 +192,11 @@ impl Session {
     }
 
     fn match_print(&self, pair: PairId, row: &Row) -> Option<[u8; 16]> {
-        match_print(&self.config.policies[pair.0 as usize], &self.config.prints, row)
+        match_print(
+            &self.config.policies[pair.0 as usize],
+            &self.config.prints,
+            row,
+        )
     }
 }
 
@@ -202,11 +206,7 @@ fn match_print(policy: &PairPolicy, prints: &Fingerprinter, row: &Row) -> Option
 }
 
 /// New records of both sides with the same match key become one case.
-fn join_lone(
-    drafts: Vec<Draft>,
-    policies: &[PairPolicy],
-    prints: &Fingerprinter,
-) -> Vec<Draft> {
+fn join_lone(drafts: Vec<Draft>, policies: &[PairPolicy], prints: &Fingerprinter) -> Vec<Draft> {
     let mut drafts: Vec<Option<Draft>> = drafts.into_iter().map(Some).collect();
     let mut by_match: HashMap<(PairId, [u8; 16]), usize> = HashMap::new();
     for side in Side::BOTH {

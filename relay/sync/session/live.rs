@@ -7,9 +7,7 @@ use super::open::{Fence, Open};
 use super::{Command, Config, Session, Settlement, State};
 use crate::baseline::Fingerprint;
 use crate::inbox::tenant;
-use crate::model::{
-    BatchId, Key, Lookup, PairId, Place, Position, Row, Side, Since, StepKind,
-};
+use crate::model::{BatchId, Key, Lookup, PairId, Place, Position, Row, Side, Since, StepKind};
 
 /// Records read at once for cases that wait.
 const READ_MAX: usize = 500;
@@ -69,7 +67,11 @@ impl Session {
             }
         }
         let retries = std::mem::take(&mut self.retries);
-        for slot in retries.iter().cloned().chain(self.book.questions(&self.reach)) {
+        for slot in retries
+            .iter()
+            .cloned()
+            .chain(self.book.questions(&self.reach))
+        {
             want(slot);
         }
         let loaded = keys.clone();

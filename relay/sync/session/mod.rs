@@ -34,8 +34,8 @@ use self::reach::Reach;
 use crate::baseline::Fingerprinter;
 use crate::decide::Match;
 use crate::model::{
-    BatchId, BySide, Change, Key, Link, LinkId, Lookup, Outcome, PairId, Position,
-    Recovered, Row, Side, Step, StepKind,
+    BatchId, BySide, Change, Key, Link, LinkId, Lookup, Outcome, PairId, Position, Recovered, Row,
+    Side, Step, StepKind,
 };
 use crate::plan::{PlannedStep, Verdict, plan};
 use crate::policy::PairPolicy;
@@ -344,11 +344,7 @@ impl Session {
     /// Takes in what happened. An answer that was not asked for is ignored.
     pub fn handle(&mut self, event: Event) {
         match event {
-            Event::Changes {
-                side,
-                changes,
-                end,
-            } => {
+            Event::Changes { side, changes, end } => {
                 self.inbox[side].push_back(Unit { changes, end });
                 self.next_live();
             }

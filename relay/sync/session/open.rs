@@ -113,7 +113,10 @@ impl Open {
         let found = found.map_or(String::new(), |f| format!(" ?{}", f.stored.key));
         let blocked = if self.is_blocked { " blocked" } else { "" };
         let (left, right) = (half(Side::Left), half(Side::Right));
-        format!("{}/#{link} {left}:{right}{found}{blocked}", self.case.pair.0)
+        format!(
+            "{}/#{link} {left}:{right}{found}{blocked}",
+            self.case.pair.0
+        )
     }
 
     /// Has `side`'s record read, if it has one.
@@ -232,7 +235,9 @@ impl Open {
                     let time = before.time();
                     Seen::Present { row, time }
                 }
-                (Seen::Unseen, None) => Seen::Gone { time: before.time() },
+                (Seen::Unseen, None) => Seen::Gone {
+                    time: before.time(),
+                },
             };
         }
     }
@@ -356,7 +361,10 @@ impl Open {
     /// Links that end when the case's link is settled.
     pub fn ending(&self) -> Vec<LinkId> {
         let theirs = self.newcomer.iter().filter_map(|(_, link)| link.as_ref());
-        theirs.map(|link| link.id).chain(self.ended.iter().copied()).collect()
+        theirs
+            .map(|link| link.id)
+            .chain(self.ended.iter().copied())
+            .collect()
     }
 
     /// When one of two records that were to be linked anew is gone, the other is alone again. Returns
@@ -380,7 +388,9 @@ impl Open {
             }
         }
         if !new {
-            let written = theirs.as_ref().map_or(BatchId::NONE, |link| link.written[side]);
+            let written = theirs
+                .as_ref()
+                .map_or(BatchId::NONE, |link| link.written[side]);
             self.former.push(Former {
                 side,
                 key,

@@ -86,7 +86,10 @@ impl PendingCase {
         let written = written.unwrap_or_default();
         let mut former: Vec<(Side, Key, Trace)> = Vec::new();
         let mut had = |side: Side, key: &Key, since: Since, written: BatchId| {
-            if !former.iter().any(|(s, k, t)| (*s, k, t.since) == (side, key, since)) {
+            if !former
+                .iter()
+                .any(|(s, k, t)| (*s, k, t.since) == (side, key, since))
+            {
                 let seen = Place::default();
                 let trace = Trace {
                     since,
@@ -101,7 +104,8 @@ impl PendingCase {
         }
         for side in Side::BOTH {
             let link = case.link.iter();
-            let stored = link.filter_map(|link| Some((link.keys[side].as_ref()?, link.since[side])));
+            let stored =
+                link.filter_map(|link| Some((link.keys[side].as_ref()?, link.since[side])));
             let now = case.keys[side].as_ref().map(|key| (key, case.since[side]));
             for (key, since) in now.into_iter().chain(stored) {
                 had(side, key, since, written[side]);
@@ -268,7 +272,10 @@ impl PendingCase {
             }
             // What a batch made anew says nothing about the former record.
             let is_planned = self.planned[side].as_ref() == Some(&(key.clone(), trace.since));
-            let creates = self.steps.iter().any(|s| s.side == side && s.write == Write::Create);
+            let creates = self
+                .steps
+                .iter()
+                .any(|s| s.side == side && s.write == Write::Create);
             if is_planned && !creates {
                 trace.written = link.written[side];
             }

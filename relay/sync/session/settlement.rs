@@ -1,9 +1,7 @@
 //! A settlement: what one store transaction makes durable.
 
 use crate::decide::Write;
-use crate::model::{
-    BySide, Conflict, Finding, Key, Link, LinkId, PairId, Position, Side, Trace,
-};
+use crate::model::{BySide, Conflict, Finding, Key, Link, LinkId, PairId, Position, Side, Trace};
 
 /// Everything that both sides confirmed since the last one. Applied in one transaction, all or
 /// nothing; only after it is durable are its positions acknowledged.

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use tidegate_sync::decide::{Match, Scanned};
 use tidegate_sync::model::{
-    BySide, Conflict, Finding, FindingCode, Key, Link, LinkId, Lookup, PairId, Place, Position, Side,
-    Since, Trace,
+    BySide, Conflict, Finding, FindingCode, Key, Link, LinkId, Lookup, PairId, Place, Position,
+    Side, Since, Trace,
 };
 use tidegate_sync::session::{Resume, Round, Settlement};
 
@@ -50,7 +50,9 @@ impl Store {
         let traces = self.gone.get(&slot).into_iter().flatten();
         let has_finding = self.findings.contains_key(&(pair, side, key.clone()));
         Lookup {
-            links: tenants.map(|(_, id)| self.links[&(pair, *id)].clone()).collect(),
+            links: tenants
+                .map(|(_, id)| self.links[&(pair, *id)].clone())
+                .collect(),
             traces: traces.map(|(_, trace)| *trace).collect(),
             has_finding,
         }
@@ -177,7 +179,9 @@ impl Store {
             let scanned = BySide::from_fn(|side| {
                 let key = link.keys[side].as_ref()?;
                 let tenants = self.by_key.get(&(side, pair, key.clone()))?;
-                let is_last = tenants.last_key_value().is_some_and(|(_, id)| *id == link.id);
+                let is_last = tenants
+                    .last_key_value()
+                    .is_some_and(|(_, id)| *id == link.id);
                 let row = by_key[side].get(key).filter(|_| is_last);
                 row.map(|row| row.scanned.clone())
             });
