@@ -69,7 +69,7 @@ mod tests {
         for (moment, packed) in moments.iter().zip(&packed) {
             assert_eq!(unpack(packed), Some(*moment));
         }
-        assert_eq!(packed[0], []);
+        assert!(packed[0].is_empty());
         assert_eq!(unpack(&[0; BYTES + 1]), None);
     }
 }
