@@ -174,11 +174,13 @@ pub trait Snapshot: Send {
     ) -> Result<Vec<Option<Row>>, EndpointError>;
 }
 
-/// A batch of changes in commit order, and the position after them. Ends at a commit boundary.
+/// A batch of changes in commit order.
 #[derive(Clone, Debug, Default)]
 pub struct Captured {
     pub changes: Vec<Change>,
-    pub position: Position,
+    /// The position after them, where a transaction ends; `None` while more of the same transaction
+    /// follows: a big one comes in parts, so that nobody has to hold it whole.
+    pub end: Option<Position>,
     /// Tables that were truncated or whose shape changed: their pairs need a reconcile.
     pub reconcile: Vec<(PairId, String)>,
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use tidegate_sync::decide::Tally;
-use tidegate_sync::model::{BatchId, BySide, Key, Outcome, PairId, Position, Side, Step};
+use tidegate_sync::model::{BatchId, BySide, Key, LinkId, Outcome, PairId, Position, Side, Step};
 use tidegate_sync::session::{Command, Event, Session, Settlement};
 use tokio_util::sync::CancellationToken;
 
@@ -35,6 +35,10 @@ pub(super) struct Driver {
     /// Where the next page of matches starts.
     cursor: (PairId, Cursor),
     position_fed: BySide<Instant>,
+    /// The newest of our own batches that the session was told of.
+    passed_fed: BySide<BatchId>,
+    /// [`Session::surprises`] that were told of.
+    surprises: u64,
 }
 
 /// What woke the driver.
@@ -55,6 +59,8 @@ impl Driver {
             scan: None,
             cursor: (PairId(0), Cursor::START),
             position_fed: BySide::new(now, now),
+            passed_fed: BySide::default(),
+            surprises: 0,
         }
     }
 
@@ -63,6 +69,7 @@ impl Driver {
         let mut retry = tokio::time::interval(RETRY_EVERY);
         loop {
             self.carry_out_all(&stop).await?;
+            self.note_surprises();
             if stop.is_cancelled() {
                 return Ok(());
             }
@@ -126,22 +133,24 @@ impl Driver {
             self.run.ledger.forget_positions().await?;
             return Err(RunError::Gap(reason));
         }
-        let is_idle = captured.changes.is_empty();
-        if is_idle
+        // A batch of ours that has passed may be what a record waits for.
+        let is_news = !captured.changes.is_empty()
+            || captured
+                .end
+                .as_ref()
+                .is_none_or(|end| end.passed > self.passed_fed[side]);
+        if !is_news
             && self.session.awaited_fence(side).is_none()
             && self.position_fed[side].elapsed() < IDLE_POSITION_EVERY
         {
             return Ok(());
         }
         self.position_fed[side] = Instant::now();
-        let Captured {
-            changes, position, ..
-        } = captured;
-        self.session.handle(Event::Changes {
-            side,
-            changes,
-            position,
-        });
+        let Captured { changes, end, .. } = captured;
+        if let Some(end) = &end {
+            self.passed_fed[side] = end.passed;
+        }
+        self.session.handle(Event::Changes { side, changes, end });
         Ok(())
     }
 
@@ -162,6 +171,20 @@ impl Driver {
             });
         }
         Ok(())
+    }
+
+    /// A side's history that contradicts what the sync knows of its keys has lost a change: a
+    /// verify tells what of.
+    fn note_surprises(&mut self) {
+        let count = self.session.surprises();
+        if count > self.surprises {
+            self.surprises = count;
+            tracing::warn!(
+                sync = self.run.mapping.name,
+                count,
+                "A side's history contradicts what is known of its keys."
+            );
+        }
     }
 
     fn note_phase(&self) {
@@ -225,10 +248,9 @@ impl Driver {
             } => {
                 return self.apply(side, batch, steps, recorded).await;
             }
-            Command::Settle(settlement) => {
-                self.settle(*settlement).await?;
-                Event::Settled
-            }
+            Command::Settle(settlement) => Event::Settled {
+                links: self.settle(*settlement).await?,
+            },
             Command::Acknowledge { side, position } => {
                 if let Some(capture) = &self.sides[side].capture {
                     capture.acknowledge(position);
@@ -280,16 +302,16 @@ impl Driver {
         Ok(())
     }
 
-    async fn settle(&mut self, settlement: Settlement) -> Result<(), RunError> {
+    async fn settle(&mut self, settlement: Settlement) -> Result<Vec<LinkId>, RunError> {
         let applied = settlement.applied.clone();
-        self.run.ledger.settle(settlement, now_ms()).await?;
+        let links = self.run.ledger.settle(settlement, now_ms()).await?;
         let live = self.session.is_live();
         crash::pass(if live { Point::Settled } else { Point::Copied });
         self.run
             .parts
             .progress
             .note_applied(&self.run.mapping, &applied, self.session.is_live());
-        Ok(())
+        Ok(links)
     }
 
     async fn stream(&mut self, positions: BySide<Position>) -> Result<(), RunError> {

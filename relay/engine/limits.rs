@@ -10,9 +10,9 @@ pub const ROUND_RECORDS_MAX: usize = 2_000;
 /// store's sync of one transaction are small beside the writes.
 pub const COPY_ROUND_RECORDS_MAX: usize = 5_000;
 
-/// Batches of captured changes that wait for the session, per side. The capture stops reading
-/// when it is full, and PostgreSQL keeps the rest.
-pub const CAPTURED_QUEUE_MAX: usize = 8;
+/// Batches of captured changes that wait for the session, per side: the capture has a queue of its
+/// own, bounded by bytes. It stops reading when that is full, and PostgreSQL keeps the rest.
+pub const CAPTURED_QUEUE_MAX: usize = 1;
 
 /// Changes of one side that the session holds before the driver stops feeding that side.
 pub const BACKLOG_CHANGES_MAX: usize = 20_000;

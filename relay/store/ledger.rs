@@ -4,7 +4,7 @@
 //! replaced can store nothing more.
 
 use rusqlite::Transaction;
-use tidegate_sync::model::{Key, Lookup, PairId, Side};
+use tidegate_sync::model::{Key, LinkId, Lookup, PairId, Side};
 use tidegate_sync::session::{Resume, Round, Settlement};
 
 use super::keys::RecordKeys;
@@ -87,11 +87,9 @@ impl Ledger {
                     .map(|(side, pair, key)| {
                         let hash = record_keys.hash(key);
                         let place = (sync, *pair, *side);
-                        let (gone_seen, gone_written) = tombstones::by_key(conn, place, &hash)?;
                         Ok(Lookup {
-                            link: links::by_key(conn, &record_keys, place, &hash)?,
-                            gone_seen,
-                            gone_written,
+                            links: links::of_key(conn, &record_keys, place, &hash)?,
+                            traces: tombstones::of_key(conn, place, &hash)?,
                             has_finding: findings::is_open(conn, place, &hash)?,
                         })
                     })
@@ -109,8 +107,12 @@ impl Ledger {
     }
 
     /// Makes the settlement durable in one transaction. Only then may its positions be
-    /// acknowledged.
-    pub async fn settle(&self, settlement: Settlement, now_ms: i64) -> Result<(), StoreError> {
+    /// acknowledged. Returns the numbers of its links, in their order.
+    pub async fn settle(
+        &self,
+        settlement: Settlement,
+        now_ms: i64,
+    ) -> Result<Vec<LinkId>, StoreError> {
         if settlement.live {
             index_links(&self.store, self.sync).await?;
         }

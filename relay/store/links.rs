@@ -1,40 +1,43 @@
 //! Record links with their baselines.
 //!
-//! Links are found by `link_keys`, which keeps the links of a table pair a partial bijection: each
-//! key hash at most once per side. While a sync is not live, new links are only appended, and
+//! Links are found by `link_keys`, which keeps the links of a table pair a partial bijection at every
+//! moment: of the links of a key each has got it at another moment. While a sync is not live, new links are only appended, and
 //! entered into `link_keys` in bulk by [`index_some`]: random inserts into two indexes for each
 //! small settlement of a copy would write most of the indexes again every time.
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
-use tidegate_sync::model::{BatchId, BySide, Key, Link, LinkId, PairId, Side};
+use tidegate_sync::model::{BatchId, BySide, Key, Link, LinkId, PairId, Place, Side};
 
 use super::StoreError;
 use super::keys::{Bits, KeyHash, RecordKeys, pack_prints, side_number, unpack_prints};
+use super::moments::Moment;
 use super::pairs::Delta;
 use super::syncs::SyncId;
 
 const LEFT_KEY: &str = "links.left_key";
 const RIGHT_KEY: &str = "links.right_key";
 const COLUMNS: &str = "id, left_key, right_key, left_prints, right_prints, left_seen, right_seen, \
-                       left_written, right_written";
+                       left_written, right_written, left_seen_at, right_seen_at, left_since, \
+                       right_since, left_gone, right_gone";
 
-/// The link of the record that `side` calls `hash`.
-pub(super) fn by_key(
+/// The links of the records that `side` calls or called `hash`, in the order in which they got the
+/// key.
+pub(super) fn of_key(
     conn: &Connection,
     keys: &RecordKeys,
     (sync, pair, side): (SyncId, PairId, Side),
     hash: &KeyHash,
-) -> Result<Option<Link>, StoreError> {
+) -> Result<Vec<Link>, StoreError> {
     let mut statement = conn.prepare_cached(
         "select link from link_keys
-         where sync = ?1 and pair = ?2 and side = ?3 and key_hash = ?4",
+         where sync = ?1 and pair = ?2 and side = ?3 and key_hash = ?4 order by since",
     )?;
-    let id: Option<i64> = statement
-        .query_row(params![sync.0, pair.0, side_number(side), hash], |row| {
-            row.get(0)
-        })
-        .optional()?;
-    id.map_or(Ok(None), |id| by_id(conn, keys, id))
+    let mut rows = statement.query(params![sync.0, pair.0, side_number(side), hash])?;
+    let mut links = Vec::new();
+    while let Some(row) = rows.next()? {
+        links.extend(by_id(conn, keys, row.get(0)?)?);
+    }
+    Ok(links)
 }
 
 /// The link with that number.
@@ -69,11 +72,18 @@ pub fn page(
     Ok(links)
 }
 
+/// By what a side's history finds a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Name {
+    hash: KeyHash,
+    since: Moment,
+}
+
 /// A link ready to be written.
 pub(super) struct LinkRow {
     pub(super) pair: PairId,
     link: Link,
-    hashes: BySide<Option<KeyHash>>,
+    names: BySide<Option<Name>>,
     /// Sealed ahead only for new links: the keys of others seldom change.
     sealed: Option<BySide<Option<Vec<u8>>>>,
 }
@@ -81,12 +91,16 @@ pub(super) struct LinkRow {
 impl LinkRow {
     /// Hashes and seals; done before the writer's turn.
     pub(super) fn new(keys: &RecordKeys, pair: PairId, link: Link) -> Self {
-        let hashes = BySide::from_fn(|side| link.keys[side].as_ref().map(|key| keys.hash(key)));
+        let names = BySide::from_fn(|side| {
+            let hash = keys.hash(link.keys[side].as_ref()?);
+            let since = Moment(link.since[side]);
+            Some(Name { hash, since })
+        });
         let sealed = (link.id == LinkId(0)).then(|| sealed_keys(keys, &link));
         Self {
             pair,
             link,
-            hashes,
+            names,
             sealed,
         }
     }
@@ -96,7 +110,11 @@ impl LinkRow {
     }
 
     fn is_live(&self) -> bool {
-        !self.link.is_detached()
+        !self.link.is_half()
+    }
+
+    fn hash(&self, side: Side) -> Option<&KeyHash> {
+        self.names[side].as_ref().map(|name| &name.hash)
     }
 }
 
@@ -112,17 +130,17 @@ pub(super) fn delete(
 ) -> Result<LiveDelta, StoreError> {
     let mut statement = tx.prepare_cached(
         "delete from links where id = ?1 and sync = ?2 and pair = ?3
-         returning left_hash, right_hash",
+         returning left_hash, left_since, right_hash, right_since",
     )?;
-    let hashes = statement
-        .query_row(params![Bits(id.0), sync.0, pair.0], hashes_from_row)
+    let names = statement
+        .query_row(params![Bits(id.0), sync.0, pair.0], names_from_row)
         .optional()?;
-    let Some(hashes) = hashes else {
+    let Some(names) = names else {
         return Ok(0);
     };
-    forget_keys(tx, (sync, pair), id.0.cast_signed(), &hashes)?;
+    forget_keys(tx, (sync, pair), id.0.cast_signed(), &names)?;
     Ok(-LiveDelta::from(
-        hashes.left.is_some() && hashes.right.is_some(),
+        names.left.is_some() && names.right.is_some(),
     ))
 }
 
@@ -139,15 +157,16 @@ pub(super) fn free_changed_keys(
     sync: SyncId,
     row: &LinkRow,
 ) -> Result<Option<Former>, StoreError> {
-    let mut statement =
-        tx.prepare_cached("select left_hash, right_hash from links where id = ?1")?;
+    let mut statement = tx.prepare_cached(
+        "select left_hash, left_since, right_hash, right_since from links where id = ?1",
+    )?;
     let stored = statement
-        .query_row([Bits(row.link.id.0)], hashes_from_row)
+        .query_row([Bits(row.link.id.0)], names_from_row)
         .optional()?;
     let Some(stored) = stored else {
         return Ok(None);
     };
-    let keys_changed = stored != row.hashes;
+    let keys_changed = stored != row.names;
     if keys_changed {
         forget_keys(tx, (sync, row.pair), row.link.id.0.cast_signed(), &stored)?;
     }
@@ -164,38 +183,47 @@ pub(super) fn update(
     sync: SyncId,
     row: &LinkRow,
     former: &Former,
-) -> Result<LiveDelta, StoreError> {
+) -> Result<(LinkId, LiveDelta), StoreError> {
     let link = &row.link;
     let mut statement = tx.prepare_cached(
         "update links set left_prints = ?2, right_prints = ?3, left_seen = ?4, right_seen = ?5,
-             left_written = ?6, right_written = ?7
+             left_written = ?6, right_written = ?7, left_seen_at = ?8, right_seen_at = ?9,
+             left_gone = ?10, right_gone = ?11
          where id = ?1",
     )?;
     statement.execute(params![
         Bits(link.id.0),
         pack_prints(&link.baseline.left),
         pack_prints(&link.baseline.right),
-        Bits(link.seen.left),
-        Bits(link.seen.right),
+        Bits(link.seen.left.offset),
+        Bits(link.seen.right.offset),
         Bits(link.written.left.0),
         Bits(link.written.right.0),
+        Bits(link.seen.left.at),
+        Bits(link.seen.right.at),
+        link.gone.left,
+        link.gone.right,
     ])?;
     if former.keys_changed {
         let mut statement = tx.prepare_cached(
-            "update links set left_hash = ?2, right_hash = ?3, left_key = ?4, right_key = ?5
+            "update links set left_hash = ?2, right_hash = ?3, left_key = ?4, right_key = ?5,
+                 left_since = ?6, right_since = ?7
              where id = ?1",
         )?;
         let sealed = sealed_keys(keys, link);
         statement.execute(params![
             Bits(link.id.0),
-            row.hashes.left,
-            row.hashes.right,
+            row.hash(Side::Left),
+            row.hash(Side::Right),
             sealed.left,
-            sealed.right
+            sealed.right,
+            Moment(link.since.left),
+            Moment(link.since.right),
         ])?;
         put_keys(tx, sync, row, link.id.0.cast_signed())?;
     }
-    Ok(LiveDelta::from(row.is_live()) - LiveDelta::from(former.was_live))
+    let delta = LiveDelta::from(row.is_live()) - LiveDelta::from(former.was_live);
+    Ok((link.id, delta))
 }
 
 /// How new links are stored.
@@ -214,7 +242,7 @@ pub(super) fn insert(
     sync: SyncId,
     row: &LinkRow,
     placing: &mut Placing,
-) -> Result<LiveDelta, StoreError> {
+) -> Result<(LinkId, LiveDelta), StoreError> {
     let link = &row.link;
     let id = match placing {
         Placing::Appended { above } => {
@@ -233,28 +261,37 @@ pub(super) fn insert(
     };
     let mut statement = tx.prepare_cached(
         "insert into links (id, sync, pair, left_hash, right_hash, left_key, right_key, left_prints,
-             right_prints, left_seen, right_seen, left_written, right_written)
-         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+             right_prints, left_seen, right_seen, left_written, right_written, left_seen_at,
+             right_seen_at, left_since, right_since, left_gone, right_gone)
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
+             ?19)",
     )?;
     statement.execute(params![
         id,
         sync.0,
         row.pair.0,
-        row.hashes.left,
-        row.hashes.right,
+        row.hash(Side::Left),
+        row.hash(Side::Right),
         sealed.left,
         sealed.right,
         pack_prints(&link.baseline.left),
         pack_prints(&link.baseline.right),
-        Bits(link.seen.left),
-        Bits(link.seen.right),
+        Bits(link.seen.left.offset),
+        Bits(link.seen.right.offset),
         Bits(link.written.left.0),
         Bits(link.written.right.0),
+        Bits(link.seen.left.at),
+        Bits(link.seen.right.at),
+        Moment(link.since.left),
+        Moment(link.since.right),
+        link.gone.left,
+        link.gone.right,
     ])?;
+    let id = tx.last_insert_rowid();
     if let Placing::Indexed = placing {
-        put_keys(tx, sync, row, tx.last_insert_rowid())?;
+        put_keys(tx, sync, row, id)?;
     }
-    Ok(LiveDelta::from(row.is_live()))
+    Ok((LinkId(id.cast_unsigned()), row.is_live().into()))
 }
 
 /// Where appended links of the sync go: above every number that was ever indexed.
@@ -269,7 +306,7 @@ pub(super) fn append_above(tx: &Transaction<'_>, sync: SyncId) -> Result<Placing
 
 /// Enters up to `limit` appended links into `link_keys`. Returns false when none are left.
 ///
-/// A link whose key has another link already is dropped: the next look at its records finds them
+/// A link that got a key at the same moment as another one is dropped: the next look at its records finds them
 /// unlinked and matches them again.
 pub(super) fn index_some(
     tx: &Transaction<'_>,
@@ -289,11 +326,14 @@ pub(super) fn index_some(
     let (false, Some(to)) = (live, to) else {
         return Ok(false);
     };
-    for (side, hash) in [(Side::Left, "left_hash"), (Side::Right, "right_hash")] {
+    for (side, hash, since) in [
+        (Side::Left, "left_hash", "left_since"),
+        (Side::Right, "right_hash", "right_since"),
+    ] {
         // In the order of the hashes: neighbours go to the same page.
         let sql = format!(
-            "insert or ignore into link_keys (sync, pair, side, key_hash, link)
-             select sync, pair, ?4, {hash}, id from links
+            "insert or ignore into link_keys (sync, pair, side, key_hash, since, link)
+             select sync, pair, ?4, {hash}, {since}, id from links
              where sync = ?1 and id > ?2 and id <= ?3 and {hash} is not null order by pair, {hash}"
         );
         let wanted: i64 = tx.query_row(
@@ -330,14 +370,14 @@ fn drop_second_links(
     (from, to): (i64, i64),
     side: Side,
 ) -> Result<(), StoreError> {
-    let hash = match side {
-        Side::Left => "left_hash",
-        Side::Right => "right_hash",
+    let (hash, since) = match side {
+        Side::Left => ("left_hash", "left_since"),
+        Side::Right => ("right_hash", "right_since"),
     };
     let sql = format!(
         "select l.id, l.pair from links l
          join link_keys k on k.sync = l.sync and k.pair = l.pair and k.side = ?4
-             and k.key_hash = l.{hash}
+             and k.key_hash = l.{hash} and k.since = l.{since}
          where l.sync = ?1 and l.id > ?2 and l.id <= ?3 and k.link <> l.id"
     );
     let mut statement = tx.prepare(&sql)?;
@@ -364,11 +404,19 @@ fn drop_second_links(
 
 fn put_keys(tx: &Transaction<'_>, sync: SyncId, row: &LinkRow, id: i64) -> Result<(), StoreError> {
     let mut statement = tx.prepare_cached(
-        "insert into link_keys (sync, pair, side, key_hash, link) values (?1, ?2, ?3, ?4, ?5)",
+        "insert into link_keys (sync, pair, side, key_hash, since, link)
+         values (?1, ?2, ?3, ?4, ?5, ?6)",
     )?;
     for side in Side::BOTH {
-        if let Some(hash) = &row.hashes[side] {
-            let put = statement.execute(params![sync.0, row.pair.0, side_number(side), hash, id]);
+        if let Some(Name { hash, since }) = &row.names[side] {
+            let put = statement.execute(params![
+                sync.0,
+                row.pair.0,
+                side_number(side),
+                hash,
+                since,
+                id
+            ]);
             refuse_second_partner(put, row.pair)?;
         }
     }
@@ -379,22 +427,29 @@ fn forget_keys(
     tx: &Transaction<'_>,
     (sync, pair): (SyncId, PairId),
     id: i64,
-    hashes: &BySide<Option<KeyHash>>,
+    names: &BySide<Option<Name>>,
 ) -> Result<(), StoreError> {
     let mut statement = tx.prepare_cached(
         "delete from link_keys
-         where sync = ?1 and pair = ?2 and side = ?3 and key_hash = ?4 and link = ?5",
+         where sync = ?1 and pair = ?2 and side = ?3 and key_hash = ?4 and since = ?5
+             and link = ?6",
     )?;
     for side in Side::BOTH {
-        if let Some(hash) = &hashes[side] {
-            statement.execute(params![sync.0, pair.0, side_number(side), hash, id])?;
+        if let Some(Name { hash, since }) = &names[side] {
+            statement.execute(params![sync.0, pair.0, side_number(side), hash, since, id])?;
         }
     }
     Ok(())
 }
 
-fn hashes_from_row(row: &Row<'_>) -> rusqlite::Result<BySide<Option<KeyHash>>> {
-    Ok(BySide::new(row.get(0)?, row.get(1)?))
+/// Hash and moment of the left side, then of the right.
+fn names_from_row(row: &Row<'_>) -> rusqlite::Result<BySide<Option<Name>>> {
+    let name = |index: usize| -> rusqlite::Result<Option<Name>> {
+        let since = row.get(index + 1)?;
+        let hash: Option<KeyHash> = row.get(index)?;
+        Ok(hash.map(|hash| Name { hash, since }))
+    };
+    Ok(BySide::new(name(0)?, name(2)?))
 }
 
 fn refuse_second_partner(
@@ -426,6 +481,12 @@ fn from_row(row: &Row<'_>, keys: &RecordKeys) -> Result<Link, StoreError> {
             .map_err(|_| StoreError::Malformed("links"))
     };
     let bits = |index: usize| -> Result<u64, StoreError> { Ok(row.get::<_, Bits>(index)?.0) };
+    let place = |offset: usize, at: usize| -> Result<Place, StoreError> {
+        Ok(Place {
+            offset: bits(offset)?,
+            at: bits(at)?,
+        })
+    };
     Ok(Link {
         id: LinkId(bits(0)?),
         keys: BySide::new(
@@ -436,7 +497,9 @@ fn from_row(row: &Row<'_>, keys: &RecordKeys) -> Result<Link, StoreError> {
             unpack_prints("links.left_prints", blob(3)?.unwrap_or_default())?,
             unpack_prints("links.right_prints", blob(4)?.unwrap_or_default())?,
         ),
-        seen: BySide::new(bits(5)?, bits(6)?),
+        since: BySide::new(row.get::<_, Moment>(11)?.0, row.get::<_, Moment>(12)?.0),
+        gone: BySide::new(row.get(13)?, row.get(14)?),
+        seen: BySide::new(place(5, 9)?, place(6, 10)?),
         written: BySide::new(BatchId(bits(7)?), BatchId(bits(8)?)),
     })
 }

@@ -12,6 +12,7 @@ const ALL: &[(&str, &str)] = &[
     ("V1__base", include_str!("migrations/V1__base.sql")),
     ("V2__agents", include_str!("migrations/V2__agents.sql")),
     ("V3__ledger", include_str!("migrations/V3__ledger.sql")),
+    ("V4__moments", include_str!("migrations/V4__moments.sql")),
 ];
 
 /// Applies what is missing. Running it again does nothing. Fails when the database holds a

@@ -36,6 +36,7 @@ pub mod tokens;
 mod error;
 mod keys;
 mod migrations;
+mod moments;
 mod sealer;
 mod sqlite;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use rusqlite::{Transaction, params};
-use tidegate_sync::model::{PairId, Side};
+use tidegate_sync::model::{LinkId, PairId, Side};
 use tidegate_sync::session::Settlement;
 
 use super::keys::RecordKeys;
@@ -43,16 +43,16 @@ pub(super) struct Settler<'a> {
 
 impl Settler<'_> {
     /// Applies the settlement. Refuses a run that was replaced, and a link that would give a record
-    /// a second partner; then nothing is changed.
+    /// a second partner at the same time; then nothing is changed. Returns the links' numbers.
     pub(super) fn apply(
         &self,
         tx: &Transaction<'_>,
         prepared: &Prepared,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Vec<LinkId>, StoreError> {
         syncs::check_epoch(tx, self.sync, self.epoch)?;
         let settlement = &prepared.rest;
         let mut deltas = BTreeMap::new();
-        self.put_links(tx, prepared, &mut deltas)?;
+        let ids = self.put_links(tx, prepared, &mut deltas)?;
         for gone in &settlement.gone {
             tombstones::put(tx, self.keys, self.sync, gone)?;
         }
@@ -67,7 +67,7 @@ impl Settler<'_> {
         if settlement.live {
             pairs::mark_live(tx, self.sync)?;
         }
-        Ok(())
+        Ok(ids)
     }
 
     /// Drops first, then frees changed keys, then writes: a key may move from one link to another
@@ -77,7 +77,7 @@ impl Settler<'_> {
         tx: &Transaction<'_>,
         prepared: &Prepared,
         deltas: &mut BTreeMap<PairId, Delta>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Vec<LinkId>, StoreError> {
         for (pair, id) in &prepared.rest.dropped {
             let delta = links::delete(tx, self.sync, *pair, *id)?;
             deltas.entry(*pair).or_default().linked += delta;
@@ -96,14 +96,16 @@ impl Settler<'_> {
         } else {
             links::append_above(tx, self.sync)?
         };
+        let mut ids = Vec::with_capacity(prepared.links.len());
         for (row, former) in prepared.links.iter().zip(&formers) {
-            let delta = match former {
+            let (id, delta) = match former {
                 Some(former) => links::update(tx, self.keys, self.sync, row, former)?,
                 None => links::insert(tx, self.keys, self.sync, row, &mut placing)?,
             };
             deltas.entry(row.pair).or_default().linked += delta;
+            ids.push(id);
         }
-        Ok(())
+        Ok(ids)
     }
 
     /// What people read: findings, conflicts, history.

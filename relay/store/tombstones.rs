@@ -1,32 +1,28 @@
 //! Traces of keys that no longer name a record, so that late reports about them are recognised as
 //! replays. Forgotten once both the side's position and its batches have passed them.
 
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
-use tidegate_sync::model::{BatchId, PairId, Position, Side};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use tidegate_sync::model::{BatchId, PairId, Place, Position, Side, Trace};
 use tidegate_sync::session::Gone;
 
 use super::StoreError;
 use super::keys::{Bits, KeyHash, RecordKeys, side_number};
+use super::moments::Moment;
 use super::syncs::SyncId;
 
-/// How far the side's reports about this key are known: offset and batch, 0 where it is new.
-pub(super) fn by_key(
+/// The traces of the records that had this key, one for each, in the order in which they got it.
+pub(super) fn of_key(
     conn: &Connection,
     (sync, pair, side): (SyncId, PairId, Side),
     hash: &KeyHash,
-) -> Result<(u64, BatchId), StoreError> {
+) -> Result<Vec<Trace>, StoreError> {
     let mut statement = conn.prepare_cached(
-        "select seen, written from tombstones
-         where sync = ?1 and pair = ?2 and side = ?3 and key_hash = ?4",
+        "select since, seen, seen_at, written from tombstones
+         where sync = ?1 and pair = ?2 and side = ?3 and key_hash = ?4 order by since",
     )?;
-    let found: Option<(Bits, Bits)> = statement
-        .query_row(params![sync.0, pair.0, side_number(side), hash], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })
-        .optional()?;
-    Ok(found.map_or((0, BatchId::NONE), |(seen, written)| {
-        (seen.0, BatchId(written.0))
-    }))
+    let place = params![sync.0, pair.0, side_number(side), hash];
+    let traces = statement.query_map(place, from_row)?;
+    Ok(traces.collect::<Result<_, _>>()?)
 }
 
 /// Leaves a trace, or moves the one that is there forward.
@@ -36,24 +32,39 @@ pub(super) fn put(
     sync: SyncId,
     gone: &Gone,
 ) -> Result<(), StoreError> {
+    let hash = keys.hash(&gone.key);
+    let (pair, side) = (gone.pair.0, side_number(gone.side));
+    let since = Moment(gone.trace.since);
     let mut statement = tx.prepare_cached(
-        "insert into tombstones (sync, pair, side, key_hash, seen, written)
-         values (?1, ?2, ?3, ?4, ?5, ?6)
-         on conflict do update set seen = max(seen, excluded.seen),
-             written = max(written, excluded.written)",
+        "select since, seen, seen_at, written from tombstones
+         where sync = ?1 and pair = ?2 and side = ?3 and key_hash = ?4 and since = ?5",
+    )?;
+    let slot = params![sync.0, pair, side, hash, since];
+    let former = statement.query_row(slot, from_row).optional()?;
+    // Merged here, because SQLite would take a place of all bits for a negative number.
+    let former = former.unwrap_or(gone.trace);
+    let seen = former.seen.max(gone.trace.seen);
+    let written = former.written.max(gone.trace.written);
+    let mut statement = tx.prepare_cached(
+        "insert or replace into tombstones
+             (sync, pair, side, key_hash, since, seen, seen_at, written)
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?;
     statement.execute(params![
         sync.0,
-        gone.pair.0,
-        side_number(gone.side),
-        keys.hash(&gone.key),
-        Bits(gone.seen),
-        Bits(gone.written.0),
+        pair,
+        side,
+        hash,
+        since,
+        Bits(seen.offset),
+        Bits(seen.at),
+        Bits(written.0),
     ])?;
     Ok(())
 }
 
-/// Forgets what the side can no longer report.
+/// Forgets what the side can no longer report: a position is the end of a transaction, so the place
+/// within it does not matter.
 pub(super) fn forget_passed(
     tx: &Transaction<'_>,
     sync: SyncId,
@@ -70,4 +81,16 @@ pub(super) fn forget_passed(
         Bits(position.offset),
         Bits(position.passed.0),
     ])?)
+}
+
+fn from_row(row: &Row<'_>) -> rusqlite::Result<Trace> {
+    let bits = |index: usize| row.get::<_, Bits>(index).map(|bits| bits.0);
+    Ok(Trace {
+        since: row.get::<_, Moment>(0)?.0,
+        seen: Place {
+            offset: bits(1)?,
+            at: bits(2)?,
+        },
+        written: BatchId(bits(3)?),
+    })
 }

@@ -1,4 +1,4 @@
-//! The running change stream of one side: slot → whole transactions → the engine.
+//! The running change stream of one side: slot → committed transactions → the engine.
 //!
 //! One task reads and decodes, one sends feedback; [`PgCapture`] owns both and ends them when it is
 //! dropped. The reader hands over as soon as the stream runs dry, never by a timer, so a lone
@@ -26,8 +26,6 @@ use super::transactions::Transactions;
 pub(super) mod limits {
     use std::time::Duration;
 
-    /// A batch is handed over at this many bytes of the stream, even if more has arrived already.
-    pub(crate) const BATCH_BYTES: usize = 4 << 20;
     /// Positions without changes are told at most this often.
     pub(crate) const IDLE_INTERVAL: Duration = Duration::from_millis(100);
     /// The server answers our status once a second, but not while it decodes a long transaction
@@ -158,8 +156,12 @@ impl Reader {
     async fn turn(&mut self) -> Result<(), EndpointError> {
         while let Some(frame) = self.frames.buffered()? {
             self.take_in(&frame).await?;
+            while self.transactions.is_delivering() {
+                self.hand_over().await;
+                self.transactions.deliver_part().await?;
+            }
             let (changes, bytes) = self.transactions.ready_size();
-            if changes >= queue::limits::BATCH_CHANGES || bytes >= limits::BATCH_BYTES {
+            if changes >= queue::limits::BATCH_CHANGES || bytes >= queue::limits::BATCH_BYTES {
                 self.hand_over().await;
             }
         }
@@ -179,10 +181,9 @@ impl Reader {
     async fn take_in(&mut self, frame: &Frame) -> Result<(), EndpointError> {
         match (frame.tag, frame.body.first()) {
             (b'd', Some(b'w')) => {
-                const HEADER: usize = 1 + 8 + 8 + 8;
                 let what = "a change without its header";
-                let message = frame.body.get(HEADER..).ok_or(Malformed { what })?;
-                self.transactions.handle(message).await
+                let (at, message) = change(&frame.body).ok_or(Malformed { what })?;
+                self.transactions.handle(at, message).await
             }
             (b'd', Some(b'k')) => {
                 let what = "a broken keepalive";
@@ -207,6 +208,13 @@ impl Reader {
             }
         }
     }
+}
+
+/// The place of the message's record in the WAL (0 where it has none), and the message.
+fn change(body: &[u8]) -> Option<(u64, &[u8])> {
+    const REST_OF_HEADER: usize = 8 + 8;
+    let (start, rest) = body.get(1..)?.split_first_chunk::<8>()?;
+    Some((u64::from_be_bytes(*start), rest.get(REST_OF_HEADER..)?))
 }
 
 /// WAL end and whether an answer is wanted at once.

@@ -45,8 +45,8 @@ impl fmt::Display for CaptureTable {
     }
 }
 
-/// What one transaction did to the bound tables. Time, offset and `passed` of its changes are set
-/// when it commits.
+/// What one transaction, or a part of it, did to the bound tables. Where its changes stand in the
+/// history is set by `transactions`.
 #[derive(Debug, Default)]
 pub(super) struct Effects {
     pub changes: Vec<Change>,
@@ -257,7 +257,9 @@ impl Placed<'_> {
             kind,
             time: None,
             offset: 0,
+            at: 0,
             passed: BatchId::NONE,
+            ours: false,
         }
     }
 

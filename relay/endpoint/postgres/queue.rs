@@ -17,6 +17,8 @@ pub(super) mod limits {
     /// A batch that has as many changes is not joined with the next. One apply handles it well,
     /// and it is small enough to be settled within a second.
     pub(crate) const BATCH_CHANGES: usize = 5_000;
+    /// Nor one that took as many bytes of the stream, however few its changes are.
+    pub(crate) const BATCH_BYTES: usize = 4 << 20;
 }
 
 #[derive(Default)]
@@ -100,18 +102,26 @@ impl State {
     fn add(&mut self, batch: Batch) {
         self.bytes += batch.bytes;
         match self.batches.back_mut() {
-            Some(last) if last.captured.changes.len() < limits::BATCH_CHANGES => last.join(batch),
+            Some(last) if last.takes(&batch) => last.join(batch),
             _ => self.batches.push_back(batch),
         }
     }
 }
 
 impl Batch {
+    /// True when it is small enough to be joined with what came after it. A part of a big
+    /// transaction would hide the end of those before it.
+    fn takes(&self, later: &Batch) -> bool {
+        self.captured.changes.len() < limits::BATCH_CHANGES
+            && self.bytes < limits::BATCH_BYTES
+            && (self.captured.end.is_none() || later.captured.end.is_some())
+    }
+
     /// Appends what came after it.
     pub(super) fn join(&mut self, later: Batch) {
         let captured = &mut self.captured;
         captured.changes.extend(later.captured.changes);
-        captured.position = later.captured.position;
+        captured.end = later.captured.end;
         for request in later.captured.reconcile {
             if !captured
                 .reconcile
@@ -147,14 +157,16 @@ mod tests {
             kind: ChangeKind::Gone,
             time: None,
             offset,
+            at: 0,
             passed: BatchId::NONE,
+            ours: false,
         };
         let captured = Captured {
             changes: vec![change; changes],
-            position: Position {
+            end: Some(Position {
                 offset,
                 ..Position::default()
-            },
+            }),
             reconcile: Vec::new(),
         };
         Batch {
@@ -162,6 +174,10 @@ mod tests {
             bytes,
             is_awaited: false,
         }
+    }
+
+    fn end_of(popped: Result<Batch, EndpointError>) -> Option<u64> {
+        popped.unwrap().captured.end.map(|end| end.offset)
     }
 
     #[tokio::test]
@@ -172,8 +188,26 @@ mod tests {
         queue.push(batch(3, 1, 10)).await;
         let first = queue.pop().await.unwrap().captured;
         assert_eq!(first.changes.len(), limits::BATCH_CHANGES + 3);
-        assert_eq!(first.position.offset, 2);
-        assert_eq!(queue.pop().await.unwrap().captured.position.offset, 3);
+        assert_eq!(first.end.map(|end| end.offset), Some(2));
+        assert_eq!(end_of(queue.pop().await), Some(3));
+    }
+
+    #[tokio::test]
+    async fn a_part_of_a_transaction_does_not_hide_the_end_of_those_before_it() {
+        let queue = Queue::default();
+        queue.push(batch(1, 3, 10)).await;
+        for (offset, is_last) in [(2, false), (2, false), (2, true), (3, true)] {
+            let mut part = batch(offset, 1, 10);
+            part.captured.end.take_if(|_| !is_last);
+            queue.push(part).await;
+        }
+        assert_eq!(end_of(queue.pop().await), Some(1));
+        let rest = queue.pop().await.unwrap().captured;
+        assert_eq!(rest.end.map(|end| end.offset), Some(3));
+        assert_eq!(rest.changes.len(), 4);
+        queue.push(batch(4, 1, limits::BATCH_BYTES)).await;
+        queue.push(batch(5, 1, 10)).await;
+        assert_eq!(end_of(queue.pop().await), Some(4));
     }
 
     #[tokio::test]
@@ -187,9 +221,9 @@ mod tests {
         });
         tokio::task::yield_now().await;
         assert!(!reader.is_finished());
-        assert_eq!(queue.pop().await.unwrap().captured.position.offset, 1);
+        assert_eq!(end_of(queue.pop().await), Some(1));
         reader.await.unwrap();
-        assert_eq!(queue.pop().await.unwrap().captured.position.offset, 2);
+        assert_eq!(end_of(queue.pop().await), Some(2));
     }
 
     #[tokio::test]

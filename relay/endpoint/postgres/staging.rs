@@ -1,13 +1,15 @@
-//! Big transactions that the server streams while they still run, kept until they commit.
+//! Big transactions, kept until they commit, and then read in parts.
 //!
-//! Nobody may see a change before its transaction has committed. What is streamed early is kept
-//! here by transaction, in memory up to [`limits::MEMORY_BYTES_MAX`] for all together, then on
+//! Nobody may see a change before its transaction has committed, and nobody may have to hold a big
+//! transaction whole. What the server streams early, and what is too much of one that comes whole,
+//! is kept here by transaction, in memory up to [`limits::MEMORY_BYTES_MAX`] for all together, then on
 //! disk, sealed with a key that lives only in this process: whatever a crash leaves behind can't be
 //! read. Called by `transactions`; knows nothing of what the messages mean, but the
 //! (sub)transaction that each belongs to.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -27,12 +29,14 @@ pub(super) mod limits {
 
 /// Sealed bytes carry their length, their number and a 16-byte tag.
 const BLOCK_HEADER: usize = 4 + 8;
+/// Length, subtransaction and place of a message.
+const ENTRY_HEADER: usize = 4 + 4 + 8;
 const SUFFIX: &str = "staged";
 
-/// All transactions that are streamed at the moment, by xid.
+/// All transactions that are kept at the moment, by xid.
 pub(super) struct Staging {
     dir: PathBuf,
-    key: LessSafeKey,
+    key: Arc<LessSafeKey>,
     /// Each block's nonce; never used twice with the key.
     blocks_sealed: u64,
     memory_bytes: usize,
@@ -50,9 +54,10 @@ struct Staged {
     aborted: HashSet<u32>,
 }
 
-/// A committed transaction, to be read once in the order in which it was put.
-pub(super) struct Replay<'a> {
-    staging: &'a Staging,
+/// A committed transaction, to be read once in the order in which it was put. A file that is not
+/// read to its end stays until the next start.
+pub(super) struct Replay {
+    key: Arc<LessSafeKey>,
     staged: Staged,
     path: PathBuf,
     block: Bytes,
@@ -62,6 +67,8 @@ pub(super) struct Replay<'a> {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Entry {
     pub message: Bytes,
+    /// Where in the WAL, as [`Staging::put`] was told.
+    pub at: u64,
     /// It belongs to a subtransaction that was rolled back.
     pub aborted: bool,
 }
@@ -88,7 +95,7 @@ impl Staging {
         let key = UnboundKey::new(&AES_256_GCM, &*secret).map_err(|_| sealing())?;
         Ok(Staging {
             dir: dir.to_owned(),
-            key: LessSafeKey::new(key),
+            key: Arc::new(LessSafeKey::new(key)),
             blocks_sealed: 0,
             memory_bytes: 0,
             memory_bytes_max,
@@ -96,16 +103,18 @@ impl Staging {
         })
     }
 
-    /// Keeps one message of transaction `xid`, made by its subtransaction `subxid` (or itself).
+    /// Keeps one message of transaction `xid`, made by its subtransaction `subxid` (or itself) `at`
+    /// this place of the WAL.
     pub(super) async fn put(
         &mut self,
-        xid: u32,
-        subxid: u32,
+        (xid, subxid): (u32, u32),
+        at: u64,
         message: &[u8],
     ) -> Result<(), EndpointError> {
-        let mut entry = BytesMut::with_capacity(8 + message.len());
+        let mut entry = BytesMut::with_capacity(ENTRY_HEADER + message.len());
         entry.put_u32(message.len() as u32);
         entry.put_u32(subxid);
+        entry.put_u64(at);
         entry.put_slice(message);
         let staged = self.transactions.entry(xid).or_default();
         staged.memory_bytes += entry.len();
@@ -136,7 +145,7 @@ impl Staging {
     }
 
     /// Takes a committed transaction out, to be read.
-    pub(super) async fn replay(&mut self, xid: u32) -> Result<Replay<'_>, EndpointError> {
+    pub(super) async fn replay(&mut self, xid: u32) -> Result<Replay, EndpointError> {
         let mut staged = self.transactions.remove(&xid).unwrap_or_default();
         self.memory_bytes -= staged.memory_bytes;
         let path = self.path(xid);
@@ -146,7 +155,7 @@ impl Staging {
         }
         Ok(Replay {
             path,
-            staging: self,
+            key: self.key.clone(),
             staged,
             block: Bytes::new(),
         })
@@ -189,7 +198,7 @@ impl Staging {
     }
 }
 
-impl Replay<'_> {
+impl Replay {
     /// The next message; `None` after the last, when the transaction's file is gone.
     pub(super) async fn next(&mut self) -> Result<Option<Entry>, EndpointError> {
         if self.block.is_empty()
@@ -203,11 +212,13 @@ impl Replay<'_> {
         let broken = || EndpointError::bug("staging-broken", "a staged transaction is cut short");
         let length = self.block.try_get_u32().map_err(|_| broken())? as usize;
         let subxid = self.block.try_get_u32().map_err(|_| broken())?;
+        let at = self.block.try_get_u64().map_err(|_| broken())?;
         if self.block.len() < length {
             return Err(broken());
         }
         Ok(Some(Entry {
             message: self.block.split_to(length),
+            at,
             aborted: self.staged.aborted.contains(&subxid),
         }))
     }
@@ -222,7 +233,7 @@ impl Replay<'_> {
                 let number = header.get_u64();
                 let mut sealed = vec![0u8; length];
                 file.read_exact(&mut sealed).await.map_err(disk)?;
-                return unseal(&self.staging.key, number, sealed).map(Some);
+                return unseal(&self.key, number, sealed).map(Some);
             }
             self.staged.file = None;
             fs::remove_file(&self.path).await.map_err(disk)?;
@@ -283,12 +294,12 @@ fn sealing() -> EndpointError {
 mod tests {
     use super::*;
 
-    async fn read(staging: &mut Staging, xid: u32) -> Vec<(String, bool)> {
+    async fn read(staging: &mut Staging, xid: u32) -> Vec<(String, u64, bool)> {
         let mut replay = staging.replay(xid).await.unwrap();
         let mut out = Vec::new();
         while let Some(entry) = replay.next().await.unwrap() {
             let text = String::from_utf8(entry.message.to_vec()).unwrap();
-            out.push((text, entry.aborted));
+            out.push((text, entry.at, entry.aborted));
         }
         out
     }
@@ -308,11 +319,14 @@ mod tests {
             for number in 0..50 {
                 for xid in [7, 8] {
                     let message = format!("{xid}-{number}");
-                    staging.put(xid, xid, message.as_bytes()).await.unwrap();
+                    staging
+                        .put((xid, xid), number, message.as_bytes())
+                        .await
+                        .unwrap();
                 }
             }
             for xid in [8, 7] {
-                let expected: Vec<_> = (0..50).map(|n| (format!("{xid}-{n}"), false)).collect();
+                let expected: Vec<_> = (0..50).map(|n| (format!("{xid}-{n}"), n, false)).collect();
                 assert_eq!(read(&mut staging, xid).await, expected, "{memory}");
             }
             assert_eq!(staging.memory_bytes, 0);
@@ -325,15 +339,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut staging = Staging::open(dir.path(), 10).await.unwrap();
         for (subxid, message) in [(1, "a"), (2, "b"), (3, "c"), (1, "d")] {
-            staging.put(1, subxid, message.as_bytes()).await.unwrap();
+            staging
+                .put((1, subxid), 0, message.as_bytes())
+                .await
+                .unwrap();
         }
-        staging.put(9, 9, b"x").await.unwrap();
+        staging.put((9, 9), 0, b"x").await.unwrap();
         staging.abort(1, 2).await.unwrap();
         staging.abort(9, 9).await.unwrap();
         let expected = [("a", false), ("b", true), ("c", false), ("d", false)];
         assert_eq!(
             read(&mut staging, 1).await,
-            expected.map(|(text, aborted)| (text.to_owned(), aborted))
+            expected.map(|(text, aborted)| (text.to_owned(), 0, aborted))
         );
         assert_eq!(read(&mut staging, 9).await, []);
         assert!(files(dir.path()).is_empty());
@@ -343,7 +360,10 @@ mod tests {
     async fn disk_holds_no_readable_value_and_leftovers_are_removed() {
         let dir = tempfile::tempdir().unwrap();
         let mut staging = Staging::open(dir.path(), 0).await.unwrap();
-        staging.put(1, 1, b"a very private value").await.unwrap();
+        staging
+            .put((1, 1), 0, b"a very private value")
+            .await
+            .unwrap();
         let mut replay = staging.replay(1).await.unwrap();
         let stored = std::fs::read(&replay.path).unwrap();
         assert!(stored.len() > 20);
@@ -359,7 +379,7 @@ mod tests {
     async fn a_damaged_file_is_noticed() {
         let dir = tempfile::tempdir().unwrap();
         let mut staging = Staging::open(dir.path(), 0).await.unwrap();
-        staging.put(1, 1, b"value").await.unwrap();
+        staging.put((1, 1), 0, b"value").await.unwrap();
         let mut replay = staging.replay(1).await.unwrap();
         let mut stored = std::fs::read(&replay.path).unwrap();
         *stored.last_mut().unwrap() ^= 1;

@@ -1,8 +1,11 @@
-//! Puts the stream's messages together to whole transactions, in commit order.
+//! Puts the stream's messages together to committed transactions, in commit order.
 //!
 //! Takes one message after the other ([`Transactions::handle`], [`Transactions::handle_keepalive`])
 //! and gives batches ([`Transactions::take_ready`]). Nothing of a transaction is given before its
-//! commit has arrived; what the server streams earlier waits in `staging`. Does no network.
+//! commit has arrived; what the server streams earlier waits in `staging`, and so does what is too
+//! much to be held. A transaction that waited there is given in parts: while
+//! [`Transactions::is_delivering`], each [`Transactions::deliver_part`] makes the next one ready.
+//! Does no network.
 
 use std::mem;
 
@@ -11,9 +14,18 @@ use tidegate_sync::model::{BatchId, Position};
 use super::super::{Captured, EndpointError};
 use super::mapping::{Effects, Mapping};
 use super::pgoutput::{Commit, Message, decode};
-use super::queue::Batch;
+use super::queue::{self, Batch};
 use super::slots::{FENCE_PREFIX, MARKER_PREFIX, Names};
-use super::staging::Staging;
+use super::staging::{Replay, Staging};
+
+pub(super) mod limits {
+    use super::queue;
+
+    /// A transaction with more changes is given in parts of this many, or of
+    /// [`PART_BYTES_MAX`] where they are long. As big as other batches are.
+    pub(crate) const PART_CHANGES_MAX: usize = queue::limits::BATCH_CHANGES;
+    pub(crate) const PART_BYTES_MAX: usize = queue::limits::BATCH_BYTES;
+}
 
 pub(super) struct Transactions {
     names: Names,
@@ -26,21 +38,40 @@ pub(super) struct Transactions {
     open: Option<Open>,
     /// Between StreamStart and StreamStop: of which transaction.
     chunk: Option<u32>,
+    /// A committed transaction of which more is to be given.
+    delivery: Option<Delivery>,
     ready: Effects,
     ready_bytes: usize,
+    /// What is ready ends within a transaction.
+    in_part: bool,
     /// The position has moved since the last batch was taken.
     moved: bool,
     /// A fence message came: the position is waited for.
     is_awaited: bool,
 }
 
+/// A transaction, or the part of it that is not given yet.
 #[derive(Default)]
 struct Open {
+    xid: u32,
     effects: Effects,
-    /// The batch of ours that this transaction is.
+    /// The batch of ours that this transaction is. Its marker is its first record.
     batch: Option<BatchId>,
     is_awaited: bool,
     bytes: usize,
+    /// The place of the last change.
+    at: u64,
+    /// What follows is in `staging`.
+    is_staged: bool,
+}
+
+/// A committed transaction that is read from `staging`.
+struct Delivery {
+    open: Open,
+    commit: Commit,
+    /// Its messages say which subtransaction they are of.
+    is_streamed: bool,
+    replay: Replay,
 }
 
 impl Transactions {
@@ -58,15 +89,17 @@ impl Transactions {
             position,
             open: None,
             chunk: None,
+            delivery: None,
             ready: Effects::default(),
             ready_bytes: 0,
+            in_part: false,
             moved: false,
             is_awaited: false,
         }
     }
 
-    /// Takes one pgoutput message.
-    pub(super) async fn handle(&mut self, bytes: &[u8]) -> Result<(), EndpointError> {
+    /// Takes one pgoutput message, whose record is `at` this place of the WAL.
+    pub(super) async fn handle(&mut self, at: u64, bytes: &[u8]) -> Result<(), EndpointError> {
         let (subxid, message) = decode(bytes, self.chunk.is_some())?;
         if let Some(xid) = self.chunk {
             return match message {
@@ -81,25 +114,38 @@ impl Transactions {
                 | Message::StreamStart { .. }
                 | Message::StreamCommit { .. }
                 | Message::StreamAbort { .. } => Err(out_of_order()),
-                _ => self.staging.put(xid, subxid.unwrap_or(xid), bytes).await,
+                _ => {
+                    let subxid = subxid.unwrap_or(xid);
+                    self.staging.put((xid, subxid), at, bytes).await
+                }
             };
         }
         match message {
-            Message::Begin { .. } if self.open.is_none() => {
-                self.open = Some(Open::default());
+            Message::Begin { xid, .. } if self.open.is_none() => {
+                let open = Open {
+                    xid,
+                    ..Open::default()
+                };
+                self.open = Some(open);
                 Ok(())
             }
             Message::Commit(commit) => {
                 let open = self.open.take().ok_or_else(out_of_order)?;
-                self.close(open, commit);
-                Ok(())
+                self.commit(open, commit, false).await
             }
             Message::StreamStart { xid, .. } if self.open.is_none() => {
                 self.chunk = Some(xid);
                 Ok(())
             }
             Message::StreamAbort { xid, subxid } => self.staging.abort(xid, subxid).await,
-            Message::StreamCommit { xid, commit } => self.deliver(xid, commit).await,
+            Message::StreamCommit { xid, commit } if self.open.is_none() => {
+                let open = Open {
+                    xid,
+                    is_staged: true,
+                    ..Open::default()
+                };
+                self.commit(open, commit, true).await
+            }
             Message::Emitted {
                 transactional: false,
                 lsn,
@@ -110,13 +156,18 @@ impl Transactions {
                 self.move_to(lsn);
                 Ok(())
             }
-            Message::Begin { .. } | Message::StreamStart { .. } | Message::StreamStop => {
-                Err(out_of_order())
-            }
+            Message::Begin { .. }
+            | Message::StreamStart { .. }
+            | Message::StreamStop
+            | Message::StreamCommit { .. } => Err(out_of_order()),
             message => {
                 let open = self.open.as_mut().ok_or_else(out_of_order)?;
+                open.is_staged |= open.is_full();
+                if open.is_staged {
+                    return self.staging.put((open.xid, open.xid), at, bytes).await;
+                }
                 open.bytes += bytes.len();
-                open.take_in(&message, &self.names, &mut self.mapping)
+                open.take_in((at, &message), &self.names, &mut self.mapping)
             }
         }
     }
@@ -134,57 +185,106 @@ impl Transactions {
     /// Everything that has committed since the last call; `None` when not even the position has
     /// moved.
     pub(super) fn take_ready(&mut self) -> Option<Batch> {
-        if !mem::take(&mut self.moved) {
+        let end = if mem::take(&mut self.in_part) {
+            None
+        } else if mem::take(&mut self.moved) {
+            Some(self.position.clone())
+        } else {
             return None;
-        }
+        };
         let ready = mem::take(&mut self.ready);
         Some(Batch {
+            is_awaited: end.is_some() && mem::take(&mut self.is_awaited),
             captured: Captured {
                 changes: ready.changes,
-                position: self.position.clone(),
+                end,
                 reconcile: ready.reconcile,
             },
             bytes: mem::take(&mut self.ready_bytes),
-            is_awaited: mem::take(&mut self.is_awaited),
         })
     }
 
-    /// A streamed transaction has committed.
-    async fn deliver(&mut self, xid: u32, commit: Commit) -> Result<(), EndpointError> {
-        if self.open.is_some() {
-            return Err(out_of_order());
-        }
-        let mut open = Open::default();
-        let mut replay = self.staging.replay(xid).await?;
-        while let Some(entry) = replay.next().await? {
-            let (_, message) = decode(&entry.message, true)?;
+    /// True while more of a committed transaction is to be given. What was ready before it must be
+    /// taken before its first part is delivered, and each part before the next.
+    pub(super) fn is_delivering(&self) -> bool {
+        self.delivery.is_some()
+    }
+
+    /// Reads the next part of the transaction that is being delivered.
+    pub(super) async fn deliver_part(&mut self) -> Result<(), EndpointError> {
+        let Some(mut delivery) = self.delivery.take() else {
+            return Ok(());
+        };
+        while !delivery.open.is_full() {
+            let Some(entry) = delivery.replay.next().await? else {
+                self.close(delivery.open, delivery.commit);
+                return Ok(());
+            };
+            let (_, message) = decode(&entry.message, delivery.is_streamed)?;
             // The server sends a table's description once per transaction, even if it was first
             // needed by a part that was rolled back.
             if entry.aborted && !matches!(message, Message::Relation(_)) {
                 continue;
             }
+            let open = &mut delivery.open;
             open.bytes += entry.message.len();
-            open.take_in(&message, &self.names, &mut self.mapping)?;
+            open.take_in((entry.at, &message), &self.names, &mut self.mapping)?;
         }
-        self.close(open, commit);
+        self.give(&mut delivery.open, delivery.commit);
+        self.in_part = true;
+        self.delivery = Some(delivery);
         Ok(())
     }
 
-    fn close(&mut self, open: Open, commit: Commit) {
+    async fn commit(
+        &mut self,
+        open: Open,
+        commit: Commit,
+        is_streamed: bool,
+    ) -> Result<(), EndpointError> {
         if commit.end_lsn <= self.start {
-            return;
+            return self.staging.abort(open.xid, open.xid).await;
         }
+        if open.is_staged {
+            self.delivery = Some(Delivery {
+                replay: self.staging.replay(open.xid).await?,
+                open,
+                commit,
+                is_streamed,
+            });
+        } else {
+            self.close(open, commit);
+        }
+        Ok(())
+    }
+
+    /// Gives what is left of a transaction.
+    fn close(&mut self, mut open: Open, commit: Commit) {
+        self.give(&mut open, commit);
         if let Some(batch) = open.batch {
             self.position.passed = self.position.passed.max(batch);
         }
         self.move_to(commit.end_lsn);
-        for mut change in open.effects.changes {
+        self.moved = true;
+        self.in_part = false;
+        self.is_awaited |= open.is_awaited;
+    }
+
+    /// Makes ready what was taken in of a committed transaction.
+    fn give(&mut self, open: &mut Open, commit: Commit) {
+        let passed = self
+            .position
+            .passed
+            .max(open.batch.unwrap_or(BatchId::NONE));
+        let effects = mem::take(&mut open.effects);
+        for mut change in effects.changes {
             change.time = Some(commit.time);
             change.offset = commit.end_lsn;
-            change.passed = self.position.passed;
+            change.passed = passed;
+            change.ours = open.batch == Some(passed);
             self.ready.changes.push(change);
         }
-        for request in open.effects.reconcile {
+        for request in effects.reconcile {
             if !self
                 .ready
                 .reconcile
@@ -194,13 +294,13 @@ impl Transactions {
                 self.ready.reconcile.push(request);
             }
         }
-        self.ready_bytes += open.bytes;
-        self.is_awaited |= open.is_awaited;
+        self.ready_bytes += mem::take(&mut open.bytes);
     }
 
     /// Only between transactions: within one, its own commit is still to come.
     fn move_to(&mut self, lsn: u64) {
-        if self.open.is_none() && self.chunk.is_none() && lsn > self.position.offset {
+        let is_between = self.open.is_none() && self.chunk.is_none() && self.delivery.is_none();
+        if is_between && lsn > self.position.offset {
             self.position.offset = lsn;
             self.moved = true;
         }
@@ -208,9 +308,15 @@ impl Transactions {
 }
 
 impl Open {
+    /// True when it is as much as is given at once.
+    fn is_full(&self) -> bool {
+        self.effects.changes.len() >= limits::PART_CHANGES_MAX
+            || self.bytes >= limits::PART_BYTES_MAX
+    }
+
     fn take_in(
         &mut self,
-        message: &Message<'_>,
+        (at, message): (u64, &Message<'_>),
         names: &Names,
         mapping: &mut Mapping,
     ) -> Result<(), EndpointError> {
@@ -229,7 +335,14 @@ impl Open {
                 // The engine waits for its own writes to pass.
                 self.is_awaited |= batch.is_some();
             }
-            message => mapping.apply(message, &mut self.effects)?,
+            message => {
+                let before = self.effects.changes.len();
+                mapping.apply(message, &mut self.effects)?;
+                self.at = self.at.max(at);
+                for change in &mut self.effects.changes[before..] {
+                    change.at = self.at;
+                }
+            }
         }
         Ok(())
     }

@@ -75,9 +75,25 @@ fn emitted(transactional: u8, lsn: u64, prefix: &str, content: &str) -> Vec<u8> 
 }
 
 async fn take_all(transactions: &mut Transactions, messages: &[Vec<u8>]) {
-    for message in messages {
-        transactions.handle(message).await.unwrap();
+    for (at, message) in (1..).zip(messages) {
+        transactions.handle(at, message).await.unwrap();
     }
+}
+
+/// All that is to be given, in batches.
+async fn give_all(transactions: &mut Transactions) -> Vec<Batch> {
+    let mut batches = Vec::new();
+    loop {
+        batches.extend(transactions.take_ready());
+        if !transactions.is_delivering() {
+            return batches;
+        }
+        transactions.deliver_part().await.unwrap();
+    }
+}
+
+fn end_of(batch: &Batch) -> u64 {
+    batch.captured.end.as_ref().unwrap().offset
 }
 
 #[tokio::test]
@@ -90,7 +106,7 @@ async fn nothing_is_given_before_its_commit() {
     assert!(transactions.take_ready().is_none());
     take_all(&mut transactions, &[commit(b'C', None, 120)]).await;
     let batch = transactions.take_ready().unwrap();
-    assert_eq!(batch.captured.position.offset, 120);
+    assert_eq!(end_of(&batch), 120);
     let change = &batch.captured.changes[0];
     assert_eq!(
         (change.offset, change.time, change.passed),
@@ -125,7 +141,7 @@ async fn what_an_earlier_run_delivered_is_skipped() {
     .await;
     let batch = transactions.take_ready().unwrap();
     assert_eq!(batch.captured.changes.len(), 1);
-    assert_eq!(batch.captured.position.passed, BatchId(4));
+    assert_eq!(batch.captured.end.unwrap().passed, BatchId(4));
 }
 
 #[tokio::test]
@@ -135,10 +151,7 @@ async fn fences_are_told_from_other_messages() {
         let lsn = transactions.position.offset + 10;
         take_all(&mut transactions, &[emitted(0, lsn, prefix, "")]).await;
         let batch = transactions.take_ready().unwrap();
-        assert_eq!(
-            (batch.captured.position.offset, batch.is_awaited),
-            (lsn, is_awaited)
-        );
+        assert_eq!((end_of(&batch), batch.is_awaited), (lsn, is_awaited));
         let fence = emitted(1, lsn, prefix, "");
         take_all(
             &mut transactions,
@@ -146,10 +159,7 @@ async fn fences_are_told_from_other_messages() {
         )
         .await;
         let batch = transactions.take_ready().unwrap();
-        assert_eq!(
-            (batch.captured.position.offset, batch.is_awaited),
-            (lsn + 5, is_awaited)
-        );
+        assert_eq!((end_of(&batch), batch.is_awaited), (lsn + 5, is_awaited));
     }
 }
 
@@ -168,7 +178,7 @@ async fn streamed_chunks_of_several_transactions_keep_apart() {
     take_all(&mut transactions, &[abort(1, 3), abort(2, 2)]).await;
     assert!(transactions.take_ready().is_none());
     take_all(&mut transactions, &[commit(b'c', Some(1), 200)]).await;
-    let batch = transactions.take_ready().unwrap();
+    let batch = give_all(&mut transactions).await.pop().unwrap();
     let keys: Vec<_> = batch
         .captured
         .changes
@@ -176,6 +186,71 @@ async fn streamed_chunks_of_several_transactions_keep_apart() {
         .map(|c| c.key.to_string())
         .collect();
     assert_eq!(keys, ["a", "d"]);
+}
+
+#[tokio::test]
+async fn a_transaction_that_is_too_big_to_be_held_is_given_in_parts() {
+    let (mut transactions, dir) = transactions().await;
+    let [relation, insert] = rows("1", None);
+    let small = [
+        begin(),
+        relation.clone(),
+        insert.clone(),
+        commit(b'C', None, 120),
+    ];
+    take_all(&mut transactions, &small).await;
+    let count = 2 * limits::PART_CHANGES_MAX + 10;
+    let marker = emitted(1, 90, MARKER_PREFIX, "s:l:9");
+    let mut big = vec![begin(), marker, relation];
+    big.extend(std::iter::repeat_n(insert, count));
+    big.push(commit(b'C', None, 100_000));
+    take_all(&mut transactions, &big).await;
+    let batches = give_all(&mut transactions).await;
+    let sizes: Vec<usize> = batches.iter().map(|b| b.captured.changes.len()).collect();
+    let part = limits::PART_CHANGES_MAX;
+    assert_eq!(sizes, [1, part, part, 10]);
+    let ends = batches.iter().map(|b| b.captured.end.clone());
+    let ends: Vec<Option<u64>> = ends.map(|end| end.map(|end| end.offset)).collect();
+    assert_eq!(ends, [Some(120), None, None, Some(100_000)]);
+    let changes: Vec<_> = batches.iter().flat_map(|b| &b.captured.changes).collect();
+    assert!(changes[1..].is_sorted_by(|a, b| a.at < b.at), "in order");
+    for change in &changes[1..] {
+        assert_eq!((change.offset, change.time), (100_000, Some(7)));
+        assert_eq!((change.passed, change.ours), (BatchId(9), true));
+    }
+    assert!(!changes[0].ours);
+    assert!(std::fs::read_dir(dir.path()).unwrap().next().is_none());
+}
+
+#[tokio::test]
+async fn a_place_never_falls_within_a_transaction() {
+    let (mut transactions, _dir) = transactions().await;
+    let [relation, insert] = rows("1", None);
+    let messages = [
+        (0, begin()),
+        (0, relation),
+        (7, insert.clone()),
+        (3, insert.clone()),
+        (9, insert),
+        (0, commit(b'C', None, 120)),
+    ];
+    for (at, message) in messages {
+        transactions.handle(at, &message).await.unwrap();
+    }
+    let batch = transactions.take_ready().unwrap();
+    let places: Vec<u64> = batch.captured.changes.iter().map(|c| c.at).collect();
+    assert_eq!(places, [7, 7, 9]);
+}
+
+#[tokio::test]
+async fn a_transaction_with_nothing_but_our_marker_moves_what_has_passed() {
+    let (mut transactions, _dir) = transactions().await;
+    let marker = emitted(1, 90, MARKER_PREFIX, "s:l:9");
+    let ours = [begin(), marker, commit(b'C', None, 120)];
+    take_all(&mut transactions, &ours).await;
+    let batch = transactions.take_ready().unwrap();
+    assert!(batch.is_awaited && batch.captured.changes.is_empty());
+    assert_eq!(batch.captured.end.unwrap().passed, BatchId(9));
 }
 
 #[tokio::test]
@@ -197,7 +272,7 @@ async fn a_stream_out_of_order_is_refused() {
         let (mut transactions, _dir) = transactions().await;
         let (last, before) = messages.split_last().unwrap();
         take_all(&mut transactions, before).await;
-        let refused = transactions.handle(last).await.unwrap_err();
+        let refused = transactions.handle(1, last).await.unwrap_err();
         assert_eq!(refused.code, "protocol-violation", "{messages:?}");
     }
 }

@@ -38,7 +38,11 @@ pub(super) fn run(conn: &mut Connection, sync: SyncId) -> Result<(), StoreError>
     all.dedup();
     for pair in all {
         join_links(&tx, sync, pair)?;
-        let linked = Linked::load(&tx, pair)?;
+        let mut linked = Linked::load(&tx, pair)?;
+        if linked.is_shared {
+            leave_to_last_links(&tx, pair)?;
+            linked = Linked::load(&tx, pair)?;
+        }
         report_null_keys(&tx, pair, &linked)?;
         join_unlinked(&tx, pair, &linked)?;
     }
@@ -90,9 +94,32 @@ fn join_links(conn: &Connection, sync: SyncId, pair: i64) -> Result<(), StoreErr
     Ok(())
 }
 
+/// A record that several links name belongs to the one that got its key last: the others' records
+/// are gone.
+fn leave_to_last_links(conn: &Connection, pair: i64) -> Result<(), StoreError> {
+    for (row, since) in [("left_row", "left_since"), ("right_row", "right_since")] {
+        conn.execute(
+            &format!(
+                "update found set {row} = null where pair = ?1 and seq in (
+                     select seq from (
+                         select f.seq, row_number() over (
+                             partition by f.{row} order by k.{since} desc) as newness
+                         from found f join ledger.links k on k.id = f.link
+                         where f.pair = ?1 and f.{row} is not null
+                     ) where newness > 1
+                 )"
+            ),
+            [pair],
+        )?;
+    }
+    Ok(())
+}
+
 /// Which scanned records have a link.
 struct Linked {
     rows: Vec<u64>,
+    /// Some record has more than one.
+    is_shared: bool,
     /// Records whose link has nothing on the other side, by row; the value is the place in `found`.
     lonely: HashMap<i64, i64>,
 }
@@ -106,6 +133,7 @@ impl Linked {
         let words = usize::try_from(last.unwrap_or(0)).unwrap_or(0) / 64 + 1;
         let mut linked = Self {
             rows: vec![0; words],
+            is_shared: false,
             lonely: HashMap::new(),
         };
         let mut statement =
@@ -129,6 +157,7 @@ impl Linked {
     }
 
     fn add(&mut self, row: i64) {
+        self.is_shared |= self.contains(row);
         if let Some(word) = self.rows.get_mut(row as usize / 64) {
             *word |= 1 << (row % 64);
         }

@@ -1,6 +1,7 @@
 //! The real binaries against real PostgreSQL, as an operator would run them.
 
 mod bad_input;
+mod big;
 mod faults;
 mod rights;
 mod secrets;

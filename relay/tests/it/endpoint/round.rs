@@ -33,7 +33,7 @@ async fn until(capture: &mut Box<dyn Capture>, offset: u64) -> Vec<Change> {
     loop {
         let captured = next(capture).await;
         changes.extend(captured.changes);
-        if captured.position.offset >= offset {
+        if captured.end.is_some_and(|end| end.offset >= offset) {
             return changes;
         }
     }
@@ -72,6 +72,7 @@ async fn what_was_copied_is_not_streamed_and_our_own_writes_carry_their_batch() 
     assert_eq!(changes.len(), 1);
     let change = &changes[0];
     assert_eq!((&change.key, change.passed), (&key(2), BatchId::NONE));
+    assert!(!change.ours && change.at > 0 && change.at < change.offset);
     let present = ChangeKind::Present {
         row: row(&streamed),
         inserted: true,
@@ -85,11 +86,13 @@ async fn what_was_copied_is_not_streamed_and_our_own_writes_carry_their_batch() 
     let changes = next_changes(&mut capture).await;
     let change = &changes[0];
     assert_eq!(change.passed, BatchId::of_run(1, 1));
+    assert!(change.ours);
     let ChangeKind::Present { row: echoed, .. } = &change.kind else {
         panic!("{change:?}");
     };
     assert_eq!(echoed, &written(&done[0]).row);
 
+    a_batch_that_changes_nothing_passes_too(&mut writer, &mut capture).await;
     stale_is_passed_at_once(&client, &mut writer, &mut capture, &streamed).await;
 
     let (read, fence) = writer.read(PairId(0), &[key(2)]).await.unwrap();
@@ -99,6 +102,26 @@ async fn what_was_copied_is_not_streamed_and_our_own_writes_carry_their_batch() 
     // Nothing is left behind, and forgetting twice does no harm.
     drop((capture, writer));
     forget_twice(&database).await;
+}
+
+/// A delete of what is not there: the transaction holds nothing but our marker, and nobody writes
+/// after it.
+async fn a_batch_that_changes_nothing_passes_too(
+    writer: &mut Box<dyn Writer>,
+    capture: &mut Box<dyn Capture>,
+) {
+    let done = apply(writer, 2, &[delete(key(99), &[])]).await;
+    assert!(matches!(done[0], Outcome::Missing { .. }), "{done:?}");
+    loop {
+        let captured = next(capture).await;
+        assert!(captured.changes.is_empty());
+        if captured
+            .end
+            .is_some_and(|end| end.passed == BatchId::of_run(1, 2))
+        {
+            return;
+        }
+    }
 }
 
 /// A stale write's fence is behind the change that made it stale, and is passed at once.
@@ -112,7 +135,7 @@ async fn stale_is_passed_at_once(
         .batch_execute("update t set n = 'theirs' where id = 2")
         .await
         .unwrap();
-    let done = apply(writer, 2, &[update(key(2), &[(1, text("x"))], streamed)]).await;
+    let done = apply(writer, 3, &[update(key(2), &[(1, text("x"))], streamed)]).await;
     let Outcome::Stale { fence, .. } = done[0] else {
         panic!("{:?}", done[0]);
     };

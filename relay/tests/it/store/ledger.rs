@@ -7,8 +7,8 @@ use tidegate_relay::store::{
 use tidegate_relay::store::{RecordKeys, syncs};
 use tidegate_sync::decide::Write;
 use tidegate_sync::model::{
-    BatchId, BySide, Cell, Conflict, Finding, FindingCode, Key, Link, Lookup, PairId, Position,
-    Side,
+    BatchId, BySide, Cell, Conflict, Finding, FindingCode, Key, Link, Lookup, PairId, Place,
+    Position, Side, Since, Trace,
 };
 use tidegate_sync::session::{Applied, Gone, Round, Settlement};
 use tidegate_sync::value::Value;
@@ -40,6 +40,13 @@ async fn live(store: &Store, sync: SyncId) -> Ledger {
 async fn look(ledger: &Ledger, side: Side, key: &str) -> Lookup {
     let keys = vec![(side, PAIR, Key::single(key))];
     ledger.load(keys).await.expect("keys load").remove(0)
+}
+
+/// The only link of a key.
+async fn linked(ledger: &Ledger, side: Side, key: &str) -> Option<Link> {
+    let mut links = look(ledger, side, key).await.links;
+    assert!(links.len() < 2, "{links:?}");
+    links.pop()
 }
 
 fn links(links: Vec<Link>) -> Settlement {
@@ -87,7 +94,7 @@ async fn what_was_settled_survives_a_restart_and_nothing_else_does() {
     assert_eq!(positions.left, position(7));
     assert_eq!(positions.right, position(u64::MAX >> 1));
     assert_eq!(resume.first_run, [false]);
-    let found = look(&ledger, Side::Left, "l1").await.link.expect("settled");
+    let found = linked(&ledger, Side::Left, "l1").await.expect("settled");
     let expected = link(Some("l1"), Some("r1"), 99);
     assert_eq!(
         Link {
@@ -96,7 +103,7 @@ async fn what_was_settled_survives_a_restart_and_nothing_else_does() {
         },
         found
     );
-    assert_eq!(look(&ledger, Side::Right, "r1").await.link, Some(found));
+    assert_eq!(linked(&ledger, Side::Right, "r1").await, Some(found));
     assert_eq!(look(&ledger, Side::Left, "l2").await, Lookup::default());
     assert_eq!(look(&ledger, Side::Right, "r3").await, Lookup::default());
 }
@@ -131,12 +138,12 @@ async fn a_replaced_run_can_write_nothing() {
     let stale = |result: Result<(), StoreError>| {
         assert!(matches!(result, Err(StoreError::StaleEpoch { .. })));
     };
-    stale(older.settle(settlement.clone(), 1).await);
+    stale(older.settle(settlement.clone(), 1).await.map(drop));
     let going_live = Settlement {
         live: true,
         ..settlement.clone()
     };
-    stale(older.settle(going_live, 1).await);
+    stale(older.settle(going_live, 1).await.map(drop));
     stale(older.intend(&Round::default()).await);
     stale(older.set_state("live", None, 1).await);
     stale(older.forget_positions().await);
@@ -160,15 +167,15 @@ async fn links_stay_a_bijection_within_a_pair_and_keys_may_swap() {
         let second = links(vec![link(Some(left), Some(right), 9)]);
         assert!(ledger.settle(second, 1).await.is_err());
     }
-    let mut a = look(&ledger, Side::Left, "a").await.link.unwrap();
-    let mut b = look(&ledger, Side::Left, "b").await.link.unwrap();
+    let mut a = linked(&ledger, Side::Left, "a").await.unwrap();
+    let mut b = linked(&ledger, Side::Left, "b").await.unwrap();
     std::mem::swap(&mut a.keys.left, &mut b.keys.left);
     ledger
         .settle(links(vec![a.clone(), b.clone()]), 2)
         .await
         .unwrap();
-    assert_eq!(look(&ledger, Side::Left, "b").await.link, Some(a));
-    assert_eq!(look(&ledger, Side::Left, "a").await.link, Some(b.clone()));
+    assert_eq!(linked(&ledger, Side::Left, "b").await, Some(a));
+    assert_eq!(linked(&ledger, Side::Left, "a").await, Some(b.clone()));
     let drop_and_reuse = Settlement {
         dropped: vec![(PAIR, b.id)],
         ..links(vec![link(Some("a"), Some("y"), 5)])
@@ -193,10 +200,10 @@ async fn links_of_a_copy_are_found_once_it_is_complete_and_after_a_crash_too() {
     let world = world.reopened();
     let ledger = begin(&world.store, sync).await;
     for (side, key) in [(Side::Left, "a"), (Side::Right, "y"), (Side::Left, "alone")] {
-        assert!(look(&ledger, side, key).await.link.is_some(), "{key}");
+        assert!(linked(&ledger, side, key).await.is_some(), "{key}");
     }
     // A dropped link with the greatest number must not make later ones unfindable.
-    let alone = look(&ledger, Side::Left, "alone").await.link.unwrap();
+    let alone = linked(&ledger, Side::Left, "alone").await.unwrap();
     let more = Settlement {
         dropped: vec![(PAIR, alone.id)],
         ..links(vec![link(Some("c"), Some("z"), 3)])
@@ -214,9 +221,9 @@ async fn links_of_a_copy_are_found_once_it_is_complete_and_after_a_crash_too() {
         .unwrap();
     let ledger = begin(&world.store, sync).await;
     for (side, key) in [(Side::Left, "c"), (Side::Right, "w"), (Side::Left, "e")] {
-        assert!(look(&ledger, side, key).await.link.is_some(), "{key}");
+        assert!(linked(&ledger, side, key).await.is_some(), "{key}");
     }
-    assert!(look(&ledger, Side::Left, "alone").await.link.is_none());
+    assert!(linked(&ledger, Side::Left, "alone").await.is_none());
     let pairs = world.store.view(move |conn| pairs::list(conn, sync)).await;
     assert_eq!(pairs.unwrap()[0].linked, 5);
 }
@@ -238,11 +245,11 @@ async fn a_second_link_that_a_copy_made_is_dropped_before_the_sync_goes_live() {
         ..Settlement::default()
     };
     ledger.settle(end, 1).await.unwrap();
-    let first = look(&ledger, Side::Left, "a").await.link.unwrap();
+    let first = linked(&ledger, Side::Left, "a").await.unwrap();
     assert_eq!(first.keys.right, Some(Key::single("x")));
-    assert_eq!(look(&ledger, Side::Right, "x").await.link, Some(first));
-    assert_eq!(look(&ledger, Side::Left, "b").await.link, None);
-    assert_eq!(look(&ledger, Side::Right, "y").await.link, None);
+    assert_eq!(linked(&ledger, Side::Right, "x").await, Some(first));
+    assert_eq!(linked(&ledger, Side::Left, "b").await, None);
+    assert_eq!(linked(&ledger, Side::Right, "y").await, None);
     let pairs = world.store.view(move |conn| pairs::list(conn, sync)).await;
     assert_eq!(pairs.unwrap()[0].linked, 2);
 }
@@ -284,8 +291,11 @@ async fn traces_of_gone_keys_last_until_both_offset_and_batch_have_passed() {
         pair: PAIR,
         side: Side::Right,
         key: Key::single(key),
-        seen,
-        written,
+        trace: Trace {
+            since: Since::default(),
+            seen: Place::end_of(seen),
+            written,
+        },
     };
     let settlement = Settlement {
         gone: vec![
@@ -296,17 +306,17 @@ async fn traces_of_gone_keys_last_until_both_offset_and_batch_have_passed() {
         ..Settlement::default()
     };
     ledger.settle(settlement, 1).await.unwrap();
-    assert_eq!(look(&ledger, Side::Right, "old").await.gone_seen, 5);
-    assert_eq!(look(&ledger, Side::Left, "old").await.gone_seen, 0);
+    let traces = async |key: &str| look(&ledger, Side::Right, key).await.traces;
+    assert_eq!(traces("old").await[0].seen, Place::end_of(5));
+    assert_eq!(look(&ledger, Side::Left, "old").await.traces, []);
     let moved = Settlement {
         positions: BySide::new(Some(position(100)), Some(position(8))),
         ..Settlement::default()
     };
     ledger.settle(moved, 1).await.unwrap();
     assert_eq!(look(&ledger, Side::Right, "old").await, Lookup::default());
-    assert_eq!(look(&ledger, Side::Right, "late").await.gone_seen, 9);
-    let ours = look(&ledger, Side::Right, "ours").await.gone_written;
-    assert_eq!(ours, BatchId::of_run(3, 5));
+    assert_eq!(traces("late").await[0].seen, Place::end_of(9));
+    assert_eq!(traces("ours").await[0].written, BatchId::of_run(3, 5));
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The store's claims, checked through what other rooms call.
 
 mod ledger;
+mod moments;
 mod nouns;
 mod scans;
 mod secrets;
@@ -9,7 +10,7 @@ use tempfile::TempDir;
 use tidegate_relay::store::syncs::{NewSync, SyncId};
 use tidegate_relay::store::{DEFAULT_WORKSPACE, Store, connections, syncs};
 use tidegate_sync::baseline::Fingerprint;
-use tidegate_sync::model::{BatchId, BySide, Key, Link, LinkId};
+use tidegate_sync::model::{BatchId, BySide, Key, Link, LinkId, Place, Since};
 
 /// A store in a directory of its own.
 pub struct World {
@@ -68,7 +69,9 @@ pub fn link(left: Option<&str>, right: Option<&str>, print: u64) -> Link {
         id: LinkId(0),
         keys: BySide::new(left.map(Key::single), right.map(Key::single)),
         baseline: BySide::from_fn(|_| vec![Fingerprint(print), Fingerprint::UNKNOWN]),
-        seen: BySide::new(10, 20),
+        since: BySide::new(Since::default(), Since::written(BatchId::of_run(1, 2))),
+        gone: BySide::default(),
+        seen: BySide::new(Place { offset: 10, at: 3 }, Place::end_of(20)),
         written: BySide::new(BatchId::NONE, BatchId::of_run(1, 2)),
     }
 }

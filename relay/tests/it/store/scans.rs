@@ -4,7 +4,7 @@ use tidegate_relay::store::scans::{Cursor, Scan, ScanRow};
 use tidegate_relay::store::{Ledger, Store};
 use tidegate_sync::baseline::Fingerprint;
 use tidegate_sync::decide::Match;
-use tidegate_sync::model::{FindingCode, Key, PairId, Side};
+use tidegate_sync::model::{BatchId, FindingCode, Key, PairId, Side, Since};
 use tidegate_sync::session::Settlement;
 
 use super::{World, link};
@@ -170,6 +170,39 @@ async fn a_rekeyed_record_is_found_in_its_link_and_a_detached_one_gets_company()
 }
 
 #[tokio::test]
+async fn a_record_belongs_to_the_link_that_got_its_key_last() {
+    let world = World::new();
+    let sync = world.add_sync("blog").await;
+    let ledger = begin(&world.store, sync).await;
+    let since = |key: (&str, &str), right: u32| {
+        let mut link = link(Some(key.0), Some(key.1), 1);
+        link.since.right = Since::written(BatchId::of_run(1, right));
+        (PAIR, link)
+    };
+    // The newest is neither the first nor the last that was stored.
+    let settlement = Settlement {
+        links: vec![
+            since(("l1", "r"), 7),
+            since(("l2", "r"), 9),
+            since(("l3", "r"), 8),
+        ],
+        ..Settlement::default()
+    };
+    ledger.settle(settlement, 1).await.unwrap();
+    let scan = ledger.scan().await.unwrap();
+    for key in ["l1", "l2", "l4"] {
+        let rows = vec![row(key, Some(key.as_bytes()[1]))];
+        scan.add(PAIR, Side::Left, rows).await.unwrap();
+    }
+    let right = [row("r", Some(b'2')), row("new", Some(b'1'))];
+    scan.add(PAIR, Side::Right, right.into()).await.unwrap();
+    scan.finish().await.unwrap();
+    // What has the match key of the first link's record joins it: its former record is gone.
+    let expected = ["[l1|r] l1|new", "[l2|r] l2|r", "[l3|r] -|-", "l4|-"];
+    assert_eq!(lines(&all(&scan).await), expected);
+}
+
+#[tokio::test]
 async fn a_record_reported_twice_counts_once_as_last_reported() {
     let case = Case {
         links: vec![],
@@ -203,11 +236,7 @@ async fn links_made_meanwhile_do_not_change_the_matches_and_dropped_ones_are_pas
     scan.finish().await.unwrap();
     assert_eq!(scan.count(PAIR, Side::Left).await.unwrap(), 5);
     let keys = vec![(Side::Left, PAIR, Key::single("x"))];
-    let id = ledger.load(keys).await.unwrap()[0]
-        .link
-        .as_ref()
-        .unwrap()
-        .id;
+    let id = ledger.load(keys).await.unwrap()[0].links[0].id;
     let mut cursor = Cursor::START;
     let mut count = 0;
     loop {

@@ -88,7 +88,7 @@ impl Stream {
     }
 
     /// Everything up to now, joined.
-    pub async fn read(&self, capture: &mut PgCapture) -> Captured {
+    pub async fn read(&self, capture: &mut PgCapture) -> Read {
         let fence = self.ask("select pg_current_wal_insert_lsn()::text").await;
         self.execute("select pg_logical_emit_message(true, 'tidegate.fence', '')")
             .await;
@@ -97,16 +97,31 @@ impl Stream {
     }
 }
 
+/// What was captured, joined.
+#[derive(Default)]
+pub struct Read {
+    pub changes: Vec<Change>,
+    pub position: Position,
+    pub reconcile: Vec<(PairId, String)>,
+    /// How many changes came in each batch.
+    pub sizes: Vec<usize>,
+}
+
 /// Everything up to `fence`, joined.
-pub async fn read_to(capture: &mut PgCapture, fence: u64) -> Captured {
-    let mut all = Captured::default();
+pub async fn read_to(capture: &mut PgCapture, fence: u64) -> Read {
+    let mut all = Read::default();
     while all.position.offset < fence {
         let next = next(capture).await.unwrap();
-        assert!(next.position.offset > all.position.offset, "positions grow");
+        all.sizes.push(next.changes.len());
         all.changes.extend(next.changes);
         all.reconcile.extend(next.reconcile);
-        all.position = next.position;
+        if let Some(end) = next.end {
+            assert!(end.offset > all.position.offset, "positions grow");
+            all.position = end;
+        }
     }
+    let places = all.changes.iter().map(Change::place);
+    assert!(places.is_sorted(), "places never fall");
     all
 }
 
@@ -156,8 +171,8 @@ fn brief_cell(cell: &Cell) -> String {
     }
 }
 
-pub fn briefs(captured: &Captured) -> Vec<String> {
-    captured.changes.iter().map(brief).collect()
+pub fn briefs(read: &Read) -> Vec<String> {
+    read.changes.iter().map(brief).collect()
 }
 
 async fn table(client: &Client, pair: PairId, name: &str, fields: &[&str]) -> CaptureTable {

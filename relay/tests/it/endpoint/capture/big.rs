@@ -9,6 +9,9 @@ use crate::support::stream::{Stream, briefs};
 const DDL: &str = "create table posts (id int primary key, title text)";
 const FIELDS: &[(&str, &[&str])] = &[("posts", &["title"])];
 
+/// A batch that is not full takes a part of at most the same size in.
+const PART_MAX: usize = 10_000;
+
 /// More than what staging keeps in memory.
 const ROWS: usize = 20_000;
 
@@ -67,11 +70,34 @@ async fn big_transactions_are_staged_on_disk_and_delivered_whole_at_commit() {
         .chain(1..=ROWS)
         .collect();
     assert_eq!(keys, expected);
+    assert!(
+        captured.sizes.iter().all(|&size| size <= PART_MAX),
+        "{:?}",
+        captured.sizes
+    );
     let offsets = |at: usize| captured.changes[at].offset;
     assert!(offsets(0) == offsets(ROWS - 1) && offsets(0) < offsets(ROWS));
     assert!(offsets(ROWS) < offsets(ROWS + 1));
     assert!(captured.changes.iter().all(|change| change.time.is_some()));
     assert_eq!(staged(&dir), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn transactions_that_come_whole_are_given_in_parts_too() {
+    // The shared server streams nothing of this size.
+    let database = Server::shared().database("whole").await;
+    let big = Stream::on(database, DDL, FIELDS).await;
+    let (mut capture, _) = big.start().await;
+    big.execute(&insert(1, ROWS, "x")).await;
+    big.execute("insert into posts values (0, 'small')").await;
+    let captured = big.read(&mut capture).await;
+    assert_eq!(captured.changes.len(), ROWS + 1);
+    assert!(
+        captured.sizes.iter().all(|&size| size <= PART_MAX),
+        "{:?}",
+        captured.sizes
+    );
+    assert_eq!(staged(&big.staging.path().join("left")), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -75,7 +75,7 @@ async fn read_live(stream: &Stream, capture: &mut PgCapture) -> (Vec<Transaction
             captured = next(capture) => {
                 let captured = captured.unwrap();
                 assert!(captured.reconcile.is_empty(), "{:?}", captured.reconcile);
-                read = captured.position.offset;
+                read = captured.end.map_or(read, |end| end.offset);
                 for change in &captured.changes {
                     // A commit has an end of its own.
                     if last != change.offset {

@@ -6,7 +6,7 @@ use tidegate_relay::endpoint::{Class, Login};
 use tidegate_sync::model::{Position, Side};
 
 use crate::support::postgres::{PASSWORD, Server};
-use crate::support::stream::{Stream, briefs, label, next};
+use crate::support::stream::{Stream, brief, briefs, label, next};
 
 const DDL: &str = "create table posts (id int primary key, title text)";
 const FIELDS: &[(&str, &[&str])] = &[("posts", &["title"])];
@@ -178,7 +178,13 @@ async fn a_restarted_server_continues_the_stream() {
         .unwrap();
     let mut seen = Vec::new();
     while seen.is_empty() {
-        seen = briefs(&next(&mut capture).await.unwrap());
+        seen = next(&mut capture)
+            .await
+            .unwrap()
+            .changes
+            .iter()
+            .map(brief)
+            .collect::<Vec<_>>();
     }
     assert_eq!(seen, ["+2 b"]);
 }
