@@ -4,7 +4,7 @@
 //! replaced can store nothing more.
 
 use rusqlite::Transaction;
-use tidegate_sync::model::{Key, Lookup, PairId, Side};
+use tidegate_sync::model::{BatchId, Key, Lookup, PairId, Side};
 use tidegate_sync::session::{Resume, Round, Settlement};
 
 use super::keys::RecordKeys;
@@ -83,16 +83,23 @@ impl Ledger {
         let (sync, record_keys) = (self.sync, self.keys.clone());
         self.store
             .view(move |conn| {
+                // Most syncs have none of these most of the time.
+                let has_gone = tombstones::has_any(conn, sync)?;
+                let has_findings = findings::has_any(conn, sync)?;
                 keys.iter()
                     .map(|(side, pair, key)| {
                         let hash = record_keys.hash(key);
                         let place = (sync, *pair, *side);
-                        let (gone_seen, gone_written) = tombstones::by_key(conn, place, &hash)?;
+                        let (gone_seen, gone_written) = if has_gone {
+                            tombstones::by_key(conn, place, &hash)?
+                        } else {
+                            (0, BatchId::NONE)
+                        };
                         Ok(Lookup {
                             link: links::by_key(conn, &record_keys, place, &hash)?,
                             gone_seen,
                             gone_written,
-                            has_finding: findings::is_open(conn, place, &hash)?,
+                            has_finding: has_findings && findings::is_open(conn, place, &hash)?,
                         })
                     })
                     .collect()
