@@ -22,6 +22,7 @@ mod relations;
 pub mod shape;
 
 mod copy_text;
+mod copying;
 mod reading;
 mod statements;
 

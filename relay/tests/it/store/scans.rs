@@ -16,6 +16,8 @@ fn row(key: &str, match_key: Option<u8>) -> ScanRow {
         key: Key::single(key),
         match_key: match_key.map(|byte| [byte; 16]),
         fingerprints: vec![Fingerprint(7), Fingerprint(8)],
+        place: None,
+        bytes: 10,
     }
 }
 

@@ -1,0 +1,189 @@
+//! Creates by the thousand: one COPY, and a second one that reads back what it stored.
+//!
+//! For plain tables whose keys are given, and where COPY does what an INSERT would do. All else
+//! takes [`super::write`], which also finds out who is to blame when a COPY is refused. Called by
+//! [`super::apply`] within its transaction.
+
+use std::collections::HashMap;
+use std::pin::pin;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::SinkExt;
+use futures_util::future::join;
+use tidegate_sync::model::{FindingCode, Key, Outcome, Row, Stored};
+use tokio_postgres::Error;
+use tokio_postgres::types::Type;
+
+use super::connect::Connected;
+use super::copy_text::put_line;
+use super::copying::Copy;
+use super::guard::{Fields, Write, WriteKind};
+use super::shape::Shape;
+use super::statements;
+use super::write::{Failure, Outcomes};
+use crate::endpoint::EndpointError;
+
+/// Consecutive writes that are executed in one way.
+pub(super) enum Part<'w> {
+    /// Creates of one table with the same fields, worth a COPY.
+    Copied(&'w [Write]),
+    Others(&'w [Write]),
+}
+
+/// Cuts sorted writes into parts, in their order.
+pub(super) fn parts<'w>(shapes: &[Shape], writes: &'w [Write]) -> Vec<Part<'w>> {
+    let mut parts = Vec::new();
+    let mut from = 0;
+    let mut at = 0;
+    for run in writes.chunk_by(|a, b| a.table == b.table && is_alike(a, b)) {
+        let end = at + run.len();
+        if run.len() >= limits::ROWS_MIN && may_be_copied(&shapes[run[0].table], &run[0]) {
+            parts.push(Part::Others(&writes[from..at]));
+            parts.push(Part::Copied(run));
+            from = end;
+        }
+        at = end;
+    }
+    parts.push(Part::Others(&writes[from..]));
+    parts
+}
+
+fn is_alike(a: &Write, b: &Write) -> bool {
+    match (fields(a), fields(b)) {
+        (Some(a), Some(b)) => a.iter().map(|(f, _)| f).eq(b.iter().map(|(f, _)| f)),
+        _ => false,
+    }
+}
+
+fn fields(write: &Write) -> Option<&Fields> {
+    match &write.kind {
+        WriteKind::Create { set } => Some(set),
+        WriteKind::Update { .. } | WriteKind::Delete { .. } => None,
+    }
+}
+
+/// The records are found again by keys that were given, in a heap of their own.
+fn may_be_copied(shape: &Shape, first: &Write) -> bool {
+    shape.is_plain && fields(first).is_some_and(|set| key_places(shape, set).is_some())
+}
+
+/// Where in `set` the key's parts are.
+fn key_places(shape: &Shape, set: &Fields) -> Option<Vec<usize>> {
+    let place = |number: i16| {
+        set.iter()
+            .position(|(field, _)| shape.fields[*field].number == number)
+    };
+    shape
+        .key
+        .iter()
+        .map(|column| place(column.number))
+        .collect()
+}
+
+/// Writes a part. `None`, and nothing is written, where the table has what COPY would pass by (rules)
+/// or what may change records on their way (triggers, row security).
+pub(super) async fn write(
+    session: &Connected,
+    shape: &Shape,
+    writes: &[Write],
+) -> Result<Option<Outcomes>, Failure> {
+    let doing = "write a batch";
+    let Some(set) = writes.first().and_then(fields) else {
+        return Ok(None);
+    };
+    let Some(first_block) = look(session, shape).await? else {
+        return Ok(None);
+    };
+    let columns: Vec<usize> = set.iter().map(|(field, _)| *field).collect();
+    let copy_in = statements::copy_in(shape, &columns);
+    let read_back = statements::read_back(shape, first_block);
+    let begun = join(session.copy_in(&copy_in), session.prepare(&read_back));
+    let (sink, read_back) = begun.await;
+    let sink = sink.map_err(|error| Failure::of(doing, error))?;
+    let read_back = read_back.map_err(|error| Failure::of(doing, error))?;
+    let mut sink = pin!(sink);
+    for data in lines(writes) {
+        let sent = sink.send(data).await;
+        sent.map_err(|error| Failure::of(doing, error))?;
+    }
+    // Sent without waiting in between. The first failure is the cause.
+    let (copied, stored) = join(sink.finish(), session.copy_out(&read_back)).await;
+    copied.map_err(|error| Failure::of(doing, error))?;
+    let stored = stored.map_err(|error| Failure::of(doing, error))?;
+    let copy = Copy::of(session, shape, stream_with_places(stored));
+    let records = copy.read_all().await?;
+    let records = records.into_iter().map(|found| (found.key, found.row));
+    outcomes(shape, writes, records.collect())
+}
+
+/// Locks the table against changes of its triggers and rules until the transaction ends, and tells
+/// the first block that new records may be in.
+async fn look(session: &Connected, shape: &Shape) -> Result<Option<u64>, Failure> {
+    let doing = "look at a table";
+    let lock = format!("lock table only {} in row exclusive mode", shape.relation);
+    let (locked, looked) = join(session.batch_execute(&lock), look_at(session, shape)).await;
+    locked.map_err(|error| Failure::of(doing, error))?;
+    let looked = looked.map_err(|error| Failure::of_ours(doing, error))?;
+    // The last block may have room.
+    Ok(looked.map(|blocks| blocks.saturating_sub(1)))
+}
+
+async fn look_at(session: &Connected, shape: &Shape) -> Result<Option<u64>, Error> {
+    let sql = "
+        select pg_relation_size(c.oid) / current_setting('block_size')::bigint
+        from pg_class c
+        where c.oid = $1 and not c.relhasrules and not c.relrowsecurity
+          and not exists (select from pg_trigger t
+                          where t.tgrelid = c.oid and not t.tgisinternal and t.tgenabled <> 'D')";
+    let row = session
+        .query_typed_opt(sql, &[(&shape.oid, Type::OID)])
+        .await?;
+    let blocks = row.map(|row| row.try_get::<_, i64>(0)).transpose()?;
+    Ok(blocks.map(|blocks| blocks.max(0) as u64))
+}
+
+/// The records as COPY reads them, cut into messages.
+fn lines(writes: &[Write]) -> impl Iterator<Item = Bytes> {
+    let mut rest = writes.iter();
+    std::iter::from_fn(move || {
+        let mut data = BytesMut::with_capacity(limits::MESSAGE_BYTES + 4096);
+        for set in rest.by_ref().filter_map(fields) {
+            put_line(&mut data, set.iter().map(|(_, text)| text.as_deref()));
+            if data.len() >= limits::MESSAGE_BYTES {
+                break;
+            }
+        }
+        (!data.is_empty()).then(|| data.freeze())
+    })
+}
+
+/// Every write must be among what was read back: else its key is stored in another form, or it went
+/// to a block before the first one.
+fn outcomes(
+    shape: &Shape,
+    writes: &[Write],
+    mut stored: HashMap<Key, Row>,
+) -> Result<Option<Outcomes>, Failure> {
+    let lost = || {
+        let detail = "what was copied is not found again".to_owned();
+        Failure::Refused(FindingCode::RejectedBySide, detail)
+    };
+    let mut outcomes = Vec::with_capacity(writes.len());
+    for write in writes {
+        let key = fields(write).and_then(|set| {
+            let places = key_places(shape, set)?;
+            let parts = places.into_iter().map(|place| set[place].1.clone());
+            parts.collect::<Option<Vec<String>>>().map(Key)
+        });
+        let (key, row) = key.and_then(|key| stored.remove_entry(&key)).ok_or_else(lost)?;
+        outcomes.push((write.step, Outcome::Written(Stored { key, row })));
+    }
+    Ok(Some(outcomes))
+}
+
+mod limits {
+    /// Below this, the round trips of two COPYs cost more than they save.
+    pub(super) const ROWS_MIN: usize = 500;
+    /// Bytes of one message, unless one record is longer.
+    pub(super) const MESSAGE_BYTES: usize = 64 << 10;
+}
