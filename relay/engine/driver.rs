@@ -13,8 +13,8 @@ use tokio_util::task::AbortOnDropHandle;
 use super::capture::CaptureTask;
 use super::crash::{self, Point};
 use super::limits::{
-    BACKLOG_CHANGES_MAX, COPY_ROUND_RECORDS_MAX, DELETES_UNASKED_MAX, DELETES_UNASKED_PERCENT_MAX, RETRY_EVERY,
-    RETRY_RECORDS_MAX, STOP_DEADLINE,
+    BACKLOG_CHANGES_MAX, COPY_ROUND_RECORDS_MAX, DELETES_UNASKED_MAX, DELETES_UNASKED_PERCENT_MAX,
+    RETRY_EVERY, RETRY_RECORDS_MAX, STOP_DEADLINE,
 };
 use super::mapping::Mapping;
 use super::pages::{Pages, Source};

@@ -75,9 +75,7 @@ pub(super) async fn preview(parts: &RunParts) -> Result<Preview, RunError> {
         .collect();
     for sample in wanted {
         let pair = sample.pair;
-        let sample = sample
-            .read(&mapping.pairs[pair.0 as usize], &views)
-            .await?;
+        let sample = sample.read(&mapping.pairs[pair.0 as usize], &views).await?;
         tables[pair.0 as usize].samples.push(sample);
     }
     let mut warnings = warnings(&mapping, &tallies);

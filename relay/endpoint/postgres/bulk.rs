@@ -10,7 +10,7 @@ use std::pin::pin;
 use bytes::{Bytes, BytesMut};
 use futures_util::SinkExt;
 use futures_util::future::join;
-use tidegate_sync::model::{FindingCode, Key, Outcome, Row, Stored};
+use tidegate_sync::model::{Key, Outcome, Row, Stored};
 use tokio_postgres::Error;
 use tokio_postgres::types::Type;
 
@@ -18,10 +18,10 @@ use super::connect::Connected;
 use super::copy_text::put_line;
 use super::copying::Copy;
 use super::guard::{Fields, Write, WriteKind};
+use super::reading::{key_arrays, query, stored};
 use super::shape::Shape;
 use super::statements;
 use super::write::{Failure, Outcomes};
-use crate::endpoint::EndpointError;
 
 /// Consecutive writes that are executed in one way.
 pub(super) enum Part<'w> {
@@ -80,40 +80,77 @@ fn key_places(shape: &Shape, set: &Fields) -> Option<Vec<usize>> {
         .collect()
 }
 
-/// Writes a part. `None`, and nothing is written, where the table has what COPY would pass by (rules)
-/// or what may change records on their way (triggers, row security).
+/// What came of a part.
+pub(super) enum Copied {
+    Done(Outcomes),
+    /// Nothing was written: the table has what COPY would pass by (rules) or what may change records
+    /// on their way (triggers, row security).
+    NotAllowed,
+    /// The records are there and can't be told apart: keys are stored in another form.
+    Lost,
+}
+
+/// Writes a part.
 pub(super) async fn write(
     session: &Connected,
     shape: &Shape,
     writes: &[Write],
-) -> Result<Option<Outcomes>, Failure> {
-    let doing = "write a batch";
+) -> Result<Copied, Failure> {
     let Some(set) = writes.first().and_then(fields) else {
-        return Ok(None);
+        return Ok(Copied::NotAllowed);
     };
     let Some(first_block) = look(session, shape).await? else {
-        return Ok(None);
+        return Ok(Copied::NotAllowed);
     };
     let columns: Vec<usize> = set.iter().map(|(field, _)| *field).collect();
     let copy_in = statements::copy_in(shape, &columns);
     let read_back = statements::read_back(shape, first_block);
     let begun = join(session.copy_in(&copy_in), session.prepare(&read_back));
     let (sink, read_back) = begun.await;
-    let sink = sink.map_err(|error| Failure::of(doing, error))?;
-    let read_back = read_back.map_err(|error| Failure::of(doing, error))?;
-    let mut sink = pin!(sink);
+    let failed = |error| Failure::of("write a batch", error);
+    let (mut sink, read_back) = (pin!(sink.map_err(failed)?), read_back.map_err(failed)?);
     for data in lines(writes) {
-        let sent = sink.send(data).await;
-        sent.map_err(|error| Failure::of(doing, error))?;
+        sink.send(data).await.map_err(failed)?;
     }
     // Sent without waiting in between. The first failure is the cause.
     let (copied, stored) = join(sink.finish(), session.copy_out(&read_back)).await;
-    copied.map_err(|error| Failure::of(doing, error))?;
-    let stored = stored.map_err(|error| Failure::of(doing, error))?;
-    let copy = Copy::of(session, shape, stream_with_places(stored));
-    let records = copy.read_all().await?;
-    let records = records.into_iter().map(|found| (found.key, found.row));
-    outcomes(shape, writes, records.collect())
+    copied.map_err(failed)?;
+    let stored = Copy::of(session, shape, stored.map_err(failed)?, false);
+    let stored = stored.read_all().await?;
+    let mut records: HashMap<Key, Row> = stored.into_iter().map(|s| (s.key, s.row)).collect();
+    let keys: Option<Vec<Key>> = writes.iter().map(|write| key_of(shape, write)).collect();
+    let Some(keys) = keys else {
+        return Ok(Copied::Lost);
+    };
+    find_others(session, shape, &keys, &mut records).await?;
+    let outcome = |(write, key): (&Write, &Key)| {
+        let (key, row) = records.remove_entry(key)?;
+        Some((write.step, Outcome::Written(Stored { key, row })))
+    };
+    let outcomes: Option<Outcomes> = writes.iter().zip(&keys).map(outcome).collect();
+    Ok(outcomes.map_or(Copied::Lost, Copied::Done))
+}
+
+/// Reads by key what went to blocks before the first one, where deleted records left room.
+async fn find_others(
+    session: &Connected,
+    shape: &Shape,
+    keys: &[Key],
+    records: &mut HashMap<Key, Row>,
+) -> Result<(), Failure> {
+    let missing: Vec<&Key> = keys
+        .iter()
+        .filter(|key| !records.contains_key(*key))
+        .collect();
+    for keys in missing.chunks(limits::KEYS_PER_QUERY) {
+        let arrays = key_arrays(shape, keys.iter().copied())?;
+        let found = query(session, &statements::by_key(shape, false), &arrays).await;
+        for row in found.map_err(|error| Failure::of_ours("read a batch back", error))? {
+            let Stored { key, row } = stored(shape, &row)?;
+            records.insert(key, row);
+        }
+    }
+    Ok(())
 }
 
 /// Locks the table against changes of its triggers and rules until the transaction ends, and tells
@@ -157,28 +194,14 @@ fn lines(writes: &[Write]) -> impl Iterator<Item = Bytes> {
     })
 }
 
-/// Every write must be among what was read back: else its key is stored in another form, or it went
-/// to a block before the first one.
-fn outcomes(
-    shape: &Shape,
-    writes: &[Write],
-    mut stored: HashMap<Key, Row>,
-) -> Result<Option<Outcomes>, Failure> {
-    let lost = || {
-        let detail = "what was copied is not found again".to_owned();
-        Failure::Refused(FindingCode::RejectedBySide, detail)
-    };
-    let mut outcomes = Vec::with_capacity(writes.len());
-    for write in writes {
-        let key = fields(write).and_then(|set| {
-            let places = key_places(shape, set)?;
-            let parts = places.into_iter().map(|place| set[place].1.clone());
-            parts.collect::<Option<Vec<String>>>().map(Key)
-        });
-        let (key, row) = key.and_then(|key| stored.remove_entry(&key)).ok_or_else(lost)?;
-        outcomes.push((write.step, Outcome::Written(Stored { key, row })));
-    }
-    Ok(Some(outcomes))
+/// The key that a create gives its record.
+fn key_of(shape: &Shape, write: &Write) -> Option<Key> {
+    let set = fields(write)?;
+    let parts = key_places(shape, set)?.into_iter();
+    parts
+        .map(|place| set[place].1.clone())
+        .collect::<Option<_>>()
+        .map(Key)
 }
 
 mod limits {
@@ -186,4 +209,6 @@ mod limits {
     pub(super) const ROWS_MIN: usize = 500;
     /// Bytes of one message, unless one record is longer.
     pub(super) const MESSAGE_BYTES: usize = 64 << 10;
+    /// Rows of one answer are buffered in memory.
+    pub(super) const KEYS_PER_QUERY: usize = 2_000;
 }

@@ -39,13 +39,34 @@ impl<'a> Copy<'a> {
     ) -> Result<Copy<'a>, EndpointError> {
         let sql = copy_out(shape, rows);
         let stream = session.bounded(DOING, session.copy_out(&sql)).await?;
-        Ok(Copy {
+        let has_places = !matches!(rows, Rows::Every);
+        Ok(Copy::of(session, shape, stream, has_places))
+    }
+
+    /// One whose statement was sent already.
+    pub(super) fn of(
+        session: &'a Connected,
+        shape: &'a Shape,
+        stream: CopyOutStream,
+        has_places: bool,
+    ) -> Copy<'a> {
+        Copy {
             session,
             shape,
             stream: Box::pin(stream),
             lines: Lines::default(),
-            has_places: !matches!(rows, Rows::Every),
-        })
+            has_places,
+        }
+    }
+
+    /// All records at once, for a COPY that is known to be small.
+    pub(super) async fn read_all(mut self) -> Result<Vec<Viewed>, EndpointError> {
+        let mut records = Vec::new();
+        while let Some(data) = self.next().await? {
+            self.take(&data, &mut records)?;
+        }
+        self.check_end()?;
+        Ok(records)
     }
 
     /// Sends all records in chunks of bounded size, and waits for whoever takes them.
@@ -108,11 +129,8 @@ pub(super) async fn fetch_by_place(
     places.sort_unstable();
     let mut found = Vec::new();
     for places in places.chunks(limits::PLACES_PER_COPY) {
-        let mut copy = Copy::start(session, shape, &Rows::At(places)).await?;
-        while let Some(data) = copy.next().await? {
-            copy.take(&data, &mut found)?;
-        }
-        copy.check_end()?;
+        let copy = Copy::start(session, shape, &Rows::At(places)).await?;
+        found.extend(copy.read_all().await?);
     }
     let mut by_place: HashMap<Place, (Key, Row)> = found
         .into_iter()
@@ -138,7 +156,10 @@ fn record(shape: &Shape, has_places: bool, line: &[u8]) -> Result<Viewed, Endpoi
     let mut cells = cells.into_iter();
     let place = if has_places {
         let ctid = cells.next().flatten();
-        Some(ctid.and_then(|ctid| place_of(&ctid)).ok_or_else(unreadable)?)
+        Some(
+            ctid.and_then(|ctid| place_of(&ctid))
+                .ok_or_else(unreadable)?,
+        )
     } else {
         None
     };

@@ -159,17 +159,38 @@ pub(super) fn copy_out(shape: &Shape, rows: &Rows<'_>) -> String {
     )
 }
 
+/// Takes rows with the fields `set`. Explicit values for an identity need no `overriding` here
+/// (PostgreSQL manual, COPY, "Notes").
+pub(super) fn copy_in(shape: &Shape, set: &[usize]) -> String {
+    let columns: Vec<&str> = set
+        .iter()
+        .map(|field| shape.fields[*field].quoted.as_str())
+        .collect();
+    format!(
+        "copy {} ({}) from stdin",
+        shape.relation,
+        columns.join(", ")
+    )
+}
+
+/// COPY of what this transaction itself, in no savepoint, put into the blocks from `block` on.
+pub(super) fn read_back(shape: &Shape, block: u64) -> String {
+    let columns = shape.key.iter().chain(&shape.fields);
+    let columns: Vec<String> = columns.map(|c| format!("t.{}", c.quoted)).collect();
+    format!(
+        "copy (select {} from only {} as t
+         where t.ctid >= '({block},0)' and t.xmin = pg_current_xact_id()::xid) to stdout",
+        columns.join(", "),
+        shape.relation
+    )
+}
+
 fn tids(places: &[Place]) -> String {
     let mut text = String::with_capacity(places.len() * 16);
     for place in places {
         let comma = if text.is_empty() { "" } else { "," };
         // Writing to a String can't fail.
-        let _ = write!(
-            text,
-            "{comma}\"({},{})\"",
-            place.0 >> 16,
-            place.0 & 0xffff
-        );
+        let _ = write!(text, "{comma}\"({},{})\"", place.0 >> 16, place.0 & 0xffff);
     }
     text
 }
@@ -177,10 +198,7 @@ fn tids(places: &[Place]) -> String {
 /// The place that a `ctid` names: `(block,number)`, 32 and 16 bits (PostgreSQL manual, "System
 /// Columns"; `ItemPointerData`).
 pub(super) fn place_of(ctid: &str) -> Option<Place> {
-    let (block, number) = ctid
-        .strip_prefix('(')?
-        .strip_suffix(')')?
-        .split_once(',')?;
+    let (block, number) = ctid.strip_prefix('(')?.strip_suffix(')')?.split_once(',')?;
     let (block, number): (u32, u16) = (block.parse().ok()?, number.parse().ok()?);
     Some(Place(u64::from(block) << 16 | u64::from(number)))
 }
