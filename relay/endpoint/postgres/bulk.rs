@@ -18,7 +18,7 @@ use super::connect::Connected;
 use super::copy_text::put_line;
 use super::copying::Copy;
 use super::guard::{Fields, Write, WriteKind};
-use super::reading::{key_arrays, query, stored};
+use super::reading::{key_arrays, place, query, stored};
 use super::shape::Shape;
 use super::statements;
 use super::write::{Failure, Outcomes};
@@ -69,14 +69,14 @@ fn may_be_copied(shape: &Shape, first: &Write) -> bool {
 
 /// Where in `set` the key's parts are.
 fn key_places(shape: &Shape, set: &Fields) -> Option<Vec<usize>> {
-    let place = |number: i16| {
+    let place_of = |number: i16| {
         set.iter()
             .position(|(field, _)| shape.fields[*field].number == number)
     };
     shape
         .key
         .iter()
-        .map(|column| place(column.number))
+        .map(|column| place_of(column.number))
         .collect()
 }
 
@@ -118,16 +118,16 @@ pub(super) async fn write(
     let stored = Copy::of(session, shape, stored.map_err(failed)?, false);
     let stored = stored.read_all().await?;
     let mut records: HashMap<Key, Row> = stored.into_iter().map(|s| (s.key, s.row)).collect();
-    let keys: Option<Vec<Key>> = writes.iter().map(|write| key_of(shape, write)).collect();
-    let Some(keys) = keys else {
+    let Some(keys) = keys_of(shape, writes) else {
         return Ok(Copied::Lost);
     };
-    find_others(session, shape, &keys, &mut records).await?;
-    let outcome = |(write, key): (&Write, &Key)| {
-        let (key, row) = records.remove_entry(key)?;
+    let mut found: Vec<_> = keys.iter().map(|key| records.remove_entry(key)).collect();
+    find_others(session, shape, &keys, &mut found).await?;
+    let outcome = |(write, found): (&Write, Option<(Key, Row)>)| {
+        let (key, row) = found?;
         Some((write.step, Outcome::Written(Stored { key, row })))
     };
-    let outcomes: Option<Outcomes> = writes.iter().zip(&keys).map(outcome).collect();
+    let outcomes: Option<Outcomes> = writes.iter().zip(found).map(outcome).collect();
     Ok(outcomes.map_or(Copied::Lost, Copied::Done))
 }
 
@@ -136,18 +136,19 @@ async fn find_others(
     session: &Connected,
     shape: &Shape,
     keys: &[Key],
-    records: &mut HashMap<Key, Row>,
+    found: &mut [Option<(Key, Row)>],
 ) -> Result<(), Failure> {
-    let missing: Vec<&Key> = keys
-        .iter()
-        .filter(|key| !records.contains_key(*key))
-        .collect();
-    for keys in missing.chunks(limits::KEYS_PER_QUERY) {
-        let arrays = key_arrays(shape, keys.iter().copied())?;
-        let found = query(session, &statements::by_key(shape, false), &arrays).await;
-        for row in found.map_err(|error| Failure::of_ours("read a batch back", error))? {
-            let Stored { key, row } = stored(shape, &row)?;
-            records.insert(key, row);
+    let missing: Vec<usize> = (0..keys.len()).filter(|at| found[*at].is_none()).collect();
+    for missing in missing.chunks(limits::KEYS_PER_QUERY) {
+        let arrays = key_arrays(shape, missing.iter().map(|at| &keys[*at]))?;
+        let rows = query(session, &statements::by_key(shape, false), &arrays).await;
+        for row in rows.map_err(|error| Failure::of_ours("read a batch back", error))? {
+            let Stored { key, row: fields } = stored(shape, &row)?;
+            if let Some(at) = missing.get(place(&row)?)
+                && keys[*at] == key
+            {
+                found[*at] = Some((key, fields));
+            }
         }
     }
     Ok(())
@@ -194,14 +195,18 @@ fn lines(writes: &[Write]) -> impl Iterator<Item = Bytes> {
     })
 }
 
-/// The key that a create gives its record.
-fn key_of(shape: &Shape, write: &Write) -> Option<Key> {
-    let set = fields(write)?;
-    let parts = key_places(shape, set)?.into_iter();
-    parts
-        .map(|place| set[place].1.clone())
-        .collect::<Option<_>>()
-        .map(Key)
+/// The keys that creates with the same fields give their records.
+fn keys_of(shape: &Shape, writes: &[Write]) -> Option<Vec<Key>> {
+    let places = key_places(shape, fields(writes.first()?)?)?;
+    let key = |write: &Write| {
+        let set = fields(write)?;
+        let mut parts = Vec::with_capacity(places.len());
+        for place in &places {
+            parts.push(set[*place].1.clone()?);
+        }
+        Some(Key(parts))
+    };
+    writes.iter().map(key).collect()
 }
 
 mod limits {

@@ -40,11 +40,11 @@ impl Lines {
     }
 }
 
-/// The cells of one line; `None` is null. Nothing for text that isn't UTF-8 or ends in a lone
-/// backslash.
-pub(super) fn cells(line: &[u8]) -> Option<Vec<Option<Cow<'_, str>>>> {
+/// The cells of one line, `Some(None)` for null. Nothing for text that isn't UTF-8; `None` for a
+/// cell that ends in a lone backslash.
+pub(super) fn cells(line: &[u8]) -> Option<impl Iterator<Item = Option<Option<Cow<'_, str>>>>> {
     let line = std::str::from_utf8(line).ok()?;
-    line.split('\t').map(cell).collect()
+    Some(line.split('\t').map(cell))
 }
 
 fn cell(raw: &str) -> Option<Option<Cow<'_, str>>> {
@@ -131,6 +131,10 @@ mod tests {
             }
         }
         out
+    }
+
+    fn cells(line: &[u8]) -> Option<Vec<Option<Cow<'_, str>>>> {
+        super::cells(line)?.collect()
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! Reads records with COPY, in text form: whole ranges of a table into a queue, or records at known
 //! places. Called by [`super::snapshot`].
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::time::Duration;
@@ -149,13 +148,9 @@ fn record(shape: &Shape, has_places: bool, line: &[u8]) -> Result<Viewed, Endpoi
         EndpointError::bug("undecodable-row", message)
     };
     // A table of no columns at all can't be: the key has at least one.
-    let cells = cells(line).ok_or_else(unreadable)?;
-    if cells.len() != usize::from(has_places) + shape.key.len() + shape.fields.len() {
-        return Err(unreadable());
-    }
-    let mut cells = cells.into_iter();
+    let mut cells = cells(line).ok_or_else(unreadable)?;
     let place = if has_places {
-        let ctid = cells.next().flatten();
+        let ctid = cells.next().flatten().flatten();
         Some(
             ctid.and_then(|ctid| place_of(&ctid))
                 .ok_or_else(unreadable)?,
@@ -163,23 +158,23 @@ fn record(shape: &Shape, has_places: bool, line: &[u8]) -> Result<Viewed, Endpoi
     } else {
         None
     };
-    let parts: Option<Vec<String>> = cells
-        .by_ref()
-        .take(shape.key.len())
-        .map(|part| part.map(Cow::into_owned))
-        .collect();
-    let key = Key(parts.ok_or_else(unreadable)?);
-    let row = shape
-        .fields
-        .iter()
-        .zip(cells)
-        .map(|(column, text)| match text {
-            None => Ok(Cell::Value(Value::Null)),
-            Some(text) => column.cell(Some(&text)),
-        })
-        .collect::<Result<Row, EndpointError>>()?;
+    let mut key = Vec::with_capacity(shape.key.len());
+    for _ in &shape.key {
+        let part = cells.next().flatten().flatten().ok_or_else(unreadable)?;
+        key.push(part.into_owned());
+    }
+    let mut row = Vec::with_capacity(shape.fields.len());
+    for column in &shape.fields {
+        match cells.next().flatten().ok_or_else(unreadable)? {
+            None => row.push(Cell::Value(Value::Null)),
+            Some(text) => row.push(column.cell(Some(&text))?),
+        }
+    }
+    if cells.next().is_some() {
+        return Err(unreadable());
+    }
     Ok(Viewed {
-        key,
+        key: Key(key),
         row,
         place,
         bytes: u32::try_from(line.len()).unwrap_or(u32::MAX),
