@@ -353,9 +353,7 @@ impl Driver {
             progress: &progress,
         };
         scanner.fill(&scan, &views).await?;
-        let tallies = scanner
-            .decide_all(&scan, &self.run.first_run, |_, _, _| {})
-            .await?;
+        let tallies = scanner.tally_all(&scan, &self.run.first_run).await?;
         self.check_expectation(&tallies)?;
         self.pages = Some(Pages::read(Source {
             scan,

@@ -99,6 +99,37 @@ impl Scanner<'_> {
         Ok(rows.map_err(|error| StoreError::Panicked(error.to_string()))?)
     }
 
+    /// Counts what would be decided.
+    pub(super) async fn tally_all(
+        &self,
+        scan: &Scan,
+        first_run: &[bool],
+    ) -> Result<Vec<Tally>, RunError> {
+        let mut tallies = Vec::new();
+        for (number, mapped) in self.mapping.pairs.iter().enumerate() {
+            let pair = PairId(number as u32);
+            let first = first_run.get(number).copied().unwrap_or(true);
+            let mut tally = Tally::default();
+            for (alone, count) in scan.alone(pair).await? {
+                let decision = decide(&alone, &mapped.policy, first);
+                (0..count).for_each(|_| tally.add(&alone, &decision));
+            }
+            let mut cursor = Cursor::START;
+            loop {
+                let page = scan.met(pair, cursor, PAGE).await?;
+                for found in &page.found {
+                    tally.add(found, &decide(found, &mapped.policy, first));
+                }
+                if page.done {
+                    break;
+                }
+                cursor = page.next;
+            }
+            tallies.push(tally);
+        }
+        Ok(tallies)
+    }
+
     /// Decides every record; `look` sees each one.
     pub(super) async fn decide_all(
         &self,

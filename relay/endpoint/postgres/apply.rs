@@ -34,7 +34,7 @@ pub struct PgWriter {
     progress: ProgressName,
     epoch: u32,
     fingerprinter: Fingerprinter,
-    /// By table: true once its records could not be told apart after a COPY.
+    /// By table: true once it turned out that its creates can't be copied.
     uncopied: Vec<AtomicBool>,
     /// Dropped at any error: the server then undoes whatever was open.
     session: Option<Connected>,
@@ -272,9 +272,9 @@ impl PgWriter {
         match bulk::write(session, &self.shapes[table], creates).await? {
             Copied::Done(outcomes) => Ok(Some(outcomes)),
             Copied::NotAllowed => Ok(None),
-            Copied::Lost => {
+            Copied::Unfit => {
                 self.uncopied[table].store(true, Ordering::Relaxed);
-                let detail = "copied records are not found again".to_owned();
+                let detail = "its creates can't be copied".to_owned();
                 Err(Failure::Refused(FindingCode::RejectedBySide, detail))
             }
         }

@@ -86,8 +86,9 @@ pub(super) enum Copied {
     /// Nothing was written: the table has what COPY would pass by (rules) or what may change records
     /// on their way (triggers, row security).
     NotAllowed,
-    /// The records are there and can't be told apart: keys are stored in another form.
-    Lost,
+    /// It can't be done in this table, and the transaction is spoilt: no right to lock the table, or
+    /// the records can't be told apart because keys are stored in another form.
+    Unfit,
 }
 
 /// Writes a part.
@@ -99,8 +100,11 @@ pub(super) async fn write(
     let Some(set) = writes.first().and_then(fields) else {
         return Ok(Copied::NotAllowed);
     };
-    let Some(first_block) = look(session, shape).await? else {
-        return Ok(Copied::NotAllowed);
+    let first_block = match look(session, shape).await {
+        Ok(Some(block)) => block,
+        Ok(None) => return Ok(Copied::NotAllowed),
+        Err(Failure::Refused(..)) => return Ok(Copied::Unfit),
+        Err(error) => return Err(error),
     };
     let columns: Vec<usize> = set.iter().map(|(field, _)| *field).collect();
     let copy_in = statements::copy_in(shape, &columns);
@@ -119,7 +123,7 @@ pub(super) async fn write(
     let stored = stored.read_all().await?;
     let mut records: HashMap<Key, Row> = stored.into_iter().map(|s| (s.key, s.row)).collect();
     let Some(keys) = keys_of(shape, writes) else {
-        return Ok(Copied::Lost);
+        return Ok(Copied::Unfit);
     };
     let mut found: Vec<_> = keys.iter().map(|key| records.remove_entry(key)).collect();
     find_others(session, shape, &keys, &mut found).await?;
@@ -128,7 +132,7 @@ pub(super) async fn write(
         Some((write.step, Outcome::Written(Stored { key, row })))
     };
     let outcomes: Option<Outcomes> = writes.iter().zip(found).map(outcome).collect();
-    Ok(outcomes.map_or(Copied::Lost, Copied::Done))
+    Ok(outcomes.map_or(Copied::Unfit, Copied::Done))
 }
 
 /// Reads by key what went to blocks before the first one, where deleted records left room.

@@ -29,6 +29,10 @@ static LOOKS: AtomicU64 = AtomicU64::new(1);
 /// No sync has this number, so no link has it.
 const NO_SYNC: SyncId = SyncId(0);
 
+/// Conditions on a match.
+const ALL: &str = "true";
+const MET: &str = "m.link is not null or (m.left_row is not null and m.right_row is not null)";
+
 const DIRECTORY: &str = "scans";
 const KEY: &str = "scans.key";
 
@@ -165,7 +169,21 @@ impl Scan {
         limit: usize,
     ) -> Result<Page, StoreError> {
         let inner = Arc::clone(&self.inner);
-        blocking(move || inner.matches(pair, after, limit)).await
+        blocking(move || inner.matches(pair, ALL, after, limit)).await
+    }
+
+    /// [`Scan::matches`] without those that [`Scan::alone`] counts.
+    pub async fn met(&self, pair: PairId, after: Cursor, limit: usize) -> Result<Page, StoreError> {
+        let inner = Arc::clone(&self.inner);
+        blocking(move || inner.matches(pair, MET, after, limit)).await
+    }
+
+    /// Counts the pair's records that have neither link nor partner, by side and problem: what a
+    /// reconcile decides about them depends on nothing else. Each match stands for that many, and
+    /// its key and fingerprints are nobody's.
+    pub async fn alone(&self, pair: PairId) -> Result<Vec<(Match, u64)>, StoreError> {
+        let inner = Arc::clone(&self.inner);
+        blocking(move || inner.alone(pair)).await
     }
 
     /// Brings a page that was read ahead up to date: its links are as they are now, and those that
@@ -230,16 +248,46 @@ impl Inner {
         Ok(tx.commit()?)
     }
 
-    fn matches(&self, pair: PairId, after: Cursor, limit: usize) -> Result<Page, StoreError> {
+    fn alone(&self, pair: PairId) -> Result<Vec<(Match, u64)>, StoreError> {
         let conn = self.lock();
-        let mut statement = conn.prepare_cached(
+        let mut statement = conn.prepare_cached(&format!(
+            "select m.left_row is not null, m.problem, count(*) from matches m
+             where m.pair = ?1 and not ({MET}) group by 1, 2"
+        ))?;
+        let mut rows = statement.query([pair.0])?;
+        let mut counted = Vec::new();
+        while let Some(row) = rows.next()? {
+            let anybody = || Scanned {
+                key: Key(Vec::new()),
+                fingerprints: Vec::new(),
+            };
+            let is_left: bool = row.get(0)?;
+            let alone = Match {
+                link: None,
+                scanned: BySide::new(is_left.then(anybody), (!is_left).then(anybody)),
+                problem: row.get::<_, Option<i64>>(1)?.map(join::problem_of),
+            };
+            counted.push((alone, row.get::<_, Bits>(2)?.0));
+        }
+        Ok(counted)
+    }
+
+    fn matches(
+        &self,
+        pair: PairId,
+        which: &'static str,
+        after: Cursor,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        let conn = self.lock();
+        let mut statement = conn.prepare_cached(&format!(
             "select m.at, m.link, m.problem, l.key, l.prints, r.key, r.prints,
                  l.place, r.place, coalesce(l.bytes, 0) + coalesce(r.bytes, 0)
              from matches m
              left join rows l on l.id = m.left_row
              left join rows r on r.id = m.right_row
-             where m.pair = ?1 and m.at > ?2 order by m.at limit ?3",
-        )?;
+             where m.pair = ?1 and m.at > ?2 and ({which}) order by m.at limit ?3"
+        ))?;
         let mut rows = statement.query(params![pair.0, after.0, Bits(limit as u64)])?;
         let mut page = Page {
             found: Vec::with_capacity(limit.min(10_000)),

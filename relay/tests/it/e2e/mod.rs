@@ -4,5 +4,6 @@ mod bad_input;
 mod faults;
 mod rights;
 mod secrets;
+mod speed;
 mod stage;
 mod two_way;

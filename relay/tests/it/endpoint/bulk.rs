@@ -278,6 +278,27 @@ async fn creates_are_copied_only_where_copy_does_what_an_insert_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rights_on_single_columns_are_enough() {
+    let database = Server::shared().database("bulk").await;
+    let admin = database.admin().await;
+    admin
+        .batch_execute(
+            "create table t (id int primary key, n text, secret text);
+             grant insert (id, n), select (id, n), update (id, n) on t to tidegate",
+        )
+        .await
+        .unwrap();
+    let mut writer = writer(&database, 1, &[("t", &["id", "n"])]).await;
+    for batch in 0..2 {
+        let ids = i64::from(batch) * MANY..i64::from(batch + 1) * MANY;
+        let done = apply(&mut writer, batch + 1, &named(ids.clone())).await;
+        for (id, outcome) in ids.zip(&done) {
+            assert_eq!(written(outcome).key, key(id));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn copied_records_are_found_again_where_deleted_ones_left_room() {
     let database = database(
         "create table t (id int primary key, n text) with (autovacuum_enabled = off);
