@@ -109,16 +109,18 @@ pub(super) async fn write(
     let columns: Vec<usize> = set.iter().map(|(field, _)| *field).collect();
     let copy_in = statements::copy_in(shape, &columns);
     let read_back = statements::read_back(shape, first_block);
-    let begun = join(session.copy_in(&copy_in), session.prepare(&read_back));
-    let (sink, read_back) = begun.await;
     let failed = |error| Failure::of("write a batch", error);
-    let (mut sink, read_back) = (pin!(sink.map_err(failed)?), read_back.map_err(failed)?);
-    for data in lines(writes) {
-        sink.send(data).await.map_err(failed)?;
+    let read_back = session.prepare(&read_back).await.map_err(failed)?;
+    {
+        // Nothing else is asked while it copies: with requests waiting behind it, the COPY hung now and
+        // then (seen with tokio-postgres 0.7.18).
+        let mut sink = pin!(session.copy_in(&copy_in).await.map_err(failed)?);
+        for data in lines(writes) {
+            sink.send(data).await.map_err(failed)?;
+        }
+        sink.finish().await.map_err(failed)?;
     }
-    // Sent without waiting in between. The first failure is the cause.
-    let (copied, stored) = join(sink.finish(), session.copy_out(&read_back)).await;
-    copied.map_err(failed)?;
+    let stored = session.copy_out(&read_back).await;
     let stored = Copy::of(session, shape, stored.map_err(failed)?, false);
     let stored = stored.read_all().await?;
     let mut records: HashMap<Key, Row> = stored.into_iter().map(|s| (s.key, s.row)).collect();
