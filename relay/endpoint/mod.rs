@@ -150,27 +150,49 @@ pub trait OpenSide: Send {
     async fn writer(&mut self) -> Result<Box<dyn Writer>, EndpointError>;
 }
 
-/// A consistent view of all bound tables.
+/// One record of a view.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Viewed {
+    pub key: Key,
+    pub row: Row,
+    /// Where the view found it.
+    pub place: Option<Place>,
+    /// About how long the record is.
+    pub bytes: u32,
+}
+
+/// Where a view found a record. Means something only to that view, which finds it faster there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place(pub u64);
+
+/// A record to read again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    pub key: Key,
+    pub place: Option<Place>,
+}
+
+/// A consistent view of all bound tables. May be read by several at the same time.
 #[async_trait]
-pub trait Snapshot: Send {
+pub trait Snapshot: Send + Sync {
     /// The position at which the view was taken.
     fn position(&self) -> Position;
 
     /// Estimated number of records, for progress.
-    async fn estimate(&mut self, pair: PairId) -> Result<u64, EndpointError>;
+    async fn estimate(&self, pair: PairId) -> Result<u64, EndpointError>;
 
-    /// Sends every record of the table, in chunks, with bounded memory. Order is not defined.
+    /// Sends every record of the table once, in chunks, with bounded memory. Order is not defined.
     async fn scan(
-        &mut self,
+        &self,
         pair: PairId,
-        sink: mpsc::Sender<Vec<(Key, Row)>>,
+        sink: mpsc::Sender<Vec<Viewed>>,
     ) -> Result<(), EndpointError>;
 
     /// Reads these records within the same view, in the order asked.
     async fn fetch(
-        &mut self,
+        &self,
         pair: PairId,
-        keys: &[Key],
+        wanted: &[Wanted],
     ) -> Result<Vec<Option<Row>>, EndpointError>;
 }
 

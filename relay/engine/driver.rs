@@ -1,25 +1,29 @@
 //! Carries out a session's commands with real sides and the store, and feeds back what happened.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tidegate_sync::decide::Tally;
-use tidegate_sync::model::{BatchId, BySide, Key, LinkId, Outcome, PairId, Position, Side, Step};
+use tidegate_sync::model::{BatchId, BySide, LinkId, Outcome, PairId, Position, Side, Step};
 use tidegate_sync::session::{Command, Event, Session, Settlement};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::capture::CaptureTask;
 use super::crash::{self, Point};
 use super::limits::{
-    BACKLOG_CHANGES_MAX, DELETES_UNASKED_MAX, DELETES_UNASKED_PERCENT_MAX, RETRY_EVERY,
-    RETRY_RECORDS_MAX, STOP_DEADLINE,
+    BACKLOG_CHANGES_MAX, COPY_ROUND_RECORDS_MAX, DELETES_UNASKED_MAX, DELETES_UNASKED_PERCENT_MAX,
+    RETRY_EVERY, RETRY_RECORDS_MAX, STOP_DEADLINE,
 };
+use super::mapping::Mapping;
+use super::pages::{Pages, Source};
 use super::preview;
 use super::run::{Run, RunError, SideRun, now_ms};
 use super::scan::Scanner;
-use super::supervisor::Phase;
+use super::supervisor::{Phase, Progress};
 use crate::endpoint::{Captured, EndpointError, Snapshot, Writer};
-use crate::store::scans::{Cursor, Scan};
+use crate::store::{Ledger, StoreError};
 
 /// While nothing changes, a side's position is settled this often: often enough that its log can
 /// be cut, seldom enough that an idle sync costs nothing.
@@ -31,9 +35,10 @@ pub(super) struct Driver {
     session: Session,
     sides: BySide<SideRun>,
     commands: VecDeque<Command>,
-    scan: Option<Scan>,
-    /// Where the next page of matches starts.
-    cursor: (PairId, Cursor),
+    /// While existing data is reconciled.
+    pages: Option<Pages>,
+    /// A page's settlement on its way to the disk (see [`Driver::settle`]).
+    settling: Option<AbortOnDropHandle<Result<Vec<LinkId>, StoreError>>>,
     position_fed: BySide<Instant>,
     /// The newest of our own batches that the session was told of.
     passed_fed: BySide<BatchId>,
@@ -56,8 +61,8 @@ impl Driver {
             session,
             sides,
             commands: VecDeque::new(),
-            scan: None,
-            cursor: (PairId(0), Cursor::START),
+            pages: None,
+            settling: None,
             position_fed: BySide::new(now, now),
             passed_fed: BySide::default(),
             surprises: 0,
@@ -71,7 +76,7 @@ impl Driver {
             self.carry_out_all(&stop).await?;
             self.note_surprises();
             if stop.is_cancelled() {
-                return Ok(());
+                return self.finish_settling().await;
             }
             self.note_phase();
             let wake = self.wait(&stop, &mut retry).await;
@@ -213,30 +218,27 @@ impl Driver {
             Command::Scan => Event::Scanned {
                 positions: self.scan().await?,
             },
-            Command::NextMatches { pair, limit } => self.next_matches(pair, limit).await?,
-            Command::Fetch { pair, keys } => {
-                let BySide { left, right } = &mut self.sides;
-                let (left, right) = tokio::try_join!(
-                    fetch(&mut left.snapshot, pair, &keys.left, Side::Left),
-                    fetch(&mut right.snapshot, pair, &keys.right, Side::Right),
-                )?;
-                Event::Fetched {
-                    rows: BySide::new(left, right),
-                }
-            }
+            Command::NextMatches { pair, .. } => self.next_matches(pair).await?,
+            Command::Fetch { pair, keys } => Event::Fetched {
+                rows: self.pages()?.rows(pair, &keys).await?,
+            },
             Command::Stream { positions } => {
                 self.stream(positions).await?;
                 Event::Streaming
             }
-            Command::Load { keys } => Event::Loaded {
-                lookups: self.run.ledger.load(keys).await?,
-            },
+            Command::Load { keys } => {
+                self.finish_settling().await?;
+                Event::Loaded {
+                    lookups: self.run.ledger.load(keys).await?,
+                }
+            }
             Command::Read { side, pair, keys } => {
                 let read = self.sides[side].writer.read(pair, &keys).await;
                 let (rows, fence) = read.map_err(|source| RunError::Side { side, source })?;
                 Event::ReadDone { rows, fence }
             }
             Command::Intend(round) => {
+                self.finish_settling().await?;
                 self.run.ledger.intend(&round).await?;
                 Event::Intended
             }
@@ -302,26 +304,47 @@ impl Driver {
         Ok(())
     }
 
+    /// Makes a settlement durable. While existing data is copied, the next page is begun meanwhile,
+    /// unless the round was recorded: nothing is acknowledged before the copy's last settlement, and
+    /// of a round that was not recorded the next scan finds what became of it, of one as of two.
+    /// Whatever reads or writes the store waits for it.
     async fn settle(&mut self, settlement: Settlement) -> Result<Vec<LinkId>, RunError> {
-        let applied = settlement.applied.clone();
-        let links = self.run.ledger.settle(settlement, now_ms()).await?;
-        let live = self.session.is_live();
-        crash::pass(if live { Point::Settled } else { Point::Copied });
-        self.run
-            .parts
-            .progress
-            .note_applied(&self.run.mapping, &applied, self.session.is_live());
-        Ok(links)
+        self.finish_settling().await?;
+        let may_overlap = self.pages.is_some()
+            && !settlement.live
+            && !settlement.round_done
+            && !self.session.awaits_numbers();
+        let settling = settle(
+            self.run.ledger.clone(),
+            settlement,
+            self.run.parts.progress.clone(),
+            self.run.mapping.clone(),
+            self.session.is_live(),
+        );
+        if may_overlap {
+            self.settling = Some(AbortOnDropHandle::new(tokio::spawn(settling)));
+            return Ok(Vec::new());
+        }
+        Ok(settling.await?)
+    }
+
+    async fn finish_settling(&mut self) -> Result<(), RunError> {
+        let Some(settling) = self.settling.take() else {
+            return Ok(());
+        };
+        let settled = settling.await;
+        settled.map_err(|error| StoreError::Panicked(error.to_string()))??;
+        Ok(())
     }
 
     async fn stream(&mut self, positions: BySide<Position>) -> Result<(), RunError> {
+        self.finish_settling().await?;
+        self.pages = None;
         for side in Side::BOTH {
-            self.sides[side].snapshot = None;
             let capture = self.sides[side].open.capture(&positions[side]).await;
             let capture = capture.map_err(|source| RunError::Side { side, source })?;
             self.sides[side].capture = Some(CaptureTask::start(capture, positions[side].clone()));
         }
-        self.scan = None;
         Ok(())
     }
 
@@ -347,7 +370,7 @@ impl Driver {
             take_snapshot(left, Side::Left),
             take_snapshot(right, Side::Right)
         )?;
-        let mut views = BySide::new(left, right);
+        let views: BySide<Arc<dyn Snapshot>> = BySide::new(left.into(), right.into());
         let positions = BySide::new(views.left.position(), views.right.position());
         let scan = self.run.ledger.scan().await?;
         let scanner = Scanner {
@@ -355,34 +378,39 @@ impl Driver {
             prints: &self.run.parts.prints,
             progress: &progress,
         };
-        scanner.fill(&scan, &mut views).await?;
-        let tallies = scanner
-            .decide_all(&scan, &self.run.first_run, |_, _, _| {})
-            .await?;
-        self.sides.left.snapshot = Some(views.left);
-        self.sides.right.snapshot = Some(views.right);
-        self.scan = Some(scan);
-        self.cursor = (PairId(0), Cursor::START);
+        scanner.fill(&scan, &views).await?;
+        let tallies = scanner.tally_all(&scan, &self.run.first_run).await?;
         self.check_expectation(&tallies)?;
+        self.pages = Some(Pages::read(Source {
+            scan,
+            views,
+            mapping: self.run.mapping.clone(),
+            first_run: self.run.first_run.clone(),
+            limit: COPY_ROUND_RECORDS_MAX,
+        }));
         progress.set_totals(&tallies);
         progress.set_phase(Phase::Copying);
         Ok(positions)
     }
 
-    /// The next page of matches of `pair`.
-    async fn next_matches(&mut self, pair: PairId, limit: usize) -> Result<Event, RunError> {
-        let Some(scan) = &self.scan else {
-            return Err(RunError::Gap("the scan is missing".to_owned()));
+    async fn next_matches(&mut self, pair: PairId) -> Result<Event, RunError> {
+        let page = self.pages()?.next(pair).await?;
+        let page = if page.found.iter().any(|found| found.link.is_some()) {
+            // What the page before did to these links must be seen.
+            self.finish_settling().await?;
+            self.pages()?.refresh(page).await?
+        } else {
+            page
         };
-        if self.cursor.0 != pair {
-            self.cursor = (pair, Cursor::START);
-        }
-        let page = scan.matches(pair, self.cursor.1, limit).await?;
-        self.cursor.1 = page.next;
         Ok(Event::Matches {
             found: page.found,
             done: page.done,
         })
+    }
+
+    fn pages(&mut self) -> Result<&mut Pages, RunError> {
+        let missing = || RunError::Gap("the scan is missing".to_owned());
+        self.pages.as_mut().ok_or_else(missing)
     }
 
     /// A start does what its preview said, and no reconcile empties a side unasked.
@@ -448,6 +476,20 @@ async fn past_deadline(stop: &CancellationToken) {
     tokio::time::sleep(STOP_DEADLINE).await;
 }
 
+async fn settle(
+    ledger: Ledger,
+    settlement: Settlement,
+    progress: Arc<Progress>,
+    mapping: Arc<Mapping>,
+    live: bool,
+) -> Result<Vec<LinkId>, StoreError> {
+    let applied = settlement.applied.clone();
+    let links = ledger.settle(settlement, now_ms()).await?;
+    crash::pass(if live { Point::Settled } else { Point::Copied });
+    progress.note_applied(&mapping, &applied, live);
+    Ok(links)
+}
+
 async fn recover(
     writer: &mut Box<dyn Writer>,
     batch: Option<BatchId>,
@@ -479,24 +521,8 @@ async fn write(
     outcomes.map_err(|source| RunError::Side { side, source })
 }
 
-async fn fetch(
-    snapshot: &mut Option<Box<dyn Snapshot>>,
-    pair: PairId,
-    keys: &[Key],
-    side: Side,
-) -> Result<Vec<Option<tidegate_sync::model::Row>>, RunError> {
-    match snapshot {
-        Some(snapshot) if !keys.is_empty() => {
-            let rows = snapshot.fetch(pair, keys).await;
-            rows.map_err(|source| RunError::Side { side, source })
-        }
-        _ => Ok(Vec::new()),
-    }
-}
-
 async fn take_snapshot(side_run: &mut SideRun, side: Side) -> Result<Box<dyn Snapshot>, RunError> {
     side_run.capture = None;
-    side_run.snapshot = None;
     let snapshot = side_run.open.snapshot().await;
     snapshot.map_err(|source| RunError::Side { side, source })
 }

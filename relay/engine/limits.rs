@@ -20,6 +20,12 @@ pub const BACKLOG_CHANGES_MAX: usize = 20_000;
 /// Chunks of scanned rows on their way to the store.
 pub const SCAN_CHUNKS_MAX: usize = 4;
 
+/// Chunks of one side that are fingerprinted or wait for their turn to be stored.
+pub const SCAN_CHUNKS_PRINTED_MAX: usize = 2;
+
+/// Pages of a copy that are read ahead, beside the one that is being read and the one in work.
+pub const PAGES_AHEAD_MAX: usize = 1;
+
 /// Keys looked up in the store at once.
 pub const LOOKUP_KEYS_MAX: usize = 10_000;
 

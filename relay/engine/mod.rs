@@ -10,6 +10,7 @@ mod driver;
 pub mod handle;
 pub mod limits;
 pub mod mapping;
+mod pages;
 mod preview;
 pub mod report;
 mod run;

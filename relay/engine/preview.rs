@@ -1,5 +1,7 @@
 //! What a start would do: the same scan, join and decisions as the start itself, without a write.
 
+use std::sync::Arc;
+
 use tidegate_sync::decide::{Decision, Match, Tally, Write};
 use tidegate_sync::model::{BySide, Cell, Key, PairId, Row, Side};
 use tidegate_sync::policy::{ConflictPolicy, Existing};
@@ -10,7 +12,7 @@ use super::report::{FieldDiff, Preview, Sample, TablePreview};
 use super::run::{RunError, RunParts, check_mapping};
 use super::scan::Scanner;
 use super::supervisor::write_name;
-use crate::endpoint::{OpenSide, Snapshot};
+use crate::endpoint::{OpenSide, Snapshot, Wanted as EndpointWanted};
 use crate::store::pairs;
 use crate::store::scans::Scan;
 
@@ -45,14 +47,14 @@ pub(super) async fn preview(parts: &RunParts) -> Result<Preview, RunError> {
             ));
         }
     }
-    let mut views = views_of(sides).await?;
+    let views = views_of(sides).await?;
     let scanner = Scanner {
         mapping: &mapping,
         prints: &parts.prints,
         progress: &parts.progress,
     };
     let scan = Scan::aside(&parts.store, parts.sync, "preview").await?;
-    scanner.fill(&scan, &mut views).await?;
+    scanner.fill(&scan, &views).await?;
     let mut wanted: Vec<Wanted> = Vec::new();
     let first_run = first_run(parts).await?;
     let tallies = scanner
@@ -73,9 +75,7 @@ pub(super) async fn preview(parts: &RunParts) -> Result<Preview, RunError> {
         .collect();
     for sample in wanted {
         let pair = sample.pair;
-        let sample = sample
-            .read(&mapping.pairs[pair.0 as usize], &mut views)
-            .await?;
+        let sample = sample.read(&mapping.pairs[pair.0 as usize], &views).await?;
         tables[pair.0 as usize].samples.push(sample);
     }
     let mut warnings = warnings(&mapping, &tallies);
@@ -93,7 +93,7 @@ pub(super) async fn views(
     parts: &RunParts,
     mapping: &Mapping,
     purpose: &str,
-) -> Result<BySide<Box<dyn Snapshot>>, RunError> {
+) -> Result<BySide<Arc<dyn Snapshot>>, RunError> {
     views_of(opened(parts, mapping, purpose).await?).await
 }
 
@@ -115,13 +115,13 @@ async fn opened(
 
 async fn views_of(
     mut sides: BySide<Box<dyn OpenSide>>,
-) -> Result<BySide<Box<dyn Snapshot>>, RunError> {
+) -> Result<BySide<Arc<dyn Snapshot>>, RunError> {
     let failed = |side| move |source| RunError::Side { side, source };
     let (left, right) = tokio::try_join!(
         async { sides.left.view().await.map_err(failed(Side::Left)) },
         async { sides.right.view().await.map_err(failed(Side::Right)) },
     )?;
-    Ok(BySide::new(left, right))
+    Ok(BySide::new(left.into(), right.into()))
 }
 
 async fn first_run(parts: &RunParts) -> Result<Vec<bool>, RunError> {
@@ -275,14 +275,16 @@ impl Wanted {
     async fn read(
         self,
         mapped: &PairMapping,
-        views: &mut BySide<Box<dyn Snapshot>>,
+        views: &BySide<Arc<dyn Snapshot>>,
     ) -> Result<Sample, RunError> {
         let mut rows: BySide<Option<Row>> = BySide::default();
         for side in Side::BOTH {
             if let Some(key) = &self.keys[side] {
-                let read = views[side]
-                    .fetch(self.pair, std::slice::from_ref(key))
-                    .await;
+                let wanted = EndpointWanted {
+                    key: key.clone(),
+                    place: None,
+                };
+                let read = views[side].fetch(self.pair, &[wanted]).await;
                 let read = read.map_err(|source| RunError::Side { side, source })?;
                 rows[side] = read.into_iter().next().flatten();
             }

@@ -19,7 +19,7 @@ use super::mapping::Mapping;
 use super::supervisor::{Phase, Progress, Requests};
 use super::syncfile::SyncFile;
 use crate::endpoint::catalog::Catalog;
-use crate::endpoint::{Class, Endpoint, EndpointError, OpenSide, Snapshot, Writer};
+use crate::endpoint::{Class, Endpoint, EndpointError, OpenSide, Writer};
 use crate::store::syncs::SyncId;
 use crate::store::{Ledger, Store, StoreError};
 
@@ -92,7 +92,6 @@ pub(super) struct RunParts {
 pub(super) struct SideRun {
     pub open: Box<dyn OpenSide>,
     pub writer: Box<dyn Writer>,
-    pub snapshot: Option<Box<dyn Snapshot>>,
     pub capture: Option<CaptureTask>,
 }
 
@@ -192,7 +191,6 @@ async fn open_side(
     Ok(SideRun {
         open,
         writer,
-        snapshot: None,
         capture: None,
     })
 }

@@ -1,16 +1,19 @@
 //! Fills a scan table from both sides' views, and counts what a reconcile of it would do.
 
+use std::sync::Arc;
+
 use tidegate_sync::baseline::Fingerprinter;
 use tidegate_sync::decide::{Decision, Match, Tally, decide};
-use tidegate_sync::model::{BySide, Cell, Key, PairId, Row, Side};
+use tidegate_sync::model::{BySide, Cell, PairId, Side};
 use tidegate_sync::policy::PairPolicy;
 use tokio::sync::mpsc;
 
-use super::limits::SCAN_CHUNKS_MAX;
+use super::limits::{SCAN_CHUNKS_MAX, SCAN_CHUNKS_PRINTED_MAX};
 use super::mapping::Mapping;
 use super::run::RunError;
 use super::supervisor::Progress;
-use crate::endpoint::Snapshot;
+use crate::endpoint::{Snapshot, Viewed};
+use crate::store::StoreError;
 use crate::store::scans::{Cursor, Scan, ScanRow};
 
 /// Matches read from the scan table at once, where all of them are looked at.
@@ -28,21 +31,21 @@ impl Scanner<'_> {
     pub(super) async fn fill(
         &self,
         scan: &Scan,
-        views: &mut BySide<Box<dyn Snapshot>>,
+        views: &BySide<Arc<dyn Snapshot>>,
     ) -> Result<(), RunError> {
-        let BySide { left, right } = views;
         tokio::try_join!(
-            self.fill_side(scan, left, Side::Left),
-            self.fill_side(scan, right, Side::Right),
+            self.fill_side(scan, &*views.left, Side::Left),
+            self.fill_side(scan, &*views.right, Side::Right),
         )?;
         scan.finish().await?;
         Ok(())
     }
 
+    /// Reading, fingerprinting and storing chunks go on at the same time.
     async fn fill_side(
         &self,
         scan: &Scan,
-        view: &mut Box<dyn Snapshot>,
+        view: &dyn Snapshot,
         side: Side,
     ) -> Result<(), RunError> {
         for (number, mapped) in self.mapping.pairs.iter().enumerate() {
@@ -52,29 +55,79 @@ impl Scanner<'_> {
                 let scanned = view.scan(pair, sender).await;
                 scanned.map_err(|source| RunError::Side { side, source })
             };
-            let keep = async {
+            let (printed, mut ready) = mpsc::channel(SCAN_CHUNKS_PRINTED_MAX);
+            let print = async {
+                let printed = printed;
                 while let Some(chunk) = chunks.recv().await {
-                    let rows = self.rows(chunk, &mapped.policy);
+                    // Nobody takes it: then storing has failed, which says why.
+                    let _ = printed.send(self.rows(chunk, &mapped.policy).await?).await;
+                }
+                Ok::<(), RunError>(())
+            };
+            let keep = async {
+                while let Some(rows) = ready.recv().await {
+                    let rows: Vec<ScanRow> = rows;
                     self.progress.note_scanned(side, number, rows.len() as u64);
                     scan.add(pair, side, rows).await?;
                 }
                 Ok::<(), RunError>(())
             };
-            tokio::try_join!(read, keep)?;
+            tokio::try_join!(read, print, keep)?;
         }
         Ok(())
     }
 
-    fn rows(&self, chunk: Vec<(Key, Row)>, policy: &PairPolicy) -> Vec<ScanRow> {
-        let row = |(key, row): (Key, Row)| {
-            let cells: Vec<&Cell> = policy.match_key.iter().map(|&field| &row[field]).collect();
+    /// Fingerprints a chunk, on a thread of its own.
+    async fn rows(
+        &self,
+        chunk: Vec<Viewed>,
+        policy: &PairPolicy,
+    ) -> Result<Vec<ScanRow>, RunError> {
+        let (prints, match_key) = (self.prints.clone(), policy.match_key.clone());
+        let row = move |viewed: Viewed| {
+            let cells: Vec<&Cell> = match_key.iter().map(|&at| &viewed.row[at]).collect();
             ScanRow {
-                key,
-                match_key: self.prints.match_key(&cells),
-                fingerprints: self.prints.row(&row),
+                match_key: prints.match_key(&cells),
+                fingerprints: prints.row(&viewed.row),
+                key: viewed.key,
+                place: viewed.place.map(|place| place.0),
+                bytes: viewed.bytes,
             }
         };
-        chunk.into_iter().map(row).collect()
+        let rows = tokio::task::spawn_blocking(|| chunk.into_iter().map(row).collect());
+        let rows = rows.await;
+        Ok(rows.map_err(|error| StoreError::Panicked(error.to_string()))?)
+    }
+
+    /// Counts what would be decided.
+    pub(super) async fn tally_all(
+        &self,
+        scan: &Scan,
+        first_run: &[bool],
+    ) -> Result<Vec<Tally>, RunError> {
+        let mut tallies = Vec::new();
+        for (number, mapped) in self.mapping.pairs.iter().enumerate() {
+            let pair = PairId(number as u32);
+            let first = first_run.get(number).copied().unwrap_or(true);
+            let mut tally = Tally::default();
+            for (alone, count) in scan.alone(pair).await? {
+                let decision = decide(&alone, &mapped.policy, first);
+                (0..count).for_each(|_| tally.add(&alone, &decision));
+            }
+            let mut cursor = Cursor::START;
+            loop {
+                let page = scan.met(pair, cursor, PAGE).await?;
+                for found in &page.found {
+                    tally.add(found, &decide(found, &mapped.policy, first));
+                }
+                if page.done {
+                    break;
+                }
+                cursor = page.next;
+            }
+            tallies.push(tally);
+        }
+        Ok(tallies)
     }
 
     /// Decides every record; `look` sees each one.

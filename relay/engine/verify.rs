@@ -47,7 +47,7 @@ pub(super) async fn verify(parts: &RunParts) -> Result<VerifyReport, RunError> {
 
 async fn look(parts: &RunParts) -> Result<VerifyReport, RunError> {
     let mapping = &check_mapping(parts).await?;
-    let mut sides = views(parts, mapping, "verify").await?;
+    let sides = views(parts, mapping, "verify").await?;
     let positions = BySide::new(sides.left.position(), sides.right.position());
     let scan = Scan::aside(&parts.store, parts.sync, "verify").await?;
     // A progress of its own: what verify reads must not look like the sync's copy.
@@ -57,7 +57,7 @@ async fn look(parts: &RunParts) -> Result<VerifyReport, RunError> {
         prints: &parts.prints,
         progress: &progress,
     };
-    scanner.fill(&scan, &mut sides).await?;
+    scanner.fill(&scan, &sides).await?;
     let mut report = VerifyReport {
         sync: mapping.name.clone(),
         left_position: position(positions.left.offset),

@@ -92,6 +92,12 @@ pub(super) fn is_open(
     Ok(statement.exists(params![sync.0, pair.0, side_number(side), hash])?)
 }
 
+/// Has the sync any open finding?
+pub(super) fn has_any(conn: &Connection, sync: SyncId) -> Result<bool, StoreError> {
+    let mut statement = conn.prepare_cached("select 1 from findings where sync = ?1")?;
+    Ok(statement.exists([sync.0])?)
+}
+
 /// Open findings with numbers above `after`, oldest first.
 pub fn list(
     conn: &Connection,

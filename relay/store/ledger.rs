@@ -83,14 +83,21 @@ impl Ledger {
         let (sync, record_keys) = (self.sync, self.keys.clone());
         self.store
             .view(move |conn| {
+                // Most syncs have none of these most of the time.
+                let has_gone = tombstones::has_any(conn, sync)?;
+                let has_findings = findings::has_any(conn, sync)?;
                 keys.iter()
                     .map(|(side, pair, key)| {
                         let hash = record_keys.hash(key);
                         let place = (sync, *pair, *side);
+                        let traces = match has_gone {
+                            true => tombstones::of_key(conn, place, &hash)?,
+                            false => Vec::new(),
+                        };
                         Ok(Lookup {
                             links: links::of_key(conn, &record_keys, place, &hash)?,
-                            traces: tombstones::of_key(conn, place, &hash)?,
-                            has_finding: findings::is_open(conn, place, &hash)?,
+                            traces,
+                            has_finding: has_findings && findings::is_open(conn, place, &hash)?,
                         })
                     })
                     .collect()

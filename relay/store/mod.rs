@@ -64,6 +64,9 @@ pub mod limits {
     pub const READER_CACHE_KIB: i64 = 4 * 1024;
     /// Page cache of a reconcile's scan table, KiB: the index by key of a million records.
     pub const SCAN_CACHE_KIB: i64 = 48 * 1024;
+    /// Bytes of records that one page of matches stands for: whoever asked for the page reads them
+    /// all at once. One record may be longer.
+    pub const PAGE_BYTES: u64 = 16 * 1024 * 1024;
     /// Links of a copy that are entered into the index of keys in one transaction. More of them
     /// touch each page of the index less often; other writers wait for about a second.
     pub const LINKS_INDEXED_AT_ONCE: u32 = 100_000;

@@ -5,6 +5,7 @@
 //! key, derived from the master key: random 96-bit nonces are then safe for 2^32 boxes per column
 //! (NIST SP 800-38D, 8.3). Rotation will add key ids; today there is one.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs;
 use std::io::Write;
@@ -26,6 +27,7 @@ pub(super) const MASTER_KEY_VARIABLE: &str = "TIDEGATE_MASTER_KEY";
 
 const KEY_ID: u8 = 1;
 const TAG_LEN: usize = 16;
+const NONCES_AT_ONCE: usize = 64;
 const OVERHEAD: usize = 1 + NONCE_LEN + TAG_LEN;
 
 type KeyBytes = Zeroizing<[u8; 32]>;
@@ -125,8 +127,7 @@ impl Sealer {
 
     /// Seals `plain` for the column `label` (`"table.column"`).
     pub fn seal(&self, label: &'static str, plain: &[u8]) -> Vec<u8> {
-        let mut nonce = [0; NONCE_LEN];
-        fill_random(&mut nonce);
+        let nonce = next_nonce();
         let mut sealed = Vec::with_capacity(plain.len() + OVERHEAD);
         sealed.push(KEY_ID);
         sealed.extend_from_slice(&nonce);
@@ -189,6 +190,26 @@ impl Sealer {
         let mut keys = self.inner.keys.write().unwrap_or_else(|e| e.into_inner());
         Arc::clone(keys.entry(label).or_insert(key))
     }
+}
+
+/// A random nonce. Drawn from the generator many at a time: one call for each would cost more than
+/// sealing a record key (measured: 0.4 of 0.8 µs).
+fn next_nonce() -> [u8; NONCE_LEN] {
+    thread_local! {
+        /// Random bytes, and how many of them are left.
+        static DRAWN: RefCell<([u8; NONCES_AT_ONCE * NONCE_LEN], usize)> =
+            const { RefCell::new(([0; NONCES_AT_ONCE * NONCE_LEN], 0)) };
+    }
+    DRAWN.with_borrow_mut(|(bytes, left)| {
+        if *left == 0 {
+            fill_random(bytes);
+            *left = bytes.len();
+        }
+        let mut nonce = [0; NONCE_LEN];
+        nonce.copy_from_slice(&bytes[*left - NONCE_LEN..*left]);
+        *left -= NONCE_LEN;
+        nonce
+    })
 }
 
 /// Fills `bytes` from the operating system's generator, by way of the one crypto provider.

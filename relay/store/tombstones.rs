@@ -25,6 +25,12 @@ pub(super) fn of_key(
     Ok(traces.collect::<Result<_, _>>()?)
 }
 
+/// Is there any trace in the sync?
+pub(super) fn has_any(conn: &Connection, sync: SyncId) -> Result<bool, StoreError> {
+    let mut statement = conn.prepare_cached("select 1 from tombstones where sync = ?1")?;
+    Ok(statement.exists([sync.0])?)
+}
+
 /// Leaves a trace, or moves the one that is there forward.
 pub(super) fn put(
     tx: &Transaction<'_>,

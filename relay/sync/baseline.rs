@@ -32,9 +32,14 @@ impl Fingerprinter {
     }
 
     pub fn value(&self, value: &Value) -> Fingerprint {
-        let mut canonical = Vec::with_capacity(64);
-        value.canonical(&mut canonical);
-        Fingerprint(self.hash64(&canonical).max(1))
+        self.value_in(value, &mut Vec::with_capacity(64))
+    }
+
+    /// `canonical` is only room to work in: rows of many fields need no new one for each.
+    fn value_in(&self, value: &Value, canonical: &mut Vec<u8>) -> Fingerprint {
+        canonical.clear();
+        value.canonical(canonical);
+        Fingerprint(self.hash64(canonical).max(1))
     }
 
     /// `None` for a cell that the side did not send.
@@ -44,8 +49,12 @@ impl Fingerprinter {
 
     /// One fingerprint per field; [`Fingerprint::UNKNOWN`] where the side did not send it.
     pub fn row(&self, row: &Row) -> Vec<Fingerprint> {
+        let mut canonical = Vec::with_capacity(64);
         row.iter()
-            .map(|cell| self.cell(cell).unwrap_or(Fingerprint::UNKNOWN))
+            .map(|cell| match cell.value() {
+                Some(value) => self.value_in(value, &mut canonical),
+                None => Fingerprint::UNKNOWN,
+            })
             .collect()
     }
 

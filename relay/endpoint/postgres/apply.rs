@@ -5,6 +5,7 @@
 //! writes of a batch are pipelined: about three round trips whatever its size.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use futures_util::future::{join, join3};
@@ -12,6 +13,7 @@ use tidegate_sync::baseline::{Fingerprint, Fingerprinter};
 use tidegate_sync::model::{BatchId, FindingCode, Key, Outcome, PairId, Row, Step};
 use tokio_postgres::types::Oid;
 
+use super::bulk::{self, Copied, Part};
 use super::connect::{self, Connected, SessionLimits};
 use super::guard::{Guard, GuardError, Verdict, Write, WriteKind};
 use super::progress::{self, Progress, ProgressName};
@@ -32,6 +34,8 @@ pub struct PgWriter {
     progress: ProgressName,
     epoch: u32,
     fingerprinter: Fingerprinter,
+    /// By table: true once it turned out that its creates can't be copied.
+    uncopied: Vec<AtomicBool>,
     /// Dropped at any error: the server then undoes whatever was open.
     session: Option<Connected>,
 }
@@ -56,6 +60,7 @@ impl PgWriter {
     ) -> PgWriter {
         PgWriter {
             ranks: ranks(&shapes),
+            uncopied: shapes.iter().map(|_| AtomicBool::new(false)).collect(),
             epoch: label.epoch,
             dial,
             label,
@@ -201,7 +206,7 @@ impl PgWriter {
         outcomes: &mut [Option<Outcome>],
     ) -> Result<(), Failure> {
         let mut writes: Vec<Write> = Vec::new();
-        for (step, verdict) in judged.map_err(unread)? {
+        for (step, verdict) in judged? {
             match verdict {
                 Verdict::Write(write) => writes.push(write),
                 Verdict::Settled(outcome) => outcomes[step] = Some(outcome),
@@ -216,7 +221,7 @@ impl PgWriter {
         };
         tables.sort(&mut writes);
         let done = match care {
-            Care::Bold => tables.execute(session, &writes).await?,
+            Care::Bold => self.execute(session, &tables, &writes).await?,
             Care::Careful => tables.sift(session, writes.clone()).await?,
         };
         for (step, outcome) in done {
@@ -228,6 +233,51 @@ impl PgWriter {
         }
         writes.retain(|write| matches!(outcomes[write.step], Some(Outcome::Written(_))));
         tables.advance_sequences(session, &writes).await
+    }
+
+    /// Executes sorted writes, all or none.
+    async fn execute(
+        &self,
+        session: &Connected,
+        tables: &Tables<'_>,
+        writes: &[Write],
+    ) -> Result<Vec<(usize, Outcome)>, Failure> {
+        let mut outcomes = Vec::with_capacity(writes.len());
+        for part in bulk::parts(&self.shapes, writes) {
+            let others = match part {
+                Part::Others(others) => others,
+                Part::Copied(creates) => match self.copy(session, creates).await? {
+                    Some(copied) => {
+                        outcomes.extend(copied);
+                        continue;
+                    }
+                    None => creates,
+                },
+            };
+            outcomes.extend(tables.execute(session, others).await?);
+        }
+        Ok(outcomes)
+    }
+
+    /// Writes creates of one table by COPY, or does nothing.
+    async fn copy(
+        &self,
+        session: &Connected,
+        creates: &[Write],
+    ) -> Result<Option<Vec<(usize, Outcome)>>, Failure> {
+        let table = creates[0].table;
+        if self.uncopied[table].load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        match bulk::write(session, &self.shapes[table], creates).await? {
+            Copied::Done(outcomes) => Ok(Some(outcomes)),
+            Copied::NotAllowed => Ok(None),
+            Copied::Unfit => {
+                self.uncopied[table].store(true, Ordering::Relaxed);
+                let detail = "its creates can't be copied".to_owned();
+                Err(Failure::Refused(FindingCode::RejectedBySide, detail))
+            }
+        }
     }
 
     /// A create that is refused as a double of a record that came after the guard looked: by now
@@ -250,7 +300,7 @@ impl PgWriter {
             return Ok(());
         }
         let judged = guard.judge(session, steps, &doubles).await;
-        for (step, verdict) in judged.map_err(unread)? {
+        for (step, verdict) in judged? {
             if let Verdict::Settled(outcome @ Outcome::Exists { .. }) = verdict {
                 outcomes[step] = Some(outcome);
             }
@@ -411,13 +461,6 @@ async fn fence(session: &Connected) -> Result<u64, EndpointError> {
     let sql = format!("select pg_logical_emit_message(true, '{FENCE}', '')");
     session.bounded(doing, session.batch_execute(&sql)).await?;
     Ok(position)
-}
-
-fn unread(error: GuardError) -> Failure {
-    match error {
-        GuardError::Query(error) => Failure::of_ours("read a batch's records", error),
-        GuardError::Other(error) => Failure::Other(error),
-    }
 }
 
 fn fence_of(outcome: &mut Outcome) -> Option<&mut u64> {

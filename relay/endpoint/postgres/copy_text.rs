@@ -1,6 +1,8 @@
-//! Splits COPY's text format into rows and cells. Source: PostgreSQL manual, COPY, "Text Format".
+//! COPY's text format: split into rows and cells, and written. Source: PostgreSQL manual, COPY, "Text Format".
 
 use std::borrow::Cow;
+
+use bytes::{BufMut, BytesMut};
 
 /// Cuts a stream of chunks into lines. A line may span chunks, and a chunk hold many lines.
 #[derive(Default)]
@@ -38,11 +40,11 @@ impl Lines {
     }
 }
 
-/// The cells of one line; `None` is null. Nothing for text that isn't UTF-8 or ends in a lone
-/// backslash.
-pub(super) fn cells(line: &[u8]) -> Option<Vec<Option<Cow<'_, str>>>> {
+/// The cells of one line, `Some(None)` for null. Nothing for text that isn't UTF-8; `None` for a
+/// cell that ends in a lone backslash.
+pub(super) fn cells(line: &[u8]) -> Option<impl Iterator<Item = Option<Option<Cow<'_, str>>>>> {
     let line = std::str::from_utf8(line).ok()?;
-    line.split('\t').map(cell).collect()
+    Some(line.split('\t').map(cell))
 }
 
 fn cell(raw: &str) -> Option<Option<Cow<'_, str>>> {
@@ -73,6 +75,37 @@ fn cell(raw: &str) -> Option<Option<Cow<'_, str>>> {
     Some(Some(Cow::Owned(text)))
 }
 
+/// Appends a row, as [`cells`] reads it. Source: as above.
+pub(super) fn put_line<'c>(out: &mut BytesMut, cells: impl Iterator<Item = Option<&'c str>>) {
+    for (number, cell) in cells.enumerate() {
+        if number > 0 {
+            out.put_u8(b'\t');
+        }
+        match cell {
+            None => out.put_slice(b"\\N"),
+            Some(text) => put_cell(out, text.as_bytes()),
+        }
+    }
+    out.put_u8(b'\n');
+}
+
+fn put_cell(out: &mut BytesMut, text: &[u8]) {
+    let mut from = 0;
+    for (at, byte) in text.iter().enumerate() {
+        let escaped = match byte {
+            b'\\' => b'\\',
+            b'\t' => b't',
+            b'\n' => b'n',
+            b'\r' => b'r',
+            _ => continue,
+        };
+        out.put_slice(&text[from..at]);
+        out.put_slice(&[b'\\', escaped]);
+        from = at + 1;
+    }
+    out.put_slice(&text[from..]);
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -98,6 +131,10 @@ mod tests {
             }
         }
         out
+    }
+
+    fn cells(line: &[u8]) -> Option<Vec<Option<Cow<'_, str>>>> {
+        super::cells(line)?.collect()
     }
 
     #[test]
@@ -133,6 +170,18 @@ mod tests {
             }
             prop_assert!(lines.is_complete());
             prop_assert_eq!(read, rows);
+        }
+
+        #[test]
+        fn what_is_written_reads_back(
+            row in prop::collection::vec(prop::option::of("[\\PC\t\n\r\\\\\u{8}\u{b}N.]{0,9}"), 1..4),
+        ) {
+            let mut wire = BytesMut::new();
+            put_line(&mut wire, row.iter().map(Option::as_deref));
+            prop_assert_eq!(wire.iter().filter(|byte| **byte == b'\n').count(), 1);
+            let line = wire.strip_suffix(b"\n").unwrap();
+            let read: Vec<_> = cells(line).unwrap().into_iter().map(|c| c.map(Cow::into_owned)).collect();
+            prop_assert_eq!(read, row);
         }
     }
 }

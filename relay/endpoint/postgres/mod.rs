@@ -22,6 +22,7 @@ mod relations;
 pub mod shape;
 
 mod copy_text;
+mod copying;
 mod reading;
 mod statements;
 
@@ -49,8 +50,10 @@ pub mod capture;
 pub mod hostile;
 
 pub mod apply;
+mod bulk;
 mod guard;
 pub mod progress;
+mod swap;
 mod write;
 
 use std::sync::Arc;

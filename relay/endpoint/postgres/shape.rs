@@ -8,7 +8,7 @@ use tidegate_sync::model::{Cell, Key, PairId, Row};
 use tokio_postgres::types::Oid;
 
 use super::connect::Connected;
-use super::relations::{self, ColumnRow, Relation, Relations};
+use super::relations::{self, ColumnRow, KeyRow, Relation, Relations};
 use super::types::{PgType, decode};
 use crate::endpoint::{EndpointError, TableBinding};
 
@@ -29,6 +29,9 @@ pub struct Shape {
     pub fields: Vec<Column>,
     /// Indices into `fields`.
     pub match_key: Vec<usize>,
+    /// The unique indexes beside the primary key, each by its mapped fields (indices into
+    /// `fields`), where it has any.
+    pub unique: Vec<Vec<usize>>,
     /// Tables that its foreign keys refer to.
     pub refers_to: Vec<Oid>,
 }
@@ -42,6 +45,7 @@ pub struct Column {
     /// `pg_attribute.attnum`.
     pub number: i16,
     pub pg_type: PgType,
+    pub is_nullable: bool,
     /// Can be read and not written.
     pub is_generated: bool,
     /// `generated always as identity`: explicit values need `overriding system value`.
@@ -175,8 +179,22 @@ fn shape(binding: &TableBinding, found: &Relations) -> Result<Shape, EndpointErr
             .map(column)
             .collect::<Result<_, _>>()?,
         match_key: binding.match_key.clone(),
+        unique: unique(found.keys.get(&relation.oid), &binding.fields),
         refers_to: foreign.into_iter().flatten().map(|f| f.target).collect(),
     })
+}
+
+fn unique(keys: Option<&Vec<KeyRow>>, fields: &[String]) -> Vec<Vec<usize>> {
+    let fields_of = |key: &KeyRow| {
+        let field = |column: &String| fields.iter().position(|field| field == column);
+        key.columns.iter().filter_map(field).collect::<Vec<_>>()
+    };
+    keys.into_iter()
+        .flatten()
+        .filter(|key| !key.is_primary)
+        .map(fields_of)
+        .filter(|fields| !fields.is_empty())
+        .collect()
 }
 
 impl From<&ColumnRow> for Column {
@@ -186,6 +204,7 @@ impl From<&ColumnRow> for Column {
             quoted: quoted(&row.name),
             number: row.number,
             pg_type: row.pg_type.clone(),
+            is_nullable: !row.not_null,
             is_generated: row.generated,
             is_identity_always: row.identity == "a",
             sequence: row.sequence.clone(),

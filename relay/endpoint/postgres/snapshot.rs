@@ -1,29 +1,27 @@
-//! A consistent view of all bound tables: COPY in block ranges, records by key, a fence.
+//! A consistent view of all bound tables: COPY in block ranges, records by place or key, a fence.
 //!
-//! One read-only transaction for its whole life. It either imports the snapshot that a new slot
-//! exported, or takes a view of now. Called by the engine through [`Snapshot`].
+//! A few sessions, the readers, each on a stream of its own: the first one imports the snapshot
+//! that a new slot exported, or takes a view of now; the others import the same one. Each is one
+//! read-only transaction for its whole life. Called by the engine through [`Snapshot`].
 
-use std::borrow::Cow;
-use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use futures_util::StreamExt;
-use tidegate_sync::model::{BatchId, Cell, Key, PairId, Position, Row};
-use tidegate_sync::value::Value;
+use futures_util::future::join_all;
+use tidegate_sync::model::{BatchId, PairId, Position, Row};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio_postgres::Error;
 use tokio_postgres::types::Type;
 
 use super::connect::{self, Connected, SessionLimits};
-use super::copy_text::{Lines, cells};
+use super::copying::{self, Copy};
 use super::progress::ProgressName;
 use super::reading;
 use super::shape::Shape;
-use super::sqlstate::endpoint_error;
-use super::statements;
-use crate::endpoint::{Dial, EndpointError, Snapshot, StreamLabel};
+use super::statements::Rows;
+use crate::endpoint::{Dial, EndpointError, Snapshot, StreamLabel, Viewed, Wanted};
 
 /// Where the view comes from.
 pub enum ViewOf {
@@ -35,14 +33,19 @@ pub enum ViewOf {
 
 /// A view in use.
 pub struct PgSnapshot {
-    session: Connected,
-    shapes: Arc<Vec<Shape>>,
+    view: Arc<View>,
     position: Position,
 }
 
+struct View {
+    /// At least one.
+    readers: Vec<Connected>,
+    shapes: Arc<Vec<Shape>>,
+}
+
 impl PgSnapshot {
-    /// Opens the view. When it returns, an exported snapshot has been imported: its exporter may
-    /// go on.
+    /// Opens the view. When it returns, an exported snapshot has been imported by all readers: its
+    /// exporter may go on.
     pub async fn open(
         dial: &Arc<dyn Dial>,
         label: &StreamLabel,
@@ -50,22 +53,32 @@ impl PgSnapshot {
         progress: &ProgressName,
         view: ViewOf,
     ) -> Result<PgSnapshot, EndpointError> {
-        let session = connect::client(dial, label, SessionLimits::SNAPSHOT).await?;
-        let mut begin = "begin isolation level repeatable read read only".to_owned();
-        if let ViewOf::Exported { name, .. } = &view {
-            if !name.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-') {
-                return Err(EndpointError::bug("snapshot-name", "odd snapshot name"));
-            }
-            begin.push_str(&format!("; set transaction snapshot '{name}'"));
-        }
-        let doing = "take a consistent view";
-        session
-            .bounded(doing, session.batch_execute(&begin))
-            .await?;
+        let exported = match &view {
+            ViewOf::Exported { name, .. } => Some(name.as_str()),
+            ViewOf::Now => None,
+        };
+        let session = reader(dial, label, exported).await?;
         // The first statement takes the view; whatever it sees was committed, and so is in the
         // change log, before the position that the second statement reads.
         let passed = passed(&session, progress).await?;
+        let doing = "take a consistent view";
         let fence = session.bounded(doing, insert_position(&session)).await?;
+        let more = more_readers(&session, &shapes).await?;
+        let mut readers = vec![session];
+        if more > 0 {
+            let name = match exported {
+                Some(name) => name.to_owned(),
+                None => readers[0].bounded(doing, export(&readers[0])).await?,
+            };
+            let opening = (0..more).map(|_| reader(dial, label, Some(&name)));
+            for opened in join_all(opening).await {
+                match opened {
+                    Ok(session) => readers.push(session),
+                    // The agent or the server allows no more sessions: it takes longer.
+                    Err(error) => tracing::debug!(%error, "fewer readers for a table's copy"),
+                }
+            }
+        }
         let position = match view {
             ViewOf::Exported { position, .. } => Position { passed, ..position },
             ViewOf::Now => Position {
@@ -75,10 +88,15 @@ impl PgSnapshot {
             },
         };
         Ok(PgSnapshot {
-            session,
-            shapes,
+            view: Arc::new(View { readers, shapes }),
             position,
         })
+    }
+}
+
+impl View {
+    fn first(&self) -> &Connected {
+        &self.readers[0]
     }
 
     fn shape(&self, pair: PairId) -> Result<&Shape, EndpointError> {
@@ -88,46 +106,20 @@ impl PgSnapshot {
             .ok_or_else(|| EndpointError::bug("unknown-pair", "table pair is not bound"))
     }
 
-    async fn copy(
+    /// One reader's part: ranges of blocks until none is left.
+    async fn read_ranges(
         &self,
-        shape: &Shape,
-        sql: &str,
-        sink: &mpsc::Sender<Vec<(Key, Row)>>,
+        reader: usize,
+        pair: PairId,
+        ranges: &Ranges,
+        sink: &mpsc::Sender<Vec<Viewed>>,
     ) -> Result<(), EndpointError> {
-        let doing = "copy a table";
-        let stream = self
-            .session
-            .bounded(doing, self.session.copy_out(sql))
-            .await?;
-        let mut stream = pin!(stream);
-        let mut lines = Lines::default();
-        let mut chunk = Vec::new();
-        let mut bytes = 0;
-        loop {
-            let next = tokio::time::timeout(limits::STALL, stream.next()).await;
-            let Ok(next) = next else {
-                return Err(self.session.give_up(doing).await);
-            };
-            let Some(data) = next else { break };
-            let data = data.map_err(|error| endpoint_error(doing, error))?;
-            bytes += data.len();
-            lines.push(&data, |line| {
-                chunk.push(record(shape, line)?);
-                Ok::<(), EndpointError>(())
-            })?;
-            if chunk.len() >= limits::CHUNK_ROWS || bytes >= limits::CHUNK_BYTES {
-                bytes = 0;
-                send(sink, std::mem::take(&mut chunk)).await?;
-            }
+        let (session, shape) = (&self.readers[reader], self.shape(pair)?);
+        while let Some((from, to)) = ranges.next() {
+            let copy = Copy::start(session, shape, &Rows::Blocks(from, to)).await?;
+            copy.send_all(sink).await?;
         }
-        if !lines.is_complete() {
-            let message = "a copied table ended in the middle of a row";
-            return Err(EndpointError::retry("copy-truncated", message));
-        }
-        if chunk.is_empty() {
-            return Ok(());
-        }
-        send(sink, chunk).await
+        Ok(())
     }
 }
 
@@ -137,15 +129,11 @@ impl Snapshot for PgSnapshot {
         self.position.clone()
     }
 
-    async fn estimate(&mut self, pair: PairId) -> Result<u64, EndpointError> {
-        let shape = self.shape(pair)?;
+    async fn estimate(&self, pair: PairId) -> Result<u64, EndpointError> {
+        let (session, shape) = (self.view.first(), self.view.shape(pair)?);
         let sql = format!("explain (format json) select 1 from {}", shape.relation);
-        let plan = self
-            .session
-            .bounded(
-                "estimate a table's size",
-                self.session.query_typed(&sql, &[]),
-            )
+        let plan = session
+            .bounded("estimate a table's size", session.query_typed(&sql, &[]))
             .await?;
         let plan: Option<serde_json::Value> = plan.first().and_then(|row| row.try_get(0).ok());
         let rows = plan.and_then(|plan| plan[0]["Plan"]["Plan Rows"].as_f64());
@@ -153,79 +141,102 @@ impl Snapshot for PgSnapshot {
     }
 
     async fn scan(
-        &mut self,
+        &self,
         pair: PairId,
-        sink: mpsc::Sender<Vec<(Key, Row)>>,
+        sink: mpsc::Sender<Vec<Viewed>>,
     ) -> Result<(), EndpointError> {
-        let shape = self.shape(pair)?;
+        let (session, shape) = (self.view.first(), self.view.shape(pair)?);
         if !shape.is_plain {
-            return self
-                .copy(shape, &statements::copy_out(shape, None), &sink)
-                .await;
+            let copy = Copy::start(session, shape, &Rows::Every).await?;
+            return copy.send_all(&sink).await;
         }
-        let blocks = self
-            .session
-            .bounded("read a table's size", blocks(&self.session, shape))
-            .await?;
-        let mut from = 0;
-        loop {
-            // The last range is open: the table may have grown within the view.
-            let to = from + limits::BLOCKS_PER_COPY;
-            let end = (to < blocks).then_some(to);
-            let sql = statements::copy_out(shape, Some((from, end)));
-            self.copy(shape, &sql, &sink).await?;
-            if end.is_none() {
-                return Ok(());
-            }
-            from = to;
+        let doing = "read a table's size";
+        let blocks = session.bounded(doing, blocks(session, &[shape])).await?;
+        let ranges = Arc::new(Ranges::over(blocks));
+        let mut readers = JoinSet::new();
+        for reader in 0..self.view.readers.len() {
+            let (view, ranges, sink) = (self.view.clone(), ranges.clone(), sink.clone());
+            readers.spawn(async move { view.read_ranges(reader, pair, &ranges, &sink).await });
         }
+        // The first failure ends them all: the set goes, and its tasks with it.
+        while let Some(ended) = readers.join_next().await {
+            ended.map_err(|error| EndpointError::bug("reader-died", error.to_string()))??;
+        }
+        Ok(())
     }
 
     async fn fetch(
-        &mut self,
+        &self,
         pair: PairId,
-        keys: &[Key],
+        wanted: &[Wanted],
     ) -> Result<Vec<Option<Row>>, EndpointError> {
-        reading::fetch(&self.session, self.shape(pair)?, keys).await
+        let (session, shape) = (self.view.first(), self.view.shape(pair)?);
+        let mut rows = copying::fetch_by_place(session, shape, wanted).await?;
+        let missing: Vec<usize> = (0..rows.len()).filter(|at| rows[*at].is_none()).collect();
+        let keys: Vec<_> = missing.iter().map(|at| wanted[*at].key.clone()).collect();
+        let by_key = reading::fetch(session, shape, &keys).await?;
+        for (at, row) in missing.into_iter().zip(by_key) {
+            rows[at] = row;
+        }
+        Ok(rows)
     }
 }
 
-fn record(shape: &Shape, line: &[u8]) -> Result<(Key, Row), EndpointError> {
-    let unreadable = || {
-        let message = format!("a copied row of {} is unreadable", shape.label());
-        EndpointError::bug("undecodable-row", message)
-    };
-    // A table of no columns at all can't be: the key has at least one.
-    let cells = cells(line).ok_or_else(unreadable)?;
-    if cells.len() != shape.key.len() + shape.fields.len() {
-        return Err(unreadable());
-    }
-    let mut cells = cells.into_iter();
-    let parts: Option<Vec<String>> = cells
-        .by_ref()
-        .take(shape.key.len())
-        .map(|part| part.map(Cow::into_owned))
-        .collect();
-    let key = Key(parts.ok_or_else(unreadable)?);
-    let row = shape
-        .fields
-        .iter()
-        .zip(cells)
-        .map(|(column, text)| match text {
-            None => Ok(Cell::Value(Value::Null)),
-            Some(text) => column.cell(Some(&text)),
-        })
-        .collect::<Result<Row, EndpointError>>()?;
-    Ok((key, row))
+/// The block ranges of one table that nobody has taken yet.
+struct Ranges {
+    next: AtomicU64,
+    count: u64,
 }
 
-async fn send(
-    sink: &mpsc::Sender<Vec<(Key, Row)>>,
-    chunk: Vec<(Key, Row)>,
-) -> Result<(), EndpointError> {
-    sink.send(chunk).await.map_err(|_| {
-        EndpointError::retry("copy-stopped", "whoever wanted the table's copy is gone")
-    })
+impl Ranges {
+    fn over(blocks: u64) -> Ranges {
+        Ranges {
+            next: AtomicU64::new(0),
+            count: blocks.div_ceil(limits::BLOCKS_PER_COPY).max(1),
+        }
+    }
+
+    fn next(&self) -> Option<(u64, Option<u64>)> {
+        let range = self.next.fetch_add(1, Ordering::Relaxed);
+        let from = range * limits::BLOCKS_PER_COPY;
+        // The last range is open: the table may have grown within the view.
+        let to = (range + 1 < self.count).then_some(from + limits::BLOCKS_PER_COPY);
+        (range < self.count).then_some((from, to))
+    }
+}
+
+/// A session with the view `snapshot`, or one of now.
+async fn reader(
+    dial: &Arc<dyn Dial>,
+    label: &StreamLabel,
+    snapshot: Option<&str>,
+) -> Result<Connected, EndpointError> {
+    let session = connect::client(dial, label, SessionLimits::SNAPSHOT).await?;
+    let mut begin = "begin isolation level repeatable read read only".to_owned();
+    if let Some(name) = snapshot {
+        if !name.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-') {
+            return Err(EndpointError::bug("snapshot-name", "odd snapshot name"));
+        }
+        begin.push_str(&format!("; set transaction snapshot '{name}'"));
+    }
+    let begin = session.batch_execute(&begin);
+    session.bounded("take a consistent view", begin).await?;
+    Ok(session)
+}
+
+/// How many readers the tables are worth beside the first one.
+async fn more_readers(session: &Connected, shapes: &[Shape]) -> Result<usize, EndpointError> {
+    let plain: Vec<&Shape> = shapes.iter().filter(|shape| shape.is_plain).collect();
+    let doing = "read the tables' sizes";
+    let blocks = session.bounded(doing, blocks(session, &plain)).await?;
+    let worth = blocks / limits::BLOCKS_PER_COPY;
+    Ok((worth as usize).min(limits::READERS_MAX - 1))
+}
+
+/// Makes this session's view importable for as long as the session lives.
+async fn export(session: &Connected) -> Result<String, Error> {
+    let sql = "select pg_export_snapshot()";
+    session.query_typed_one(sql, &[]).await?.try_get(0)
 }
 
 /// The newest batch of our own within the view.
@@ -247,22 +258,22 @@ pub(super) async fn insert_position(session: &Connected) -> Result<u64, Error> {
     Ok(row.try_get::<_, i64>(0)?.max(0) as u64)
 }
 
-async fn blocks(session: &Connected, shape: &Shape) -> Result<u64, Error> {
-    let sql = "select pg_relation_size($1::oid::regclass) / current_setting('block_size')::bigint";
+async fn blocks(session: &Connected, shapes: &[&Shape]) -> Result<u64, Error> {
+    let sql = "
+        select coalesce(sum(pg_relation_size(oid)) / current_setting('block_size')::bigint, 0)::bigint
+        from unnest($1::oid[]) as t (oid)";
+    let oids: Vec<u32> = shapes.iter().map(|shape| shape.oid).collect();
     let row = session
-        .query_typed_one(sql, &[(&shape.oid, Type::OID)])
+        .query_typed_one(sql, &[(&oids, Type::OID_ARRAY)])
         .await?;
     Ok(row.try_get::<_, i64>(0)?.max(0) as u64)
 }
 
 mod limits {
-    use super::Duration;
-
-    /// 128 MB at 8 kB: one COPY statement each.
-    pub(super) const BLOCKS_PER_COPY: u64 = 16_384;
-    /// A chunk ends at whichever comes first. With the sink's capacity this bounds memory.
-    pub(super) const CHUNK_ROWS: usize = 1_000;
-    pub(super) const CHUNK_BYTES: usize = 1 << 20;
-    /// Longest wait for the next row: covers skipping a bloated range on a slow disk.
-    pub(super) const STALL: Duration = Duration::from_secs(300);
+    /// 32 MB at 8 kB: one COPY statement each. Small enough that readers end at about the same
+    /// time, large enough that starting a statement costs nothing beside it.
+    pub(super) const BLOCKS_PER_COPY: u64 = 4_096;
+    /// Sessions of one view. A link with delay carries more over several streams; more than a few
+    /// only take sessions and processor time from the server's other users.
+    pub(super) const READERS_MAX: usize = 3;
 }

@@ -4,7 +4,10 @@
 //! modifiers (a cast with a modifier would cut and round in silence). Results come back as text:
 //! the key's columns, then the mapped fields ([`Shape`]).
 
+use std::fmt::Write as _;
+
 use super::shape::{Column, Shape};
+use crate::endpoint::Place;
 
 /// `t.key…, t.field…` as text, in the order in which [`super::reading`] expects them.
 pub(super) fn record(shape: &Shape) -> String {
@@ -125,26 +128,79 @@ pub(super) fn advance_sequence(sequence: &str) -> String {
     )
 }
 
-/// COPY of one block range, or of the whole table.
-pub(super) fn copy_out(shape: &Shape, blocks: Option<(u64, Option<u64>)>) -> String {
-    let columns: Vec<String> = shape
-        .key
-        .iter()
-        .chain(&shape.fields)
-        .map(|column| format!("t.{}", column.quoted))
-        .collect();
-    let range = match blocks {
-        None => String::new(),
-        Some((from, None)) => format!(" where t.ctid >= '({from},0)'"),
-        Some((from, Some(to))) => {
+/// Which rows a COPY reads. All but `Every` are for plain tables.
+pub(super) enum Rows<'a> {
+    Every,
+    /// Block `from` up to the next range's first; `None` for the last range.
+    Blocks(u64, Option<u64>),
+    /// Rows at these places (see [`place_of`]).
+    At(&'a [Place]),
+}
+
+/// COPY of the key's columns and the mapped fields. Where rows have places, `ctid` comes first.
+pub(super) fn copy_out(shape: &Shape, rows: &Rows<'_>) -> String {
+    let columns = shape.key.iter().chain(&shape.fields);
+    let mut columns: Vec<String> = columns.map(|c| format!("t.{}", c.quoted)).collect();
+    if !matches!(rows, Rows::Every) {
+        columns.insert(0, "t.ctid".to_owned());
+    }
+    let condition = match rows {
+        Rows::Every => String::new(),
+        Rows::Blocks(from, None) => format!(" where t.ctid >= '({from},0)'"),
+        Rows::Blocks(from, Some(to)) => {
             format!(" where t.ctid >= '({from},0)' and t.ctid < '({to},0)'")
         }
+        Rows::At(places) => format!(" where t.ctid = any ('{{{}}}')", tids(places)),
     };
     format!(
-        "copy (select {} from {} as t{range}) to stdout",
+        "copy (select {} from {} as t{condition}) to stdout",
         columns.join(", "),
         shape.relation
     )
+}
+
+/// Takes rows with the fields `set`. Explicit values for an identity need no `overriding` here
+/// (PostgreSQL manual, COPY, "Notes").
+pub(super) fn copy_in(shape: &Shape, set: &[usize]) -> String {
+    let columns: Vec<&str> = set
+        .iter()
+        .map(|field| shape.fields[*field].quoted.as_str())
+        .collect();
+    format!(
+        "copy {} ({}) from stdin",
+        shape.relation,
+        columns.join(", ")
+    )
+}
+
+/// COPY of what this transaction itself, in no savepoint, put into the blocks from `block` on.
+pub(super) fn read_back(shape: &Shape, block: u64) -> String {
+    let columns = shape.key.iter().chain(&shape.fields);
+    let columns: Vec<String> = columns.map(|c| format!("t.{}", c.quoted)).collect();
+    format!(
+        "copy (select {} from only {} as t
+         where t.ctid >= '({block},0)' and t.xmin = pg_current_xact_id()::xid) to stdout",
+        columns.join(", "),
+        shape.relation
+    )
+}
+
+fn tids(places: &[Place]) -> String {
+    let mut text = String::with_capacity(places.len() * 16);
+    for place in places {
+        let comma = if text.is_empty() { "" } else { "," };
+        // Writing to a String can't fail.
+        let _ = write!(text, "{comma}\"({},{})\"", place.0 >> 16, place.0 & 0xffff);
+    }
+    text
+}
+
+/// The place that a `ctid` names: `(block,number)`, 32 and 16 bits (PostgreSQL manual, "System
+/// Columns"; `ItemPointerData`).
+pub(super) fn place_of(ctid: &str) -> Option<Place> {
+    let (block, number) = ctid.strip_prefix('(')?.strip_suffix(')')?.split_once(',')?;
+    let (block, number): (u32, u16) = (block.parse().ok()?, number.parse().ok()?);
+    Some(Place(u64::from(block) << 16 | u64::from(number)))
 }
 
 /// `unnest($1::text[], …) with ordinality as alias (names…, i)`.

@@ -6,18 +6,19 @@
 
 use std::collections::HashMap;
 
-use futures_util::future::{join_all, join3};
+use futures_util::future::{join_all, join4};
 use tidegate_sync::model::{FindingCode, Outcome};
 use tokio::time::Instant;
 use tokio_postgres::Error;
 use tokio_postgres::types::Type;
 
 use super::connect::Connected;
-use super::guard::{Fields, Write, WriteKind};
+use super::guard::{Fields, GuardError, Write, WriteKind};
 use super::reading::{Arrays, key_arrays, place, query, stored};
 use super::shape::Shape;
 use super::sqlstate::{endpoint_error, is_collision, refusal};
 use super::statements;
+use super::swap;
 use crate::endpoint::EndpointError;
 
 /// Why writing stopped.
@@ -32,6 +33,15 @@ pub(super) enum Failure {
 impl From<EndpointError> for Failure {
     fn from(error: EndpointError) -> Self {
         Failure::Other(error)
+    }
+}
+
+impl From<GuardError> for Failure {
+    fn from(error: GuardError) -> Self {
+        match error {
+            GuardError::Query(error) => Failure::of_ours("read a batch's records", error),
+            GuardError::Other(error) => Failure::Other(error),
+        }
     }
 }
 
@@ -63,7 +73,10 @@ impl Failure {
     }
 }
 
-type Outcomes = Vec<(usize, Outcome)>;
+pub(super) type Outcomes = Vec<(usize, Outcome)>;
+
+/// A write that was refused, and why.
+type Refusal = (Write, FindingCode, String);
 
 /// The writer's tables, and for each its place in an order with parents first.
 pub(super) struct Tables<'a> {
@@ -130,8 +143,14 @@ impl Tables<'_> {
             let (done, refused) = self
                 .sift_once(session, pending, &mut savepoint, patience)
                 .await?;
-            let progressed = !done.is_empty();
+            let mut progressed = !done.is_empty();
             outcomes.extend(done);
+            let mut refused = refused;
+            if !progressed {
+                let swapped = self.untangle(session, &mut refused, &mut savepoint).await?;
+                progressed = !swapped.is_empty();
+                outcomes.extend(swapped);
+            }
             let (again, finally): (Vec<_>, Vec<_>) = refused
                 .into_iter()
                 .partition(|(_, code, _)| progressed && may_heal(*code));
@@ -159,7 +178,7 @@ impl Tables<'_> {
         writes: Vec<Write>,
         savepoint: &mut Savepoint,
         patience: Instant,
-    ) -> Result<(Outcomes, Vec<(Write, FindingCode, String)>), Failure> {
+    ) -> Result<(Outcomes, Vec<Refusal>), Failure> {
         let mut outcomes = Vec::new();
         let mut refused = Vec::new();
         let mut stack = vec![writes];
@@ -167,7 +186,10 @@ impl Tables<'_> {
             if part.is_empty() {
                 continue;
             }
-            let (code, detail) = match self.execute_in_savepoint(session, &part, savepoint).await {
+            let (code, detail) = match self
+                .execute_in_savepoint(session, &[], &part, savepoint)
+                .await
+            {
                 Ok(done) => {
                     outcomes.extend(done);
                     continue;
@@ -190,23 +212,68 @@ impl Tables<'_> {
         Ok((outcomes, refused))
     }
 
-    /// One round trip. Deferred constraints are checked here: at the commit it would be too late to
-    /// tell whose fault it is.
+    /// Writes updates that only make room for one another, and takes them out of `refused`.
+    async fn untangle(
+        &self,
+        session: &Connected,
+        refused: &mut Vec<Refusal>,
+        savepoint: &mut Savepoint,
+    ) -> Result<Outcomes, Failure> {
+        let doing = "undo a refused write";
+        let closed = session.batch_execute(savepoint.close()).await;
+        closed.map_err(|error| Failure::of_ours(doing, error))?;
+        *savepoint = Savepoint::None;
+        let mut outcomes = Vec::new();
+        for (table, shape) in self.shapes.iter().enumerate() {
+            let may_swap = |(write, code, _): &&Refusal| {
+                write.table == table && swap::may_swap(shape, write, *code)
+            };
+            let writes = refused.iter().filter(may_swap).map(|(write, ..)| write);
+            let writes: Vec<Write> = writes.cloned().collect();
+            if writes.len() < 2 {
+                continue;
+            }
+            for circle in swap::circles(session, shape, &writes).await? {
+                let members = circle.members.iter().map(|member| writes[*member].clone());
+                let members: Vec<Write> = members.collect();
+                let parking = &circle.parking;
+                match self
+                    .execute_in_savepoint(session, parking, &members, savepoint)
+                    .await
+                {
+                    Ok(done) => outcomes.extend(done),
+                    Err(Failure::Refused(..)) => {}
+                    Err(other) => return Err(other),
+                }
+            }
+            // What comes next reads: the last circle may be a refused one.
+            let closed = session.batch_execute(savepoint.close()).await;
+            closed.map_err(|error| Failure::of_ours(doing, error))?;
+            *savepoint = Savepoint::None;
+        }
+        refused.retain(|(write, ..)| !outcomes.iter().any(|(step, _)| *step == write.step));
+        Ok(outcomes)
+    }
+
+    /// Executes `before`, whose outcomes don't count, and `writes`. One round trip. Deferred
+    /// constraints are checked here: at the commit it would be too late to tell whose fault it is.
     async fn execute_in_savepoint(
         &self,
         session: &Connected,
+        before: &[Write],
         writes: &[Write],
         savepoint: &mut Savepoint,
     ) -> Result<Outcomes, Failure> {
         let doing = "write a batch";
-        let (opened, done, checked) = join3(
+        let (opened, prepared, done, checked) = join4(
             session.batch_execute(savepoint.open()),
+            self.execute(session, before),
             self.execute(session, writes),
             session.batch_execute("set constraints all immediate; set constraints all deferred"),
         )
         .await;
         opened.map_err(|error| Failure::of_ours(doing, error))?;
-        let done = match (done, checked) {
+        let done = match (prepared.and(done), checked) {
             (Ok(done), Ok(())) => Ok(done),
             (Ok(_), Err(error)) => Err(Failure::of(doing, error)),
             (Err(failure), _) => Err(failure),

@@ -10,7 +10,7 @@ use crate::engine::handle::{ControlError, ControlErrorKind, SyncControl};
 use crate::engine::report::{
     FindingReport, HistoryEntry, LiveEvent, Preview, Removed, SyncStatus, VerifyReport,
 };
-use crate::engine::run::now_ms;
+use crate::engine::run::{check_mapping, now_ms};
 use crate::engine::supervisor::{Supervised, write_name};
 use crate::engine::syncfile::SyncFile;
 use crate::engine::{preview, verify};
@@ -47,11 +47,7 @@ impl SyncControl for Engine {
                 record
             }
             Err(error) if error.kind == ControlErrorKind::NotFound => {
-                let preview = self.plan(text).await?;
-                if !preview.problems.is_empty() {
-                    return Err(invalid("sync-refused", preview.problems.join("\n")));
-                }
-                check_expected(expected.as_ref(), &preview)?;
+                self.check_start(&file, text, expected.as_ref()).await?;
                 self.add_sync(&file, text).await?
             }
             Err(error) => return Err(error),
@@ -191,11 +187,31 @@ impl SyncControl for Engine {
     }
 }
 
+impl Engine {
+    /// Refuses a new sync that can't be, or that would do something else than was expected. Where
+    /// nothing is, the sides are opened but not read: the run reads them anyway.
+    async fn check_start(
+        &self,
+        file: &SyncFile,
+        text: &str,
+        expected: Option<&Preview>,
+    ) -> Result<(), ControlError> {
+        let Some(expected) = expected else {
+            let parts = self.draft_parts(file.clone()).await?;
+            let mapping = check_mapping(&parts).await.map_err(failed)?;
+            let views = preview::views(&parts, &mapping, "preview").await;
+            return views.map(drop).map_err(failed);
+        };
+        let preview = self.plan(text).await?;
+        if !preview.problems.is_empty() {
+            return Err(invalid("sync-refused", preview.problems.join("\n")));
+        }
+        check_expected(expected, &preview)
+    }
+}
+
 /// A start does what its preview said, or refuses and shows the difference.
-fn check_expected(expected: Option<&Preview>, now: &Preview) -> Result<(), ControlError> {
-    let Some(expected) = expected else {
-        return Ok(());
-    };
+fn check_expected(expected: &Preview, now: &Preview) -> Result<(), ControlError> {
     let tables: Vec<(String, String)> = now
         .tables
         .iter()

@@ -29,6 +29,10 @@ static LOOKS: AtomicU64 = AtomicU64::new(1);
 /// No sync has this number, so no link has it.
 const NO_SYNC: SyncId = SyncId(0);
 
+/// Conditions on a match.
+const ALL: &str = "true";
+const MET: &str = "m.link is not null or (m.left_row is not null and m.right_row is not null)";
+
 const DIRECTORY: &str = "scans";
 const KEY: &str = "scans.key";
 
@@ -40,6 +44,10 @@ pub struct ScanRow {
     pub match_key: Option<[u8; 16]>,
     /// One for each field pair.
     pub fingerprints: Vec<Fingerprint>,
+    /// Where the side finds it again, if it says so.
+    pub place: Option<u64>,
+    /// About how long the record is: pages are bounded by it.
+    pub bytes: u32,
 }
 
 /// A place in a pair's matches.
@@ -55,6 +63,8 @@ impl Cursor {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Page {
     pub found: Vec<Match>,
+    /// Parallel to `found`: where the scanned records were.
+    pub places: Vec<BySide<Option<u64>>>,
     pub next: Cursor,
     /// True when the pair has no more.
     pub done: bool,
@@ -146,9 +156,9 @@ impl Scan {
         blocking(move || join::run(&mut inner.lock(), inner.sync)).await
     }
 
-    /// The pair's next matches after `after`, at most `limit`, roughly in the order in which the
-    /// left side was scanned. Links are as they are now; one that was dropped meanwhile is passed
-    /// over.
+    /// The pair's next matches after `after`, at most `limit` and fewer where records are long,
+    /// roughly in the order in which the left side was scanned. Links are as they are now; one that
+    /// was dropped meanwhile is passed over.
     ///
     /// Where a link's record has another key now than the link says, its side of the match holds the
     /// new key: the record was re-keyed, or took the place of a detached one.
@@ -159,7 +169,46 @@ impl Scan {
         limit: usize,
     ) -> Result<Page, StoreError> {
         let inner = Arc::clone(&self.inner);
-        blocking(move || inner.matches(pair, after, limit)).await
+        blocking(move || inner.matches(pair, ALL, after, limit)).await
+    }
+
+    /// [`Scan::matches`] without those that [`Scan::alone`] counts.
+    pub async fn met(&self, pair: PairId, after: Cursor, limit: usize) -> Result<Page, StoreError> {
+        let inner = Arc::clone(&self.inner);
+        blocking(move || inner.matches(pair, MET, after, limit)).await
+    }
+
+    /// Counts the pair's records that have neither link nor partner, by side and problem: what a
+    /// reconcile decides about them depends on nothing else. Each match stands for that many, and
+    /// its key and fingerprints are nobody's.
+    pub async fn alone(&self, pair: PairId) -> Result<Vec<(Match, u64)>, StoreError> {
+        let inner = Arc::clone(&self.inner);
+        blocking(move || inner.alone(pair)).await
+    }
+
+    /// Brings a page that was read ahead up to date: its links are as they are now, and those that
+    /// were dropped meanwhile are passed over.
+    pub async fn refresh(&self, mut page: Page) -> Result<Page, StoreError> {
+        if page.found.iter().all(|found| found.link.is_none()) {
+            return Ok(page);
+        }
+        let inner = Arc::clone(&self.inner);
+        blocking(move || {
+            let conn = inner.lock();
+            let read = std::mem::take(&mut page.found).into_iter();
+            for (mut found, places) in read.zip(std::mem::take(&mut page.places)) {
+                if let Some(link) = &found.link {
+                    found.link = links::by_id(&conn, &inner.links, link.id.0.cast_signed())?;
+                    if found.link.is_none() {
+                        continue;
+                    }
+                }
+                page.found.push(found);
+                page.places.push(places);
+            }
+            Ok(page)
+        })
+        .await
     }
 
     /// Records added of one side.
@@ -199,24 +248,58 @@ impl Inner {
         Ok(tx.commit()?)
     }
 
-    fn matches(&self, pair: PairId, after: Cursor, limit: usize) -> Result<Page, StoreError> {
+    fn alone(&self, pair: PairId) -> Result<Vec<(Match, u64)>, StoreError> {
         let conn = self.lock();
-        let mut statement = conn.prepare_cached(
-            "select m.at, m.link, m.problem, l.key, l.prints, r.key, r.prints
+        let mut statement = conn.prepare_cached(&format!(
+            "select m.left_row is not null, m.problem, count(*) from matches m
+             where m.pair = ?1 and not ({MET}) group by 1, 2"
+        ))?;
+        let mut rows = statement.query([pair.0])?;
+        let mut counted = Vec::new();
+        while let Some(row) = rows.next()? {
+            let anybody = || Scanned {
+                key: Key(Vec::new()),
+                fingerprints: Vec::new(),
+            };
+            let is_left: bool = row.get(0)?;
+            let alone = Match {
+                link: None,
+                scanned: BySide::new(is_left.then(anybody), (!is_left).then(anybody)),
+                problem: row.get::<_, Option<i64>>(1)?.map(join::problem_of),
+            };
+            counted.push((alone, row.get::<_, Bits>(2)?.0));
+        }
+        Ok(counted)
+    }
+
+    fn matches(
+        &self,
+        pair: PairId,
+        which: &'static str,
+        after: Cursor,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        let conn = self.lock();
+        let mut statement = conn.prepare_cached(&format!(
+            "select m.at, m.link, m.problem, l.key, l.prints, r.key, r.prints,
+                 l.place, r.place, coalesce(l.bytes, 0) + coalesce(r.bytes, 0)
              from matches m
              left join rows l on l.id = m.left_row
              left join rows r on r.id = m.right_row
-             where m.pair = ?1 and m.at > ?2 order by m.at limit ?3",
-        )?;
+             where m.pair = ?1 and m.at > ?2 and ({which}) order by m.at limit ?3"
+        ))?;
         let mut rows = statement.query(params![pair.0, after.0, Bits(limit as u64)])?;
         let mut page = Page {
             found: Vec::with_capacity(limit.min(10_000)),
+            places: Vec::with_capacity(limit.min(10_000)),
             next: after,
             done: true,
         };
         let mut count = 0;
+        let mut bytes = 0;
         while let Some(row) = rows.next()? {
             count += 1;
+            bytes += row.get::<_, Bits>(9)?.0;
             page.next = Cursor(row.get(0)?);
             let link = match row.get::<_, Option<i64>>(1)? {
                 None => None,
@@ -230,6 +313,14 @@ impl Inner {
                 scanned: BySide::new(self.scanned(row, 3)?, self.scanned(row, 5)?),
                 problem: row.get::<_, Option<i64>>(2)?.map(join::problem_of),
             });
+            let place = |index: usize| -> Result<Option<u64>, StoreError> {
+                Ok(row.get::<_, Option<Bits>>(index)?.map(|bits| bits.0))
+            };
+            page.places.push(BySide::new(place(7)?, place(8)?));
+            if bytes >= limits::PAGE_BYTES {
+                page.done = false;
+                return Ok(page);
+            }
         }
         page.done = count < limit;
         Ok(page)
@@ -276,8 +367,8 @@ fn insert_row(
     row: &ScanRow,
 ) -> Result<(), StoreError> {
     let mut statement = tx.prepare_cached(
-        "insert into rows (pair, side, key_hash, key, match_hash, prints)
-         values (?1, ?2, ?3, ?4, ?5, ?6)",
+        "insert into rows (pair, side, key_hash, key, match_hash, prints, place, bytes)
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?;
     statement.execute(params![
         pair.0,
@@ -286,6 +377,8 @@ fn insert_row(
         sealed,
         row.match_key,
         pack_prints(&row.fingerprints),
+        row.place.map(Bits),
+        row.bytes,
     ])?;
     Ok(())
 }
@@ -304,7 +397,9 @@ fn open_table(path: &Path, database: &Path) -> Result<Connection, StoreError> {
              key_hash   blob not null,
              key        blob not null,
              match_hash blob,
-             prints     blob not null
+             prints     blob not null,
+             place      integer,
+             bytes      integer not null
          ) strict;",
     )?;
     // The links are read where they are; nothing is written there.

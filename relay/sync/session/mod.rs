@@ -219,9 +219,7 @@ impl Current {
     /// gives a linked record another key.
     fn is_worth_a_record(&self) -> bool {
         let is_first = |open: &Open| open.case.existing.is_some();
-        self.round.has_conflicts()
-            || self.round.writes_linked()
-            || !self.cases.iter().all(is_first)
+        self.round.has_conflicts() || self.round.writes_linked() || !self.cases.iter().all(is_first)
     }
 }
 
@@ -324,6 +322,11 @@ impl Session {
     /// Records that wait for a side's change stream or for a read.
     pub fn waiting_count(&self) -> usize {
         self.book.len()
+    }
+
+    /// True when the settlement that was just emitted must be answered with its links' numbers.
+    pub fn awaits_numbers(&self) -> bool {
+        !self.unnumbered.is_empty()
     }
 
     /// The open cases, in short, for logs.

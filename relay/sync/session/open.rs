@@ -362,7 +362,12 @@ impl Open {
         if let Some(key) = other.case.keys[side.other()].take() {
             other.leave(side.other(), key, other.gone_at[side.other()]);
         }
-        self.ended.extend(other.newcomer.iter().filter_map(|(_, link)| Some(link.as_ref()?.id)));
+        self.ended.extend(
+            other
+                .newcomer
+                .iter()
+                .filter_map(|(_, link)| Some(link.as_ref()?.id)),
+        );
         self.ended.append(&mut other.ended);
         self.reborn[side] = other.reborn[side];
         self.case.keys[side] = other.case.keys[side].clone();

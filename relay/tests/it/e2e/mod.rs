@@ -5,5 +5,6 @@ mod big;
 mod faults;
 mod rights;
 mod secrets;
+mod speed;
 mod stage;
 mod two_way;

@@ -221,3 +221,123 @@ async fn a_record_that_comes_while_records_are_written_one_by_one_exists_too() {
     };
     assert_eq!(*code, FindingCode::UniqueViolation);
 }
+
+/// Statements that wrote to `t`, as the server logged them.
+fn logged(server: &Server, what: &str) -> usize {
+    let log = std::fs::read_to_string(server.socket_dir().join("log")).unwrap();
+    log.lines().filter(|line| line.contains(what)).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn creates_are_copied_only_where_copy_does_what_an_insert_does() {
+    let server = Server::start_with(&["log_statement=mod"]);
+    let database = server.database("copied").await;
+    let client = database.client().await;
+    client
+        .batch_execute(
+            "create table plain (id int primary key, n text);
+             create table ruled (id int primary key, n text);
+             create table log (id int);
+             create rule r as on insert to ruled do also insert into log values (new.id);
+             create table guarded (id int primary key, n text);
+             alter table guarded enable row level security;
+             create policy all_of_them on guarded using (true);
+             create table padded (id char(12) primary key, n text);
+             create table parts (id int primary key, n text) partition by range (id);
+             create table part partition of parts for values from (0) to (100000)",
+        )
+        .await
+        .unwrap();
+    let names = ["plain", "ruled", "guarded", "padded", "parts"];
+    let tables: Vec<Table<'_>> = names.iter().map(|name| (*name, &["id", "n"][..])).collect();
+    let mut writer = writer(&database, 1, &tables).await;
+    for (table, name) in names.iter().enumerate() {
+        let record = |id: i64| {
+            let key = match *name {
+                "padded" => text(&id.to_string()),
+                _ => Value::Int(id),
+            };
+            [key, text(&format!("n{id}"))]
+        };
+        let steps: Vec<Step> = (0..MANY)
+            .map(|id| create_in(table as u32, &record(id), &[]))
+            .collect();
+        let done = apply(&mut writer, table as u32 + 1, &steps).await;
+        for (id, outcome) in (0..).zip(&done) {
+            assert_eq!(written(outcome).row[1], row(&record(id))[1], "{name}");
+        }
+        let sql = format!("select count(*) from {name}");
+        assert_eq!(count(&database, &sql).await, MANY, "{name}");
+    }
+    assert_eq!(count(&database, "select count(*) from log").await, MANY);
+    assert_eq!(logged(&server, "copy \"public\".\"plain\""), 1);
+    assert_eq!(logged(&server, "insert into \"public\".\"plain\""), 0);
+    for name in ["ruled", "parts"] {
+        assert_eq!(logged(&server, &format!("copy \"public\".\"{name}\"")), 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rights_on_single_columns_are_enough() {
+    let database = Server::shared().database("bulk").await;
+    let admin = database.admin().await;
+    admin
+        .batch_execute(
+            "create table t (id int primary key, n text, secret text);
+             grant insert (id, n), select (id, n), update (id, n) on t to tidegate",
+        )
+        .await
+        .unwrap();
+    let mut writer = writer(&database, 1, &[("t", &["id", "n"])]).await;
+    for batch in 0..2 {
+        let ids = i64::from(batch) * MANY..i64::from(batch + 1) * MANY;
+        let done = apply(&mut writer, batch + 1, &named(ids.clone())).await;
+        for (id, outcome) in ids.zip(&done) {
+            assert_eq!(written(outcome).key, key(id));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn copied_records_are_found_again_where_deleted_ones_left_room() {
+    let database = database(
+        "create table t (id int primary key, n text) with (autovacuum_enabled = off);
+         insert into t select n, repeat('x', 100) from generate_series(100001, 120000) n;
+         delete from t where id between 100001 and 119999",
+    )
+    .await;
+    let client = database.client().await;
+    client.batch_execute("vacuum t").await.unwrap();
+    let size = "select pg_relation_size('t')";
+    let before = count(&database, size).await;
+    let mut writer = writer(&database, 1, &[("t", &["id", "n"])]).await;
+    let done = apply(&mut writer, 1, &named(0..MANY)).await;
+    for (id, outcome) in (0..).zip(&done) {
+        assert_eq!(written(outcome).key, key(id));
+        assert_eq!(
+            written(outcome).row,
+            row(&[Value::Int(id), text(&format!("n{id}"))])
+        );
+    }
+    // They went into old blocks, so they were not where a grown table has them.
+    assert_eq!(count(&database, size).await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trigger_that_comes_later_is_seen() {
+    let database = database("create table t (id int primary key, n text)").await;
+    let mut writer = writer(&database, 1, &[("t", &["id", "n"])]).await;
+    apply(&mut writer, 1, &named(0..MANY)).await;
+    let client = database.client().await;
+    client
+        .batch_execute(
+            "create function shout() returns trigger language plpgsql as
+                 $$ begin new.n := upper(new.n); return new; end $$;
+             create trigger b before insert on t for each row execute function shout()",
+        )
+        .await
+        .unwrap();
+    let done = apply(&mut writer, 2, &named(MANY..2 * MANY)).await;
+    let shouted = format!("N{MANY}");
+    assert_eq!(written(&done[0]).row[1], row(&[text(&shouted)])[0]);
+}

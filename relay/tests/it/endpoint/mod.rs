@@ -13,4 +13,5 @@ mod recover;
 mod refusals;
 mod snapshot;
 mod speed;
+mod swap;
 mod values;

@@ -16,6 +16,8 @@ fn row(key: &str, match_key: Option<u8>) -> ScanRow {
         key: Key::single(key),
         match_key: match_key.map(|byte| [byte; 16]),
         fingerprints: vec![Fingerprint(7), Fingerprint(8)],
+        place: None,
+        bytes: 10,
     }
 }
 
@@ -53,6 +55,27 @@ fn lines(found: &[Match]) -> Vec<String> {
     lines
 }
 
+/// Counted or met: each match is one of the two, once.
+async fn check_counts(scan: &Scan, found: &[Match]) {
+    let is_met = |found: &&Match| {
+        found.link.is_some() || (found.scanned.left.is_some() && found.scanned.right.is_some())
+    };
+    let met = scan.met(PAIR, Cursor::START, 100).await.unwrap();
+    let expected: Vec<&Match> = found.iter().filter(is_met).collect();
+    assert_eq!(met.found.iter().collect::<Vec<_>>(), expected);
+    let mut alone = found.len() as u64 - expected.len() as u64;
+    for (group, count) in scan.alone(PAIR).await.unwrap() {
+        let is_of = |found: &&Match| {
+            !is_met(found)
+                && found.problem == group.problem
+                && found.scanned.left.is_some() == group.scanned.left.is_some()
+        };
+        assert_eq!(found.iter().filter(is_of).count() as u64, count);
+        alone -= count;
+    }
+    assert_eq!(alone, 0);
+}
+
 struct Case {
     links: Vec<(Option<&'static str>, Option<&'static str>)>,
     left: Vec<(&'static str, Option<u8>)>,
@@ -76,6 +99,7 @@ async fn check(case: Case, expected: &[&str]) {
     }
     scan.finish().await.unwrap();
     let found = all(&scan).await;
+    check_counts(&scan, &found).await;
     for scanned in found
         .iter()
         .flat_map(|f| [&f.scanned.left, &f.scanned.right])

@@ -79,6 +79,8 @@ async fn keys_values_and_passwords_are_not_readable_on_disk() {
         key: Key::single("planted-record-key"),
         match_key: Some([1; 16]),
         fingerprints: Vec::new(),
+        place: None,
+        bytes: 0,
     };
     scan.add(pair, Side::Left, vec![row]).await.unwrap();
     scan.finish().await.unwrap();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tidegate_relay::endpoint::postgres::PostgresEndpoint;
 use tidegate_relay::endpoint::{
-    Binding, Dial, Endpoint, EndpointError, OpenSide, Snapshot, TableBinding, Writer,
+    Binding, Dial, Endpoint, EndpointError, OpenSide, Snapshot, TableBinding, Viewed, Writer,
 };
 use tidegate_sync::baseline::{Fingerprint, Fingerprinter};
 use tidegate_sync::model::{
@@ -142,6 +142,11 @@ pub fn written(outcome: &Outcome) -> &Stored {
 
 /// Every record of a table, sorted by key.
 pub async fn scan(snapshot: &mut Box<dyn Snapshot>, pair: u32) -> Vec<(Key, Row)> {
+    let records = scan_with_places(snapshot, pair).await.into_iter();
+    records.map(|record| (record.key, record.row)).collect()
+}
+
+pub async fn scan_with_places(snapshot: &mut Box<dyn Snapshot>, pair: u32) -> Vec<Viewed> {
     let (sink, mut source) = mpsc::channel(2);
     let collect = async {
         let mut records = Vec::new();
@@ -152,6 +157,6 @@ pub async fn scan(snapshot: &mut Box<dyn Snapshot>, pair: u32) -> Vec<(Key, Row)
     };
     let (scanned, mut records) = tokio::join!(snapshot.scan(PairId(pair), sink), collect);
     scanned.unwrap();
-    records.sort_by(|a, b| a.0.cmp(&b.0));
+    records.sort_by(|a, b| a.key.cmp(&b.key));
     records
 }

@@ -154,7 +154,10 @@ async fn server_that_stops_in_order_ends_the_stream_for_a_while_only() {
     // An orderly stop waits until everything is confirmed.
     let ended = loop {
         match capture.next().await {
-            Ok(captured) => capture.acknowledge(&captured.position),
+            Ok(captured) => {
+                let end = captured.end.expect("a small transaction comes whole");
+                capture.acknowledge(&end);
+            }
             Err(error) => break error,
         }
     };
