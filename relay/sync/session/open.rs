@@ -460,6 +460,10 @@ impl Open {
         case.keys[side] = Some(key);
         case.since[side] = since;
         case.seen[side] = seen;
+        if case.keys[side.other()].is_some() {
+            // It came because its own counterpart was gone.
+            case.seen[side.other()] = Seen::Gone { time: None };
+        }
         let mut other = Open::new(case);
         other.reborn[side] = is_reborn;
         self.hand_over(&mut other, side);
@@ -487,7 +491,8 @@ impl Open {
 
     /// What was known of `side`'s record is the business of its own case from now on.
     fn hand_over(&mut self, other: &mut Open, side: Side) {
-        other.relies[side] = std::mem::take(&mut self.relies[side]);
+        other.relies = self.relies;
+        self.relies[side] = 0;
         let key = other.case.keys[side].clone();
         let is_theirs = |(s, k): &(Side, Key)| *s == side && Some(k) == key.as_ref();
         let findings = std::mem::take(&mut self.findings);
