@@ -535,8 +535,9 @@ impl Book {
 /// The former one may have got another record in the same batch.
 fn is_own_move(lookup: &Lookup, side: Side, change: &Change) -> bool {
     let given = Since::written(change.passed);
-    let mut links = lookup.links.iter();
-    change.ours && links.any(|link| link.since[side] == given)
+    let links = lookup.links.iter().map(|link| link.since[side]);
+    let mut begun = links.chain(lookup.traces.iter().map(|trace| trace.since));
+    change.ours && begun.any(|since| since == given)
 }
 
 /// True when the key's next record is known up to after the change: what it is about has left.

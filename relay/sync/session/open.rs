@@ -471,9 +471,13 @@ impl Open {
         case.keys[side] = Some(key);
         case.since[side] = since;
         case.seen[side] = seen;
+        if case.keys[side.other()].is_some() {
+            // It came because its own counterpart was gone.
+            case.seen[side.other()] = Seen::Gone { time: None };
+        }
         let mut other = Open::new(case);
-        other.relies[side] = std::mem::take(&mut self.relies[side]);
         other.reborn[side] = is_reborn;
+        self.hand_over(&mut other, side);
         Some(other)
     }
 
@@ -491,9 +495,19 @@ impl Open {
         let mut other = Open::new(Case::lone(self.case.pair, side, key, since));
         other.case.seen[side] =
             std::mem::replace(&mut self.case.seen[side], Seen::Gone { time: None });
-        other.relies[side] = std::mem::take(&mut self.relies[side]);
         self.reborn[side] = false;
+        self.hand_over(&mut other, side);
         Some(other)
+    }
+
+    /// What was known of `side`'s record is the business of its own case from now on.
+    fn hand_over(&mut self, other: &mut Open, side: Side) {
+        other.relies = self.relies;
+        self.relies[side] = 0;
+        let key = other.case.keys[side].clone();
+        let is_theirs = |(s, k): &(Side, Key)| *s == side && Some(k) == key.as_ref();
+        let findings = std::mem::take(&mut self.findings);
+        (other.findings, self.findings) = findings.into_iter().partition(is_theirs);
     }
 
     /// The link as it is remembered while a deletion can't be carried over.

@@ -22,6 +22,13 @@ const FORGETFUL: Troubles = Troubles {
     ..CRASHING
 };
 
+const REKEYED: Troubles = Troubles {
+    rekeys: true,
+    ..QUIRKY
+};
+
+const WORST: Troubles = Troubles::ALL;
+
 fn check(seed: u64, troubles: Troubles) {
     if let Err(violation) = World::new(seed, troubles, Plant::None, false).run() {
         panic!(
@@ -149,4 +156,61 @@ fn our_own_delete_in_a_copy_is_remembered_over_a_crash() {
 #[test]
 fn a_create_after_a_lost_position_is_remembered_over_a_crash() {
     check(19356, FORGETFUL);
+}
+
+#[test]
+fn a_record_inserted_under_a_deleted_key_is_not_deleted_for_its_predecessor() {
+    check(23716, REKEYED);
+    check(30428, REKEYED);
+    check(38220, REKEYED);
+    check(30648, WORST);
+    check(34379, WORST);
+}
+
+#[test]
+fn a_closed_case_does_not_take_the_key_s_former_record_with_it() {
+    check(33100, REKEYED);
+}
+
+#[test]
+fn a_finding_of_another_record_is_not_resolved_by_who_had_the_key() {
+    check(37814, WORST);
+}
+
+#[test]
+fn news_of_a_link_that_ends_opens_no_second_case() {
+    check(59224, REKEYED);
+}
+
+#[test]
+fn a_copy_records_what_gives_linked_records_other_keys() {
+    check(52764, WORST);
+}
+
+#[test]
+fn a_replayed_move_to_a_key_that_another_record_got_later_is_a_move() {
+    check(59144, WORST);
+}
+
+#[test]
+fn a_move_of_ours_is_known_after_its_record_is_gone() {
+    check(83430, WORST);
+}
+
+#[test]
+fn a_finding_goes_with_its_record_when_a_case_parts() {
+    check(98155, WORST);
+}
+
+#[test]
+fn a_newcomer_that_is_alone_again_has_no_counterpart() {
+    check(93910, REKEYED);
+}
+
+/// The oracles allow for what nobody can tell: a moved record and what a lost position made of it.
+#[test]
+fn a_record_that_moved_while_positions_were_lost_may_be_there_twice() {
+    check(22395, WORST);
+    check(33236, WORST);
+    check(38959, WORST);
 }
