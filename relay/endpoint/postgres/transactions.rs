@@ -102,23 +102,9 @@ impl Transactions {
     pub(super) async fn handle(&mut self, at: u64, bytes: &[u8]) -> Result<(), EndpointError> {
         let (subxid, message) = decode(bytes, self.chunk.is_some())?;
         if let Some(xid) = self.chunk {
-            return match message {
-                Message::StreamStop => {
-                    self.chunk = None;
-                    Ok(())
-                }
-                // It carries no xid and says nothing that is needed.
-                Message::Origin { .. } => Ok(()),
-                Message::Begin { .. }
-                | Message::Commit(_)
-                | Message::StreamStart { .. }
-                | Message::StreamCommit { .. }
-                | Message::StreamAbort { .. } => Err(out_of_order()),
-                _ => {
-                    let subxid = subxid.unwrap_or(xid);
-                    self.staging.put((xid, subxid), at, bytes).await
-                }
-            };
+            return self
+                .handle_chunk((xid, subxid.unwrap_or(xid)), at, message, bytes)
+                .await;
         }
         match message {
             Message::Begin { xid, .. } if self.open.is_none() => {
@@ -169,6 +155,30 @@ impl Transactions {
                 open.bytes += bytes.len();
                 open.take_in((at, &message), &self.names, &mut self.mapping)
             }
+        }
+    }
+
+    /// A message within a chunk of a transaction that is streamed before its commit.
+    async fn handle_chunk(
+        &mut self,
+        xids: (u32, u32),
+        at: u64,
+        message: Message<'_>,
+        bytes: &[u8],
+    ) -> Result<(), EndpointError> {
+        match message {
+            Message::StreamStop => {
+                self.chunk = None;
+                Ok(())
+            }
+            // It carries no xid and says nothing that is needed.
+            Message::Origin { .. } => Ok(()),
+            Message::Begin { .. }
+            | Message::Commit(_)
+            | Message::StreamStart { .. }
+            | Message::StreamCommit { .. }
+            | Message::StreamAbort { .. } => Err(out_of_order()),
+            _ => self.staging.put(xids, at, bytes).await,
         }
     }
 

@@ -171,11 +171,7 @@ impl PendingCase {
             let batch = batches[side].unwrap_or_default();
             match result {
                 StepResult::Written { key, prints } => {
-                    for &field in &step.fields {
-                        link.baseline[side][field] = prints[field];
-                        let other = side.other();
-                        link.baseline[other][field] = self.observed[other][field];
-                    }
+                    self.agree(&mut link, step, &prints);
                     if link.keys[side].as_ref() != Some(&key) {
                         link.since[side] = Since::written(batch);
                     }
@@ -216,11 +212,7 @@ impl PendingCase {
             self.leave_unfinished(&done, &link, out);
         }
         if let (true, Some(widowed)) = (rejected, &self.widowed) {
-            let mut widowed = widowed.clone();
-            widowed.seen = self.seen;
-            self.leave_traces(&widowed, &widowed.keys, out);
-            out.links.push((self.pair, widowed));
-            return Some(out.links.len() - 1);
+            return Some(self.put_widowed(widowed.clone(), out));
         }
         // What is planned again is derived from the same changes, also after a crash: nothing of them
         // may be taken for known before it has come to something.
@@ -229,6 +221,23 @@ impl PendingCase {
             return None;
         }
         self.settle_link(link, all_done, out)
+    }
+
+    /// Both sides have the fields that a step wrote.
+    fn agree(&self, link: &mut Link, step: &PendingStep, prints: &[Fingerprint]) {
+        let (side, other) = (step.side, step.side.other());
+        for &field in &step.fields {
+            link.baseline[side][field] = prints[field];
+            link.baseline[other][field] = self.observed[other][field];
+        }
+    }
+
+    /// The place of the link that remembers a deletion which can't be carried over.
+    fn put_widowed(&self, mut widowed: Link, out: &mut Settlement) -> usize {
+        widowed.seen = self.seen;
+        self.leave_traces(&widowed, &widowed.keys, out);
+        out.links.push((self.pair, widowed));
+        out.links.len() - 1
     }
 
     /// One side is written and the other is not: the written side's older changes are taken for
@@ -364,11 +373,9 @@ pub(super) fn settle_problem(
 
 /// Makes a deletion durable that is not carried over yet.
 pub(super) fn settle_widowed(open: &Open, seen: BySide<Place>, out: &mut Settlement) {
-    if let Some(mut widowed) = open.widowed_link() {
+    if let Some(widowed) = open.widowed_link() {
         let decided = Decided::of(widowed.clone(), LinkFate::Keep);
-        widowed.seen = seen;
-        PendingCase::new(open, decided, seen).leave_traces(&widowed, &widowed.keys, out);
-        out.links.push((open.case.pair, widowed));
+        PendingCase::new(open, decided, seen).put_widowed(widowed, out);
     }
 }
 

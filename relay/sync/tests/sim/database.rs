@@ -263,21 +263,7 @@ impl Database {
         if cells != wanted {
             self.note_edit(Cause::Trigger);
         }
-        for field in 0..cells.len() {
-            if cells[field] != former[field] {
-                let by = if cells[field] == wanted[field] {
-                    cause
-                } else {
-                    Cause::Trigger
-                };
-                self.note_replaced(&former[field], by);
-                if by == Cause::Trigger && wanted[field] != former[field] {
-                    self.note_replaced(&wanted[field], by);
-                }
-            } else if wanted[field] != former[field] {
-                self.note_replaced(&wanted[field], Cause::Trigger);
-            }
-        }
+        self.note_update(&former, &wanted, &cells, cause);
         let changed: Vec<bool> = (0..cells.len()).map(|f| cells[f] != former[f]).collect();
         let new = cells.iter().zip(&changed).filter(|(_, changed)| **changed);
         self.note_values(new.map(|(cell, _)| cell));
@@ -303,6 +289,25 @@ impl Database {
         rows.insert(new_key.clone(), record);
         self.after(pair, &new_key, &changed);
         Ok(new_key)
+    }
+
+    /// What became of the values of an update: `former` ones, `wanted` ones, and those that are stored.
+    fn note_update(&mut self, former: &[Value], wanted: &[Value], cells: &[Value], cause: Cause) {
+        for field in 0..cells.len() {
+            if cells[field] != former[field] {
+                let by = if cells[field] == wanted[field] {
+                    cause
+                } else {
+                    Cause::Trigger
+                };
+                self.note_replaced(&former[field], by);
+                if by == Cause::Trigger && wanted[field] != former[field] {
+                    self.note_replaced(&wanted[field], by);
+                }
+            } else if wanted[field] != former[field] {
+                self.note_replaced(&wanted[field], Cause::Trigger);
+            }
+        }
     }
 
     pub fn delete(&mut self, pair: PairId, key: &Key, cause: Cause) -> bool {
