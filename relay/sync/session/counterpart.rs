@@ -74,7 +74,8 @@ impl Session {
             open.lose(side);
             if !matches!(found, Found::New) {
                 // A finding of that key is the other record's now.
-                open.findings.retain(|finding| *finding != (side, slot.2.clone()));
+                open.findings
+                    .retain(|finding| *finding != (side, slot.2.clone()));
             }
         }
     }

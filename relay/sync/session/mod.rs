@@ -20,6 +20,7 @@ mod open;
 mod reach;
 mod round;
 mod settlement;
+mod waiting;
 
 use std::collections::{HashMap, VecDeque};
 
@@ -217,9 +218,7 @@ impl Current {
     /// gives a linked record another key.
     fn is_worth_a_record(&self) -> bool {
         let is_first = |open: &Open| open.case.existing.is_some();
-        self.round.has_conflicts()
-            || self.round.writes_linked()
-            || !self.cases.iter().all(is_first)
+        self.round.has_conflicts() || self.round.writes_linked() || !self.cases.iter().all(is_first)
     }
 }
 
@@ -363,6 +362,7 @@ impl Session {
             Event::Applied { side, outcomes } => self.handle_applied(side, outcomes),
             Event::Settled { links } => self.handle_settled(&links),
         }
+        self.book.refresh();
     }
 
     fn start(&mut self) {

@@ -6,6 +6,7 @@
 //! its side's stream has passed the fence. What the stream brought meanwhile wins over the read.
 
 use super::reach::Reach;
+use super::waiting::Wait;
 use crate::inbox::{fill, fold};
 use crate::model::{
     BatchId, BySide, Change, ChangeKind, Key, Link, LinkId, Outcome, Place, Row, Side, Since,
@@ -166,8 +167,18 @@ impl Open {
         self.held[side] = Some(Held { key, row, fence });
     }
 
+    /// What the case waits for, as far as it can be indexed.
+    pub fn wait(&self) -> Wait {
+        Wait {
+            is_held_up: self.is_blocked || self.wanted.left || self.wanted.right,
+            wants_read: self.wanted.left || self.wanted.right,
+            fences: BySide::from_fn(|side| self.fence(side)),
+            relies: self.relies,
+        }
+    }
+
     /// The highest offset of `side` that the case waits for.
-    pub fn fence(&self, side: Side) -> Option<u64> {
+    fn fence(&self, side: Side) -> Option<u64> {
         let held = self.held[side].as_ref().map(|held| held.fence.offset);
         let candidate = self.candidate.as_ref().filter(|found| found.side == side);
         held.max(candidate.map(|found| found.fence.offset))
@@ -356,7 +367,12 @@ impl Open {
         if let Some(key) = other.case.keys[side.other()].take() {
             other.leave(side.other(), key, other.gone_at[side.other()]);
         }
-        self.ended.extend(other.newcomer.iter().filter_map(|(_, link)| Some(link.as_ref()?.id)));
+        self.ended.extend(
+            other
+                .newcomer
+                .iter()
+                .filter_map(|(_, link)| Some(link.as_ref()?.id)),
+        );
         self.ended.append(&mut other.ended);
         self.reborn[side] = other.reborn[side];
         self.case.keys[side] = other.case.keys[side].clone();

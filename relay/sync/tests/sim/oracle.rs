@@ -236,7 +236,11 @@ pub fn no_duplicates(facts: &Facts<'_>) -> Check {
     let early = facts.tokens.iter().filter(|written| written.first_run);
     let mut early: HashSet<u64> = early.map(|written| written.token).collect();
     if facts.store.was_scanned_again {
-        early.extend(Side::BOTH.iter().flat_map(|&side| &sides[side].ledger.moved));
+        early.extend(
+            Side::BOTH
+                .iter()
+                .flat_map(|&side| &sides[side].ledger.moved),
+        );
     }
     for side in Side::BOTH {
         let mut holders: BTreeMap<u64, (usize, &Key)> = BTreeMap::new();
