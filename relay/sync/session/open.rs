@@ -148,6 +148,12 @@ impl Open {
         self.held[side].is_some()
     }
 
+    /// True when the look at `side` found a record.
+    pub fn found_any(&self, side: Side) -> bool {
+        let held = self.held[side].as_ref();
+        held.is_some_and(|held| held.row.is_some())
+    }
+
     /// What was looked at on `side` was another record: this one is not there.
     pub fn lose(&mut self, side: Side) {
         self.held[side] = None;
