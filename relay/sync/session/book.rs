@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::open::{Fence, Former, Open};
 use super::reach::Reach;
+use super::waiting::Waiting;
 use super::{Lookups, Settlement};
 use crate::inbox::{former, is_traced, tenant};
 use crate::model::{
@@ -64,6 +65,9 @@ pub(super) struct Book {
     links: HashMap<(PairId, LinkId), u64>,
     /// Keys of candidates, and the cases that wait for them.
     watched: HashMap<Slot, Vec<u64>>,
+    waiting: Waiting,
+    /// Cases that may have changed since they were noted there.
+    stale: Vec<u64>,
     /// Cases that wait until another one is closed, by that one.
     blocked: HashMap<u64, Vec<u64>>,
     /// Keys that a record passed through before it came back to where its link knows it.
@@ -92,10 +96,12 @@ impl Book {
     }
 
     pub fn cases_mut(&mut self) -> impl Iterator<Item = &mut Open> {
+        self.stale.extend(self.cases.keys());
         self.cases.values_mut()
     }
 
     pub fn case(&mut self, number: u64) -> Option<&mut Open> {
+        self.stale.push(number);
         self.cases.get_mut(&number)
     }
 
@@ -127,6 +133,7 @@ impl Book {
             self.watched.entry(slot).or_default().push(number);
         }
         self.cases.insert(number, open);
+        self.stale.push(number);
         number
     }
 
@@ -161,6 +168,7 @@ impl Book {
     /// Closes a case: it is planned, or another one takes it over.
     pub fn take(&mut self, number: u64) -> Option<Open> {
         let open = self.cases.remove(&number)?;
+        self.stale.push(number);
         let pair = open.case.pair;
         self.forget_links(number, &open);
         let now = Side::BOTH
@@ -177,7 +185,7 @@ impl Book {
             }
         }
         for waiting in self.blocked.remove(&number).into_iter().flatten() {
-            if let Some(waiting) = self.cases.get_mut(&waiting) {
+            if let Some(waiting) = self.case(waiting) {
                 waiting.is_blocked = false;
             }
         }
@@ -195,7 +203,7 @@ impl Book {
 
     /// Lets `number` wait until `other` is closed.
     pub fn block(&mut self, number: u64, other: u64) {
-        if let Some(open) = self.cases.get_mut(&number) {
+        if let Some(open) = self.case(number) {
             open.is_blocked = true;
             self.blocked.entry(other).or_default().push(number);
         }
@@ -362,6 +370,7 @@ impl Book {
                 self.open_lone(slot, since, lookups)
             }
         };
+        self.stale.push(number);
         let Some(open) = self.cases.get_mut(&number) else {
             return;
         };
@@ -437,18 +446,34 @@ impl Book {
         }));
     }
 
-    /// Cases that wait for nothing, in the order in which they were opened.
-    pub fn ready(&self, reach: &BySide<Reach>) -> Vec<u64> {
-        let ready = self.cases.iter().filter(|(_, open)| open.is_ready(reach));
-        ready.map(|(&number, _)| number).collect()
+    /// Brings what the cases wait for up to date.
+    pub fn refresh(&mut self) {
+        for number in std::mem::take(&mut self.stale) {
+            let wait = self.cases.get(&number).map(Open::wait);
+            self.waiting.note(number, wait);
+        }
     }
 
-    pub fn has_ready(&self, reach: &BySide<Reach>) -> bool {
-        self.cases.values().any(|open| open.is_ready(reach))
+    fn due(&mut self, reach: &BySide<Reach>) -> impl Iterator<Item = u64> {
+        self.refresh();
+        for side in Side::BOTH {
+            self.waiting.reach(side, reach[side].position.offset);
+        }
+        let due = self.waiting.due();
+        due.filter(|number| self.cases[number].is_ready(reach))
+    }
+
+    /// Cases that wait for nothing, in the order in which they were opened.
+    pub fn ready(&mut self, reach: &BySide<Reach>) -> Vec<u64> {
+        self.due(reach).collect()
+    }
+
+    pub fn has_ready(&mut self, reach: &BySide<Reach>) -> bool {
+        self.due(reach).next().is_some()
     }
 
     /// Keys about which the store is asked before the ready cases are planned.
-    pub fn questions(&self, reach: &BySide<Reach>) -> Vec<Slot> {
+    pub fn questions(&mut self, reach: &BySide<Reach>) -> Vec<Slot> {
         let ready = self.ready(reach);
         let mut slots: Vec<Slot> = Vec::new();
         for number in ready {
@@ -482,23 +507,24 @@ impl Book {
         rows: &HashMap<Key, Option<Row>>,
         fence: Fence,
     ) {
-        for open in self
-            .cases
-            .values_mut()
-            .filter(|open| open.case.pair == pair)
-        {
-            if let Some(key) = open.wanted(side).cloned()
+        self.refresh();
+        for number in self.waiting.reads() {
+            if let Some(open) = self.cases.get_mut(&number)
+                && open.case.pair == pair
+                && let Some(key) = open.wanted(side).cloned()
                 && let Some(row) = rows.get(&key)
             {
                 open.hold(side, key, row.clone(), fence);
+                self.stale.push(number);
             }
         }
     }
 
     /// Records to be read, at most `limit`, all of one side and one table pair.
-    pub fn next_read(&self, limit: usize) -> Option<(Side, PairId, Vec<Key>)> {
+    pub fn next_read(&mut self, limit: usize) -> Option<(Side, PairId, Vec<Key>)> {
+        self.refresh();
         let mut found: Option<(Side, PairId, Vec<Key>)> = None;
-        for open in self.cases.values() {
+        for open in self.waiting.reads().map(|number| &self.cases[&number]) {
             for side in Side::BOTH {
                 let Some(key) = open.wanted(side) else {
                     continue;
@@ -512,22 +538,22 @@ impl Book {
                     Some(_) => {}
                 }
             }
+            if found.as_ref().is_some_and(|(.., keys)| keys.len() >= limit) {
+                break;
+            }
         }
         found
     }
 
     /// The lowest offset of `side` that an open case relies on.
-    pub fn relies_on(&self, side: Side) -> Option<u64> {
-        let relied = self.cases.values().map(|open| open.relies[side]);
-        relied.filter(|&at| at != 0).min()
+    pub fn relies_on(&mut self, side: Side) -> Option<u64> {
+        self.refresh();
+        self.waiting.lowest_relied(side)
     }
 
-    /// The highest fence of `side` that a case waits for.
+    /// The highest fence of `side` that a case waits for, as of the last refresh.
     pub fn highest_fence(&self, side: Side) -> Option<u64> {
-        self.cases
-            .values()
-            .filter_map(|open| open.fence(side))
-            .max()
+        self.waiting.highest_fence(side)
     }
 }
 

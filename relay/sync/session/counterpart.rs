@@ -71,8 +71,9 @@ impl Session {
                 continue;
             };
             let side = slot.0;
+            let is_taken = open.found_any(side) || !matches!(found, Found::New);
             open.lose(side);
-            if !matches!(found, Found::New) {
+            if is_taken {
                 // A finding of that key is the other record's now.
                 open.findings
                     .retain(|finding| *finding != (side, slot.2.clone()));

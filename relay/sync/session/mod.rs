@@ -22,6 +22,7 @@ mod open;
 mod reach;
 mod round;
 mod settlement;
+mod waiting;
 
 use std::collections::{HashMap, VecDeque};
 
@@ -368,6 +369,7 @@ impl Session {
             Event::Applied { side, outcomes } => self.handle_applied(side, outcomes),
             Event::Settled { links } => self.handle_settled(&links),
         }
+        self.book.refresh();
     }
 
     fn start(&mut self) {

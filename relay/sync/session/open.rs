@@ -6,6 +6,7 @@
 //! its side's stream has passed the fence. What the stream brought meanwhile wins over the read.
 
 use super::reach::Reach;
+use super::waiting::Wait;
 use crate::inbox::{fill, fold};
 use crate::model::{
     BatchId, BySide, Change, ChangeKind, Key, Link, LinkId, Outcome, Place, Row, Side, Since,
@@ -153,6 +154,12 @@ impl Open {
         self.held[side].is_some()
     }
 
+    /// True when the look at `side` found a record.
+    pub fn found_any(&self, side: Side) -> bool {
+        let held = self.held[side].as_ref();
+        held.is_some_and(|held| held.row.is_some())
+    }
+
     /// What was looked at on `side` was another record: this one is not there.
     pub fn lose(&mut self, side: Side) {
         self.held[side] = None;
@@ -172,8 +179,18 @@ impl Open {
         self.held[side] = Some(Held { key, row, fence });
     }
 
+    /// What the case waits for, as far as it can be indexed.
+    pub fn wait(&self) -> Wait {
+        Wait {
+            is_held_up: self.is_blocked || self.wanted.left || self.wanted.right,
+            wants_read: self.wanted.left || self.wanted.right,
+            fences: BySide::from_fn(|side| self.fence(side)),
+            relies: self.relies,
+        }
+    }
+
     /// The highest offset of `side` that the case waits for.
-    pub fn fence(&self, side: Side) -> Option<u64> {
+    fn fence(&self, side: Side) -> Option<u64> {
         let held = self.held[side].as_ref().map(|held| held.fence.offset);
         let candidate = self.candidate.as_ref().filter(|found| found.side == side);
         held.max(candidate.map(|found| found.fence.offset))

@@ -175,6 +175,7 @@ fn a_closed_case_does_not_take_the_key_s_former_record_with_it() {
 #[test]
 fn a_finding_of_another_record_is_not_resolved_by_who_had_the_key() {
     check(37814, WORST);
+    check(122810, WORST);
 }
 
 #[test]
