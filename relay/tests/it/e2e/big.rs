@@ -37,7 +37,7 @@ async fn a_big_transaction_crosses_in_parts_and_a_crash_within_it_repeats_nothin
 
     stage.kill_relay();
     left.batch_execute(UPDATE).await.unwrap();
-    stage.relay_crashes_at("settled:10").await;
+    stage.relay_crashes_at("applied:10").await;
     let crossed = hits(&right).await;
     assert!(crossed > 0 && crossed < ROWS, "{crossed}");
     stage.start_relay().await;
@@ -49,6 +49,7 @@ async fn a_big_transaction_crosses_in_parts_and_a_crash_within_it_repeats_nothin
             .await;
     }
     let peak = peak_memory_kb(stage.relay_pid());
+    eprintln!("peak {peak} kB");
     stage.assert_equal("blog").await;
     assert_eq!(hits(&right).await, ROWS, "each row is written once");
     assert!(peak < MEMORY_KB_MAX, "the relay took {peak} kB");
