@@ -9,9 +9,9 @@ use super::two_way::{FILE, POSTS};
 const ROWS: i64 = 200_000;
 /// What it writes into each: 300 MB together.
 const UPDATE: &str = "update posts set body = repeat(md5(id::text), 48)";
-/// Peak of the relay's resident memory, kB: 134 MB were measured, 700 MB with the transaction held
-/// whole.
-const MEMORY_KB_MAX: u64 = 260_000;
+/// Peak of the relay's resident memory, kB. An unoptimized build took 344 to 396 MB in three runs;
+/// with a single malloc arena it took 234 MB, level while most of the transaction crossed.
+const MEMORY_KB_MAX: u64 = 500_000;
 
 /// Counts what reaches the right side's rows.
 const COUNT: &str = "create table hits (n int not null);
@@ -49,7 +49,6 @@ async fn a_big_transaction_crosses_in_parts_and_a_crash_within_it_repeats_nothin
             .await;
     }
     let peak = peak_memory_kb(stage.relay_pid());
-    eprintln!("peak {peak} kB");
     stage.assert_equal("blog").await;
     assert_eq!(hits(&right).await, ROWS, "each row is written once");
     assert!(peak < MEMORY_KB_MAX, "the relay took {peak} kB");
