@@ -325,6 +325,11 @@ impl Session {
         self.book.len()
     }
 
+    /// True while existing data is reconciled.
+    pub fn is_copying(&self) -> bool {
+        self.copying.is_some()
+    }
+
     /// True when the settlement that was just emitted must be answered with its links' numbers.
     pub fn awaits_numbers(&self) -> bool {
         !self.unnumbered.is_empty()

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use tidegate_sync::decide::{Match, Scanned};
 use tidegate_sync::model::{
-    BatchId, BySide, Cell, ChangeKind, Key, Link, Outcome, PairId, Position, Row, Side, Since,
-    Step, StepKind, Trace,
+    BatchId, BySide, Cell, ChangeKind, Key, Link, LinkId, Outcome, PairId, Position, Row, Side,
+    Since, Step, StepKind, Trace,
 };
 use tidegate_sync::session::{Command, Config, Event, Session, Settlement};
 
@@ -49,6 +49,8 @@ pub struct Driver {
     pub pending: Vec<Pending>,
     pub zombies: Vec<Zombie>,
     pub streams: BySide<Option<Position>>,
+    /// A copied page's settlement on its way to the disk, while the next page is begun.
+    settling: Option<Settlement>,
     views: BySide<Option<View>>,
     matches: BTreeMap<PairId, Vec<Match>>,
 }
@@ -61,6 +63,7 @@ impl Driver {
             pending: Vec::new(),
             zombies: Vec::new(),
             streams: BySide::default(),
+            settling: None,
             views: BySide::default(),
             matches: BTreeMap::new(),
         };
@@ -86,7 +89,7 @@ impl Driver {
 
 impl World {
     /// The run ends without warning; what was sent may still happen. Then the next run starts.
-    pub fn crash(&mut self) {
+    pub fn crash(&mut self) -> Check {
         let mut zombies = std::mem::take(&mut self.driver.zombies);
         for pending in std::mem::take(&mut self.driver.pending) {
             let Pending::Do(command) = pending else {
@@ -108,12 +111,17 @@ impl World {
                 });
             }
         }
+        // What is on its way to the disk may get there.
+        if self.rng.percent(50) {
+            self.finish_settling()?;
+        }
         let epoch = self.driver.epoch + 1;
         self.note(|| format!("crash; run {epoch} starts, {} zombies", zombies.len()));
         let config = self.scenario.config(epoch);
         let resume = self.store.resume(self.scenario.policies.len());
         self.driver = Driver::new(&config, resume);
         self.driver.zombies = zombies;
+        Ok(())
     }
 
     /// A batch of a former run commits late, unless it was fenced off.
@@ -195,6 +203,13 @@ impl World {
 
     fn carry_out(&mut self, command: Command) -> Check {
         self.note(|| format!("do {}", brief_command(&command)));
+        // Reading and writing values is all that goes on beside a settlement.
+        if !matches!(
+            command,
+            Command::NextMatches { .. } | Command::Fetch { .. } | Command::Apply { .. }
+        ) {
+            self.finish_settling()?;
+        }
         match command {
             Command::Recover { batches } => {
                 let outcomes = BySide::from_fn(|side| {
@@ -284,9 +299,30 @@ impl World {
         if self.plant == Plant::LoseConflicts {
             settlement.conflicts.clear();
         }
-        oracle::honest_settlement(&self.scenario, &self.sides, &self.store, &settlement)?;
-        let links = self.store.settle(&settlement)?;
+        let session = &self.driver.session;
+        let may_overlap = session.is_copying()
+            && !settlement.live
+            && !settlement.round_done
+            && !session.awaits_numbers();
+        if may_overlap && self.rng.percent(50) {
+            self.driver.settling = Some(settlement);
+            self.driver.reply(Event::Settled { links: Vec::new() });
+            return Ok(());
+        }
+        let links = self.make_durable(&settlement)?;
         self.driver.reply(Event::Settled { links });
+        Ok(())
+    }
+
+    fn make_durable(&mut self, settlement: &Settlement) -> Result<Vec<LinkId>, Violation> {
+        oracle::honest_settlement(&self.scenario, &self.sides, &self.store, settlement)?;
+        self.store.settle(settlement)
+    }
+
+    fn finish_settling(&mut self) -> Check {
+        if let Some(settlement) = self.driver.settling.take() {
+            self.make_durable(&settlement)?;
+        }
         Ok(())
     }
 

@@ -235,13 +235,13 @@ impl World {
 
     fn step(&mut self) -> Check {
         if self.rng.below(1000) < self.scenario.crash_rate as usize {
-            self.crash();
+            self.crash()?;
         }
         if self.rng.below(1000) < self.scenario.loss_rate as usize {
             self.note(|| "the positions are lost".to_owned());
             self.store.positions = None;
             self.checkpoint = None;
-            self.crash();
+            self.crash()?;
         }
         if self.rng.percent(self.scenario.busy) {
             self.people();
@@ -321,7 +321,7 @@ impl World {
         }
         self.note(|| "restart".to_owned());
         let before = self.store.written;
-        self.crash();
+        self.crash()?;
         self.calm()?;
         oracle::idempotent(before, self.store.written)
     }
