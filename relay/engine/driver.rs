@@ -13,8 +13,8 @@ use tokio_util::task::AbortOnDropHandle;
 use super::capture::CaptureTask;
 use super::crash::{self, Point};
 use super::limits::{
-    BACKLOG_CHANGES_MAX, COPY_ROUND_RECORDS_MAX, DELETES_UNASKED_MAX, DELETES_UNASKED_PERCENT_MAX,
-    RETRY_EVERY, RETRY_RECORDS_MAX, STOP_DEADLINE,
+    BACKLOG_BYTES_MAX, BACKLOG_CHANGES_MAX, COPY_ROUND_RECORDS_MAX, DELETES_UNASKED_MAX,
+    DELETES_UNASKED_PERCENT_MAX, RETRY_EVERY, RETRY_RECORDS_MAX, STOP_DEADLINE,
 };
 use super::mapping::Mapping;
 use super::pages::{Pages, Source};
@@ -116,7 +116,10 @@ impl Driver {
     }
 
     async fn wait(&mut self, stop: &CancellationToken, retry: &mut tokio::time::Interval) -> Wake {
-        let may_feed = BySide::from_fn(|side| self.session.backlog(side) < BACKLOG_CHANGES_MAX);
+        let may_feed = BySide::from_fn(|side| {
+            self.session.backlog(side) < BACKLOG_CHANGES_MAX
+                && self.session.backlog_bytes(side) < BACKLOG_BYTES_MAX
+        });
         let BySide { left, right } = &mut self.sides;
         tokio::select! {
             () = stop.cancelled() => Wake::Stop,

@@ -17,6 +17,9 @@ pub const CAPTURED_QUEUE_MAX: usize = 1;
 /// Changes of one side that the session holds before the driver stops feeding that side.
 pub const BACKLOG_CHANGES_MAX: usize = 20_000;
 
+/// The same in bytes: long values make few changes heavy.
+pub const BACKLOG_BYTES_MAX: usize = 8 * 1024 * 1024;
+
 /// Chunks of scanned rows on their way to the store.
 pub const SCAN_CHUNKS_MAX: usize = 4;
 

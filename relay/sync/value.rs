@@ -55,6 +55,24 @@ pub enum Value {
 }
 
 impl Value {
+    /// Bytes that it holds beside its own size, about.
+    pub fn heap_bytes(&self) -> usize {
+        match self {
+            Value::Decimal(text)
+            | Value::Text(text)
+            | Value::Json(text)
+            | Value::Label(text)
+            | Value::Opaque(text)
+            | Value::Document(text) => text.len(),
+            Value::Bytes(bytes) => bytes.len(),
+            Value::List(items) | Value::Shifted { items, .. } => {
+                let of_items = items.iter().map(Value::heap_bytes);
+                of_items.sum::<usize>() + items.len() * size_of::<Value>()
+            }
+            _ => 0,
+        }
+    }
+
     pub fn is_null(&self) -> bool {
         matches!(self, Value::Null)
     }

@@ -64,6 +64,15 @@ impl Change {
         }
     }
 
+    /// Bytes that it holds, about.
+    pub fn heap_bytes(&self) -> usize {
+        let ChangeKind::Present { row, .. } = &self.kind else {
+            return size_of::<Change>();
+        };
+        let values = row.iter().filter_map(Cell::value).map(Value::heap_bytes);
+        size_of::<Change>() + row.len() * size_of::<Cell>() + values.sum::<usize>()
+    }
+
     /// The moment of the side's history at which it happened.
     pub fn moment(&self) -> Since {
         Since {

@@ -198,6 +198,7 @@ enum State {
 struct Unit {
     changes: Vec<Change>,
     end: Option<Position>,
+    bytes: usize,
 }
 
 /// A round in progress: the durable part, and what is only needed until it is settled.
@@ -288,6 +289,11 @@ impl Session {
         self.inbox[side].iter().map(|unit| unit.changes.len()).sum()
     }
 
+    /// The same in bytes, about.
+    pub fn backlog_bytes(&self, side: Side) -> usize {
+        self.inbox[side].iter().map(|unit| unit.bytes).sum()
+    }
+
     /// [`Session::backlog`] of both sides, by table pair.
     pub fn backlog_by_pair(&self, pairs: usize) -> Vec<u64> {
         let mut counts = vec![0; pairs];
@@ -359,7 +365,12 @@ impl Session {
     pub fn handle(&mut self, event: Event) {
         match event {
             Event::Changes { side, changes, end } => {
-                self.inbox[side].push_back(Unit { changes, end });
+                let bytes = changes.iter().map(Change::heap_bytes).sum();
+                self.inbox[side].push_back(Unit {
+                    changes,
+                    end,
+                    bytes,
+                });
                 self.next_live();
             }
             Event::Retry { side, pair, keys } => self.handle_retry(side, pair, keys),
