@@ -2,10 +2,12 @@
 # compiler; what else is missing is installed from the distribution's packages.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bans fmt sim
+.PHONY: help demo test test-pg lint bans fmt sim
 
 # Seconds until the demo ends by itself; empty: it runs until Ctrl-C.
 DEMO_SECONDS ?=
+# PostgreSQL major versions for `make test-pg`.
+PG ?= 14 18
 # Simulated worlds for `make sim`.
 SEEDS ?= 10000
 
@@ -22,6 +24,19 @@ test: ## Pure, simulated and real-PostgreSQL tests
 	@./packaging/find-postgres.sh >/dev/null
 	cargo build --locked --workspace
 	cargo test --locked --workspace
+
+# What touches PostgreSQL, and one whole sync from end to end, with each of the versions.
+# Servers are downloaded once (packaging/fetch-postgres.sh).
+test-pg: ## The tests of the PostgreSQL side on other versions (PG="14 15 16 17 18")
+	@./packaging/find-postgres.sh >/dev/null
+	cargo build --locked --workspace
+	cargo test --locked -p tidegate-relay --test it --no-run
+	@set -e; for major in $(PG); do \
+	  bin=$$(./packaging/fetch-postgres.sh $$major); \
+	  echo "== PostgreSQL $$major"; \
+	  TIDEGATE_PG_BIN=$$bin cargo test --locked -p tidegate-relay --test it -- \
+	    endpoint:: e2e::two_way::existing_rows; \
+	done
 
 sim: ## Many simulated worlds (SEEDS=1000000)
 	SIM_SEEDS=$(SEEDS) cargo test --locked -p tidegate-sync --test sim

@@ -103,8 +103,9 @@ impl Connection {
     /// Creates a permanent pgoutput slot and a snapshot of the data at its position. Waits until
     /// every transaction that is open now has ended.
     pub async fn create_slot(mut self, name: &str) -> Result<SlotSnapshot, EndpointError> {
+        // The form of PostgreSQL 14, which later ones take too.
         let sql = format!(
-            "CREATE_REPLICATION_SLOT {} LOGICAL pgoutput (SNAPSHOT 'export')",
+            "CREATE_REPLICATION_SLOT {} LOGICAL pgoutput EXPORT_SNAPSHOT",
             quote_identifier(name)
         );
         let rows = self.query_within(&sql, deadlines::CREATE_SLOT).await?;

@@ -5,6 +5,7 @@
 //! the server. Everything goes away when the last user drops it.
 
 use std::fs;
+use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -65,10 +66,8 @@ impl Server {
             dir,
         };
         server.initdb();
+        server.create_role();
         server.start();
-        server.psql(&format!(
-            "create role {ROLE} login replication password '{PASSWORD}'"
-        ));
         Arc::new(server)
     }
 
@@ -128,10 +127,11 @@ impl Server {
             .stderr(log)
             .spawn()
             .unwrap();
+        let pid = child.id();
         *self.postmaster.lock().unwrap() = Some(child);
         let began = Instant::now();
-        // pg_isready has no way to wait, and the server no way to call back.
-        while !self.is_ready() {
+        // The server has no way to call back.
+        while !self.is_ready(pid) {
             assert!(
                 began.elapsed() < START_MAX,
                 "PostgreSQL did not start: {}",
@@ -141,13 +141,11 @@ impl Server {
         }
     }
 
-    fn is_ready(&self) -> bool {
-        self.command("pg_isready")
-            .args(["-q", "-d", "postgres", "-p", &self.port.to_string(), "-h"])
-            .arg(self.dir.path())
-            .status()
-            .unwrap()
-            .success()
+    /// What `pg_ctl start` waits for: the state in the last line of the postmaster's file.
+    fn is_ready(&self, pid: u32) -> bool {
+        let file = fs::read_to_string(self.data().join("postmaster.pid")).unwrap_or_default();
+        let lines: Vec<&str> = file.lines().map(str::trim).collect();
+        lines.first() == Some(&pid.to_string().as_str()) && lines.get(7) == Some(&"ready")
     }
 
     fn initdb(&self) {
@@ -202,22 +200,34 @@ impl Server {
         fs::write(&config, text).unwrap();
     }
 
-    fn psql(&self, sql: &str) {
-        let done = self
-            .program("psql", ADMIN, "postgres")
-            .args(["-qX", "-c", sql])
-            .output()
+    /// In single-user mode, which takes statements without any client program.
+    fn create_role(&self) {
+        let mut single = self
+            .command("postgres")
+            .arg("--single")
+            .arg("-D")
+            .arg(self.data())
+            .arg("postgres")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
             .unwrap();
-        assert!(
-            done.status.success(),
-            "{}",
-            String::from_utf8_lossy(&done.stderr)
-        );
+        let sql = format!("create role {ROLE} login replication password '{PASSWORD}'\n");
+        single
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(sql.as_bytes())
+            .unwrap();
+        let done = single.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.success() && !said.contains("ERROR"), "{said}");
     }
 
     /// One of PostgreSQL's own client programs, told where the server is and who asks.
     pub fn program(&self, name: &str, user: &str, database: &str) -> Command {
-        let mut command = self.command(name);
+        let mut command = self.run(&clients().join(name));
         command
             .env("PGPASSWORD", PASSWORD)
             .args(["-U", user, "-d", database, "-p", &self.port.to_string()])
@@ -231,7 +241,10 @@ impl Server {
     }
 
     fn command(&self, program: &str) -> Command {
-        let path = binaries().join(program);
+        self.run(&binaries().join(program))
+    }
+
+    fn run(&self, path: &Path) -> Command {
         let mut command = match unprivileged() {
             None => Command::new(path),
             Some((uid, gid)) => {
@@ -366,11 +379,25 @@ fn unprivileged() -> Option<(u32, u32)> {
     (me == 0).then_some((NOBODY, NOBODY))
 }
 
-/// `TIDEGATE_PG_BIN`, or the newest installed version of Debian's packages, or the `PATH`.
+/// The server's programs: `TIDEGATE_PG_BIN`, or what is installed.
 fn binaries() -> PathBuf {
-    if let Some(dir) = std::env::var_os("TIDEGATE_PG_BIN") {
-        return dir.into();
+    match std::env::var_os("TIDEGATE_PG_BIN") {
+        Some(dir) => dir.into(),
+        None => installed(),
     }
+}
+
+/// Client programs work with servers of other versions, and the downloaded servers bring none.
+fn clients() -> PathBuf {
+    let beside = binaries();
+    if beside.join("pg_recvlogical").exists() {
+        return beside;
+    }
+    installed()
+}
+
+/// The newest version of Debian's packages, or the `PATH`.
+fn installed() -> PathBuf {
     let installed = fs::read_dir("/usr/lib/postgresql")
         .into_iter()
         .flatten()
