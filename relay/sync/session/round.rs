@@ -171,16 +171,7 @@ impl PendingCase {
             let batch = batches[side].unwrap_or_default();
             match result {
                 StepResult::Written { key, prints } => {
-                    for &field in &step.fields {
-                        link.baseline[side][field] = prints[field];
-                        let other = side.other();
-                        link.baseline[other][field] = self.observed[other][field];
-                    }
-                    if link.keys[side].as_ref() != Some(&key) {
-                        link.since[side] = Since::written(batch);
-                    }
-                    link.keys[side] = Some(key);
-                    link.written[side] = batch;
+                    self.note_written(step, batch, (key, &prints), &mut link);
                     done[side] = true;
                 }
                 StepResult::Deleted => {
@@ -229,6 +220,25 @@ impl PendingCase {
             return None;
         }
         self.settle_link(link, all_done, out)
+    }
+
+    fn note_written(
+        &self,
+        step: &PendingStep,
+        batch: BatchId,
+        (key, prints): (Key, &[Fingerprint]),
+        link: &mut Link,
+    ) {
+        let (side, other) = (step.side, step.side.other());
+        for &field in &step.fields {
+            link.baseline[side][field] = prints[field];
+            link.baseline[other][field] = self.observed[other][field];
+        }
+        if link.keys[side].as_ref() != Some(&key) {
+            link.since[side] = Since::written(batch);
+        }
+        link.keys[side] = Some(key);
+        link.written[side] = batch;
     }
 
     /// One side is written and the other is not: the written side's older changes are taken for

@@ -292,10 +292,7 @@ impl Database {
                 self.ledger.left.insert((pair, key.clone()));
             }
         }
-        if !former_keys.is_empty() {
-            let tokens = former.iter().chain(&cells).filter_map(token);
-            self.ledger.moved.extend(tokens);
-        }
+        self.note_moved(&former_keys, former.iter().chain(&cells));
         let record = Record {
             cells,
             former: former_keys,
@@ -436,6 +433,12 @@ impl Database {
             old_key,
             kind: ChangeKind::Present { row, inserted },
         });
+    }
+
+    fn note_moved<'a>(&mut self, former: &[Key], cells: impl Iterator<Item = &'a Value>) {
+        if !former.is_empty() {
+            self.ledger.moved.extend(cells.filter_map(token));
+        }
     }
 
     fn note_edit(&mut self, cause: Cause) {
