@@ -286,9 +286,15 @@ impl Book {
                 .get(case)
                 .and_then(|open| open.case.link.as_ref()),
             Found::Linked(link) => Some(&**link),
-            Found::New if is_traced(lookup, change) || is_past(lookup, slot.0, change) => {
-                return Found::Known(None);
+            // Keys that the record passes through before it gives this one up are known, too.
+            Found::New if is_traced(lookup, change) => {
+                let trace = former(lookup, change.moment());
+                return Found::Known(trace.map(|trace| Known {
+                    seen: trace.seen,
+                    written: trace.written,
+                }));
             }
+            Found::New if is_past(lookup, slot.0, change) => return Found::Known(None),
             Found::New | Found::Known(_) => None,
         };
         let known = link.map(|link| Known {

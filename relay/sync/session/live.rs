@@ -1,6 +1,6 @@
 //! The live phase: rounds of changes from both sides' streams.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::book::{Found, Slot};
 use super::open::{Fence, Open};
@@ -197,7 +197,7 @@ pub(super) fn reused_match_keys(
     config: &Config,
     cases: &[Open],
     planned: &[(usize, Side, StepKind, Vec<usize>)],
-) -> HashSet<usize> {
+) -> BTreeSet<usize> {
     let mut freed: HashMap<(Side, PairId, Vec<Fingerprint>), ()> = HashMap::new();
     for (number, side, kind, _) in planned {
         let case = &cases[*number].case;
@@ -212,9 +212,9 @@ pub(super) fn reused_match_keys(
         }
     }
     if freed.is_empty() {
-        return HashSet::new();
+        return BTreeSet::new();
     }
-    let mut reused = HashSet::new();
+    let mut reused = BTreeSet::new();
     for (number, side, kind, _) in planned {
         if let StepKind::Create { matching, .. } = kind {
             let prints: Vec<Fingerprint> = matching

@@ -191,6 +191,7 @@ fn a_copy_records_what_gives_linked_records_other_keys() {
 #[test]
 fn a_replayed_move_to_a_key_that_another_record_got_later_is_a_move() {
     check(59144, WORST);
+    check(173829, WORST);
 }
 
 #[test]
