@@ -286,10 +286,12 @@ impl Book {
                 .get(case)
                 .and_then(|open| open.case.link.as_ref()),
             Found::Linked(link) => Some(&**link),
-            // Keys that the record passes through before it gives this one up are known, too.
             Found::New if is_traced(lookup, change) => {
+                // Keys that the record passes through before it gives this one up for good are
+                // known, too.
                 let trace = former(lookup, change.moment());
-                return Found::Known(trace.map(|trace| Known {
+                let passes = trace.filter(|trace| change.place() < trace.seen);
+                return Found::Known(passes.map(|trace| Known {
                     seen: trace.seen,
                     written: trace.written,
                 }));
