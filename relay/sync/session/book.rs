@@ -279,7 +279,13 @@ impl Book {
             return Found::Known(Some(known));
         }
         let lookup = lookups.get(slot).unwrap_or(Lookup::nobody());
-        let found = self.find(slot, lookup, change.moment());
+        let found = match self.find(slot, lookup, change.moment()) {
+            // A case that was opened to look a key up has not got it from the history.
+            Found::Open(n) if self.cases[&n].is_unheard(slot.0) && is_traced(lookup, change) => {
+                Found::New
+            }
+            found => found,
+        };
         let link = match &found {
             Found::Open(case) => self
                 .cases
@@ -290,7 +296,8 @@ impl Book {
                 // Keys that the record passes through before it gives this one up for good are
                 // known, too.
                 let trace = former(lookup, change.moment());
-                let passes = trace.filter(|trace| change.place() < trace.seen);
+                let passes = trace
+                    .filter(|trace| change.place() != trace.seen || change.passed < trace.written);
                 return Found::Known(passes.map(|trace| Known {
                     seen: trace.seen,
                     written: trace.written,

@@ -140,6 +140,11 @@ impl Open {
         self.is_alive(side) && self.case.link.is_some()
     }
 
+    /// True for a record without a link of which `side`'s history has told nothing.
+    pub fn is_unheard(&self, side: Side) -> bool {
+        self.case.link.is_none() && self.relies[side] == 0
+    }
+
     /// True when `side` has the record as far as its history has told.
     pub fn is_alive(&self, side: Side) -> bool {
         let is_gone = match &self.fresh[side] {
