@@ -209,6 +209,21 @@ fn a_newcomer_that_is_alone_again_has_no_counterpart() {
     check(93910, REKEYED);
 }
 
+#[test]
+fn a_record_that_moved_on_after_its_link_ended_is_news() {
+    check(303034, WORST);
+}
+
+#[test]
+fn a_key_passed_through_before_our_delete_is_no_new_record() {
+    check(487215, REKEYED);
+}
+
+#[test]
+fn a_key_that_is_only_looked_up_takes_no_news_of_its_former_record() {
+    check(442530, REKEYED);
+}
+
 /// The oracles allow for what nobody can tell: a moved record and what a lost position made of it.
 #[test]
 fn a_record_that_moved_while_positions_were_lost_may_be_there_twice() {
