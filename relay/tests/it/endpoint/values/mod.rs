@@ -43,12 +43,7 @@ pub async fn database(tables: &[&str]) -> (Database, Client, Vec<ListedType>) {
         .await
         .unwrap();
     let client = database.client().await;
-    let mut listed = listed_types();
-    let version = client.query_one("select current_setting('server_version_num')::int4", &[]);
-    if version.await.unwrap().get::<_, i32>(0) < 150_000 {
-        // A numeric's scale may be negative from PostgreSQL 15 on.
-        listed.retain(|of| !of.sql.contains(",-"));
-    }
+    let listed = listed_types_of(&client).await;
     let columns: Vec<String> = listed
         .iter()
         .enumerate()
@@ -66,6 +61,18 @@ pub async fn database(tables: &[&str]) -> (Database, Client, Vec<ListedType>) {
         .await
         .unwrap();
     (database, client, listed)
+}
+
+/// The listed types whose every value this server takes. PostgreSQL 14 has no negative scale, and
+/// takes no text of an interval of so many hours as later versions do.
+async fn listed_types_of(client: &Client) -> Vec<ListedType> {
+    let sql = "select current_setting('server_version_num')::int";
+    let version: i32 = client.query_one(sql, &[]).await.unwrap().get(0);
+    let mut listed = listed_types();
+    if version < 150_000 {
+        listed.retain(|of| !["numeric(3,-2)", "interval", "interval(3)"].contains(&of.sql));
+    }
+    listed
 }
 
 /// Inserts literals of each type into its column of `table`, one for each record.
