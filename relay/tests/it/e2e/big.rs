@@ -9,9 +9,9 @@ use super::two_way::{FILE, POSTS};
 const ROWS: i64 = 200_000;
 /// What it writes into each: 300 MB together.
 const UPDATE: &str = "update posts set body = repeat(md5(id::text), 48)";
-/// Peak of the relay's resident memory, kB. An unoptimized build took 344 to 396 MB in three runs;
+/// Peak of the relay's resident memory, kB. An unoptimized build took 344 to 470 MB in six runs;
 /// with a single malloc arena it took 234 MB, level while most of the transaction crossed.
-const MEMORY_KB_MAX: u64 = 500_000;
+const MEMORY_KB_MAX: u64 = 600_000;
 
 /// Counts what reaches the right side's rows.
 const COUNT: &str = "create table hits (n int not null);
