@@ -25,7 +25,7 @@ as_root() {
 
 install_packages() {
   if ! command -v apt-get >/dev/null; then
-    echo "no PostgreSQL server binaries found: install PostgreSQL 15 or newer, then try again" >&2
+    echo "no PostgreSQL server binaries found: install PostgreSQL 14 or newer, then try again" >&2
     return 1
   fi
   if [ "$(id -u)" != 0 ] && ! command -v sudo >/dev/null; then

@@ -220,7 +220,8 @@ impl Open {
     /// Takes in what `side`'s history says of its record.
     pub fn report(&mut self, side: Side, change: Change) {
         self.rely_on(side, change.offset);
-        let is_reborn = change.kind != ChangeKind::Gone
+        let is_gone = change.kind == ChangeKind::Gone;
+        let is_reborn = !is_gone
             && change.old_key.is_none()
             && self.case.keys[side].as_ref() == Some(&change.key)
             && !self.is_alive(side);
@@ -238,10 +239,9 @@ impl Open {
         } else if self.case.keys[side].as_ref() != Some(&change.key) {
             self.case.since[side] = change.moment();
         }
-        let is_gone = change.kind == ChangeKind::Gone;
         self.gone_at[side] = is_gone.then(|| change.place());
         self.case.keys[side] = Some(change.key);
-        if change.kind == ChangeKind::Gone {
+        if is_gone {
             self.wanted[side] = false;
             self.held[side] = None;
             self.fresh[side] = Seen::Unseen;
@@ -384,13 +384,7 @@ impl Open {
         if let Some(key) = other.case.keys[side.other()].take() {
             other.leave(side.other(), key, other.gone_at[side.other()]);
         }
-        self.ended.extend(
-            other
-                .newcomer
-                .iter()
-                .filter_map(|(_, link)| Some(link.as_ref()?.id)),
-        );
-        self.ended.append(&mut other.ended);
+        self.ended.extend(other.ending());
         self.reborn[side] = other.reborn[side];
         self.case.keys[side] = other.case.keys[side].clone();
         self.case.since[side] = other.case.since[side];

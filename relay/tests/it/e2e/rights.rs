@@ -91,9 +91,9 @@ async fn plan_names_the_publication_that_the_tables_owner_must_make() {
         .await
         .unwrap();
 
-    let warnings = stage.plan(FILE).await["warnings"].to_string();
-    assert!(warnings.contains("does not own public.posts"), "{warnings}");
     let plan = stage.plan(FILE).await;
+    let warnings = plan["warnings"].to_string();
+    assert!(warnings.contains("does not own public.posts"), "{warnings}");
     let warning = text(&plan["warnings"][0]);
     let sql = quoted(&warning, "create publication");
     assert!(warning.starts_with("left: "), "{warning}");
