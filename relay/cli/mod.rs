@@ -1,7 +1,8 @@
 //! The command line: one file per command group, over the relay's HTTP API.
 //!
 //! Only `serve`, `check` and `connection types` work without a running relay. What is data goes to
-//! stdout, with `--json` as one document; advice and errors go to stderr. The binary calls [`start`].
+//! stdout, with `--json` as one document; advice and errors go to stderr. The binary calls
+//! [`start`].
 
 mod agent;
 mod client;

@@ -1,9 +1,10 @@
 //! Record links with their baselines.
 //!
-//! Links are found by `link_keys`, which keeps the links of a table pair a partial bijection at every
-//! moment: of the links of a key each has got it at another moment. While a sync is not live, new links are only appended, and
-//! entered into `link_keys` in bulk by [`index_some`]: random inserts into two indexes for each
-//! small settlement of a copy would write most of the indexes again every time.
+//! Links are found by `link_keys`, which keeps the links of a table pair a partial bijection at
+//! every moment: of the links of a key each has got it at another moment. While a sync is not live,
+//! new links are only appended, and entered into `link_keys` in bulk by [`index_some`]: random
+//! inserts into two indexes for each small settlement of a copy would write most of the indexes
+//! again every time.
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use tidegate_sync::model::{BatchId, BySide, Key, Link, LinkId, PairId, Place, Side};
@@ -306,8 +307,8 @@ pub(super) fn append_above(tx: &Transaction<'_>, sync: SyncId) -> Result<Placing
 
 /// Enters up to `limit` appended links into `link_keys`. Returns false when none are left.
 ///
-/// A link that got a key at the same moment as another one is dropped: the next look at its records finds them
-/// unlinked and matches them again.
+/// A link that got a key at the same moment as another one is dropped: the next look at its records
+/// finds them unlinked and matches them again.
 pub(super) fn index_some(
     tx: &Transaction<'_>,
     sync: SyncId,

@@ -1,8 +1,8 @@
 //! SQLite as the relay's store: one writer thread, a few readers, one data directory.
 //!
 //! Not an abstraction over SQL: nouns write their own statements. Every write is one `begin
-//! immediate` transaction, durable when the call returns (WAL with `synchronous = full`). A panic in
-//! a closure rolls its transaction back and is an error of that one call.
+//! immediate` transaction, durable when the call returns (WAL with `synchronous = full`). A panic
+//! in a closure rolls its transaction back and is an error of that one call.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};

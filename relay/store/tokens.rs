@@ -99,8 +99,8 @@ pub fn revoke(tx: &Transaction<'_>, workspace: &str, name: &str) -> Result<(), S
     Ok(())
 }
 
-/// Makes sure that `operator.token` in the data directory holds a valid token (mode 0600). A lost or
-/// foreign file is replaced, and the token that was in force before is no longer accepted.
+/// Makes sure that `operator.token` in the data directory holds a valid token (mode 0600). A lost
+/// or foreign file is replaced, and the token that was in force before is no longer accepted.
 pub async fn ensure_operator_token(store: &Store, now_ms: i64) -> Result<(), StoreError> {
     let path = store.data_dir().join(OPERATOR_TOKEN_FILE);
     let known = fs::read_to_string(&path).map(Zeroizing::new).ok();

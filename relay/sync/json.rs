@@ -1,7 +1,7 @@
 //! The normal form of a JSON document: what `jsonb` prints, with numbers without needless zeros.
 //!
-//! Two documents are the same when their normal forms are. Keys are sorted by length, then by bytes;
-//! of duplicates the last one stays; numbers are exact decimals of any size. Called by
+//! Two documents are the same when their normal forms are. Keys are sorted by length, then by
+//! bytes; of duplicates the last one stays; numbers are exact decimals of any size. Called by
 //! [`crate::value`] for the canonical form, and by the codec. No general JSON parser: text that it
 //! can't read stays as it is.
 
@@ -307,8 +307,8 @@ fn plain_number(sign: &str, whole: &str, fraction: &str, exponent: i64) -> Optio
 mod limits {
     /// Levels of nesting: each takes a stack frame of its own.
     pub(super) const DEPTH: usize = 256;
-    /// Of ten: enough for every double (308, and 324 below the point). `jsonb` prints none at all, and
-    /// a short text may not become a long one.
+    /// Of ten: enough for every double (308, and 324 below the point). `jsonb` prints none at all,
+    /// and a short text may not become a long one.
     pub(super) const EXPONENT: i64 = 400;
 }
 

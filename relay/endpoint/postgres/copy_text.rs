@@ -1,4 +1,5 @@
-//! COPY's text format: split into rows and cells, and written. Source: PostgreSQL manual, COPY, "Text Format".
+//! COPY's text format: split into rows and cells, and written. Source: PostgreSQL manual, COPY,
+//! "Text Format".
 
 use std::borrow::Cow;
 

@@ -1,8 +1,9 @@
 //! What a sync leaves on the server to read its changes: one slot and one publication per side.
 //!
-//! Makes them (the publication: see [`super::publication`]), checks at every start that the slot still continues what was read, takes it back
-//! from a connection that nobody listens to any more, and drops both. Everything runs as SQL on a
-//! replication connection, so that it needs the same right as the stream and no second session.
+//! Makes them (the publication: see [`super::publication`]), checks at every start that the slot
+//! still continues what was read, takes it back from a connection that nobody listens to any more,
+//! and drops both. Everything runs as SQL on a replication connection, so that it needs the same
+//! right as the stream and no second session.
 
 use std::time::Duration;
 

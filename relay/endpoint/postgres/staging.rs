@@ -2,9 +2,9 @@
 //!
 //! Nobody may see a change before its transaction has committed, and nobody may have to hold a big
 //! transaction whole. What the server streams early, and what is too much of one that comes whole,
-//! is kept here by transaction, in memory up to [`limits::MEMORY_BYTES_MAX`] for all together, then on
-//! disk, sealed with a key that lives only in this process: whatever a crash leaves behind can't be
-//! read. Called by `transactions`; knows nothing of what the messages mean, but the
+//! is kept here by transaction, in memory up to [`limits::MEMORY_BYTES_MAX`] for all together, then
+//! on disk, sealed with a key that lives only in this process: whatever a crash leaves behind can't
+//! be read. Called by `transactions`; knows nothing of what the messages mean, but the
 //! (sub)transaction that each belongs to.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};

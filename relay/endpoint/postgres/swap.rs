@@ -2,8 +2,8 @@
 //!
 //! Where nothing else helps, the updates of such a circle are made in two steps: first each record
 //! gives its value up for one that nobody has, null where the column allows it, then all get their
-//! new values. Both steps are in the batch's transaction, so nobody sees the first one; triggers run
-//! twice. A column of a type that has no such value, or a primary key, is left alone: then the
+//! new values. Both steps are in the batch's transaction, so nobody sees the first one; triggers
+//! run twice. A column of a type that has no such value, or a primary key, is left alone: then the
 //! updates stay refused. Called by [`super::write`] with what it could not write.
 
 use std::collections::HashMap;
@@ -94,17 +94,17 @@ fn update(write: &Write) -> Option<(&Key, &Fields)> {
 /// in none.
 fn groups(shape: &Shape, updates: &[(&Key, &Fields)], now: &[Option<Texts>]) -> Vec<Vec<usize>> {
     let mut group: Vec<usize> = (0..updates.len()).collect();
-    for (number, index) in shape.unique.iter().enumerate() {
-        let mut holders: HashMap<(usize, Vec<&str>), usize> = HashMap::new();
+    for index in &shape.unique {
+        let mut holders: HashMap<Vec<&str>, usize> = HashMap::new();
         for (at, texts) in now.iter().enumerate() {
             let held = texts.as_ref().and_then(|texts| tuple(index, texts, &[]));
             if let Some(held) = held {
-                holders.insert((number, held), at);
+                holders.insert(held, at);
             }
         }
         for (at, (_, set)) in updates.iter().enumerate() {
             let wanted = now[at].as_ref().and_then(|texts| tuple(index, texts, set));
-            let holder = wanted.and_then(|wanted| holders.get(&(number, wanted)));
+            let holder = wanted.and_then(|wanted| holders.get(&wanted));
             if let Some(holder) = holder {
                 let (from, to) = (group[at], group[*holder]);
                 group

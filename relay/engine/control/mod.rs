@@ -1,8 +1,8 @@
 //! The engine as API and CLI see it: connections and syncs by name.
 //!
 //! `removal` takes a sync away with what it left on its sides, `drafts` keeps what was planned,
-//! `sync_control` and `connection_control` implement the traits of `engine::handle`, `status` tells how a sync goes,
-//! `errors` turns what rooms below say into answers.
+//! `sync_control` and `connection_control` implement the traits of `engine::handle`, `status` tells
+//! how a sync goes, `errors` turns what rooms below say into answers.
 
 mod connection_control;
 mod drafts;

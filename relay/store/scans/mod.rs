@@ -1,9 +1,9 @@
 //! The scan table of one reconcile: what both sides hold, joined with the links and by match key.
 //!
 //! Fill it with [`Scan::add`], join it once with [`Scan::finish`], then page through
-//! [`Scan::matches`]. It is a database file of its own, without a journal: a crash loses it, and the
-//! next run scans again. Record keys in it are sealed with a key that lives only in this process,
-//! and the file goes with the `Scan`.
+//! [`Scan::matches`]. It is a database file of its own, without a journal: a crash loses it, and
+//! the next run scans again. Record keys in it are sealed with a key that lives only in this
+//! process, and the file goes with the `Scan`.
 
 mod join;
 
@@ -160,8 +160,8 @@ impl Scan {
     /// roughly in the order in which the left side was scanned. Links are as they are now; one that
     /// was dropped meanwhile is passed over.
     ///
-    /// Where a link's record has another key now than the link says, its side of the match holds the
-    /// new key: the record was re-keyed, or took the place of a detached one.
+    /// Where a link's record has another key now than the link says, its side of the match holds
+    /// the new key: the record was re-keyed, or took the place of a detached one.
     pub async fn matches(
         &self,
         pair: PairId,

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A set of values. Null belongs to each of them: whether a field may be null is a constraint of its
-/// side, and breaking it a finding, like any other constraint.
+/// A set of values. Null belongs to each of them: whether a field may be null is a constraint of
+/// its side, and breaking it a finding, like any other constraint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum FieldType {

@@ -1,9 +1,9 @@
 //! Which values a field can hold, and which pairs of field types can be synced.
 //!
-//! Three things say the same from different ends: a [`FieldType`] names a set of values,
-//! [`holds`] decides whether one value is in it, and [`travel`] whether all of another type's
-//! values are. `tests/codec` checks that they agree for every pair of types. Endpoints map their own
-//! types to field types; [`app`] lists those that apps have in common.
+//! Three things say the same from different ends: a [`FieldType`] names a set of values, [`holds`]
+//! decides whether one value is in it, and [`travel`] whether all of another type's values are.
+//! `tests/codec` checks that they agree for every pair of types. Endpoints map their own types to
+//! field types; [`app`] lists those that apps have in common.
 
 pub mod app;
 mod decimal;

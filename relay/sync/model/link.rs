@@ -53,8 +53,8 @@ impl Since {
 }
 
 /// One left record linked to one right record. At every moment of both histories the links of a
-/// table pair are a partial bijection. A key may have several links, one after the other: a batch of
-/// ours can give a key to a record before the history has told that its former record is gone.
+/// table pair are a partial bijection. A key may have several links, one after the other: a batch
+/// of ours can give a key to a record before the history has told that its former record is gone.
 ///
 /// A link that lacks one key is *detached*: its record has no counterpart on that side on purpose
 /// (the deletion was not propagated, or existing data was not to be copied), and changes of the

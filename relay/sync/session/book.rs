@@ -572,8 +572,8 @@ impl Book {
     }
 }
 
-/// True for the report of a batch of ours that gave a record its key: whose it is, the new key says.
-/// The former one may have got another record in the same batch.
+/// True for the report of a batch of ours that gave a record its key: whose it is, the new key
+/// says. The former one may have got another record in the same batch.
 fn is_own_move(lookup: &Lookup, side: Side, change: &Change) -> bool {
     let given = Since::written(change.passed);
     let links = lookup.links.iter().map(|link| link.since[side]);

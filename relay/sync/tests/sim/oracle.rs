@@ -229,8 +229,8 @@ pub fn link_taken(pair: PairId, side: Side, key: &Key, a: LinkId, b: LinkId) -> 
 /// Not for what was written before a first copy was complete: its batches are not recorded, and a
 /// person who gives a copied record's match key to another one between a crash and the next scan
 /// leaves two that nobody can tell apart. The same goes for a record that took another key (and
-/// another match key with it) while its side's history was not followed, whatever became of the record
-/// after that.
+/// another match key with it) while its side's history was not followed, whatever became of the
+/// record after that.
 pub fn no_duplicates(facts: &Facts<'_>) -> Check {
     let sides = facts.sides;
     let early = facts.tokens.iter().filter(|written| written.first_run);

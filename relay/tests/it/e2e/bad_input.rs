@@ -1,4 +1,5 @@
-//! Bad input: one clear line that says what to do next, and the sync goes on once its cause is gone.
+//! Bad input: one clear line that says what to do next, and the sync goes on once its cause is
+//! gone.
 
 use serde_json::json;
 

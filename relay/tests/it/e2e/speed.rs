@@ -1,5 +1,5 @@
-//! How fast existing data is copied, and in how much memory. Prints figures; asserts only what would
-//! be a blunder.
+//! How fast existing data is copied, and in how much memory. Prints figures; asserts only what
+//! would be a blunder.
 //!
 //! Measured with `COPY_ROWS=300000 cargo test --release -p tidegate-relay --test it e2e::speed --
 //! --nocapture` after `cargo build --release --workspace`.

@@ -1,4 +1,5 @@
-//! A stage: a private PostgreSQL behind an agent, a relay, and a second PostgreSQL as the other app.
+//! A stage: a private PostgreSQL behind an agent, a relay, and a second PostgreSQL as the other
+//! app.
 
 use std::fs;
 use std::io::Write;

@@ -141,7 +141,8 @@ async fn received(stream: &Stream, end: &str) -> String {
     String::from_utf8(done.stdout).unwrap()
 }
 
-/// `+posts ["1"] [..]` inserted, `~` present, `~posts ["1"] was ["2"] [..]` with a new key, `-` gone.
+/// `+posts ["1"] [..]` inserted, `~` present, `~posts ["1"] was ["2"] [..]` with a new key, `-`
+/// gone.
 fn line(change: &Change, stream: &Stream) -> String {
     let (sign, fields) = match &change.kind {
         ChangeKind::Present { row, inserted } => {

@@ -1,5 +1,5 @@
-//! A value that the server leaves out is unchanged and not null (invariant I12), for every type that
-//! is stored out of line, also while keys change, and through to what the other side gets.
+//! A value that the server leaves out is unchanged and not null (invariant I12), for every type
+//! that is stored out of line, also while keys change, and through to what the other side gets.
 
 use tidegate_relay::endpoint::Writer;
 use tidegate_sync::model::{Cell, ChangeKind, Key, PairId, Row};
