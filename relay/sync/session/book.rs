@@ -287,10 +287,7 @@ impl Book {
             found => found,
         };
         let link = match &found {
-            Found::Open(case) => self
-                .cases
-                .get(case)
-                .and_then(|open| open.case.link.as_ref()),
+            Found::Open(case) => self.cases[case].link_of(slot.0),
             Found::Linked(link) => Some(&**link),
             Found::New if is_traced(lookup, change) => {
                 // Keys that the record passes through before it gives this one up for good are

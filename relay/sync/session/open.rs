@@ -428,6 +428,14 @@ impl Open {
         self.reborn = BySide::default();
     }
 
+    /// The link that accounts for `side`'s record: a newcomer's own one, if it had any.
+    pub fn link_of(&self, side: Side) -> Option<&Link> {
+        match &self.newcomer {
+            Some((newcomer, theirs)) if *newcomer == side => theirs.as_ref(),
+            _ => self.case.link.as_ref(),
+        }
+    }
+
     /// The stored links whose records the case is about: its own and those that end with it.
     pub fn links(&self) -> impl Iterator<Item = LinkId> {
         let own = self.case.link.iter().map(|link| link.id);

@@ -224,6 +224,11 @@ fn a_key_that_is_only_looked_up_takes_no_news_of_its_former_record() {
     check(442530, REKEYED);
 }
 
+#[test]
+fn what_a_link_accounts_for_is_news_of_a_newcomer() {
+    check(470111, WORST);
+}
+
 /// The oracles allow for what nobody can tell: a moved record and what a lost position made of it.
 #[test]
 fn a_record_that_moved_while_positions_were_lost_may_be_there_twice() {
