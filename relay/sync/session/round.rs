@@ -165,7 +165,7 @@ impl PendingCase {
         let mut done = BySide::new(false, false);
         let mut all_done = true;
         let mut create_failed = false;
-        let mut rejected = false;
+        let mut refusals: Vec<(Side, FindingCode, String)> = Vec::new();
         for (step, result) in self.steps.iter().zip(results) {
             let side = step.side;
             let batch = batches[side].unwrap_or_default();
@@ -184,8 +184,7 @@ impl PendingCase {
                     done[side] = true;
                 }
                 StepResult::Rejected { code, detail } => {
-                    self.reject(side, code, detail, out);
-                    rejected = true;
+                    refusals.push((side, code, detail));
                     all_done = false;
                     create_failed |= step.write == Write::Create;
                 }
@@ -197,6 +196,10 @@ impl PendingCase {
             if done[side] {
                 out.applied.push(self.applied(step, &link));
             }
+        }
+        let rejected = !refusals.is_empty();
+        for (side, code, detail) in refusals {
+            self.reject(side, (code, detail), &link, out);
         }
         self.settle_conflicts(&done, out);
         if all_done {
@@ -318,25 +321,29 @@ impl PendingCase {
         }
     }
 
-    fn reject(&self, side: Side, code: FindingCode, detail: String, out: &mut Settlement) {
+    /// The finding of a refused step, under the key that its record has when the round is settled.
+    fn reject(
+        &self,
+        side: Side,
+        (code, detail): (FindingCode, String),
+        link: &Link,
+        out: &mut Settlement,
+    ) {
+        let link = self.widowed.as_ref().unwrap_or(link);
         // A record that can't be deleted is the one that a person finds.
-        let is_there = |side: &Side| self.link_before().keys[*side].is_some();
+        let is_there = |side: &Side| link.keys[*side].is_some();
         let source = [side.other(), side].into_iter().find(is_there);
-        let key = source.and_then(|source| self.link_before().keys[source].clone());
-        if let (Some(source), Some(key)) = (source, key) {
+        if let Some(side) = source
+            && let Some(key) = link.keys[side].clone()
+        {
             out.findings.push(Finding {
                 pair: self.pair,
-                side: source,
+                side,
                 key,
                 code,
                 detail,
             });
         }
-    }
-
-    /// The link without what the steps would bring.
-    fn link_before(&self) -> &Link {
-        self.widowed.as_ref().unwrap_or(&self.link)
     }
 
     fn resolve_findings(&self, out: &mut Settlement) {

@@ -229,6 +229,11 @@ fn what_a_link_accounts_for_is_news_of_a_newcomer() {
     check(470111, WORST);
 }
 
+#[test]
+fn a_finding_names_the_key_that_its_record_has_after_the_round() {
+    check(927929, REKEYED);
+}
+
 /// The oracles allow for what nobody can tell: a moved record and what a lost position made of it.
 #[test]
 fn a_record_that_moved_while_positions_were_lost_may_be_there_twice() {
