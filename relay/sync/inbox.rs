@@ -3,14 +3,22 @@
 use crate::model::{Cell, Change, ChangeKind, Link, Lookup, Row, Side, Since, Trace};
 use crate::plan::Seen;
 
+/// From when on, as far as is known at `moment`, the link's record has had its key without a break. It
+/// had it when a batch of ours wrote it, even if it had passed through other keys before.
+pub fn held_since(link: &Link, side: Side, moment: Since) -> Since {
+    let written = Some(Since::written(link.written[side]));
+    let since = link.since[side];
+    written
+        .filter(|written| *written <= moment)
+        .map_or(since, |written| written.max(since))
+}
+
 /// The link whose record a side's history calls by the looked-up key at `moment`. Nobody says that
 /// it has not been given up since: the record may be gone, or have another key by then.
 pub fn tenant(lookup: &Lookup, side: Side, moment: Since) -> Option<&Link> {
-    let begun = lookup
-        .links
-        .iter()
-        .filter(|link| link.since[side] <= moment);
-    begun.max_by_key(|link| link.since[side])
+    let links = lookup.links.iter();
+    let begun = links.filter(|link| link.since[side] <= moment);
+    begun.max_by_key(|link| held_since(link, side, moment))
 }
 
 /// The last record that gave the key up, of those that had got it at `moment`.

@@ -10,7 +10,7 @@ use super::open::{Fence, Former, Open};
 use super::reach::Reach;
 use super::waiting::Waiting;
 use super::{Lookups, Settlement};
-use crate::inbox::{former, is_traced, tenant};
+use crate::inbox::{former, held_since, is_traced, tenant};
 use crate::model::{
     BatchId, BySide, Change, ChangeKind, Finding, FindingCode, Key, Link, LinkId, Lookup, PairId,
     Place, Row, Side, Since,
@@ -159,7 +159,7 @@ impl Book {
             && self
                 .cases
                 .get(&before.case)
-                .is_some_and(|open| open.is_linked(side))
+                .is_some_and(|open| open.has_kept(side, since))
         {
             self.surprises += 1;
         }
@@ -237,12 +237,13 @@ impl Book {
     /// Whose record `side`'s history calls by the key at `moment`; `lookup` is the store's answer.
     pub fn find(&self, slot: &Slot, lookup: &Lookup, moment: Since) -> Found {
         let side = slot.0;
-        let mut own = self.tenants.get(slot).into_iter().flatten();
-        let own = own.rfind(|own| own.since <= moment);
+        let own = self.tenants.get(slot).into_iter().flatten();
+        let own = own.filter(|own| own.since <= moment);
+        let own = own.max_by_key(|own| self.held_since(own, slot, moment));
         let stored = tenant(lookup, side, moment);
         let ended = former(lookup, moment).map(|trace| trace.since);
-        let stored_since = stored.map(|link| link.since[side]);
-        let own_since = own.map(|own| own.since);
+        let stored_since = stored.map(|link| held_since(link, side, moment));
+        let own_since = own.map(|own| self.held_since(own, slot, moment));
         match (own, stored) {
             (Some(own), _) if own_since >= stored_since && own_since >= ended => match own.has_left
             {
@@ -252,6 +253,16 @@ impl Book {
             (_, Some(link)) if stored_since >= ended => self.of_stored(slot, link),
             _ => Found::New,
         }
+    }
+
+    /// From when on, as far as is known at `moment`, the tenant has had the key without a break.
+    fn held_since(&self, tenant: &Tenant, (side, _, key): &Slot, moment: Since) -> Since {
+        let open = self.cases.get(&tenant.case);
+        let link = open.and_then(|open| open.link_of(*side));
+        let link = link.filter(|link| !tenant.has_left && link.keys[*side].as_ref() == Some(key));
+        link.map_or(tenant.since, |link| {
+            held_since(link, *side, moment).max(tenant.since)
+        })
     }
 
     /// A link's record, unless the history has said that it gave the key up.
@@ -369,6 +380,28 @@ impl Book {
         change.kind != ChangeKind::Gone && is_new && !open.is_alive(side)
     }
 
+    /// Since when a record has had its key that the history tells of for the first time with `change`.
+    /// An edited one may have had it for ever, if nobody is known to have had it before.
+    fn earliest(&self, slot: &Slot, change: &Change, lookups: &Lookups) -> Since {
+        let is_edited = match change.kind {
+            ChangeKind::Present { inserted, .. } => !inserted && change.old_key.is_none(),
+            ChangeKind::Gone => false,
+        };
+        let lookup = lookups.get(slot).unwrap_or(Lookup::nobody());
+        let traces = lookup.traces.iter().map(|trace| Since {
+            batch: trace.since.batch.max(trace.written),
+            place: trace.seen,
+        });
+        let links = lookup.links.iter().map(|link| link.since[slot.0]);
+        let own = self.tenants.get(slot).into_iter().flatten();
+        let mut others = traces.chain(links).chain(own.map(|own| own.since));
+        if is_edited && others.all(|since| since >= change.moment()) {
+            Since::default()
+        } else {
+            change.moment()
+        }
+    }
+
     fn give(&mut self, side: Side, found: Found, change: Change, lookups: &Lookups) {
         let pair = change.pair;
         let number = match found {
@@ -378,7 +411,7 @@ impl Book {
             Found::New => {
                 let key = change.old_key.as_ref().unwrap_or(&change.key);
                 let slot = (side, pair, key.clone());
-                let since = change.moment();
+                let since = self.earliest(&slot, &change, lookups);
                 self.open_lone(slot, since, lookups)
             }
         };

@@ -134,10 +134,12 @@ impl Open {
         self.wanted[side] = self.is_alive(side);
     }
 
-    /// True when `side` has the record of a link. One without a link may be the same as a link's that
-    /// was made of it later.
-    pub fn is_linked(&self, side: Side) -> bool {
-        self.is_alive(side) && self.case.link.is_some()
+    /// True when nobody else can have got the key of `side`'s record at `moment`: the history has
+    /// told of no end of it. One without a link may be the same as a link's that was made of it
+    /// later, and before a write of ours the record may have passed through other keys.
+    pub fn has_kept(&self, side: Side, moment: Since) -> bool {
+        let link = self.link_of(side);
+        self.is_alive(side) && link.is_some_and(|link| link.written[side] <= moment.batch)
     }
 
     /// True for a record without a link of which `side`'s history has told nothing.

@@ -234,6 +234,11 @@ fn a_finding_names_the_key_that_its_record_has_after_the_round() {
     check(927929, REKEYED);
 }
 
+#[test]
+fn a_record_known_from_before_its_first_news_is_one_record() {
+    check(921016, WORST);
+}
+
 /// The oracles allow for what nobody can tell: a moved record and what a lost position made of it.
 #[test]
 fn a_record_that_moved_while_positions_were_lost_may_be_there_twice() {
