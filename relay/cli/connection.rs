@@ -200,6 +200,7 @@ fn show_test(found: &ConnectionTest) {
         ("user", found.user.clone()),
         ("database", found.database.clone()),
         ("tables", found.tables.to_string()),
+        ("capture", found.capture.clone()),
     ]);
     for problem in &found.problems {
         let weight = if problem.blocking { "problem" } else { "note" };

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use tidegate_sync::codec::FieldType;
 
+use super::level::Offer;
+
 /// Everything `inspect` found.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Catalog {
@@ -17,6 +19,9 @@ pub struct Catalog {
     pub allows_ddl: bool,
     /// What stands in the way of a sync of any table, each with its remedy.
     pub problems: Vec<Problem>,
+    /// The ways to read its changes, the best first.
+    #[serde(default)]
+    pub captures: Vec<Offer>,
 }
 
 impl Catalog {

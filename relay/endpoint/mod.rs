@@ -7,6 +7,7 @@
 
 pub mod catalog;
 mod error;
+pub mod level;
 pub mod postgres;
 pub mod type_matrix;
 
@@ -22,6 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 
 use self::catalog::Catalog;
+use self::level::Level;
 
 /// Any byte stream that carries a PostgreSQL session.
 pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
@@ -88,6 +90,8 @@ pub struct Binding {
     pub sync: String,
     pub side: Side,
     pub epoch: u32,
+    /// How its changes are read.
+    pub level: Level,
     pub tables: Vec<TableBinding>,
     pub fingerprinter: Fingerprinter,
     /// A directory of this run's own, for big transactions staged on disk.

@@ -126,6 +126,9 @@ pub struct ConnectionTest {
     pub ok: bool,
     /// What stands in a sync's way.
     pub problems: Vec<ConnectionProblem>,
+    /// How a sync would read its changes, and why so: `stream (the best there is)`.
+    #[serde(default)]
+    pub capture: String,
 }
 
 /// Something that prevents a sync of any table, or makes it worse.

@@ -8,8 +8,10 @@ use tidegate_sync::codec::{Relation, relate};
 use tidegate_sync::model::{BySide, PairId, Side};
 use tidegate_sync::policy::{Direction, PairPolicy};
 
+use super::report::CaptureReport;
 use super::syncfile::{SyncFile, TableFile};
-use crate::endpoint::catalog::{Catalog, Table};
+use crate::endpoint::catalog::{Catalog, Problem, Table};
+use crate::endpoint::level::{Chosen, Level, choose};
 use crate::endpoint::{Binding, TableBinding};
 
 /// One table pair of a checked sync.
@@ -42,6 +44,8 @@ pub struct Mapping {
     /// `[a-z0-9_]`, unique on the relay: names slots, publications and progress rows.
     pub slug: String,
     pub connections: BySide<String>,
+    /// How each side's changes are read, and why so.
+    pub captures: BySide<Chosen>,
     pub pairs: Vec<PairMapping>,
     /// Creation order by pair, parents of foreign keys first.
     pub ranks: Vec<u32>,
@@ -69,6 +73,7 @@ impl Mapping {
                 ));
             }
         }
+        let captures = captures(file, catalogs, &mut problems);
         let mut pairs = Vec::new();
         for table in &file.tables {
             if let Some(pair) = check_table(table, catalogs, &mut problems) {
@@ -84,9 +89,19 @@ impl Mapping {
             name: file.name.clone(),
             slug,
             connections,
+            captures,
             pairs,
             ranks,
         })
+    }
+
+    pub(super) fn capture_reports(&self) -> Vec<CaptureReport> {
+        let report = |side: Side| CaptureReport {
+            side: side.name().to_owned(),
+            level: self.captures[side].level.name().to_owned(),
+            reason: self.captures[side].reason.clone(),
+        };
+        Side::BOTH.map(report).to_vec()
     }
 
     pub(super) fn binding(
@@ -106,11 +121,46 @@ impl Mapping {
             sync: self.slug.clone(),
             side,
             epoch,
+            level: self.captures[side].level,
             tables: self.pairs.iter().enumerate().map(table).collect(),
             fingerprinter: prints.clone(),
             staging,
         }
     }
+}
+
+/// Takes the level that the file asks for, or else the best that each side offers.
+fn captures(
+    file: &SyncFile,
+    catalogs: &BySide<Catalog>,
+    problems: &mut Vec<String>,
+) -> BySide<Chosen> {
+    BySide::from_fn(|side| {
+        let name = side.name();
+        let chosen = match choose(&catalogs[side].captures, file.captures[side]) {
+            Ok(chosen) => chosen,
+            Err(obstacles) => {
+                let text = |o: &Problem| format!("{name}: {}: {}", o.message, o.remedy);
+                problems.extend(obstacles.iter().map(text));
+                return Chosen::default();
+            }
+        };
+        if chosen.level == Level::Triggers {
+            let tables = file.tables.iter().map(|table| match side {
+                Side::Left => &table.left,
+                Side::Right => &table.right,
+            });
+            let found = tables.filter_map(|table| catalogs[side].table(table));
+            for table in found.filter(|table| !table.is_owner) {
+                problems.push(format!(
+                    "{name} {}.{}: triggers need the table's owner ({}): let the sync's role own \
+                     the table, or make logical replication possible",
+                    table.schema, table.name, chosen.reason
+                ));
+            }
+        }
+        chosen
+    })
 }
 
 fn check_table(

@@ -8,10 +8,11 @@ use tidegate_sync::policy::{ConflictPolicy, Existing};
 
 use super::limits::PREVIEW_SAMPLES_MAX;
 use super::mapping::{Mapping, PairMapping};
-use super::report::{FieldDiff, Preview, Sample, TablePreview};
+use super::report::{CaptureReport, FieldDiff, Preview, Sample, TablePreview};
 use super::run::{RunError, RunParts, check_mapping};
 use super::scan::Scanner;
 use super::supervisor::write_name;
+use crate::endpoint::level::Level;
 use crate::endpoint::{OpenSide, Snapshot, Wanted as EndpointWanted};
 use crate::store::pairs;
 use crate::store::scans::Scan;
@@ -79,6 +80,7 @@ pub(super) async fn preview(parts: &RunParts) -> Result<Preview, RunError> {
         tables[pair.0 as usize].samples.push(sample);
     }
     let mut warnings = warnings(&mapping, &tallies);
+    warnings.extend(capture_warnings(&mapping));
     warnings.append(&mut start_warnings);
     Ok(Preview {
         sync: mapping.name.clone(),
@@ -86,6 +88,21 @@ pub(super) async fn preview(parts: &RunParts) -> Result<Preview, RunError> {
         problems: Vec::new(),
         warnings,
     })
+}
+
+/// Says where changes are not read by the stream: it is slower there, or leaves triggers behind.
+fn capture_warnings(mapping: &Mapping) -> Vec<String> {
+    let reports = mapping.capture_reports().into_iter();
+    let below = reports.filter(|report| report.level != Level::Stream.name());
+    let text = |report: CaptureReport| {
+        let CaptureReport {
+            side,
+            level,
+            reason,
+        } = report;
+        format!("{side}: changes are read by `{level}` ({reason})")
+    };
+    below.map(text).collect()
 }
 
 /// Consistent views of both sides, which change nothing.

@@ -94,6 +94,18 @@ pub struct SyncStatus {
     /// Writes since the relay started.
     pub writes: u64,
     pub last_error: Option<String>,
+    /// How the sides' changes are read, the left side's first; empty before the first run.
+    pub capture: Vec<CaptureReport>,
+}
+
+/// How one side's changes are read.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct CaptureReport {
+    pub side: String,
+    /// `stream`, `peek` or `triggers`.
+    pub level: String,
+    /// Why not in a better way, or that the sync file asks for it.
+    pub reason: String,
 }
 
 /// One table pair of a status.

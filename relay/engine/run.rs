@@ -99,6 +99,7 @@ pub(super) struct SideRun {
 pub(super) async fn run(parts: RunParts, stop: CancellationToken) -> Result<(), RunError> {
     parts.progress.set_phase(Phase::Opening);
     let mapping = Arc::new(check_mapping(&parts).await?);
+    parts.progress.set_captures(mapping.capture_reports());
     let pairs = mapping.pairs.len() as u32;
     let Some(sync) = parts.sync else {
         return Err(RunError::Refused("a preview can't be run".to_owned()));

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::limits::{RESTART_RESET_AFTER, RESTART_WAIT_MAX, RESTART_WAIT_MIN};
 use super::mapping::Mapping;
-use super::report::LiveEvent;
+use super::report::{CaptureReport, LiveEvent};
 use super::run::{RunError, RunParts, run};
 
 /// What a running sync is doing.
@@ -49,6 +49,7 @@ pub(super) struct ProgressView {
     /// The same per table pair.
     pub lags_ms: Vec<Option<u64>>,
     pub writes: u64,
+    pub captures: Vec<CaptureReport>,
 }
 
 /// What a sync tells about itself while it runs. One per sync; shared with the API.
@@ -82,6 +83,10 @@ impl Progress {
 
     pub(super) fn view(&self) -> ProgressView {
         self.lock().clone()
+    }
+
+    pub(super) fn set_captures(&self, captures: Vec<CaptureReport>) {
+        self.lock().captures = captures;
     }
 
     pub(super) fn set_phase(&self, phase: Phase) {

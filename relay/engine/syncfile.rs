@@ -5,11 +5,13 @@
 //! fields exist is not known here: that is the plan's work. The engine calls it.
 
 use serde::Deserialize;
+use tidegate_sync::model::{BySide, Side};
 use tidegate_sync::policy::{
     ConflictPolicy, DeleteConflict, DeletePolicy, Direction, Drift, Existing, FieldPair, PairPolicy,
 };
 use toml::Spanned;
 
+use crate::endpoint::level::Level;
 use crate::place::{FileError, parse_toml};
 
 #[cfg(test)]
@@ -36,6 +38,8 @@ pub struct SyncFile {
     pub left: String,
     /// Name of the right connection, another one than the left.
     pub right: String,
+    /// How each side's changes are to be read; `None`: the best way that the side offers.
+    pub captures: BySide<Option<Level>>,
     /// Table pairs in the order of the file; the index is the pair's `PairId`. Never empty.
     pub tables: Vec<TableFile>,
 }
@@ -68,6 +72,10 @@ impl SyncFile {
         let mut out = format!("name = {}\n", quote(&self.name));
         out += &format!("left = {}\n", quote(&self.left));
         out += &format!("right = {}\n", quote(&self.right));
+        for side in Side::BOTH {
+            let word = name_in(CAPTURE, self.captures[side]);
+            out += &format!("capture_{} = \"{word}\"\n", side.name());
+        }
         for table in &self.tables {
             table.render(&mut out);
         }
@@ -113,6 +121,12 @@ fn quote(text: &str) -> String {
 /// The words of one key: `Some` for a choice, `None` for what comes in a later version.
 type Words<T> = &'static [(&'static str, Option<T>)];
 
+const CAPTURE: Words<Option<Level>> = &[
+    ("auto", Some(None)),
+    ("stream", Some(Some(Level::Stream))),
+    ("peek", Some(Some(Level::Peek))),
+    ("triggers", Some(Some(Level::Triggers))),
+];
 const DIRECTION: Words<Direction> = &[
     ("both", Some(Direction::Both)),
     ("left-to-right", Some(Direction::LeftToRight)),
@@ -162,6 +176,8 @@ struct RawSync {
     name: Spanned<String>,
     left: Spanned<String>,
     right: Spanned<String>,
+    capture_left: Option<Spanned<String>>,
+    capture_right: Option<Spanned<String>>,
     #[serde(default)]
     table: Vec<Spanned<RawTable>>,
 }
@@ -216,6 +232,10 @@ impl Reader<'_> {
                 message,
             ));
         }
+        let captures = BySide::new(
+            self.word(raw.capture_left.as_ref(), CAPTURE, None)?,
+            self.word(raw.capture_right.as_ref(), CAPTURE, None)?,
+        );
         let mut tables: Vec<TableFile> = Vec::with_capacity(raw.table.len());
         for table in raw.table {
             let raw = table.into_inner();
@@ -234,6 +254,7 @@ impl Reader<'_> {
             name: raw.name.into_inner(),
             left: raw.left.into_inner(),
             right: raw.right.into_inner(),
+            captures,
             tables,
         })
     }

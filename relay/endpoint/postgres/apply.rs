@@ -14,12 +14,12 @@ use tidegate_sync::model::{BatchId, FindingCode, Key, Outcome, PairId, Row, Step
 use tokio_postgres::types::Oid;
 
 use super::bulk::{self, Copied, Part};
+use super::changelog::ChangeLog;
 use super::connect::{self, Connected, SessionLimits};
 use super::guard::{Guard, GuardError, Verdict, Write, WriteKind};
 use super::progress::{self, Progress, ProgressName};
 use super::reading;
 use super::shape::Shape;
-use super::slots::MARKER_PREFIX;
 use super::sqlstate::endpoint_error;
 use super::write::{Failure, Tables};
 use crate::endpoint::{Dial, EndpointError, Recovered, StreamLabel, Writer};
@@ -32,6 +32,7 @@ pub struct PgWriter {
     /// Each table's place in an order with parents first.
     ranks: Vec<usize>,
     progress: ProgressName,
+    log: ChangeLog,
     epoch: u32,
     fingerprinter: Fingerprinter,
     /// By table: true once it turned out that its creates can't be copied.
@@ -55,7 +56,7 @@ impl PgWriter {
         dial: Arc<dyn Dial>,
         label: StreamLabel,
         shapes: Arc<Vec<Shape>>,
-        progress: ProgressName,
+        (progress, log): (ProgressName, ChangeLog),
         fingerprinter: Fingerprinter,
     ) -> PgWriter {
         PgWriter {
@@ -66,6 +67,7 @@ impl PgWriter {
             label,
             shapes,
             progress,
+            log,
             fingerprinter,
             session: None,
         }
@@ -140,7 +142,7 @@ impl PgWriter {
             None => (&[][..], &[][..]),
         };
         // Sent in this order, without waiting in between.
-        let begin = self.begin(batch);
+        let begin = self.log.begin(&self.progress, batch);
         let opening = join3(
             session.batch_execute(&begin),
             self.progress.claim(session, self.epoch),
@@ -165,16 +167,6 @@ impl PgWriter {
             .await?;
         self.fence(session, &mut outcomes).await?;
         Ok(outcomes)
-    }
-
-    /// The isolation level is named because a role's default may be another, under which the guard
-    /// would compare with an old view.
-    fn begin(&self, batch: BatchId) -> String {
-        let marker = self.progress.marker(batch);
-        format!(
-            "begin isolation level read committed read write; \
-             select pg_logical_emit_message(true, '{MARKER_PREFIX}', '{marker}')"
-        )
     }
 
     fn check_claim(&self, claimed: &Progress, batch: BatchId) -> Result<(), EndpointError> {
@@ -320,9 +312,10 @@ impl PgWriter {
                 _ => Vec::<Fingerprint>::new(),
             })
         });
+        let commit = self.log.commit(batch);
         let (stored, committed) = join(
             self.progress.store(session, batch, record.as_deref()),
-            session.batch_execute("commit"),
+            session.batch_execute(&commit),
         )
         .await;
         stored.map_err(|error| Failure::of_ours("store the progress", error))?;
@@ -330,7 +323,7 @@ impl PgWriter {
     }
 
     /// What was found in the way is in the change log at or before the position that is read here,
-    /// after it was seen. The message behind it makes the stream pass that position at once.
+    /// after it was seen.
     async fn fence(
         &self,
         session: &Connected,
@@ -342,7 +335,7 @@ impl PgWriter {
         {
             return Ok(());
         }
-        let position = fence(session).await?;
+        let position = self.log.fence(session).await?;
         for outcome in outcomes.iter_mut() {
             if let Some(fence) = fence_of(outcome) {
                 *fence = position;
@@ -446,21 +439,9 @@ impl Writer for PgWriter {
         self.connect().await?;
         let session = self.session()?;
         let records = reading::fetch(session, self.shape(pair)?, keys).await?;
-        let fence = fence(session).await?;
+        let fence = self.log.fence(session).await?;
         Ok((records, fence))
     }
-}
-
-/// The change log's end, and a message behind it. Transactional, in a transaction of its own:
-/// unlike a non-transactional one it is flushed at once, so the stream gets it at once.
-async fn fence(session: &Connected) -> Result<u64, EndpointError> {
-    let doing = "read the change log's end";
-    let position = session
-        .bounded(doing, super::snapshot::insert_position(session))
-        .await?;
-    let sql = format!("select pg_logical_emit_message(true, '{FENCE}', '')");
-    session.bounded(doing, session.batch_execute(&sql)).await?;
-    Ok(position)
 }
 
 fn fence_of(outcome: &mut Outcome) -> Option<&mut u64> {
@@ -501,10 +482,6 @@ fn ranks(shapes: &[Shape]) -> Vec<usize> {
     }
     ranks
 }
-
-/// Prefix of the message that only makes the stream move; not [`MARKER_PREFIX`], so that nobody
-/// takes it for a marker.
-const FENCE: &str = "tidegate.fence";
 
 mod limits {
     use std::time::Duration;

@@ -64,7 +64,7 @@ fn fields(write: &Write) -> Option<&Fields> {
 
 /// The records are found again by keys that were given, in a heap of their own.
 fn may_be_copied(shape: &Shape, first: &Write) -> bool {
-    shape.is_plain && fields(first).is_some_and(|set| key_places(shape, set).is_some())
+    shape.has_ranges && fields(first).is_some_and(|set| key_places(shape, set).is_some())
 }
 
 /// Where in `set` the key's parts are.
@@ -178,7 +178,8 @@ async fn look_at(session: &Connected, shape: &Shape) -> Result<Option<u64>, Erro
         from pg_class c
         where c.oid = $1 and not c.relhasrules and not c.relrowsecurity
           and not exists (select from pg_trigger t
-                          where t.tgrelid = c.oid and not t.tgisinternal and t.tgenabled <> 'D')";
+                          where t.tgrelid = c.oid and not t.tgisinternal and t.tgenabled <> 'D'
+                            and t.tgname !~ '^tidegate_')";
     let row = session
         .query_typed_opt(sql, &[(&shape.oid, Type::OID)])
         .await?;

@@ -96,13 +96,22 @@ impl PgCapture {
             let queue = queue.clone();
             async move { queue.end(reader.run().await) }
         });
-        Ok(PgCapture {
+        Ok(PgCapture::over(queue, feedback, tasks))
+    }
+
+    /// A capture that `tasks` fill.
+    pub(super) fn over(
+        queue: Arc<Queue>,
+        feedback: Arc<Feedback>,
+        tasks: JoinSet<()>,
+    ) -> PgCapture {
+        PgCapture {
             queue,
             feedback,
             pending: None,
             idle_until: Instant::now(),
             _tasks: tasks,
-        })
+        }
     }
 }
 

@@ -42,6 +42,11 @@ impl Feedback {
         }
     }
 
+    /// How far everything is settled.
+    pub(super) fn settled(&self) -> u64 {
+        self.settled.load(Ordering::Acquire)
+    }
+
     /// The server wants to hear from us now.
     pub(super) fn ask(&self) {
         self.due.notify_one();

@@ -40,6 +40,7 @@ pub(super) async fn inspect(
         tables,
         allows_ddl,
         problems: problems::of_server(&server),
+        captures: problems::captures(&server),
     })
 }
 

@@ -44,7 +44,13 @@ mod transactions;
 mod feedback;
 mod queue;
 
+pub mod ask;
 pub mod capture;
+mod changelog;
+mod peek;
+mod shown;
+mod side;
+mod triggers;
 
 #[doc(hidden)]
 pub mod hostile;
@@ -61,20 +67,17 @@ use std::sync::Arc;
 pub use mapping::CaptureTable;
 
 use async_trait::async_trait;
-use tidegate_sync::model::{Position, Side};
+use tidegate_sync::model::Side;
 
-use self::apply::PgWriter;
-use self::capture::{CaptureSource, PgCapture};
 use self::connect::SessionLimits;
 use self::progress::ProgressName;
 use self::replication::Connection;
-use self::shape::Shape;
+use self::side::PgSide;
 use self::slots::Names;
-use self::snapshot::{PgSnapshot, ViewOf};
-use super::catalog::{Catalog, Fix, Problem};
-use super::{
-    Binding, Capture, Dial, Endpoint, EndpointError, OpenSide, Snapshot, StreamLabel, Writer,
-};
+use self::triggers::OutboxName;
+use super::catalog::{Catalog, Fix};
+use super::level::Level;
+use super::{Binding, Class, Dial, Endpoint, EndpointError, OpenSide, StreamLabel};
 
 /// A PostgreSQL database.
 pub struct PostgresEndpoint {
@@ -91,8 +94,22 @@ impl PostgresEndpoint {
     pub fn forget_sql(sync: &str, side: Side) -> Option<Vec<String>> {
         let progress = ProgressName::new(sync, side).ok()?;
         let mut sql = slots::forget_sql(&Names::new(sync, side));
+        sql.extend(triggers::forget_sql(&OutboxName::new(sync, side)));
         sql.push(progress.forget_sql());
         Some(sql)
+    }
+
+    /// Does anything between us and the server refuse the replication protocol? The reason why.
+    async fn replication_refused(&self) -> Result<Option<String>, EndpointError> {
+        let label = StreamLabel {
+            run: "inspect".into(),
+            ..StreamLabel::default()
+        };
+        match Connection::open(&*self.dial, &label).await {
+            Ok(_) => Ok(None),
+            Err(error) if error.class == Class::Operator => Ok(Some(error.message)),
+            Err(error) => Err(error),
+        }
     }
 
     /// A session for the catalog, outside any sync run.
@@ -109,7 +126,17 @@ impl PostgresEndpoint {
 impl Endpoint for PostgresEndpoint {
     async fn inspect(&self) -> Result<Catalog, EndpointError> {
         let session = self.catalog("inspect").await?;
-        inspect::inspect(&session, self.dial.allows_ddl().await?).await
+        let mut found = inspect::inspect(&session, self.dial.allows_ddl().await?).await?;
+        let is_offered = |level| {
+            let mut offers = found.captures.iter();
+            offers.any(|offer| offer.level == level && offer.obstacles.is_empty())
+        };
+        if is_offered(Level::Stream)
+            && let Some(reason) = self.replication_refused().await?
+        {
+            problems::refuse_stream(&mut found, reason);
+        }
+        Ok(found)
     }
 
     async fn open(&self, binding: Binding) -> Result<Box<dyn OpenSide>, EndpointError> {
@@ -135,8 +162,10 @@ impl Endpoint for PostgresEndpoint {
             run: "forget".into(),
             epoch: 0,
         };
-        slots::forget(&*self.dial, &label, sync).await?;
-        let session = self.catalog("forget").await?;
+        let session = connect::client(&self.dial, &label, SessionLimits::CATALOG).await?;
+        let ddl = slots::ddl_of(&*self.dial).await?;
+        slots::forget(&mut &session, sync, ddl).await?;
+        triggers::forget(&session, sync, ddl).await?;
         for side in Side::BOTH {
             let name = ProgressName::new(sync, side)?;
             session
@@ -160,105 +189,6 @@ impl Endpoint for PostgresEndpoint {
             return Err(EndpointError::operator("table-missing", message));
         };
         fix_key::run(&session, &relation.schema, &relation.name, fix).await
-    }
-}
-
-/// One side of one run.
-struct PgSide {
-    dial: Arc<dyn Dial>,
-    binding: Binding,
-    shapes: Arc<Vec<Shape>>,
-    progress: ProgressName,
-}
-
-impl PgSide {
-    fn names(&self) -> Names {
-        Names::new(&self.binding.sync, self.binding.side)
-    }
-
-    fn capture_tables(&self) -> Vec<CaptureTable> {
-        let named = |column: &shape::Column| (column.name.clone(), column.pg_type.clone());
-        self.shapes
-            .iter()
-            .map(|shape| CaptureTable {
-                pair: shape.pair,
-                schema: shape.schema.clone(),
-                name: shape.name.clone(),
-                key: shape.key.iter().map(|column| column.name.clone()).collect(),
-                fields: shape.fields.iter().map(named).collect(),
-            })
-            .collect()
-    }
-
-    async fn view_of(&self, view: ViewOf) -> Result<Box<dyn Snapshot>, EndpointError> {
-        let label = label(&self.binding, "snapshot");
-        let shapes = Arc::clone(&self.shapes);
-        let snapshot = PgSnapshot::open(&self.dial, &label, shapes, &self.progress, view).await?;
-        Ok(Box::new(snapshot))
-    }
-}
-
-#[async_trait]
-impl OpenSide for PgSide {
-    async fn check_start(&mut self) -> Result<Vec<Problem>, EndpointError> {
-        let ddl = slots::ddl_of(&*self.dial).await?;
-        let label = label(&self.binding, "control");
-        let session = connect::client(&self.dial, &label, SessionLimits::CATALOG).await?;
-        let (publication, tables) = (self.names().publication, self.capture_tables());
-        let obstacle = publication::obstacle(&session, &publication, &tables, ddl).await?;
-        Ok(obstacle.into_iter().collect())
-    }
-
-    async fn check_position(
-        &mut self,
-        position: &Position,
-    ) -> Result<Result<(), String>, EndpointError> {
-        let label = label(&self.binding, "capture");
-        let mut connection = Connection::open(&*self.dial, &label).await?;
-        slots::check(
-            &mut connection,
-            &self.names(),
-            &self.capture_tables(),
-            position,
-        )
-        .await
-    }
-
-    async fn snapshot(&mut self) -> Result<Box<dyn Snapshot>, EndpointError> {
-        let label = label(&self.binding, "capture");
-        let (names, tables) = (self.names(), self.capture_tables());
-        let (exported, position) = slots::start_over(&*self.dial, &label, &names, &tables).await?;
-        // The export ends with the slot's connection, which must live until it is imported.
-        let name = exported.snapshot.clone();
-        let view = self.view_of(ViewOf::Exported { name, position }).await;
-        drop(exported);
-        view
-    }
-
-    async fn view(&mut self) -> Result<Box<dyn Snapshot>, EndpointError> {
-        self.view_of(ViewOf::Now).await
-    }
-
-    async fn capture(&mut self, position: &Position) -> Result<Box<dyn Capture>, EndpointError> {
-        let source = CaptureSource {
-            dial: Arc::clone(&self.dial),
-            label: label(&self.binding, "capture"),
-            sync: self.binding.sync.clone(),
-            side: self.binding.side,
-            tables: self.capture_tables(),
-            staging: self.binding.staging.clone(),
-        };
-        Ok(Box::new(PgCapture::start(source, position).await?))
-    }
-
-    async fn writer(&mut self) -> Result<Box<dyn Writer>, EndpointError> {
-        Ok(Box::new(PgWriter::new(
-            Arc::clone(&self.dial),
-            label(&self.binding, "apply"),
-            Arc::clone(&self.shapes),
-            self.progress.clone(),
-            self.binding.fingerprinter.clone(),
-        )))
     }
 }
 

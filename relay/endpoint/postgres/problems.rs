@@ -2,7 +2,8 @@
 
 use super::relations::Relation;
 use super::shape::{qualified, quoted};
-use crate::endpoint::catalog::{Problem, Table};
+use crate::endpoint::catalog::{Catalog, Problem, Table};
+use crate::endpoint::level::{Level, Offer};
 
 /// What the server says about itself and the role.
 #[derive(Clone, Debug, Default)]
@@ -24,24 +25,9 @@ pub(super) struct Server {
     pub allows_ddl: bool,
 }
 
+/// What is in the way of any sync, whatever way its changes are read.
 pub(super) fn of_server(server: &Server) -> Vec<Problem> {
-    let mut found = of_settings(server);
-    found.extend(of_rights(server));
-    found
-}
-
-fn of_settings(server: &Server) -> Vec<Problem> {
     let mut found = Vec::new();
-    if server.version_number < OLDEST {
-        found.push(blocking(
-            "server-too-old",
-            format!(
-                "PostgreSQL {} is too old: 14 is the oldest that works",
-                server.version
-            ),
-            "upgrade the server".into(),
-        ));
-    }
     if server.is_standby {
         found.push(blocking(
             "standby",
@@ -49,11 +35,84 @@ fn of_settings(server: &Server) -> Vec<Problem> {
             "connect to the primary instead".into(),
         ));
     }
+    if server.wal_level == "logical" && server.slot_keep_size == "-1" {
+        found.push(warning(
+            "slot-unlimited",
+            "a sync that stays offline would keep the change log without limit".into(),
+            "alter system set max_slot_wal_keep_size = '10GB'; select pg_reload_conf();".into(),
+        ));
+    }
+    found.extend(of_rights(server));
+    found
+}
+
+/// The ways to read the server's changes, the best first, and what is in the way of each.
+pub(super) fn captures(server: &Server) -> Vec<Offer> {
+    let peek = of_slots(server);
+    let mut stream = peek.clone();
+    if server.free_senders < 1 {
+        stream.push(blocking(
+            "no-free-sender",
+            "all walsenders are in use".into(),
+            "raise max_wal_senders and restart".into(),
+        ));
+    }
+    let offer = |level, obstacles| Offer { level, obstacles };
+    vec![
+        offer(Level::Stream, stream),
+        offer(Level::Peek, peek),
+        offer(Level::Triggers, of_triggers(server)),
+    ]
+}
+
+/// Something between refuses the replication protocol.
+pub(super) fn refuse_stream(catalog: &mut Catalog, reason: String) {
+    let offers = &mut catalog.captures;
+    if let Some(offer) = offers.iter_mut().find(|offer| offer.level == Level::Stream) {
+        offer.obstacles.push(blocking(
+            "no-replication-session",
+            reason,
+            "connect to the server without a pooler in between, or let the pooler pass \
+             replication through"
+                .into(),
+        ));
+    }
+}
+
+fn of_triggers(server: &Server) -> Vec<Problem> {
+    let mut found = of_age(server, OLDEST_TRIGGERS);
+    if !server.allows_ddl {
+        found.push(blocking(
+            "ddl-not-allowed",
+            "the agent does not let the relay make triggers".into(),
+            "set allow_ddl = true for the target in agent.toml".into(),
+        ));
+    }
+    found
+}
+
+fn of_age(server: &Server, oldest: i32) -> Vec<Problem> {
+    if server.version_number >= oldest {
+        return Vec::new();
+    }
+    vec![blocking(
+        "server-too-old",
+        format!(
+            "PostgreSQL {} is too old: {} is the oldest that works",
+            server.version,
+            oldest / 10_000
+        ),
+        "upgrade the server".into(),
+    )]
+}
+
+fn of_slots(server: &Server) -> Vec<Problem> {
+    let mut found = of_age(server, OLDEST);
     if server.wal_level != "logical" {
         found.push(blocking(
             "wal-level",
             format!(
-                "wal_level is \"{}\", changes can't be read",
+                "wal_level is \"{}\", changes can't be read from the log",
                 server.wal_level
             ),
             "alter system set wal_level = 'logical'; then restart PostgreSQL".into(),
@@ -68,18 +127,12 @@ fn of_settings(server: &Server) -> Vec<Problem> {
                 .into(),
         ));
     }
-    if server.free_senders < 1 {
+    if !server.can_replicate {
+        let role = quoted(&server.user);
         found.push(blocking(
-            "no-free-sender",
-            "all walsenders are in use".into(),
-            "raise max_wal_senders and restart".into(),
-        ));
-    }
-    if server.slot_keep_size == "-1" {
-        found.push(warning(
-            "slot-unlimited",
-            "a sync that stays offline would keep the change log without limit".into(),
-            "alter system set max_slot_wal_keep_size = '10GB'; select pg_reload_conf();".into(),
+            "no-replication-right",
+            format!("role {role} may not read the change log"),
+            format!("alter role {role} replication; (managed services have a role to grant)"),
         ));
     }
     found
@@ -89,13 +142,6 @@ fn of_rights(server: &Server) -> Vec<Problem> {
     let role = quoted(&server.user);
     let database = quoted(&server.database);
     let mut found = Vec::new();
-    if !server.can_replicate {
-        found.push(blocking(
-            "no-replication-right",
-            format!("role {role} may not read the change log"),
-            format!("alter role {role} replication; (managed services have a role to grant)"),
-        ));
-    }
     if !server.has_schema && !server.can_create {
         found.push(blocking(
             "no-progress-schema",
@@ -201,3 +247,5 @@ fn warning(code: &str, message: String, remedy: String) -> Problem {
 
 /// Transactional messages as markers, and `ctid` range scans.
 const OLDEST: i32 = 140_000;
+/// 64-bit transaction numbers and snapshots of them.
+const OLDEST_TRIGGERS: i32 = 130_000;

@@ -9,9 +9,10 @@ use std::fmt::Write as _;
 use tokio_postgres::types::Type;
 
 use super::super::EndpointError;
+use super::ask::Ask;
 use super::connect::Connected;
 use super::mapping::CaptureTable;
-use super::replication::{Connection, quote_identifier, quote_literal};
+use super::replication::{quote_identifier, quote_literal};
 use crate::endpoint::catalog::Problem;
 
 /// Whether the relay may change the schema through this dial: see `Dial::allows_ddl`.
@@ -28,11 +29,11 @@ pub(super) const BY_HAND: &str = "the agent does not let the relay change the da
 
 /// Does the publication report every change of these tables? `Err(reason)` when it does not.
 pub(super) async fn check(
-    connection: &mut Connection,
+    connection: &mut dyn Ask,
     publication: &str,
     tables: &[CaptureTable],
 ) -> Result<Result<(), String>, EndpointError> {
-    let rows = connection.query(&state_sql(publication)).await?;
+    let rows = connection.ask(&state_sql(publication)).await?;
     Ok(match Publication::of_rows(&rows) {
         None => Err(format!("publication {publication} is gone")),
         Some(found) if !found.is_complete => Err(format!(
@@ -48,12 +49,12 @@ pub(super) async fn check(
 /// Makes the publication hold exactly these tables. Does nothing when it does already, so that an
 /// administrator can create it for a role that may not.
 pub(super) async fn publish(
-    connection: &mut Connection,
+    connection: &mut dyn Ask,
     publication: &str,
     tables: &[CaptureTable],
     ddl: Ddl,
 ) -> Result<(), EndpointError> {
-    let rows = connection.query(&state_sql(publication)).await?;
+    let rows = connection.ask(&state_sql(publication)).await?;
     let found = Publication::of_rows(&rows);
     if found
         .as_ref()
@@ -67,10 +68,12 @@ pub(super) async fn publish(
         let message = format!("{BY_HAND}: {by_owner}");
         return Err(EndpointError::operator("ddl-not-allowed", message));
     }
-    connection.query(&sql).await.map(drop).map_err(|error| {
+    connection.ask(&sql).await.map(drop).map_err(|error| {
         let message = format!("the role may not make the publication: {by_owner}");
         match error.code {
-            "no-right" => EndpointError::operator("no-right", message).caused_by(error),
+            "no-right" | "permission-denied" => {
+                EndpointError::operator("no-right", message).caused_by(error)
+            }
             _ => error,
         }
     })
@@ -78,24 +81,26 @@ pub(super) async fn publish(
 
 /// Drops it, if it is there.
 pub(super) async fn drop_publication(
-    connection: &mut Connection,
+    connection: &mut dyn Ask,
     publication: &str,
     ddl: Ddl,
 ) -> Result<(), EndpointError> {
     let sql = drop_sql(publication);
     let by_owner = format!("let its owner run `{sql}`");
     if ddl == Ddl::ByHand {
-        if connection.query(&state_sql(publication)).await?.is_empty() {
+        if connection.ask(&state_sql(publication)).await?.is_empty() {
             return Ok(());
         }
         let message = format!("{BY_HAND}, and the publication is still there: {by_owner}");
         return Err(EndpointError::operator("ddl-not-allowed", message));
     }
-    connection.query(&sql).await.map(drop).map_err(|error| {
+    connection.ask(&sql).await.map(drop).map_err(|error| {
         // An owner of the tables made it, for a role that may not.
         let message = format!("the role may not drop the publication: {by_owner}");
         match error.code {
-            "no-right" => EndpointError::operator("no-right", message).caused_by(error),
+            "no-right" | "permission-denied" => {
+                EndpointError::operator("no-right", message).caused_by(error)
+            }
             _ => error,
         }
     })
@@ -111,13 +116,12 @@ pub(super) fn drop_sql(publication: &str) -> String {
 
 /// What will keep [`publish`] from working, with the SQL for the owner. Changes nothing.
 pub(super) async fn obstacle(
-    session: &Connected,
+    mut session: &Connected,
     publication: &str,
     tables: &[CaptureTable],
     ddl: Ddl,
 ) -> Result<Option<Problem>, EndpointError> {
-    let asked = state(session, publication);
-    let rows = session.bounded("look for the publication", asked).await?;
+    let rows = session.ask(&state_sql(publication)).await?;
     let found = Publication::of_rows(&rows);
     if found
         .as_ref()
@@ -141,20 +145,6 @@ pub(super) async fn obstacle(
         remedy: format!("let the tables' owner run `{}`", sql.trim_end_matches(';')),
         blocking: false,
     }))
-}
-
-async fn state(
-    session: &Connected,
-    publication: &str,
-) -> Result<Vec<Vec<Option<String>>>, tokio_postgres::Error> {
-    let texts = |row: &tokio_postgres::Row| (0..row.len()).map(|i| row.try_get(i)).collect();
-    // Text of every column, as a replication connection gives it.
-    let sql = format!(
-        "select a::text, b::text, c::text, d::text from ({}) as found (a, b, c, d)",
-        state_sql(publication)
-    );
-    let rows = session.query_typed(&sql, &[]).await?;
-    rows.iter().map(texts).collect()
 }
 
 /// Which right the role lacks to make it, by PostgreSQL's rules for `create publication`: to create
@@ -216,9 +206,8 @@ impl Publication {
     /// From the rows of [`state_sql`]; `None` when there is no such publication.
     fn of_rows(rows: &[Vec<Option<String>>]) -> Option<Publication> {
         let column = |row: &[Option<String>], at: usize| row.get(at).cloned().flatten();
-        let is_true = |row: &[Option<String>], at: usize| {
-            column(row, at).is_some_and(|text| text == "t" || text == "true")
-        };
+        let is_true =
+            |row: &[Option<String>], at: usize| column(row, at).is_some_and(|text| text == "t");
         if rows.is_empty() {
             return None;
         }

@@ -26,7 +26,9 @@ pub(super) struct Relation {
     pub replica_identity: String,
     /// −1 before the first `analyze`.
     pub row_estimate: f64,
-    pub has_children: bool,
+    /// Nothing inherits from it, and the server reads `ctid` ranges without a look at the rest
+    /// (since PostgreSQL 14).
+    pub has_ranges: bool,
     pub can_read: bool,
     pub can_write: bool,
     pub is_owner: bool,
@@ -108,7 +110,8 @@ async fn relations(session: &Connected, names: Option<&[String]>) -> Result<Vec<
     let sql = "
         select c.oid, n.nspname::text as schema, c.relname::text as name, c.relkind::text as kind,
                c.relreplident::text as replica_identity, c.reltuples::float8 as row_estimate,
-               c.relhassubclass as has_children,
+               not c.relhassubclass and current_setting('server_version_num')::integer >= 140000
+                   as has_ranges,
                has_table_privilege(c.oid, 'select') as can_read,
                has_table_privilege(c.oid, 'insert') and has_table_privilege(c.oid, 'update')
                    as can_write,
@@ -118,6 +121,7 @@ async fn relations(session: &Connected, names: Option<&[String]>) -> Result<Vec<
                        where r.prrelid = c.oid and p.pubname like 'tidegate%') as is_published,
                array(select t.tgname::text from pg_trigger t
                      where t.tgrelid = c.oid and not t.tgisinternal and t.tgenabled <> 'D'
+                       and t.tgname !~ '^tidegate_'
                      order by t.tgname) as triggers
         from pg_class c join pg_namespace n on n.oid = c.relnamespace
         where c.relkind in ('r', 'p', 'v', 'm', 'f') and not c.relispartition
@@ -141,7 +145,7 @@ fn relation(row: &Row) -> Result<Relation, Error> {
         kind: row.try_get("kind")?,
         replica_identity: row.try_get("replica_identity")?,
         row_estimate: row.try_get("row_estimate")?,
-        has_children: row.try_get("has_children")?,
+        has_ranges: row.try_get("has_ranges")?,
         can_read: row.try_get("can_read")?,
         can_write: row.try_get("can_write")?,
         is_owner: row.try_get("is_owner")?,

@@ -21,8 +21,8 @@ pub struct Shape {
     pub name: String,
     /// Quoted and qualified, ready for SQL.
     pub relation: String,
-    /// A plain heap table without children: `ctid` ranges cover it.
-    pub is_plain: bool,
+    /// A plain heap table without children, of which `ctid` ranges can be read.
+    pub has_ranges: bool,
     /// The primary key's columns in key order. Never empty.
     pub key: Vec<Column>,
     /// The mapped fields, in the binding's order.
@@ -167,7 +167,7 @@ fn shape(binding: &TableBinding, found: &Relations) -> Result<Shape, EndpointErr
         schema: relation.schema.clone(),
         name: relation.name.clone(),
         relation: qualified(&relation.schema, &relation.name),
-        is_plain: relation.kind == "r" && !relation.has_children,
+        has_ranges: relation.kind == "r" && relation.has_ranges,
         key: primary
             .columns
             .iter()

@@ -2,19 +2,20 @@
 //!
 //! Makes them (the publication: see [`super::publication`]), checks at every start that the slot
 //! still continues what was read, takes it back from a connection that nobody listens to any more,
-//! and drops both. Everything runs as SQL on a replication connection, so that it needs the same
-//! right as the stream and no second session.
+//! and drops both. All of it is SQL, over whichever session [`Ask`] is.
 
 use std::time::Duration;
 
 use tidegate_sync::model::{BatchId, Position, Side};
 
 use super::super::{Dial, EndpointError, StreamLabel};
+use super::ask::Ask;
 use super::mapping::CaptureTable;
 use super::publication::{self, Ddl, drop_publication, drop_sql, publish};
 use super::replication::{
     Connection, Identity, SlotSnapshot, format_lsn, parse_lsn, quote_literal,
 };
+use super::shown::Shown;
 
 /// Prefix of the logical messages with which a sync marks its own transactions.
 pub const MARKER_PREFIX: &str = "tidegate";
@@ -77,7 +78,7 @@ pub async fn start_over(
 ) -> Result<(SlotSnapshot, Position), EndpointError> {
     let ddl = ddl_of(dial).await?;
     let mut connection = Connection::open(dial, label).await?;
-    let identity = connection.identify_system().await?;
+    let identity = connection.identity().await?;
     drop_slot(&mut connection, &names.slot).await?;
     publish(&mut connection, &names.publication, tables, ddl).await?;
     let snapshot = connection.create_slot(&names.slot).await?;
@@ -94,13 +95,13 @@ pub async fn start_over(
 /// A slot that is asked for what it has forgotten starts later without an error (PostgreSQL 15),
 /// so this is checked before every start.
 pub async fn check(
-    connection: &mut Connection,
+    connection: &mut dyn Ask,
     names: &Names,
     tables: &[CaptureTable],
     position: &Position,
 ) -> Result<Result<(), String>, EndpointError> {
-    let identity = connection.identify_system().await?;
-    if position.cursor != cursor(&identity) {
+    let identity = connection.identity().await?;
+    if Shown::split(&position.cursor).0 != cursor(&identity) {
         return Ok(Err(
             "the server is another one than before, or was restored or promoted".into(),
         ));
@@ -118,19 +119,52 @@ pub async fn check(
     publication::check(connection, &names.publication, tables).await
 }
 
+/// Starts over by SQL alone: publication, then a new slot. The answer is the slot's position,
+/// without a snapshot: `shown` says how the data that is read afterwards fits to it.
+pub(super) async fn start_over_by_sql(
+    connection: &mut dyn Ask,
+    names: &Names,
+    tables: &[CaptureTable],
+    ddl: Ddl,
+) -> Result<Position, EndpointError> {
+    let identity = connection.identity().await?;
+    drop_slot(connection, &names.slot).await?;
+    publish(connection, &names.publication, tables, ddl).await?;
+    let sql = format!(
+        "select lsn::text from pg_create_logical_replication_slot({}, 'pgoutput')",
+        quote_literal(&names.slot)
+    );
+    let rows = connection.ask(&sql).await?;
+    let lsn = rows.first().and_then(|row| row.first()?.as_deref());
+    let missing = || EndpointError::bug("protocol-violation", "a new slot without a position");
+    Ok(Position {
+        offset: lsn.and_then(parse_lsn).ok_or_else(missing)?,
+        passed: BatchId::NONE,
+        cursor: cursor(&identity),
+    })
+}
+
 /// Drops slots and publications that `sync` left in this database, whichever side it was.
-pub async fn forget(dial: &dyn Dial, label: &StreamLabel, sync: &str) -> Result<(), EndpointError> {
-    let ddl = ddl_of(dial).await?;
-    let mut connection = Connection::open(dial, label).await?;
+pub async fn forget(connection: &mut dyn Ask, sync: &str, ddl: Ddl) -> Result<(), EndpointError> {
     // Slots first: what is left of them makes the server keep its log.
     for side in Side::BOTH {
-        drop_slot(&mut connection, &Names::new(sync, side).slot).await?;
+        drop_slot(connection, &Names::new(sync, side).slot).await?;
     }
     for side in Side::BOTH {
         let publication = Names::new(sync, side).publication;
-        drop_publication(&mut connection, &publication, ddl).await?;
+        drop_publication(connection, &publication, ddl).await?;
     }
     Ok(())
+}
+
+/// Drops one side's slot and publication, when its changes are read in another way.
+pub(super) async fn forget_side(
+    connection: &mut dyn Ask,
+    names: &Names,
+    ddl: Ddl,
+) -> Result<(), EndpointError> {
+    drop_slot(connection, &names.slot).await?;
+    drop_publication(connection, &names.publication, ddl).await
 }
 
 /// What [`forget`] would have run for this side, as SQL for a person: the slot first, because what
@@ -141,23 +175,23 @@ pub fn forget_sql(names: &Names) -> Vec<String> {
 
 /// Takes the slot back from a connection that still streams it: that of a relay that was killed,
 /// whose server process has not noticed yet. A relay that lives is kept away by its lease.
-pub async fn release(connection: &mut Connection, slot: &str) -> Result<(), EndpointError> {
+pub async fn release(connection: &mut dyn Ask, slot: &str) -> Result<(), EndpointError> {
     let sql = format!(
         "select pg_terminate_backend(active_pid, {}) from pg_replication_slots \
          where slot_name = {} and active_pid is not null",
         RELEASE_MAX.as_millis(),
         quote_literal(slot)
     );
-    connection.query(&sql).await.map(drop)
+    connection.ask(&sql).await.map(drop)
 }
 
 /// System identifier and timeline, as kept in [`Position::cursor`]: an LSN means nothing elsewhere.
-fn cursor(identity: &Identity) -> String {
+pub(super) fn cursor(identity: &Identity) -> String {
     format!("{}:{}", identity.system_id, identity.timeline)
 }
 
 async fn check_slot(
-    connection: &mut Connection,
+    connection: &mut dyn Ask,
     slot: &str,
     position: &Position,
 ) -> Result<Result<(), String>, EndpointError> {
@@ -166,7 +200,7 @@ async fn check_slot(
          from pg_replication_slots where slot_name = {}",
         quote_literal(slot)
     );
-    let rows = connection.query(&sql).await?;
+    let rows = connection.ask(&sql).await?;
     let Some(row) = rows.first() else {
         return Ok(Err(format!("replication slot {slot} is gone")));
     };
@@ -195,9 +229,16 @@ async fn check_slot(
     }
 }
 
-async fn drop_slot(connection: &mut Connection, slot: &str) -> Result<(), EndpointError> {
-    release(connection, slot).await?;
-    connection.query(&drop_slot_sql(slot)).await.map(drop)
+async fn drop_slot(connection: &mut dyn Ask, slot: &str) -> Result<(), EndpointError> {
+    // Whoever reads its changes by triggers may have no right to end sessions, nor a slot.
+    let sql = format!(
+        "select 1 from pg_replication_slots where slot_name = {} and active_pid is not null",
+        quote_literal(slot)
+    );
+    if !connection.ask(&sql).await?.is_empty() {
+        release(connection, slot).await?;
+    }
+    connection.ask(&drop_slot_sql(slot)).await.map(drop)
 }
 
 fn drop_slot_sql(slot: &str) -> String {

@@ -92,6 +92,26 @@ impl PgSnapshot {
             position,
         })
     }
+
+    pub(super) fn offset(&self) -> u64 {
+        self.position.offset
+    }
+
+    /// The transactions that the view shows: `10:20:10,14`.
+    pub(super) async fn shown(&self) -> Result<String, EndpointError> {
+        let session = self.view.first();
+        let answer = async {
+            let sql = "select pg_current_snapshot()::text";
+            session.query_typed_one(sql, &[]).await?.try_get(0)
+        };
+        session.bounded("look at the view", answer).await
+    }
+
+    /// The capture goes on from here.
+    pub(super) fn anchor(&mut self, offset: u64, cursor: String) {
+        self.position.offset = offset;
+        self.position.cursor = cursor;
+    }
 }
 
 impl View {
@@ -146,7 +166,7 @@ impl Snapshot for PgSnapshot {
         sink: mpsc::Sender<Vec<Viewed>>,
     ) -> Result<(), EndpointError> {
         let (session, shape) = (self.view.first(), self.view.shape(pair)?);
-        if !shape.is_plain {
+        if !shape.has_ranges {
             let copy = Copy::start(session, shape, &Rows::Every).await?;
             return copy.send_all(&sink).await;
         }
@@ -226,7 +246,7 @@ async fn reader(
 
 /// How many readers the tables are worth beside the first one.
 async fn more_readers(session: &Connected, shapes: &[Shape]) -> Result<usize, EndpointError> {
-    let plain: Vec<&Shape> = shapes.iter().filter(|shape| shape.is_plain).collect();
+    let plain: Vec<&Shape> = shapes.iter().filter(|shape| shape.has_ranges).collect();
     let doing = "read the tables' sizes";
     let blocks = session.bounded(doing, blocks(session, &plain)).await?;
     let worth = blocks / limits::BLOCKS_PER_COPY;

@@ -15,6 +15,7 @@ use super::super::{Captured, EndpointError};
 use super::mapping::{Effects, Mapping};
 use super::pgoutput::{Commit, Message, decode};
 use super::queue::{self, Batch};
+use super::shown::Shown;
 use super::slots::{FENCE_PREFIX, MARKER_PREFIX, Names};
 use super::staging::{Replay, Staging};
 
@@ -34,6 +35,8 @@ pub(super) struct Transactions {
     /// What committed at or before this was delivered by an earlier run.
     start: u64,
     position: Position,
+    /// What the first view of the data shows, until the position is past it.
+    shown: Option<Shown>,
     /// Between Begin and Commit.
     open: Option<Open>,
     /// Between StreamStart and StreamStop: of which transaction.
@@ -71,7 +74,19 @@ struct Delivery {
     commit: Commit,
     /// Its messages say which subtransaction they are of.
     is_streamed: bool,
+    /// Whether it is news.
+    news: News,
     replay: Replay,
+}
+
+/// Whether a committed transaction is news.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum News {
+    New,
+    /// The first view of the data shows it.
+    Shown,
+    /// It was given before.
+    Old,
 }
 
 impl Transactions {
@@ -86,6 +101,7 @@ impl Transactions {
             mapping,
             staging,
             start: position.offset,
+            shown: Shown::split(&position.cursor).1,
             position,
             open: None,
             chunk: None,
@@ -108,11 +124,7 @@ impl Transactions {
         }
         match message {
             Message::Begin { xid, .. } if self.open.is_none() => {
-                let open = Open {
-                    xid,
-                    ..Open::default()
-                };
-                self.open = Some(open);
+                self.open = Some(Open::of(xid));
                 Ok(())
             }
             Message::Commit(commit) => {
@@ -126,9 +138,8 @@ impl Transactions {
             Message::StreamAbort { xid, subxid } => self.staging.abort(xid, subxid).await,
             Message::StreamCommit { xid, commit } if self.open.is_none() => {
                 let open = Open {
-                    xid,
                     is_staged: true,
-                    ..Open::default()
+                    ..Open::of(xid)
                 };
                 self.commit(open, commit, true).await
             }
@@ -138,7 +149,7 @@ impl Transactions {
                 prefix,
                 ..
             } => {
-                self.is_awaited |= prefix == FENCE_PREFIX;
+                self.is_awaited |= prefix == FENCE_PREFIX && lsn > self.position.offset;
                 self.move_to(lsn);
                 Ok(())
             }
@@ -187,6 +198,16 @@ impl Transactions {
         self.move_to(wal_end);
     }
 
+    /// The history is read again from what was acknowledged last: what was given since is left out.
+    pub(super) fn begin_again(&mut self) {
+        self.start = self.position.offset;
+    }
+
+    /// How far the history was taken in.
+    pub(super) fn offset(&self) -> u64 {
+        self.position.offset
+    }
+
     /// How much waits to be taken: changes and the bytes they came in.
     pub(super) fn ready_size(&self) -> (usize, usize) {
         (self.ready.changes.len(), self.ready_bytes)
@@ -227,13 +248,14 @@ impl Transactions {
         };
         while !delivery.open.is_full() {
             let Some(entry) = delivery.replay.next().await? else {
-                self.close(delivery.open, delivery.commit);
+                self.close(delivery.open, delivery.commit, delivery.news);
                 return Ok(());
             };
             let (_, message) = decode(&entry.message, delivery.is_streamed)?;
             // The server sends a table's description once per transaction, even if it was first
             // needed by a part that was rolled back.
-            if entry.aborted && !matches!(message, Message::Relation(_)) {
+            let is_wanted = delivery.news == News::New && !entry.aborted;
+            if !is_wanted && !matches!(message, Message::Relation(_)) {
                 continue;
             }
             let open = &mut delivery.open;
@@ -248,12 +270,14 @@ impl Transactions {
 
     async fn commit(
         &mut self,
-        open: Open,
+        mut open: Open,
         commit: Commit,
         is_streamed: bool,
     ) -> Result<(), EndpointError> {
-        if commit.end_lsn <= self.start {
-            return self.staging.abort(open.xid, open.xid).await;
+        let news = self.news_of(open.xid, commit.end_lsn);
+        if news != News::New {
+            // It is only looked through for tables' descriptions.
+            (open.effects, open.bytes) = (Effects::default(), 0);
         }
         if open.is_staged {
             self.delivery = Some(Delivery {
@@ -261,16 +285,32 @@ impl Transactions {
                 open,
                 commit,
                 is_streamed,
+                news,
             });
         } else {
-            self.close(open, commit);
+            self.close(open, commit, news);
         }
         Ok(())
     }
 
+    fn news_of(&self, xid: u32, end_lsn: u64) -> News {
+        let is_shown = |shown: &Shown| shown.shows(xid, end_lsn);
+        if end_lsn <= self.start {
+            News::Old
+        } else if self.shown.as_ref().is_some_and(is_shown) {
+            News::Shown
+        } else {
+            News::New
+        }
+    }
+
     /// Gives what is left of a transaction.
-    fn close(&mut self, mut open: Open, commit: Commit) {
-        self.give(&mut open, commit);
+    fn close(&mut self, mut open: Open, commit: Commit, news: News) {
+        match news {
+            News::Old => return,
+            News::Shown => {}
+            News::New => self.give(&mut open, commit),
+        }
         if let Some(batch) = open.batch {
             self.position.passed = self.position.passed.max(batch);
         }
@@ -313,11 +353,22 @@ impl Transactions {
         if is_between && lsn > self.position.offset {
             self.position.offset = lsn;
             self.moved = true;
+            if self.shown.as_ref().is_some_and(|shown| lsn > shown.until) {
+                self.shown = None;
+                self.position.cursor = Shown::split(&self.position.cursor).0.to_owned();
+            }
         }
     }
 }
 
 impl Open {
+    fn of(xid: u32) -> Open {
+        Open {
+            xid,
+            ..Open::default()
+        }
+    }
+
     /// True when it is as much as is given at once.
     fn is_full(&self) -> bool {
         self.effects.changes.len() >= limits::PART_CHANGES_MAX

@@ -276,3 +276,41 @@ async fn a_stream_out_of_order_is_refused() {
         assert_eq!(refused.code, "protocol-violation", "{messages:?}");
     }
 }
+
+/// Peek reads from the confirmed position again and again.
+#[tokio::test]
+async fn a_big_transaction_that_is_read_again_gives_nothing() {
+    let (mut transactions, _dir) = transactions().await;
+    let [relation, insert] = rows("1", None);
+    let mut messages = vec![begin(), relation];
+    messages.extend(vec![insert; limits::PART_CHANGES_MAX + 1]);
+    messages.push(commit(b'C', None, 120));
+    take_all(&mut transactions, &messages).await;
+    let given = give_all(&mut transactions).await;
+    assert_eq!(end_of(given.last().unwrap()), 120);
+    transactions.begin_again();
+    take_all(&mut transactions, &messages).await;
+    assert!(give_all(&mut transactions).await.is_empty());
+}
+
+/// Its first changes are held, the rest is staged: none of them is news.
+#[tokio::test]
+async fn a_big_transaction_that_the_view_shows_gives_its_end_alone() {
+    let (mut transactions, _dir) = transactions().await;
+    transactions.shown = Shown::new(200, "10:20:");
+    let [relation, insert] = rows("1", None);
+    let mut messages = vec![begin(), relation];
+    messages.extend(vec![insert.clone(); limits::PART_CHANGES_MAX + 1]);
+    messages.push(commit(b'C', None, 120));
+    take_all(&mut transactions, &messages).await;
+    let given = give_all(&mut transactions).await;
+    assert_eq!(given.len(), 1);
+    assert_eq!(
+        (given[0].captured.changes.len(), end_of(&given[0])),
+        (0, 120)
+    );
+    let later = [begin(), insert, commit(b'C', None, 201)];
+    take_all(&mut transactions, &later).await;
+    let given = transactions.take_ready().unwrap();
+    assert_eq!(given.captured.changes.len(), 1);
+}

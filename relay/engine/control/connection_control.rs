@@ -6,6 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::Engine;
 use super::errors::{internal, invalid, named, unreachable};
 use crate::endpoint::catalog::{Catalog, Fix, Problem};
+use crate::endpoint::level::choose;
 use crate::engine::handle::{
     ConnectionControl, ConnectionInfo, ConnectionProblem, ConnectionTarget, ConnectionTest,
     ControlError, ControlErrorKind,
@@ -87,6 +88,14 @@ impl ConnectionControl for Engine {
 
     async fn test(&self, name: &str) -> Result<ConnectionTest, ControlError> {
         let catalog = self.tables(name).await?;
+        let mut found = catalog.problems;
+        let capture = match choose(&catalog.captures, None) {
+            Ok(chosen) => format!("{} ({})", chosen.level.name(), chosen.reason),
+            Err(obstacles) => {
+                found.extend(obstacles);
+                "none".to_owned()
+            }
+        };
         let problem = |found: Problem| ConnectionProblem {
             code: found.code,
             message: found.message,
@@ -94,12 +103,13 @@ impl ConnectionControl for Engine {
             blocking: found.blocking,
         };
         Ok(ConnectionTest {
-            ok: !catalog.problems.iter().any(|found| found.blocking),
+            ok: !found.iter().any(|found| found.blocking),
             server: catalog.server,
             user: catalog.user,
             database: catalog.database,
             tables: catalog.tables.len(),
-            problems: catalog.problems.into_iter().map(problem).collect(),
+            problems: found.into_iter().map(problem).collect(),
+            capture,
         })
     }
 

@@ -44,6 +44,7 @@ impl Engine {
             status.lag_ms = view.lag_ms;
             status.writes = view.writes;
             status.last_error = view.last_error;
+            status.capture = view.captures;
         }
         Ok(status)
     }

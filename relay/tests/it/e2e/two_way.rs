@@ -180,6 +180,49 @@ async fn two_records_that_swap_a_unique_value_do_so_on_the_other_side() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn triggers_and_peek_carry_changes_both_ways_too() {
+    let stage = Stage::start("levels").await;
+    let (left, right) = (stage.left.client().await, stage.right.client().await);
+    for client in [&left, &right] {
+        client.batch_execute(POSTS).await.unwrap();
+    }
+    left.batch_execute("insert into posts (slug) values ('a'), ('b')")
+        .await
+        .unwrap();
+    let levels = "right = \"marketing\"\ncapture_left = \"triggers\"\ncapture_right = \"peek\"";
+    let file = FILE.replacen("right = \"marketing\"", levels, 1);
+    stage.apply(&file).await;
+    assert_eq!(stage.assert_equal("blog").await, 2, "{}", stage.logs());
+    left.batch_execute("update posts set title = 'left' where slug = 'a'")
+        .await
+        .unwrap();
+    right
+        .batch_execute(
+            "update posts set title = 'right' where slug = 'b';
+             insert into posts (slug) values ('c')",
+        )
+        .await
+        .unwrap();
+    let crossed = "select count(*) from posts
+                   where (slug, title) in (('a', 'left'), ('b', 'right')) or slug = 'c'";
+    for client in [&left, &right] {
+        let is_there = async |_: &Stage| {
+            let row = client.query_one(crossed, &[]).await.unwrap();
+            row.get::<_, i64>(0) == 3
+        };
+        stage.wait("changes to cross", is_there).await;
+    }
+    assert_eq!(stage.assert_equal("blog").await, 3, "{}", stage.logs());
+    let status = stage.get("syncs/blog").await;
+    assert_eq!(status["capture"][0]["level"], "triggers", "{status}");
+    assert_eq!(status["capture"][1]["level"], "peek", "{status}");
+    stage.delete("syncs/blog").await;
+    let triggers = "select count(*) from pg_trigger where not tgisinternal";
+    let left_over: i64 = left.query_one(triggers, &[]).await.unwrap().get(0);
+    assert_eq!(left_over, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sigterm_drains_in_the_middle_of_a_copy_and_the_next_start_goes_on() {
     let mut stage = Stage::start("drain").await;
     let (left, right) = (stage.left.client().await, stage.right.client().await);

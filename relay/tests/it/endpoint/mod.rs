@@ -1,6 +1,7 @@
 //! The endpoints against real servers.
 
 mod capture;
+mod ladder;
 mod server;
 
 mod round;

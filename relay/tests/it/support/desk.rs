@@ -322,6 +322,7 @@ impl ConnectionControl for StandIn {
                 tables: 3,
                 ok: !problems.iter().any(|problem| problem.blocking),
                 problems,
+                capture: "stream (the best there is)".into(),
             });
         }
         let text = format!("connection {name}: the agent is not connected");

@@ -3,6 +3,7 @@
 // Each room's tests use a part of it.
 #![allow(dead_code)]
 
+pub mod bench;
 pub mod chance;
 pub mod desk;
 pub mod postgres;

@@ -298,6 +298,7 @@ impl Database {
                 .join(format!(".s.PGSQL.{}", self.server.port)),
             port: self.server.port,
             tcp: false,
+            allows_ddl: true,
             login: Login::Password {
                 user: user.into(),
                 password: password.to_owned().into(),
@@ -314,6 +315,7 @@ pub struct TestDial {
     port: u16,
     /// Over loopback TCP instead of the Unix socket.
     pub tcp: bool,
+    pub allows_ddl: bool,
     pub login: Login,
 }
 
@@ -338,6 +340,10 @@ impl Dial for TestDial {
 
     fn login(&self) -> Login {
         self.login.clone()
+    }
+
+    async fn allows_ddl(&self) -> Result<bool, EndpointError> {
+        Ok(self.allows_ddl)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tidegate_relay::endpoint::level::Level;
 use tidegate_relay::endpoint::postgres::PostgresEndpoint;
 use tidegate_relay::endpoint::{
     Binding, Dial, Endpoint, EndpointError, OpenSide, Snapshot, TableBinding, Viewed, Writer,
@@ -46,6 +47,7 @@ pub fn binding(epoch: u32, tables: &[Table<'_>]) -> Binding {
         sync: SYNC.into(),
         side: Side::Left,
         epoch,
+        level: Level::Stream,
         tables: tables
             .map(|(pair, (table, fields))| TableBinding {
                 pair: PairId(pair as u32),

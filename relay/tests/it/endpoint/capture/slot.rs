@@ -1,8 +1,9 @@
 //! The slot: created with a snapshot, checked at every start, taken over, dropped.
 
+use tidegate_relay::endpoint::postgres::publication::Ddl;
 use tidegate_relay::endpoint::postgres::replication::Connection;
 use tidegate_relay::endpoint::postgres::slots::{self, Names};
-use tidegate_relay::endpoint::{Class, Login};
+use tidegate_relay::endpoint::{Class, Dial, EndpointError, Login};
 use tidegate_sync::model::{Position, Side};
 
 use crate::support::postgres::{PASSWORD, Server};
@@ -10,6 +11,11 @@ use crate::support::stream::{Stream, brief, briefs, label, next};
 
 const DDL: &str = "create table posts (id int primary key, title text)";
 const FIELDS: &[(&str, &[&str])] = &[("posts", &["title"])];
+
+async fn forget(dial: &dyn Dial, sync: &str) -> Result<(), EndpointError> {
+    let mut connection = Connection::open(dial, &label()).await?;
+    slots::forget(&mut connection, sync, Ddl::Allowed).await
+}
 
 async fn check(stream: &Stream, position: &Position) -> Result<(), String> {
     let mut connection = Connection::open(&*stream.database.dial(), &label())
@@ -193,16 +199,12 @@ async fn a_restarted_server_continues_the_stream() {
 async fn forgetting_drops_slot_and_publication_even_in_use() {
     let posts = Stream::new("forget", DDL, FIELDS).await;
     let (_capture, _) = posts.start().await;
-    slots::forget(&*posts.database.dial(), &label(), &posts.sync)
-        .await
-        .unwrap();
+    forget(&*posts.database.dial(), &posts.sync).await.unwrap();
     let left = "select (select count(*) from pg_replication_slots where database = \
                 current_database()) + (select count(*) from pg_publication)";
     let left: i64 = posts.client.query_one(left, &[]).await.unwrap().get(0);
     assert_eq!(left, 0);
-    slots::forget(&*posts.database.dial(), &label(), &posts.sync)
-        .await
-        .unwrap();
+    forget(&*posts.database.dial(), &posts.sync).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -233,10 +235,7 @@ async fn refusals_say_what_to_do() {
         .unwrap();
 
     // And so it is when everything is dropped: the slot goes, the owner's publication is named.
-    let error = slots::forget(&bare, &label(), &posts.sync)
-        .await
-        .err()
-        .unwrap();
+    let error = forget(&bare, &posts.sync).await.err().unwrap();
     assert!(error.message.contains("drop publication"), "{error}");
     let slots_left = format!(
         "select count(*)::text from pg_replication_slots where slot_name = '{}'",
@@ -245,7 +244,7 @@ async fn refusals_say_what_to_do() {
     assert_eq!(posts.ask(&slots_left).await, "0");
     let sql = error.message.split('`').nth(1).unwrap();
     posts.execute(sql).await;
-    slots::forget(&bare, &label(), &posts.sync).await.unwrap();
+    forget(&bare, &posts.sync).await.unwrap();
 
     let wrong = posts.database.dial_as(&role, "wrong");
     let error = Connection::open(&wrong, &label()).await.err().unwrap();

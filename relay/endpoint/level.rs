@@ -1,0 +1,128 @@
+//! The ways to learn of a side's changes, best first, and which of them a sync takes.
+//!
+//! A side offers each level or says what is in its way ([`Offer`]); the sync file may ask for one,
+//! otherwise the first that can be had is taken ([`choose`]). Pure.
+
+use serde::{Deserialize, Serialize};
+
+use super::catalog::Problem;
+
+/// How a side's changes are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// The server's replication protocol: every commit, at once.
+    #[default]
+    Stream,
+    /// The same slot read by SQL, where something between refuses the replication protocol.
+    Peek,
+    /// Statement triggers that write into an outbox beside the data.
+    Triggers,
+}
+
+impl Level {
+    /// The best first.
+    pub const ALL: [Level; 3] = [Level::Stream, Level::Peek, Level::Triggers];
+
+    /// As in sync files and in the API.
+    pub fn name(self) -> &'static str {
+        match self {
+            Level::Stream => "stream",
+            Level::Peek => "peek",
+            Level::Triggers => "triggers",
+        }
+    }
+}
+
+/// What a side says to one level.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Offer {
+    pub level: Level,
+    /// What is in the way; empty when it can be had.
+    pub obstacles: Vec<Problem>,
+}
+
+/// A level that was taken, and why.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Chosen {
+    pub level: Level,
+    pub reason: String,
+}
+
+/// Takes `wanted`, or the first level that can be had.
+///
+/// # Errors
+/// What is in the way of `wanted`, or of the best level when none can be had.
+pub fn choose(offers: &[Offer], wanted: Option<Level>) -> Result<Chosen, Vec<Problem>> {
+    if let Some(level) = wanted {
+        let offer = offers.iter().find(|offer| offer.level == level);
+        return match offer {
+            Some(offer) if !offer.obstacles.is_empty() => Err(offer.obstacles.clone()),
+            _ => Ok(Chosen {
+                level,
+                reason: "the sync file asks for it".into(),
+            }),
+        };
+    }
+    let Some(taken) = offers.iter().position(|offer| offer.obstacles.is_empty()) else {
+        let best = offers.first().map(|offer| offer.obstacles.clone());
+        return Err(best.unwrap_or_default());
+    };
+    let missed = offers[..taken].iter().map(|offer| {
+        let texts: Vec<&str> = offer.obstacles.iter().map(|o| o.message.as_str()).collect();
+        format!("no {}: {}", offer.level.name(), texts.join(", "))
+    });
+    let reason = match taken {
+        0 => "the best there is".to_owned(),
+        _ => missed.collect::<Vec<_>>().join("; "),
+    };
+    Ok(Chosen {
+        level: offers[taken].level,
+        reason,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn offer(level: Level, obstacle: Option<&str>) -> Offer {
+        let problem = |message: &str| Problem {
+            code: "x".into(),
+            message: message.into(),
+            remedy: String::new(),
+            blocking: true,
+        };
+        Offer {
+            level,
+            obstacles: obstacle.into_iter().map(problem).collect(),
+        }
+    }
+
+    #[test]
+    fn the_best_that_can_be_had_is_taken_and_says_why_not_a_better_one() {
+        let offers = [
+            offer(Level::Stream, Some("wal_level is replica")),
+            offer(Level::Peek, Some("wal_level is replica")),
+            offer(Level::Triggers, None),
+        ];
+        let chosen = choose(&offers, None).unwrap();
+        assert_eq!(chosen.level, Level::Triggers);
+        let reason = "no stream: wal_level is replica; no peek: wal_level is replica";
+        assert_eq!(chosen.reason, reason);
+        assert_eq!(choose(&offers[..2], None).unwrap_err().len(), 1);
+    }
+
+    #[test]
+    fn what_is_asked_for_is_taken_or_refused_and_never_replaced() {
+        let offers = [
+            offer(Level::Stream, None),
+            offer(Level::Peek, Some("no slot is free")),
+            offer(Level::Triggers, None),
+        ];
+        assert_eq!(choose(&offers, None).unwrap().level, Level::Stream);
+        let asked = choose(&offers, Some(Level::Triggers)).unwrap();
+        assert_eq!(asked.level, Level::Triggers);
+        assert!(choose(&offers, Some(Level::Peek)).is_err());
+    }
+}

@@ -1,0 +1,202 @@
+//! One opened side of one run: hands out its parts, each for the level at which changes are read.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tidegate_sync::model::Position;
+
+use super::apply::PgWriter;
+use super::capture::{CaptureSource, PgCapture};
+use super::changelog::ChangeLog;
+use super::connect::{self, Connected, SessionLimits};
+use super::mapping::CaptureTable;
+use super::progress::ProgressName;
+use super::publication;
+use super::replication::Connection;
+use super::shape::{Column, Shape};
+use super::shown::Shown;
+use super::slots::{self, Names};
+use super::snapshot::{PgSnapshot, ViewOf};
+use super::triggers::{self, OutboxName};
+use super::{label, peek};
+use crate::endpoint::catalog::Problem;
+use crate::endpoint::level::Level;
+use crate::endpoint::{Binding, Capture, Dial, EndpointError, OpenSide, Snapshot, Writer};
+
+pub(super) struct PgSide {
+    pub dial: Arc<dyn Dial>,
+    pub binding: Binding,
+    pub shapes: Arc<Vec<Shape>>,
+    pub progress: ProgressName,
+}
+
+impl PgSide {
+    fn names(&self) -> Names {
+        Names::new(&self.binding.sync, self.binding.side)
+    }
+
+    fn outbox(&self) -> OutboxName {
+        OutboxName::new(&self.binding.sync, self.binding.side)
+    }
+
+    fn capture_tables(&self) -> Vec<CaptureTable> {
+        let named = |column: &Column| (column.name.clone(), column.pg_type.clone());
+        self.shapes
+            .iter()
+            .map(|shape| CaptureTable {
+                pair: shape.pair,
+                schema: shape.schema.clone(),
+                name: shape.name.clone(),
+                key: shape.key.iter().map(|column| column.name.clone()).collect(),
+                fields: shape.fields.iter().map(named).collect(),
+            })
+            .collect()
+    }
+
+    async fn session(&self) -> Result<Connected, EndpointError> {
+        let label = label(&self.binding, "capture");
+        connect::client(&self.dial, &label, SessionLimits::SNAPSHOT).await
+    }
+
+    async fn view_of(&self, view: ViewOf) -> Result<PgSnapshot, EndpointError> {
+        let label = label(&self.binding, "snapshot");
+        let shapes = Arc::clone(&self.shapes);
+        PgSnapshot::open(&self.dial, &label, shapes, &self.progress, view).await
+    }
+
+    async fn start_stream(&self) -> Result<PgSnapshot, EndpointError> {
+        let label = label(&self.binding, "capture");
+        let (names, tables) = (self.names(), self.capture_tables());
+        let (exported, position) = slots::start_over(&*self.dial, &label, &names, &tables).await?;
+        // The export ends with the slot's connection, which must live until it is imported.
+        let name = exported.snapshot.clone();
+        let view = self.view_of(ViewOf::Exported { name, position }).await;
+        drop(exported);
+        view
+    }
+
+    /// The view is newer than the slot: the position remembers what it shows.
+    async fn start_peek(&self) -> Result<PgSnapshot, EndpointError> {
+        let session = self.session().await?;
+        let (names, tables) = (self.names(), self.capture_tables());
+        let ddl = slots::ddl_of(&*self.dial).await?;
+        let position = slots::start_over_by_sql(&mut &session, &names, &tables, ddl).await?;
+        let mut view = self.view_of(ViewOf::Now).await?;
+        let (until, snapshot) = (view.offset(), view.shown().await?);
+        let odd = || EndpointError::bug("protocol-violation", "an odd snapshot");
+        let shown = Shown::new(until, &snapshot).ok_or_else(odd)?;
+        view.anchor(position.offset, shown.join(&position.cursor));
+        Ok(view)
+    }
+
+    async fn start_triggers(&self) -> Result<PgSnapshot, EndpointError> {
+        let session = self.session().await?;
+        let name = self.outbox();
+        let ddl = slots::ddl_of(&*self.dial).await?;
+        triggers::prepare(&session, &name, &self.shapes, ddl).await?;
+        let mut view = self.view_of(ViewOf::Now).await?;
+        let snapshot = view.shown().await?;
+        let position = triggers::anchor(&session, &name, &snapshot).await?;
+        view.anchor(position.offset, position.cursor);
+        Ok(view)
+    }
+
+    /// What another level left is not read any more and would only grow.
+    async fn forget_other_levels(&self) -> Result<(), EndpointError> {
+        let session = self.session().await?;
+        let ddl = slots::ddl_of(&*self.dial).await?;
+        match self.binding.level {
+            Level::Stream | Level::Peek => {
+                triggers::forget_side(&session, &self.outbox(), ddl).await
+            }
+            Level::Triggers => slots::forget_side(&mut &session, &self.names(), ddl).await,
+        }
+    }
+}
+
+#[async_trait]
+impl OpenSide for PgSide {
+    async fn check_start(&mut self) -> Result<Vec<Problem>, EndpointError> {
+        if self.binding.level == Level::Triggers {
+            // The mapping has looked at whose the tables are.
+            return Ok(Vec::new());
+        }
+        let ddl = slots::ddl_of(&*self.dial).await?;
+        let label = label(&self.binding, "control");
+        let session = connect::client(&self.dial, &label, SessionLimits::CATALOG).await?;
+        let (publication, tables) = (self.names().publication, self.capture_tables());
+        let obstacle = publication::obstacle(&session, &publication, &tables, ddl).await?;
+        Ok(obstacle.into_iter().collect())
+    }
+
+    async fn check_position(
+        &mut self,
+        position: &Position,
+    ) -> Result<Result<(), String>, EndpointError> {
+        let (names, tables) = (self.names(), self.capture_tables());
+        match self.binding.level {
+            Level::Stream => {
+                let label = label(&self.binding, "capture");
+                let mut connection = Connection::open(&*self.dial, &label).await?;
+                slots::check(&mut connection, &names, &tables, position).await
+            }
+            Level::Peek => {
+                let session = self.session().await?;
+                slots::check(&mut &session, &names, &tables, position).await
+            }
+            Level::Triggers => {
+                let session = self.session().await?;
+                triggers::check(&session, &self.outbox(), &self.shapes, position).await
+            }
+        }
+    }
+
+    async fn snapshot(&mut self) -> Result<Box<dyn Snapshot>, EndpointError> {
+        self.forget_other_levels().await?;
+        let view = match self.binding.level {
+            Level::Stream => self.start_stream().await?,
+            Level::Peek => self.start_peek().await?,
+            Level::Triggers => self.start_triggers().await?,
+        };
+        Ok(Box::new(view))
+    }
+
+    async fn view(&mut self) -> Result<Box<dyn Snapshot>, EndpointError> {
+        Ok(Box::new(self.view_of(ViewOf::Now).await?))
+    }
+
+    async fn capture(&mut self, position: &Position) -> Result<Box<dyn Capture>, EndpointError> {
+        if self.binding.level == Level::Triggers {
+            let (name, shapes) = (self.outbox(), Arc::clone(&self.shapes));
+            let session = self.session().await?;
+            let capture = triggers::start(session, name, shapes, position).await?;
+            return Ok(Box::new(capture));
+        }
+        let source = CaptureSource {
+            dial: Arc::clone(&self.dial),
+            label: label(&self.binding, "capture"),
+            sync: self.binding.sync.clone(),
+            side: self.binding.side,
+            tables: self.capture_tables(),
+            staging: self.binding.staging.clone(),
+        };
+        Ok(Box::new(match self.binding.level {
+            Level::Peek => peek::start(source, position).await?,
+            _ => PgCapture::start(source, position).await?,
+        }))
+    }
+
+    async fn writer(&mut self) -> Result<Box<dyn Writer>, EndpointError> {
+        let log = match self.binding.level {
+            Level::Stream | Level::Peek => ChangeLog::Wal,
+            Level::Triggers => ChangeLog::Outbox(self.outbox()),
+        };
+        Ok(Box::new(PgWriter::new(
+            Arc::clone(&self.dial),
+            label(&self.binding, "apply"),
+            Arc::clone(&self.shapes),
+            (self.progress.clone(), log),
+            self.binding.fingerprinter.clone(),
+        )))
+    }
+}
