@@ -7,6 +7,8 @@
 
 pub mod catalog;
 mod error;
+pub mod expression;
+pub mod lens;
 pub mod level;
 pub mod postgres;
 pub mod type_matrix;
@@ -23,6 +25,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 
 use self::catalog::Catalog;
+use self::lens::Lens;
 use self::level::Level;
 
 /// Any byte stream that carries a PostgreSQL session.
@@ -104,10 +107,10 @@ pub struct TableBinding {
     pub pair: PairId,
     /// As in the sync file: `schema.table`, or `table` for schema `public`.
     pub table: String,
-    /// Mapped field names in the order of the pair's field pairs.
-    pub fields: Vec<String>,
-    /// Indices into `fields`.
-    pub match_key: Vec<usize>,
+    /// The columns that are read or written.
+    pub columns: Vec<String>,
+    /// How they make the pair's fields.
+    pub lens: Lens,
 }
 
 /// A database or app that can be one side of a sync.

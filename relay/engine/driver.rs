@@ -388,6 +388,7 @@ impl Driver {
             scan,
             views,
             mapping: self.run.mapping.clone(),
+            prints: self.run.parts.prints.clone(),
             first_run: self.run.first_run.clone(),
             limit: COPY_ROUND_RECORDS_MAX,
         }));

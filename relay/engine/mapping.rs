@@ -8,9 +8,11 @@ use tidegate_sync::codec::{Relation, relate};
 use tidegate_sync::model::{BySide, PairId, Side};
 use tidegate_sync::policy::{Direction, PairPolicy};
 
+use super::forms::{FieldForm, looks};
 use super::report::CaptureReport;
 use super::syncfile::{SyncFile, TableFile};
 use crate::endpoint::catalog::{Catalog, Problem, Table};
+use crate::endpoint::lens::Lens;
 use crate::endpoint::level::{Chosen, Level, choose};
 use crate::endpoint::{Binding, TableBinding};
 
@@ -19,6 +21,10 @@ use crate::endpoint::{Binding, TableBinding};
 pub struct PairMapping {
     pub tables: BySide<String>,
     pub policy: PairPolicy,
+    /// The columns that are read or written.
+    pub columns: BySide<Vec<String>>,
+    /// How they make the fields.
+    pub lenses: BySide<Lens>,
 }
 
 impl PairMapping {
@@ -28,12 +34,6 @@ impl PairMapping {
             Side::Left => pair.left.clone(),
             Side::Right => pair.right.clone(),
         }
-    }
-
-    fn names(&self, side: Side) -> Vec<String> {
-        (0..self.policy.fields.len())
-            .map(|field| self.field_name(side, field))
-            .collect()
     }
 }
 
@@ -114,8 +114,8 @@ impl Mapping {
         let table = |(number, pair): (usize, &PairMapping)| TableBinding {
             pair: PairId(number as u32),
             table: pair.tables[side].clone(),
-            fields: pair.names(side),
-            match_key: pair.policy.match_key.clone(),
+            columns: pair.columns[side].clone(),
+            lens: pair.lenses[side].clone(),
         };
         Binding {
             sync: self.slug.clone(),
@@ -195,29 +195,36 @@ fn check_table(
     let (Some(left), Some(right)) = (tables.left, tables.right) else {
         return None;
     };
-    let mut policy = file.policy.clone();
-    check_fields(&mut policy, &names, left, right, problems);
-    let mapped = BySide::new(names.left.clone(), names.right.clone());
-    (problems.len() == before).then_some(PairMapping {
-        tables: mapped,
-        policy,
+    check_fields(file, &names, left, right, problems);
+    if problems.len() > before {
+        return None;
+    }
+    let looks = looks(file, BySide::new(left, right), problems)?;
+    Some(PairMapping {
+        tables: names,
+        policy: looks.policy,
+        columns: looks.columns,
+        lenses: looks.lenses,
     })
 }
 
 fn check_fields(
-    policy: &mut PairPolicy,
+    file: &TableFile,
     names: &BySide<String>,
     left: &Table,
     right: &Table,
     problems: &mut Vec<String>,
 ) {
-    for field in &mut policy.fields {
-        let (Some(from), Some(to)) = (left.column(&field.left), right.column(&field.right)) else {
+    for (field, form) in file.policy.fields.iter().zip(&file.forms) {
+        let is_computed =
+            |side: Side| matches!(form, FieldForm::Computed { on, .. } if *on == side);
+        let ends = BySide::new(left.column(&field.left), right.column(&field.right));
+        let (Some(from), Some(to)) = (ends.left, ends.right) else {
             for (side, table, name) in [
                 (Side::Left, left, &field.left),
                 (Side::Right, right, &field.right),
             ] {
-                if table.column(name).is_none() {
+                if table.column(name).is_none() && !is_computed(side) {
                     let known: Vec<&str> = table.columns.iter().map(|c| c.name.as_str()).collect();
                     problems.push(format!(
                         "{} {}: there is no column `{name}`; it has {}",
@@ -233,12 +240,10 @@ fn check_fields(
             "left {}.{} and right {}.{}",
             names.left, from.name, names.right, to.name
         );
-        check_relation(
-            &place,
-            relate(&from.field_type, &to.field_type),
-            field.direction,
-            problems,
-        );
+        if *form == FieldForm::Same {
+            let relation = relate(&from.field_type, &to.field_type);
+            check_relation(&place, relation, field.direction, problems);
+        }
         for (side, column) in [(Side::Left, from), (Side::Right, to)] {
             if column.generated && field.direction.flows_to(side) {
                 let away = one_way(side.other());

@@ -7,6 +7,7 @@ mod capture;
 mod control;
 mod crash;
 mod driver;
+mod forms;
 pub mod handle;
 pub mod limits;
 pub mod mapping;

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use tidegate_sync::baseline::Fingerprinter;
 use tidegate_sync::decide::{Decision, decide};
 use tidegate_sync::model::{BySide, Key, PairId, Row, Side};
 use tokio::sync::mpsc;
@@ -24,6 +25,7 @@ pub(super) struct Source {
     pub scan: Scan,
     pub views: BySide<Arc<dyn Snapshot>>,
     pub mapping: Arc<Mapping>,
+    pub prints: Fingerprinter,
     /// By table pair.
     pub first_run: Vec<bool>,
     /// Records per page.
@@ -135,7 +137,8 @@ impl Source {
         let first_run = self.first_run.get(number).copied().unwrap_or(true);
         let mut wanted: BySide<Vec<Wanted>> = BySide::default();
         for (found, places) in page.found.iter().zip(&page.places) {
-            let Decision::Plan { fetch, .. } = decide(found, policy, first_run) else {
+            let Decision::Plan { fetch, .. } = decide(found, policy, &self.prints, first_run)
+            else {
                 continue;
             };
             for side in Side::BOTH {

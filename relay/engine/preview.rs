@@ -162,6 +162,7 @@ pub(super) fn tallies_of(preview: &Preview) -> Vec<Tally> {
         links: table.link,
         detached: table.detached,
         unchanged: table.unchanged,
+        outside: table.outside,
         findings: table.findings,
     };
     preview.tables.iter().map(tally).collect()
@@ -192,10 +193,11 @@ pub(super) fn difference(
         let others = (
             expected.links,
             expected.detached,
-            expected.unchanged,
+            expected.unchanged + expected.outside,
             expected.findings,
         );
-        if others != (found.links, found.detached, found.unchanged, found.findings) {
+        let unchanged = found.unchanged + found.outside;
+        if others != (found.links, found.detached, unchanged, found.findings) {
             differences.push(format!("links or findings of {}", names.0));
         }
     }
@@ -226,6 +228,7 @@ fn table_of(pair: &PairMapping, tally: &Tally) -> TablePreview {
         delete_left: tally.deletes.left,
         delete_right: tally.deletes.right,
         detached: tally.detached,
+        outside: tally.outside,
         findings: tally.findings,
         samples: Vec::new(),
     }

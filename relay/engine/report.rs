@@ -34,6 +34,9 @@ pub struct TablePreview {
     pub delete_right: u64,
     /// Stay alone on their side.
     pub detached: u64,
+    /// Left out by a filter.
+    #[serde(default)]
+    pub outside: u64,
     pub findings: u64,
     pub samples: Vec<Sample>,
 }
@@ -85,6 +88,8 @@ pub struct SyncStatus {
     pub tables: Vec<TableStatus>,
     pub findings: u64,
     pub conflicts: u64,
+    /// Conflicts that wait for a person to pick.
+    pub asked: u64,
     /// Changes taken in and not settled yet.
     pub pending: u64,
     /// From the newest change on one side until it was settled on the other one.
@@ -119,6 +124,8 @@ pub struct TableStatus {
     pub linked: u64,
     pub findings: u64,
     pub conflicts: u64,
+    /// Conflicts that wait for a person to pick.
+    pub asked: u64,
     /// Changes of this table taken in and not settled yet.
     pub pending: u64,
     /// From the newest change of this table until it was settled on the other side.

@@ -6,6 +6,7 @@ use tidegate_sync::baseline::Fingerprinter;
 use tidegate_sync::decide::{Decision, Match, Tally, decide};
 use tidegate_sync::model::{BySide, Cell, PairId, Side};
 use tidegate_sync::policy::PairPolicy;
+use tidegate_sync::scope::Scope;
 use tokio::sync::mpsc;
 
 use super::limits::{SCAN_CHUNKS_MAX, SCAN_CHUNKS_PRINTED_MAX};
@@ -84,10 +85,13 @@ impl Scanner<'_> {
         policy: &PairPolicy,
     ) -> Result<Vec<ScanRow>, RunError> {
         let (prints, match_key) = (self.prints.clone(), policy.match_key.clone());
+        let scope = Scope::of(policy, &prints);
         let row = move |viewed: Viewed| {
             let cells: Vec<&Cell> = match_key.iter().map(|&at| &viewed.row[at]).collect();
+            // What a filter leaves out matches nobody.
+            let is_inside = scope.is_none_or(|s| s.row_is_inside(&viewed.row) == Some(true));
             ScanRow {
-                match_key: prints.match_key(&cells),
+                match_key: prints.match_key(&cells).filter(|_| is_inside),
                 fingerprints: prints.row(&viewed.row),
                 key: viewed.key,
                 place: viewed.place.map(|place| place.0),
@@ -111,14 +115,14 @@ impl Scanner<'_> {
             let first = first_run.get(number).copied().unwrap_or(true);
             let mut tally = Tally::default();
             for (alone, count) in scan.alone(pair).await? {
-                let decision = decide(&alone, &mapped.policy, first);
+                let decision = decide(&alone, &mapped.policy, self.prints, first);
                 (0..count).for_each(|_| tally.add(&alone, &decision));
             }
             let mut cursor = Cursor::START;
             loop {
                 let page = scan.met(pair, cursor, PAGE).await?;
                 for found in &page.found {
-                    tally.add(found, &decide(found, &mapped.policy, first));
+                    tally.add(found, &decide(found, &mapped.policy, self.prints, first));
                 }
                 if page.done {
                     break;
@@ -146,7 +150,7 @@ impl Scanner<'_> {
             loop {
                 let page = scan.matches(pair, cursor, PAGE).await?;
                 for found in &page.found {
-                    let decision = decide(found, &mapped.policy, first);
+                    let decision = decide(found, &mapped.policy, self.prints, first);
                     tally.add(found, &decision);
                     look(pair, found, &decision);
                 }

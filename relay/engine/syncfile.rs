@@ -11,8 +11,12 @@ use tidegate_sync::policy::{
 };
 use toml::Spanned;
 
+use super::forms::{FieldForm, Mark, Scalar};
+use crate::endpoint::expression::Expression;
 use crate::endpoint::level::Level;
 use crate::place::{FileError, parse_toml};
+
+mod write;
 
 #[cfg(test)]
 mod tests;
@@ -51,6 +55,11 @@ pub struct TableFile {
     pub right: String,
     /// Key fields that `fields` does not list come first, in both directions.
     pub policy: PairPolicy,
+    /// How the columns of each of the policy's field pairs relate.
+    pub forms: Vec<FieldForm>,
+    pub filters: BySide<Option<String>>,
+    /// On which side what is set instead of a deletion.
+    pub archive: BySide<Option<Mark>>,
 }
 
 impl SyncFile {
@@ -66,107 +75,63 @@ impl SyncFile {
         let raw: RawSync = parse_toml(text)?;
         Reader { text }.sync(raw)
     }
-
-    /// A file that parses to this sync, with every policy spelled out.
-    pub fn render(&self) -> String {
-        let mut out = format!("name = {}\n", quote(&self.name));
-        out += &format!("left = {}\n", quote(&self.left));
-        out += &format!("right = {}\n", quote(&self.right));
-        for side in Side::BOTH {
-            let word = name_in(CAPTURE, self.captures[side]);
-            out += &format!("capture_{} = \"{word}\"\n", side.name());
-        }
-        for table in &self.tables {
-            table.render(&mut out);
-        }
-        out
-    }
 }
 
-impl TableFile {
-    fn render(&self, out: &mut String) {
-        let policy = &self.policy;
-        let pair = |field: &FieldPair| format!("[{}, {}]", quote(&field.left), quote(&field.right));
-        let key = policy.match_key.iter();
-        let key: Vec<String> = key.map(|&field| pair(&policy.fields[field])).collect();
-        *out += "\n[[table]]\n";
-        *out += &format!("left = {}\n", quote(&self.left));
-        *out += &format!("right = {}\n", quote(&self.right));
-        *out += &format!("key = [{}]\n", key.join(", "));
-        *out += &format!("existing = \"{}\"\n", name_in(EXISTING, policy.existing));
-        *out += &format!("deletes = \"{}\"\n", name_in(DELETES, policy.deletes));
-        *out += &format!("conflict = \"{}\"\n", name_in(CONFLICT, policy.conflict));
-        let delete = name_in(CONFLICT_DELETE, policy.conflict_delete);
-        *out += &format!("conflict_delete = \"{delete}\"\n");
-        *out += &format!("drift = \"{}\"\n", name_in(DRIFT, policy.drift));
-        *out += "fields = [\n";
-        for field in &policy.fields {
-            let (left, right) = (quote(&field.left), quote(&field.right));
-            let direction = name_in(DIRECTION, field.direction);
-            *out +=
-                &format!("  {{ left = {left}, right = {right}, direction = \"{direction}\" }},\n");
-        }
-        *out += "]\n";
-    }
-}
-
-/// A TOML string on one line.
-fn quote(text: &str) -> String {
-    // JSON's escapes are a subset of those of a TOML basic string, but for the delete character.
-    serde_json::Value::from(text)
-        .to_string()
-        .replace('\u{7f}', "\\u007F")
-}
-
-/// The words of one key: `Some` for a choice, `None` for what comes in a later version.
-type Words<T> = &'static [(&'static str, Option<T>)];
+/// The words of one key, and what they stand for.
+type Words<T> = &'static [(&'static str, T)];
 
 const CAPTURE: Words<Option<Level>> = &[
-    ("auto", Some(None)),
-    ("stream", Some(Some(Level::Stream))),
-    ("peek", Some(Some(Level::Peek))),
-    ("triggers", Some(Some(Level::Triggers))),
+    ("auto", None),
+    ("stream", Some(Level::Stream)),
+    ("peek", Some(Level::Peek)),
+    ("triggers", Some(Level::Triggers)),
 ];
 const DIRECTION: Words<Direction> = &[
-    ("both", Some(Direction::Both)),
-    ("left-to-right", Some(Direction::LeftToRight)),
-    ("right-to-left", Some(Direction::RightToLeft)),
+    ("both", Direction::Both),
+    ("left-to-right", Direction::LeftToRight),
+    ("right-to-left", Direction::RightToLeft),
 ];
 const EXISTING: Words<Existing> = &[
-    ("left-to-right", Some(Existing::LeftToRight)),
-    ("right-to-left", Some(Existing::RightToLeft)),
-    ("merge", Some(Existing::Merge)),
-    ("link-only", Some(Existing::LinkOnly)),
+    ("left-to-right", Existing::LeftToRight),
+    ("right-to-left", Existing::RightToLeft),
+    ("merge", Existing::Merge),
+    ("link-only", Existing::LinkOnly),
 ];
-/// True: existing records are linked, and only what changes from now on is carried over.
-const CHANGES: Words<bool> = &[
-    ("both", Some(false)),
-    ("future", Some(true)),
-    ("existing", None),
+/// Which data is carried over.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Which {
+    Both,
+    /// Existing records are linked, and only what changes from now on is carried over.
+    Future,
+    /// Nothing after the first copy.
+    Existing,
+}
+
+const CHANGES: Words<Which> = &[
+    ("both", Which::Both),
+    ("future", Which::Future),
+    ("existing", Which::Existing),
 ];
 const DELETES: Words<DeletePolicy> = &[
-    ("propagate", Some(DeletePolicy::Propagate)),
-    ("ignore", Some(DeletePolicy::Ignore)),
-    ("archive", None),
+    ("propagate", DeletePolicy::Propagate),
+    ("ignore", DeletePolicy::Ignore),
+    ("archive", DeletePolicy::Archive),
 ];
 const CONFLICT: Words<ConflictPolicy> = &[
-    ("newest", Some(ConflictPolicy::Newest)),
-    ("left", Some(ConflictPolicy::Left)),
-    ("right", Some(ConflictPolicy::Right)),
-    ("ask", None),
+    ("newest", ConflictPolicy::Newest),
+    ("left", ConflictPolicy::Left),
+    ("right", ConflictPolicy::Right),
+    ("ask", ConflictPolicy::Ask),
 ];
 const CONFLICT_DELETE: Words<DeleteConflict> = &[
-    ("keep", Some(DeleteConflict::Keep)),
-    ("delete", Some(DeleteConflict::Delete)),
-    ("ask", None),
+    ("keep", DeleteConflict::Keep),
+    ("delete", DeleteConflict::Delete),
+    ("ask", DeleteConflict::Ask),
 ];
-const DRIFT: Words<Drift> = &[
-    ("overwrite", Some(Drift::Overwrite)),
-    ("ignore", Some(Drift::Ignore)),
-];
+const DRIFT: Words<Drift> = &[("overwrite", Drift::Overwrite), ("ignore", Drift::Ignore)];
 
 fn name_in<T: Copy + PartialEq>(words: Words<T>, value: T) -> &'static str {
-    let found = words.iter().find(|(_, word)| *word == Some(value));
+    let found = words.iter().find(|(_, word)| *word == value);
     found.map_or("", |(name, _)| name)
 }
 
@@ -195,16 +160,48 @@ struct RawTable {
     conflict: Option<Spanned<String>>,
     conflict_delete: Option<Spanned<String>>,
     drift: Option<Spanned<String>>,
-    filter_left: Option<Spanned<toml::Value>>,
-    filter_right: Option<Spanned<toml::Value>>,
+    filter_left: Option<Spanned<String>>,
+    filter_right: Option<Spanned<String>>,
+    archive_left: Option<Spanned<RawMark>>,
+    archive_right: Option<Spanned<RawMark>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawMark {
+    field: String,
+    value: RawScalar,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(untagged, expecting = "expected a text, a whole number, true or false")]
+enum RawScalar {
+    Bool(bool),
+    Int(i64),
+    Text(String),
+}
+
+impl From<&RawScalar> for Scalar {
+    fn from(raw: &RawScalar) -> Scalar {
+        match raw {
+            RawScalar::Bool(value) => Scalar::Bool(*value),
+            RawScalar::Int(number) => Scalar::Int(*number),
+            RawScalar::Text(text) => Scalar::Text(text.clone()),
+        }
+    }
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawField {
-    left: Spanned<String>,
-    right: Spanned<String>,
+    left: Option<Spanned<String>>,
+    right: Option<Spanned<String>>,
+    left_value: Option<Spanned<String>>,
+    right_value: Option<Spanned<String>>,
     direction: Option<Spanned<String>>,
+    values: Option<Spanned<Vec<Spanned<Vec<RawScalar>>>>>,
+    null_left: Option<Spanned<RawScalar>>,
+    null_right: Option<Spanned<RawScalar>>,
     link: Option<Spanned<toml::Value>>,
 }
 
@@ -262,13 +259,14 @@ impl Reader<'_> {
     fn table(&self, raw: RawTable) -> Result<TableFile, FileError> {
         self.check_filled(&raw.left, "a table")?;
         self.check_filled(&raw.right, "a table")?;
-        if let Some(filter) = raw.filter_left.as_ref().or(raw.filter_right.as_ref()) {
-            let message = "this version can't do filters yet: leave it out to sync every record";
-            return Err(self.error(filter, message));
+        let (mut fields, mut forms) = self.fields(&raw.fields)?;
+        let match_key = self.match_key(&raw.key, &mut fields, &mut forms)?;
+        let (existing, once) = self.existing(&raw)?;
+        let filters = BySide::new(raw.filter_left.as_ref(), raw.filter_right.as_ref());
+        for filter in [filters.left, filters.right].into_iter().flatten() {
+            self.check_expression(filter)?;
         }
-        let mut fields = self.fields(&raw.fields)?;
-        let match_key = self.match_key(&raw.key, &mut fields)?;
-        let existing = self.existing(&raw)?;
+        let archive = self.archive(&raw)?;
         let policy = PairPolicy {
             fields,
             match_key,
@@ -281,58 +279,204 @@ impl Reader<'_> {
                 DeleteConflict::default(),
             )?,
             drift: self.word(raw.drift.as_ref(), DRIFT, Drift::default())?,
+            once,
+            scope: None,
+            archive: BySide::default(),
         };
+        let text = |filter: Option<&Spanned<String>>| filter.map(|text| text.get_ref().clone());
         Ok(TableFile {
+            filters: BySide::new(text(filters.left), text(filters.right)),
             left: raw.left.into_inner(),
             right: raw.right.into_inner(),
             policy,
+            forms,
+            archive,
         })
     }
 
-    /// `changes = "future"` is what `existing = "link-only"` does.
-    fn existing(&self, raw: &RawTable) -> Result<Existing, FileError> {
-        let only_future = self.word(raw.changes.as_ref(), CHANGES, false)?;
+    /// `changes = "future"` is what `existing = "link-only"` does. True for existing data only.
+    fn existing(&self, raw: &RawTable) -> Result<(Existing, bool), FileError> {
+        let which = self.word(raw.changes.as_ref(), CHANGES, Which::Both)?;
         let existing = self.word(raw.existing.as_ref(), EXISTING, Existing::default())?;
         match &raw.existing {
-            _ if !only_future => Ok(existing),
+            _ if which != Which::Future => Ok((existing, which == Which::Existing)),
             Some(word) if existing != Existing::LinkOnly => {
                 let message = "changes = \"future\" copies no existing data: remove `existing`, \
                                or write existing = \"link-only\"";
                 Err(self.error(word, message))
             }
-            _ => Ok(Existing::LinkOnly),
+            _ => Ok((Existing::LinkOnly, false)),
         }
     }
 
-    fn fields(&self, raw: &Spanned<Vec<Spanned<RawField>>>) -> Result<Vec<FieldPair>, FileError> {
+    fn archive(&self, raw: &RawTable) -> Result<BySide<Option<Mark>>, FileError> {
+        let archives = raw
+            .deletes
+            .as_ref()
+            .filter(|word| word.get_ref() == "archive");
+        let marks = BySide::new(raw.archive_left.as_ref(), raw.archive_right.as_ref());
+        match (archives, marks.left.or(marks.right)) {
+            (Some(word), None) => {
+                let message = "deletes = \"archive\" needs archive_left or archive_right: what is set \
+                               there, such as { field = \"archived\", value = true }";
+                return Err(self.error(word, message));
+            }
+            (None, Some(mark)) => {
+                let message = "this is for deletes = \"archive\": add that, or remove it";
+                return Err(self.error(mark, message));
+            }
+            _ => {}
+        }
+        let mark = |raw: Option<&Spanned<RawMark>>| {
+            raw.map(|raw| Mark {
+                field: raw.get_ref().field.clone(),
+                value: Scalar::from(&raw.get_ref().value),
+            })
+        };
+        Ok(BySide::new(mark(marks.left), mark(marks.right)))
+    }
+
+    fn check_expression(&self, source: &Spanned<String>) -> Result<(), FileError> {
+        let checked = Expression::check(source.get_ref());
+        checked.map(drop).map_err(|reason| {
+            let message = format!("expected an expression (CEL): {reason}");
+            self.error(source, message)
+        })
+    }
+
+    fn fields(
+        &self,
+        raw: &Spanned<Vec<Spanned<RawField>>>,
+    ) -> Result<(Vec<FieldPair>, Vec<FieldForm>), FileError> {
         let mut fields: Vec<FieldPair> = Vec::with_capacity(raw.get_ref().len());
-        for raw in raw.get_ref() {
-            let raw = raw.get_ref();
+        let mut forms = Vec::with_capacity(raw.get_ref().len());
+        for spanned in raw.get_ref() {
+            let raw = spanned.get_ref();
             if let Some(link) = &raw.link {
                 let message = "this version can't do links to other table pairs yet: leave it out \
                                to copy the value itself";
                 return Err(self.error(link, message));
             }
-            self.check_filled(&raw.left, "a field")?;
-            self.check_filled(&raw.right, "a field")?;
-            let is_left_taken = fields.iter().any(|one| one.left == *raw.left.get_ref());
-            let is_right_taken = fields.iter().any(|one| one.right == *raw.right.get_ref());
-            for (side, field, is_taken) in [
-                ("left", &raw.left, is_left_taken),
-                ("right", &raw.right, is_right_taken),
+            let left = self.end(spanned, raw.left.as_ref(), raw.left_value.as_ref())?;
+            let right = self.end(spanned, raw.right.as_ref(), raw.right_value.as_ref())?;
+            let is_left_taken = fields.iter().any(|one| one.left == left.name);
+            let is_right_taken = fields.iter().any(|one| one.right == right.name);
+            for (side, end, is_taken) in [
+                ("left", &left, is_left_taken),
+                ("right", &right, is_right_taken),
             ] {
                 if is_taken {
-                    let message = format!("the {side} field `{}` is mapped twice", field.get_ref());
-                    return Err(self.error(field, message));
+                    let message = format!("the {side} field `{}` is mapped twice", end.name);
+                    return Err(FileError::at(self.text, end.at.clone(), message));
                 }
             }
+            let (form, direction) = self.form(spanned, &left, &right)?;
             fields.push(FieldPair {
-                left: raw.left.get_ref().clone(),
-                right: raw.right.get_ref().clone(),
-                direction: self.word(raw.direction.as_ref(), DIRECTION, Direction::default())?,
+                left: left.name,
+                right: right.name,
+                direction,
             });
+            forms.push(form);
         }
-        Ok(fields)
+        Ok((fields, forms))
+    }
+
+    /// One end of a field pair: a column, or an expression.
+    fn end(
+        &self,
+        field: &Spanned<RawField>,
+        column: Option<&Spanned<String>>,
+        value: Option<&Spanned<String>>,
+    ) -> Result<End, FileError> {
+        match (column, value) {
+            (Some(column), None) => {
+                self.check_filled(column, "a field")?;
+                Ok(End {
+                    name: column.get_ref().clone(),
+                    source: None,
+                    at: column.span(),
+                })
+            }
+            (None, Some(value)) => {
+                self.check_expression(value)?;
+                Ok(End {
+                    name: format!("= {}", value.get_ref()),
+                    source: Some(value.get_ref().clone()),
+                    at: value.span(),
+                })
+            }
+            _ => {
+                let message = "expected one of `left` and `left_value`, and one of `right` and \
+                               `right_value`";
+                Err(self.error(field, message))
+            }
+        }
+    }
+
+    fn form(
+        &self,
+        spanned: &Spanned<RawField>,
+        left: &End,
+        right: &End,
+    ) -> Result<(FieldForm, Direction), FileError> {
+        let raw = spanned.get_ref();
+        let has_words = raw.values.is_some() || raw.null_left.is_some() || raw.null_right.is_some();
+        let computed = match (&left.source, &right.source) {
+            (None, None) => None,
+            (Some(source), None) => Some((Side::Left, source)),
+            (None, Some(source)) => Some((Side::Right, source)),
+            (Some(_), Some(_)) => {
+                let message = "one of the two fields must be a column that can be written";
+                return Err(self.error(spanned, message));
+            }
+        };
+        let Some((on, source)) = computed else {
+            let direction = self.word(raw.direction.as_ref(), DIRECTION, Direction::default())?;
+            let form = if has_words {
+                self.words(raw)?
+            } else {
+                FieldForm::Same
+            };
+            return Ok((form, direction));
+        };
+        if has_words {
+            let message = "a computed field takes no value map: let the expression say it";
+            return Err(self.error(spanned, message));
+        }
+        let away = match on {
+            Side::Left => Direction::LeftToRight,
+            Side::Right => Direction::RightToLeft,
+        };
+        if self.word(raw.direction.as_ref(), DIRECTION, away)? != away {
+            let message = "a computed field flows away from its expression only: leave `direction` \
+                           out";
+            return Err(self.error(spanned, message));
+        }
+        let source = source.clone();
+        Ok((FieldForm::Computed { on, source }, away))
+    }
+
+    /// The words of a value map: one to one.
+    fn words(&self, raw: &RawField) -> Result<FieldForm, FileError> {
+        let mut values: Vec<(Scalar, Scalar)> = Vec::new();
+        for pair in raw.values.iter().flat_map(|values| values.get_ref()) {
+            let [left, right] = pair.get_ref().as_slice() else {
+                return Err(self.error(pair, VALUES_EXPECTED));
+            };
+            let (left, right) = (Scalar::from(left), Scalar::from(right));
+            if values.iter().any(|(l, r)| *l == left || *r == right) {
+                let message = "this value is in the map already: each value has one counterpart";
+                return Err(self.error(pair, message));
+            }
+            values.push((left, right));
+        }
+        let null = |raw: &Option<Spanned<RawScalar>>| {
+            raw.as_ref().map(|value| Scalar::from(value.get_ref()))
+        };
+        Ok(FieldForm::Words {
+            values,
+            null: BySide::new(null(&raw.null_left), null(&raw.null_right)),
+        })
     }
 
     /// Indices of the key's fields. One that `fields` does not list is added in front of them.
@@ -340,6 +484,7 @@ impl Reader<'_> {
         &self,
         raw: &Spanned<Vec<Spanned<Vec<String>>>>,
         fields: &mut Vec<FieldPair>,
+        forms: &mut Vec<FieldForm>,
     ) -> Result<Vec<usize>, FileError> {
         if raw.get_ref().is_empty() {
             return Err(self.error(raw, KEY_EXPECTED));
@@ -353,6 +498,13 @@ impl Reader<'_> {
                 return Err(self.error(part, KEY_EXPECTED));
             }
             let is_listed = self.is_listed(part, (left, right), fields)?;
+            let listed = fields.iter().position(|field| field.left == *left);
+            let form = listed.and_then(|at| forms.get(at));
+            if form.is_some_and(|form| *form != FieldForm::Same) {
+                let message = "a field of the match key must hold the same on both sides: without a \
+                               value map";
+                return Err(self.error(part, message));
+            }
             if !is_listed {
                 let added = names.len().min(fields.len());
                 fields.insert(
@@ -363,6 +515,7 @@ impl Reader<'_> {
                         direction: Direction::Both,
                     },
                 );
+                forms.insert(added, FieldForm::Same);
             }
             names.push((left, right));
         }
@@ -413,20 +566,16 @@ impl Reader<'_> {
         default: T,
     ) -> Result<T, FileError> {
         let Some(raw) = raw else { return Ok(default) };
-        let known = words.iter().filter(|(_, choice)| choice.is_some());
-        let known: Vec<String> = known.map(|(name, _)| format!("\"{name}\"")).collect();
-        let known = known.join(" or ");
-        match words.iter().find(|(name, _)| name == raw.get_ref()) {
-            Some((_, Some(choice))) => Ok(*choice),
-            Some((name, None)) => {
-                let message = format!("this version can't do \"{name}\" yet: expected {known}");
-                Err(self.error(raw, message))
-            }
-            None => {
-                let message = format!("expected {known}, found {:?}", raw.get_ref());
-                Err(self.error(raw, message))
-            }
+        if let Some((_, choice)) = words.iter().find(|(name, _)| name == raw.get_ref()) {
+            return Ok(*choice);
         }
+        let known: Vec<String> = words
+            .iter()
+            .map(|(name, _)| format!("\"{name}\""))
+            .collect();
+        let known = known.join(" or ");
+        let message = format!("expected {known}, found {:?}", raw.get_ref());
+        Err(self.error(raw, message))
     }
 
     fn check_name(&self, name: &Spanned<String>) -> Result<(), FileError> {
@@ -456,5 +605,14 @@ impl Reader<'_> {
     }
 }
 
+/// One end of a field pair as the file has it.
+struct End {
+    name: String,
+    source: Option<String>,
+    at: std::ops::Range<usize>,
+}
+
+const VALUES_EXPECTED: &str = "expected pairs of a left and a right value, such as \
+                               [[\"draft\", \"Draft\"]]";
 const KEY_EXPECTED: &str = "expected pairs of a left and a right field, each once, such as \
                             [[\"slug\", \"Slug\"]]";

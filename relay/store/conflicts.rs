@@ -1,14 +1,17 @@
 //! Conflicts: both values of a field that both sides changed, sealed, kept for a retention time so
-//! that a person can pick the other one later.
+//! that a person can pick the other one later. Those that wait for a person are kept until they are
+//! over.
 
-use rusqlite::{Connection, Transaction, params};
-use tidegate_sync::model::{Conflict, PairId};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use tidegate_sync::baseline::Fingerprint;
+use tidegate_sync::model::{Conflict, Link, LinkId, PairId, Side};
 
 use super::keys::{Bits, RecordKeys, side_number};
 use super::syncs::SyncId;
 use super::{Sealer, StoreError};
 
 const LABEL: &str = "conflicts.body";
+const COLUMNS: &str = "id, at, body, waiting, picked, picked_at";
 
 /// A recorded conflict.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,33 +19,128 @@ pub struct ConflictRecord {
     pub id: i64,
     pub at_ms: i64,
     pub conflict: Conflict,
+    /// A person is asked.
+    pub waiting: bool,
+    /// What a person picked, and when.
+    pub picked: Option<(Side, i64)>,
 }
 
 pub(super) fn add(
     tx: &Transaction<'_>,
     keys: &RecordKeys,
     (sync, workspace): (SyncId, &str),
-    conflict: &Conflict,
+    (conflict, link): (&Conflict, Option<(LinkId, &Link)>),
     now_ms: i64,
 ) -> Result<(), StoreError> {
     let json = serde_json::to_vec(conflict).map_err(|_| StoreError::Malformed(LABEL))?;
+    let body = keys.sealer().seal(LABEL, &json);
+    let waits = conflict.winner.is_none();
+    let number = link.map(|(id, _)| Bits(id.0));
+    let field = conflict.field.map(|field| Bits(field as u64));
+    let print = |side| -> Option<Bits> {
+        let (_, link) = link?;
+        let print: Option<&Fingerprint> = link.baseline[side].get(conflict.field?);
+        print.map(|print| Bits(print.0))
+    };
+    if waits {
+        let mut statement = tx.prepare_cached(
+            "update conflicts set body = ?4 where sync = ?1 and link = ?2 and field is ?3
+             and waiting = 1",
+        )?;
+        if statement.execute(params![sync.0, number, field, body])? > 0 {
+            return Ok(());
+        }
+    }
     let mut statement = tx.prepare_cached(
-        "insert into conflicts (workspace, sync, pair, at, winner, field, body)
-         values (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        "insert into conflicts
+            (workspace, sync, pair, at, winner, field, link, left_print, right_print, waiting, body)
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
     )?;
     statement.execute(params![
         workspace,
         sync.0,
         conflict.pair.0,
         now_ms,
-        side_number(conflict.winner),
-        conflict.field.map(|field| Bits(field as u64)),
-        keys.sealer().seal(LABEL, &json),
+        conflict.winner.map(side_number),
+        field,
+        number,
+        print(Side::Left),
+        print(Side::Right),
+        waits,
+        body,
     ])?;
     Ok(())
 }
 
-/// Conflicts with numbers below `before` (all if `None`), newest first.
+/// True when some conflict of the sync waits for a person.
+pub(super) fn any_waits(tx: &Transaction<'_>, sync: SyncId) -> Result<bool, StoreError> {
+    let mut statement = tx.prepare_cached(
+        "select exists (select 1 from conflicts where sync = ?1 and waiting = 1)",
+    )?;
+    Ok(statement.query_row([sync.0], |row| row.get(0))?)
+}
+
+/// Ends the link's waiting conflicts over which both sides agree by now, whoever brought it about.
+pub(super) fn end_agreed(
+    tx: &Transaction<'_>,
+    sync: SyncId,
+    (id, link): (LinkId, &Link),
+) -> Result<(), StoreError> {
+    let mut statement = tx.prepare_cached(
+        "select id, field, left_print, right_print from conflicts
+         where sync = ?1 and link = ?2 and waiting = 1",
+    )?;
+    let mut rows = statement.query(params![sync.0, Bits(id.0)])?;
+    let mut over: Vec<i64> = Vec::new();
+    while let Some(row) = rows.next()? {
+        let field: Option<Bits> = row.get(1)?;
+        let is_over = match field {
+            None => !link.gone.left && !link.gone.right,
+            Some(field) => {
+                let now = |side: Side| link.baseline[side].get(field.0 as usize).map(|p| p.0);
+                let (left, right): (Option<Bits>, Option<Bits>) = (row.get(2)?, row.get(3)?);
+                (now(Side::Left), now(Side::Right)) != (left.map(|p| p.0), right.map(|p| p.0))
+            }
+        };
+        if is_over {
+            over.push(row.get(0)?);
+        }
+    }
+    let mut statement = tx.prepare_cached("update conflicts set waiting = 0 where id = ?1")?;
+    for id in over {
+        statement.execute([id])?;
+    }
+    Ok(())
+}
+
+/// Ends the waiting conflicts of a link that is no more.
+pub(super) fn end_of_link(
+    tx: &Transaction<'_>,
+    sync: SyncId,
+    link: LinkId,
+) -> Result<(), StoreError> {
+    let mut statement = tx.prepare_cached(
+        "update conflicts set waiting = 0 where sync = ?1 and link = ?2 and waiting = 1",
+    )?;
+    statement.execute(params![sync.0, Bits(link.0)])?;
+    Ok(())
+}
+
+/// Remembers what a person picked.
+pub fn note_pick(
+    tx: &Transaction<'_>,
+    sync: SyncId,
+    (id, side): (i64, Side),
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let mut statement = tx.prepare_cached(
+        "update conflicts set picked = ?3, picked_at = ?4 where sync = ?1 and id = ?2",
+    )?;
+    statement.execute(params![sync.0, id, side_number(side), now_ms])?;
+    Ok(())
+}
+
+/// Conflicts with numbers below `before` (all if `None`), newest first; those that wait first of all.
 pub fn list(
     conn: &Connection,
     sealer: &Sealer,
@@ -50,32 +148,66 @@ pub fn list(
     before: Option<i64>,
     limit: u32,
 ) -> Result<Vec<ConflictRecord>, StoreError> {
-    let mut statement = conn.prepare_cached(
-        "select id, at, body from conflicts where sync = ?1 and id < ?2 order by id desc limit ?3",
-    )?;
+    let sql = format!(
+        "select {COLUMNS} from conflicts where sync = ?1 and id < ?2
+         order by waiting desc, id desc limit ?3"
+    );
+    let mut statement = conn.prepare_cached(&sql)?;
     let mut rows = statement.query(params![sync.0, before.unwrap_or(i64::MAX), limit])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        let sealed: Vec<u8> = row.get(2)?;
-        let json = sealer.open(LABEL, &sealed)?;
-        found.push(ConflictRecord {
-            id: row.get(0)?,
-            at_ms: row.get(1)?,
-            conflict: serde_json::from_slice(&json).map_err(|_| StoreError::Malformed(LABEL))?,
-        });
+        found.push(record(row, sealer)?);
     }
     Ok(found)
 }
 
-/// Number of conflicts on record for a table pair.
-pub fn count(conn: &Connection, sync: SyncId, pair: PairId) -> Result<u64, StoreError> {
-    let mut statement =
-        conn.prepare_cached("select count(*) from conflicts where sync = ?1 and pair = ?2")?;
-    let count: Bits = statement.query_row(params![sync.0, pair.0], |row| row.get(0))?;
-    Ok(count.0)
+/// One conflict of a sync.
+pub fn by_id(
+    conn: &Connection,
+    sealer: &Sealer,
+    sync: SyncId,
+    id: i64,
+) -> Result<Option<ConflictRecord>, StoreError> {
+    let sql = format!("select {COLUMNS} from conflicts where sync = ?1 and id = ?2");
+    let mut statement = conn.prepare_cached(&sql)?;
+    let mut rows = statement.query(params![sync.0, id])?;
+    rows.next()?.map(|row| record(row, sealer)).transpose()
+}
+
+fn record(row: &Row<'_>, sealer: &Sealer) -> Result<ConflictRecord, StoreError> {
+    let sealed: Vec<u8> = row.get(2)?;
+    let json = sealer.open(LABEL, &sealed)?;
+    let picked: Option<i64> = row.get(4)?;
+    let picked_at: Option<i64> = row.get(5)?;
+    let side = picked.and_then(|number| {
+        Side::BOTH
+            .into_iter()
+            .find(|side| side_number(*side) == number)
+    });
+    Ok(ConflictRecord {
+        id: row.get(0)?,
+        at_ms: row.get(1)?,
+        conflict: serde_json::from_slice(&json).map_err(|_| StoreError::Malformed(LABEL))?,
+        waiting: row.get(3)?,
+        picked: side.zip(picked_at),
+    })
+}
+
+/// Conflicts of a table pair: on record, and how many of them wait for a person.
+pub fn count(conn: &Connection, sync: SyncId, pair: PairId) -> Result<(u64, u64), StoreError> {
+    let mut statement = conn.prepare_cached(
+        "select count(*), coalesce(sum(waiting), 0) from conflicts where sync = ?1 and pair = ?2",
+    )?;
+    let counts: Option<(Bits, Bits)> = statement
+        .query_row(params![sync.0, pair.0], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .optional()?;
+    Ok(counts.map_or((0, 0), |(all, waiting)| (all.0, waiting.0)))
 }
 
 /// Removes conflicts of all syncs that are older than the retention time allows.
 pub fn forget_before(tx: &Transaction<'_>, before_ms: i64) -> Result<usize, StoreError> {
-    Ok(tx.execute("delete from conflicts where at < ?1", [before_ms])?)
+    let sql = "delete from conflicts where at < ?1 and waiting = 0";
+    Ok(tx.execute(sql, [before_ms])?)
 }

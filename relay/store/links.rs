@@ -110,6 +110,10 @@ impl LinkRow {
         self.link.id == LinkId(0)
     }
 
+    pub(super) fn link(&self) -> &Link {
+        &self.link
+    }
+
     fn is_live(&self) -> bool {
         !self.link.is_half()
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Transaction, params};
 use tidegate_sync::model::{LinkId, PairId, Side};
-use tidegate_sync::session::Settlement;
+use tidegate_sync::session::{Noted, Settlement};
 
 use super::keys::RecordKeys;
 use super::links::{LinkRow, Placing};
@@ -56,6 +56,7 @@ impl Settler<'_> {
         for gone in &settlement.gone {
             tombstones::put(tx, self.keys, self.sync, gone)?;
         }
+        self.put_conflicts(tx, prepared, &ids)?;
         self.put_reports(tx, settlement, &mut deltas)?;
         self.put_positions(tx, settlement)?;
         for (pair, delta) in &deltas {
@@ -108,7 +109,38 @@ impl Settler<'_> {
         Ok(ids)
     }
 
-    /// What people read: findings, conflicts, history.
+    fn put_conflicts(
+        &self,
+        tx: &Transaction<'_>,
+        prepared: &Prepared,
+        ids: &[LinkId],
+    ) -> Result<(), StoreError> {
+        let links: Vec<_> = ids
+            .iter()
+            .copied()
+            .zip(prepared.links.iter().map(LinkRow::link))
+            .collect();
+        if conflicts::any_waits(tx, self.sync)? {
+            for (_, id) in &prepared.rest.dropped {
+                conflicts::end_of_link(tx, self.sync, *id)?;
+            }
+            for link in &links {
+                conflicts::end_agreed(tx, self.sync, *link)?;
+            }
+        }
+        if prepared.rest.conflicts.is_empty() {
+            return Ok(());
+        }
+        let workspace = self.workspace(tx)?;
+        let owner = (self.sync, workspace.as_str());
+        for Noted { conflict, link } in &prepared.rest.conflicts {
+            let link = link.and_then(|place| links.get(place).copied());
+            conflicts::add(tx, self.keys, owner, (conflict, link), self.now_ms)?;
+        }
+        Ok(())
+    }
+
+    /// What people read: findings and history.
     fn put_reports(
         &self,
         tx: &Transaction<'_>,
@@ -122,9 +154,6 @@ impl Settler<'_> {
         }
         for finding in &settlement.findings {
             findings::put(tx, self.keys, owner, finding, self.now_ms)?;
-        }
-        for conflict in &settlement.conflicts {
-            conflicts::add(tx, self.keys, owner, conflict, self.now_ms)?;
         }
         let run = (self.sync, workspace.as_str(), self.epoch);
         for applied in &settlement.applied {

@@ -7,11 +7,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::baseline::Fingerprint;
+use crate::baseline::{Fingerprint, Fingerprinter};
 use crate::merge::{FieldState, FieldVerdict, merge};
 use crate::model::{BySide, FindingCode, Key, Link, Side};
 use crate::plan::rule;
-use crate::policy::{DeleteConflict, DeletePolicy, Drift, Existing, PairPolicy};
+use crate::policy::{DeleteConflict, DeletePolicy, Direction, Drift, Existing, PairPolicy};
+use crate::scope::Scope;
 
 /// One scanned record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +46,8 @@ impl Match {
 pub enum Decision {
     /// Linked and equal to the baseline, or nothing that flows.
     Nothing,
+    /// Its side's filter leaves it out.
+    Outside,
     /// Write nothing, remember the two as linked with these baselines.
     Link,
     /// Remember that the record stays alone.
@@ -70,7 +73,67 @@ pub enum Write {
 }
 
 /// Decides one record. `first_run` is true until the pair was live once: then `existing` rules.
-pub fn decide(found: &Match, policy: &PairPolicy, first_run: bool) -> Decision {
+pub fn decide(
+    found: &Match,
+    policy: &PairPolicy,
+    prints: &Fingerprinter,
+    first_run: bool,
+) -> Decision {
+    if policy.once && !first_run {
+        return Decision::Nothing;
+    }
+    let outside = Scope::of(policy, prints).and_then(|scope| outside(found, scope));
+    outside.unwrap_or_else(|| decide_inside(found, policy, first_run))
+}
+
+/// The decision on a record that its side's filter leaves out.
+fn outside(found: &Match, scope: Scope) -> Option<Decision> {
+    let is_outside = |side: Side| {
+        let scanned = found.scanned[side].as_ref();
+        scanned.is_some_and(|scanned| !scope.scanned_is_inside(&scanned.fingerprints))
+    };
+    let any_outside = is_outside(Side::Left) || is_outside(Side::Right);
+    let was_outside = |side| {
+        let link = found.link.as_ref();
+        link.is_some_and(|link| scope.was_inside(link, side) == Some(false))
+    };
+    let rests = |fetch| {
+        let writes = BySide::default();
+        Some(Decision::Plan { fetch, writes })
+    };
+    match (&found.link, &found.scanned.left, &found.scanned.right) {
+        _ if found.problem.is_some() => any_outside.then_some(Decision::Outside),
+        (Some(link), _, _) if link.is_detached() => any_outside.then_some(Decision::Outside),
+        (_, Some(_), Some(_)) if any_outside => match &found.link {
+            Some(link) if found.newcomer().is_none() && is_looked_at(link, found, scope) => {
+                Some(Decision::Outside)
+            }
+            None if is_outside(Side::Left) && is_outside(Side::Right) => Some(Decision::Outside),
+            _ => rests(BySide::new(true, true)),
+        },
+        (Some(_), Some(_), None) if any_outside || was_outside(Side::Right) => {
+            rests(BySide::new(true, false))
+        }
+        (Some(_), None, Some(_)) if any_outside || was_outside(Side::Left) => {
+            rests(BySide::new(false, true))
+        }
+        (None, _, _) if any_outside => Some(Decision::Outside),
+        _ => None,
+    }
+}
+
+/// True when the link knows where its records are already.
+fn is_looked_at(link: &Link, found: &Match, scope: Scope) -> bool {
+    Side::BOTH.into_iter().all(|side| {
+        let scanned = found.scanned[side].as_ref();
+        scanned.is_some_and(|scanned| {
+            let is_inside = scope.scanned_is_inside(&scanned.fingerprints);
+            scope.was_inside(link, side) == Some(is_inside) && link.key(side) == Some(&scanned.key)
+        })
+    })
+}
+
+fn decide_inside(found: &Match, policy: &PairPolicy, first_run: bool) -> Decision {
     if let Some(code) = found.problem {
         let side = if found.scanned.left.is_some() {
             Side::Left
@@ -120,7 +183,7 @@ fn detached(link: &Link, found: &Match, policy: &PairPolicy, first_run: bool) ->
                 link: None,
                 ..found.clone()
             };
-            decide(&met, policy, first_run)
+            decide_inside(&met, policy, first_run)
         }
     }
 }
@@ -140,6 +203,7 @@ fn both(
     let mut settles = link.is_none_or(|link| {
         link.key(Side::Left) != Some(&left.key) || link.key(Side::Right) != Some(&right.key)
     });
+    let mut asks = false;
     for field in 0..policy.fields.len() {
         let now = BySide::new(left.fingerprints[field], right.fingerprints[field]);
         let state = FieldState {
@@ -150,13 +214,15 @@ fn both(
         };
         let verdict = merge(&state, &rule(policy, field, existing, BySide::default()));
         settles |= verdict == FieldVerdict::Settle;
+        settles |= policy.fields[field].direction == Direction::Neither && state.is_news();
+        asks |= verdict == FieldVerdict::Ask;
         if let Some(to) = verdict.target() {
             writes[to] = Some(Write::Update);
         }
     }
     match (writes.left, writes.right, settles) {
-        (None, None, false) => Decision::Nothing,
-        (None, None, true) => Decision::Link,
+        (None, None, false) if !asks => Decision::Nothing,
+        (None, None, true) if !asks => Decision::Link,
         _ => Decision::Plan {
             fetch: BySide::new(true, true),
             writes,
@@ -177,14 +243,16 @@ fn gone(side: Side, link: &Link, other: &Scanned, policy: &PairPolicy) -> Decisi
     } else {
         policy.drift == Drift::Overwrite
     };
-    let ignores = policy.records_flow_to(rest) && policy.deletes == DeletePolicy::Ignore;
+    let marks = policy.deletes == DeletePolicy::Archive && policy.archive[rest].is_some();
+    let deletes = marks || policy.deletes == DeletePolicy::Propagate;
+    let asks = edited && policy.conflict_delete == DeleteConflict::Ask;
     let mut writes = BySide::default();
-    if ignores {
-        // It is detached.
+    if policy.records_flow_to(rest) && (!deletes || asks) {
+        // It is detached, or a person is asked.
     } else if restores {
         writes[side] = policy.records_flow_to(side).then_some(Write::Create);
     } else if policy.records_flow_to(rest) {
-        writes[rest] = Some(Write::Delete);
+        writes[rest] = Some(if marks { Write::Update } else { Write::Delete });
     }
     let mut fetch = BySide::new(false, false);
     fetch[rest] = true;
@@ -227,6 +295,9 @@ pub struct Tally {
     pub detached: u64,
     /// Equal already.
     pub unchanged: u64,
+    /// Left out by a filter.
+    #[serde(default)]
+    pub outside: u64,
     pub findings: u64,
 }
 
@@ -237,6 +308,7 @@ impl Tally {
         }
         match decision {
             Decision::Nothing => self.unchanged += 1,
+            Decision::Outside => self.outside += 1,
             Decision::Link => self.links += 1,
             Decision::Detach => self.detached += 1,
             Decision::Unlink => {}
@@ -283,7 +355,14 @@ mod tests {
             conflict: ConflictPolicy::Newest,
             conflict_delete: DeleteConflict::Keep,
             drift: Drift::Overwrite,
+            once: false,
+            scope: None,
+            archive: BySide::default(),
         }
+    }
+
+    fn prints() -> Fingerprinter {
+        Fingerprinter::new([1; 32])
     }
 
     fn scanned(title: u64) -> Option<Scanned> {
@@ -315,7 +394,7 @@ mod tests {
             scanned: BySide::new(left, right),
             problem: None,
         };
-        match decide(&found, &policy(Direction::Both), false) {
+        match decide(&found, &policy(Direction::Both), &prints(), false) {
             Decision::Plan { writes, .. } => assert_eq!(writes, expected),
             other => assert_eq!(expected, BySide::default(), "{other:?}"),
         }
@@ -338,8 +417,8 @@ mod tests {
             scanned: BySide::new(None, scanned(9)),
             problem: None,
         };
-        let Decision::Plan { writes, .. } = decide(&found, &policy(Direction::LeftToRight), false)
-        else {
+        let policy = policy(Direction::LeftToRight);
+        let Decision::Plan { writes, .. } = decide(&found, &policy, &prints(), false) else {
             panic!("an edited record needs a plan");
         };
         assert_eq!(writes, BySide::default());

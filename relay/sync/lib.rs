@@ -5,7 +5,7 @@
 //! a [`session::Session`] with real endpoints and a real store; `tests/sim` drives the same
 //! session with simulated ones.
 //!
-//! Reading order: [`value`], [`model`], [`baseline`], [`policy`], [`merge`], [`plan`], [`decide`],
+//! Reading order: [`value`], [`model`], [`baseline`], [`policy`], [`merge`], [`scope`], [`plan`], [`decide`],
 //! [`inbox`], [`session`].
 
 pub mod value;
@@ -21,6 +21,8 @@ pub mod baseline;
 pub mod policy;
 
 pub mod merge;
+
+pub mod scope;
 
 pub mod plan;
 

@@ -17,6 +17,11 @@ pub struct FieldState {
 }
 
 impl FieldState {
+    /// True when either side reports something else than at the baseline.
+    pub(crate) fn is_news(&self) -> bool {
+        self.changed(Side::Left) || self.changed(Side::Right)
+    }
+
     fn changed(&self, side: Side) -> bool {
         self.observed[side].is_some_and(|now| now != self.baseline[side])
     }
@@ -46,6 +51,8 @@ pub enum FieldVerdict {
     Conflict {
         winner: Side,
     },
+    /// Both sides changed, and a person picks: write nothing until then.
+    Ask,
     /// Put back what the side must not change: carry the other side's value to `to`, whose own
     /// value is recorded.
     Restore {
@@ -57,7 +64,7 @@ impl FieldVerdict {
     /// The side that will be written, if any.
     pub fn target(self) -> Option<Side> {
         match self {
-            FieldVerdict::Nothing | FieldVerdict::Settle => None,
+            FieldVerdict::Nothing | FieldVerdict::Settle | FieldVerdict::Ask => None,
             FieldVerdict::Write { to } | FieldVerdict::Restore { to } => Some(to),
             FieldVerdict::Conflict { winner } => Some(winner.other()),
         }
@@ -66,13 +73,17 @@ impl FieldVerdict {
 
 /// Merges one field.
 pub fn merge(state: &FieldState, rule: &FieldRule) -> FieldVerdict {
+    if rule.direction == Direction::Neither {
+        return FieldVerdict::Nothing;
+    }
     match (state.changed(Side::Left), state.changed(Side::Right)) {
         (false, false) => FieldVerdict::Nothing,
         (true, false) => one_changed(Side::Left, rule),
         (false, true) => one_changed(Side::Right, rule),
         (true, true) if state.observed.left == state.observed.right => FieldVerdict::Settle,
-        (true, true) => FieldVerdict::Conflict {
-            winner: winner(rule),
+        (true, true) => match winner(rule) {
+            Some(winner) => FieldVerdict::Conflict { winner },
+            None => FieldVerdict::Ask,
         },
     }
 }
@@ -87,16 +98,18 @@ fn one_changed(side: Side, rule: &FieldRule) -> FieldVerdict {
     }
 }
 
-fn winner(rule: &FieldRule) -> Side {
+/// `None` when a person must pick.
+fn winner(rule: &FieldRule) -> Option<Side> {
     match rule.direction {
-        Direction::LeftToRight => return Side::Left,
-        Direction::RightToLeft => return Side::Right,
-        Direction::Both => {}
+        Direction::LeftToRight => return Some(Side::Left),
+        Direction::RightToLeft => return Some(Side::Right),
+        Direction::Both | Direction::Neither => {}
     }
     match (rule.conflict, rule.times.left, rule.times.right) {
-        (ConflictPolicy::Right, _, _) => Side::Right,
-        (ConflictPolicy::Newest, Some(left), Some(right)) if right > left => Side::Right,
-        (ConflictPolicy::Newest | ConflictPolicy::Left, _, _) => Side::Left,
+        (ConflictPolicy::Ask, _, _) => None,
+        (ConflictPolicy::Right, _, _) => Some(Side::Right),
+        (ConflictPolicy::Newest, Some(left), Some(right)) if right > left => Some(Side::Right),
+        (ConflictPolicy::Newest | ConflictPolicy::Left, _, _) => Some(Side::Left),
     }
 }
 

@@ -10,8 +10,14 @@ use crate::model::{
     BatchId, BySide, Cell, Conflict, Key, Link, LinkId, PairId, Place, Row, Side, Since, StepKind,
     Stored,
 };
-use crate::policy::{DeleteConflict, DeletePolicy, Drift, Existing, PairPolicy};
+use crate::policy::{Existing, PairPolicy};
+use crate::scope::Scope;
 use crate::value::Value;
+
+mod deletion;
+mod outside;
+#[cfg(test)]
+mod tests;
 
 /// The newest that one side reports about a record.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -193,6 +199,11 @@ pub fn plan(case: &Case, policy: &PairPolicy, prints: &Fingerprinter) -> Verdict
         policy,
         prints,
     };
+    if let Some(scope) = Scope::of(policy, prints)
+        && let Some(verdict) = planner.outside(scope)
+    {
+        return verdict;
+    }
     match &case.link {
         Some(link) if case.is_renewed => planner.renewed(link),
         Some(link) if link.is_detached() => planner.detached(link),
@@ -270,90 +281,15 @@ impl Planner<'_> {
         }
     }
 
-    /// The record is gone on `side` and not known to be gone on the other one.
-    fn deleted_on(&self, side: Side, link: &Link) -> Verdict {
-        let other = side.other();
-        if !self.policy.records_flow_to(other) {
-            return match self.policy.drift {
-                Drift::Overwrite => self.recreate_on(side, link),
-                Drift::Ignore => self.detach(side, link),
-            };
-        }
-        if self.policy.deletes == DeletePolicy::Ignore {
-            return self.detach(side, link);
-        }
-        if self.expect(other, link).contains(&Fingerprint::UNKNOWN) {
-            // A field that was never agreed on: an edit of it must be seen before it is deleted.
-            return Verdict::NeedRead(other);
-        }
-        let edited = self.edited_fields(other, link);
-        if edited.is_empty() {
-            return self.delete_on(other, link, Vec::new());
-        }
-        match self.policy.conflict_delete {
-            DeleteConflict::Keep => self.recreate_on(side, link),
-            DeleteConflict::Delete => {
-                let lost = edited
-                    .iter()
-                    .map(|&field| self.conflict(Some(field), side))
-                    .collect();
-                self.delete_on(other, link, lost)
-            }
-        }
-    }
-
-    fn detach(&self, side: Side, link: &Link) -> Verdict {
-        let mut link = link.clone();
-        link.keys[side] = None;
-        link.gone[side] = false;
-        self.changed(link, LinkFate::Keep)
-    }
-
-    fn delete_on(&self, side: Side, link: &Link, conflicts: Vec<Conflict>) -> Verdict {
-        let Some(key) = self.key(side, link) else {
-            return self.changed(link.clone(), LinkFate::Drop);
-        };
-        let mut decided = self.decided(link.clone(), LinkFate::Drop);
-        decided.steps.push(PlannedStep {
-            side,
-            kind: StepKind::Delete {
-                key,
-                expect: self.expect(side, link),
-            },
-            fields: Vec::new(),
-        });
-        decided.conflicts = conflicts;
-        Verdict::Decided(Box::new(decided))
-    }
-
-    /// Creates the record anew on the side that lost it.
-    fn recreate_on(&self, side: Side, link: &Link) -> Verdict {
-        let from = side.other();
-        if !self.policy.records_flow_to(side) {
-            // Without its match key it could not be found again: it stays alone.
-            return self.detach(side, link);
-        }
-        if !self.case.seen[from].is_present() || self.case.seen[from].is_partial() {
-            return Verdict::NeedRead(from);
-        }
-        let fields = self.policy.fields.len();
-        let mut link = link.clone();
-        link.keys[side] = None;
-        link.gone[side] = false;
-        link.baseline = BySide::from_fn(|_| vec![Fingerprint::UNKNOWN; fields]);
-        let mut decided = self.decided(link, LinkFate::Keep);
-        decided.steps.push(self.create_on(side));
-        decided.conflicts.push(self.conflict(None, from));
-        Verdict::Decided(Box::new(decided))
-    }
-
     fn create_on(&self, to: Side) -> PlannedStep {
         let from = to.other();
         let fields: Vec<usize> = (0..self.policy.fields.len())
             .filter(|&field| self.policy.fields[field].direction.flows_to(to))
             .collect();
-        // While existing data is reconciled, matching was decided before the first write.
-        let matching = if self.case.existing.is_some() {
+        let settles = fields.iter().copied().chain(self.looked_at()).collect();
+        // While existing data is reconciled, matching was decided before the first write, but for
+        // records that a filter leaves out.
+        let matching = if self.case.existing.is_some() && self.policy.scope.is_none() {
             Vec::new()
         } else {
             self.values(from, &self.policy.match_key)
@@ -365,7 +301,7 @@ impl Planner<'_> {
                 set: self.values(from, &fields),
                 matching: if has_null { Vec::new() } else { matching },
             },
-            fields,
+            fields: settles,
         }
     }
 
@@ -373,6 +309,7 @@ impl Planner<'_> {
     fn merged(&self, link: &Link) -> Verdict {
         let observed = self.observed();
         let mut decided = self.decided(link.clone(), LinkFate::Keep);
+        self.look(&mut decided);
         let mut writes: BySide<Vec<usize>> = BySide::default();
         for field in 0..self.policy.fields.len() {
             let state = FieldState {
@@ -391,13 +328,21 @@ impl Planner<'_> {
                 FieldVerdict::Write { .. } => {}
                 FieldVerdict::Conflict { winner } => {
                     if self.is_recorded(winner) {
-                        decided.conflicts.push(self.conflict(Some(field), winner));
+                        let conflict = self.conflict(Some(field), Some(winner));
+                        decided.conflicts.push(conflict);
                     }
                 }
+                FieldVerdict::Ask => {
+                    let unseen = |side: &Side| self.value(*side, field).is_none();
+                    if let Some(side) = Side::BOTH.into_iter().find(unseen) {
+                        return Verdict::NeedRead(side);
+                    }
+                    decided.conflicts.push(self.conflict(Some(field), None));
+                    decided.link_changed = true;
+                }
                 FieldVerdict::Restore { to } => {
-                    decided
-                        .conflicts
-                        .push(self.conflict(Some(field), to.other()));
+                    let conflict = self.conflict(Some(field), Some(to.other()));
+                    decided.conflicts.push(conflict);
                 }
             }
             if let Some(to) = verdict.target() {
@@ -423,6 +368,7 @@ impl Planner<'_> {
                 return Verdict::NeedRead(side);
             }
             let kind = StepKind::Update { key, set, expect };
+            let fields = fields.into_iter().chain(self.looked_at()).collect();
             decided.steps.push(PlannedStep { side, kind, fields });
         }
         Verdict::Decided(Box::new(decided))
@@ -453,23 +399,7 @@ impl Planner<'_> {
         }
     }
 
-    fn edited_fields(&self, side: Side, link: &Link) -> Vec<usize> {
-        let observed = self.observed();
-        let null = self.prints.value(&Value::Null);
-        (0..self.policy.fields.len())
-            .filter(|&field| {
-                let now = observed[side][field];
-                let base = link.baseline[side][field];
-                // Null in a field that was never agreed on is what our own create left there.
-                now.is_known()
-                    && now != base
-                    && (base.is_known() || now != null)
-                    && self.policy.fields[field].direction.flows_to(side.other())
-            })
-            .collect()
-    }
-
-    fn conflict(&self, field: Option<usize>, winner: Side) -> Conflict {
+    fn conflict(&self, field: Option<usize>, winner: Option<Side>) -> Conflict {
         let cell = |side: Side| match (field, self.case.seen[side].row()) {
             (Some(field), Some(row)) => row[field].clone(),
             _ => Cell::Unchanged,

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::Side;
+use crate::model::{BySide, Side};
+use crate::value::Value;
 
 /// Where a field's changes may travel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,6 +13,8 @@ pub enum Direction {
     Both,
     LeftToRight,
     RightToLeft,
+    /// It is only looked at: a filter's verdict, or what marks a record as archived.
+    Neither,
 }
 
 impl Direction {
@@ -19,6 +22,7 @@ impl Direction {
     pub fn flows_to(self, side: Side) -> bool {
         match self {
             Direction::Both => true,
+            Direction::Neither => false,
             Direction::LeftToRight => side == Side::Right,
             Direction::RightToLeft => side == Side::Left,
         }
@@ -26,7 +30,7 @@ impl Direction {
 
     pub fn mirrored(self) -> Direction {
         match self {
-            Direction::Both => Direction::Both,
+            Direction::Both | Direction::Neither => self,
             Direction::LeftToRight => Direction::RightToLeft,
             Direction::RightToLeft => Direction::LeftToRight,
         }
@@ -56,6 +60,8 @@ pub enum ConflictPolicy {
     Newest,
     Left,
     Right,
+    /// A person picks; until then both sides keep their value of the field, and nothing else waits.
+    Ask,
 }
 
 /// Who wins when one side deleted a record that the other side edited.
@@ -66,6 +72,8 @@ pub enum DeleteConflict {
     #[default]
     Keep,
     Delete,
+    /// A person picks; until then the record stays where it is.
+    Ask,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +83,8 @@ pub enum DeletePolicy {
     Propagate,
     /// The counterpart stays and is detached.
     Ignore,
+    /// Like `Ignore`, and the counterpart is marked as [`PairPolicy::archive`] says.
+    Archive,
 }
 
 /// What happens to a one-way field that was edited on the side it flows to.
@@ -97,7 +107,7 @@ pub struct FieldPair {
 }
 
 /// One table pair's mapping and policies.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PairPolicy {
     pub fields: Vec<FieldPair>,
     /// Indices into `fields` of the match key.
@@ -107,6 +117,14 @@ pub struct PairPolicy {
     pub conflict: ConflictPolicy,
     pub conflict_delete: DeleteConflict,
     pub drift: Drift,
+    /// Existing data is copied, and nothing is carried over after that.
+    pub once: bool,
+    /// Index of the field pair that tells whether a record is in its side's filter: true, false, or
+    /// null where that can't be told. It flows nowhere. `None` without filters.
+    pub scope: Option<usize>,
+    /// What is set on the side that still has a record, for `deletes` = [`DeletePolicy::Archive`]:
+    /// index of the field pair, and value.
+    pub archive: BySide<Option<(usize, Value)>>,
 }
 
 impl PairPolicy {

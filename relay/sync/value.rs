@@ -52,6 +52,9 @@ pub enum Value {
         lower: Vec<i32>,
         items: Vec<Value>,
     },
+    /// What its side says and the field has no word for: it equals nothing that the other side can
+    /// say, and can't be written there.
+    Unmapped(Box<Value>),
 }
 
 impl Value {
@@ -69,6 +72,7 @@ impl Value {
                 let of_items = items.iter().map(Value::heap_bytes);
                 of_items.sum::<usize>() + items.len() * size_of::<Value>()
             }
+            Value::Unmapped(value) => size_of::<Value>() + value.heap_bytes(),
             _ => 0,
         }
     }
@@ -119,6 +123,11 @@ impl Value {
                 }
                 bytes.extend(inner(items));
                 put(out, b'L', &bytes);
+            }
+            Value::Unmapped(value) => {
+                let mut bytes = Vec::new();
+                value.canonical(&mut bytes);
+                put(out, b'u', &bytes);
             }
         }
     }

@@ -175,7 +175,7 @@ fn record(shape: &Shape, has_places: bool, line: &[u8]) -> Result<Viewed, Endpoi
     }
     Ok(Viewed {
         key: Key(key),
-        row,
+        row: shape.lens.row(row),
         place,
         bytes: u32::try_from(line.len()).unwrap_or(u32::MAX),
     })

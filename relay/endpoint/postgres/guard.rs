@@ -142,7 +142,11 @@ impl Guard<'_> {
                 StepKind::Update { .. } | StepKind::Delete { .. } => by_key[table].push(*index),
                 StepKind::Create { matching, .. } if matching.is_empty() => {}
                 StepKind::Create { matching, .. } => {
-                    let fields = matching.iter().map(|(field, _)| *field).collect();
+                    let shape = &self.shapes[table];
+                    let columns = matching.iter().map(|(field, _)| shape.lens.column(*field));
+                    let Some(fields) = columns.collect() else {
+                        continue;
+                    };
                     by_match.entry((table, fields)).or_default().push(*index);
                 }
             }
@@ -283,17 +287,28 @@ impl From<EndpointError> for GuardError {
 fn encode_fields(shape: &Shape, set: &[(usize, Value)]) -> Result<Fields, Outcome> {
     let mut fields = Vec::with_capacity(set.len());
     for (field, value) in set {
-        let Some(column) = shape.fields.get(*field) else {
+        let column = shape.lens.column(*field);
+        let Some((number, column)) = column.and_then(|n| Some((n, shape.fields.get(n)?))) else {
             return Err(Outcome::Rejected {
                 code: FindingCode::RejectedBySide,
                 detail: format!("{} has no mapped field number {field}", shape.label()),
+            });
+        };
+        let native = shape.lens.native(*field, value);
+        let Some(value) = native.filter(|value| !matches!(value, Value::Unmapped(_))) else {
+            return Err(Outcome::Rejected {
+                code: FindingCode::NoCounterpart,
+                detail: format!(
+                    "column \"{}\" has no word for the other side's value",
+                    column.name
+                ),
             });
         };
         let text = encode(&column.pg_type, value).map_err(|unfit| Outcome::Rejected {
             code: unfit.code,
             detail: format!("column \"{}\": {unfit}", column.name),
         })?;
-        fields.push((*field, text));
+        fields.push((number, text));
     }
     Ok(fields)
 }

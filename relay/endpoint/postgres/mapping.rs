@@ -12,6 +12,7 @@ use tidegate_sync::model::{BatchId, Cell, Change, ChangeKind, Key, PairId, Row};
 use tidegate_sync::value::Value;
 
 use super::super::EndpointError;
+use super::super::lens::Lens;
 use super::pgoutput::{self, Identity, Message, Old, Relation};
 use super::replication::quote_identifier;
 use super::types::{self, PgType};
@@ -24,8 +25,10 @@ pub struct CaptureTable {
     pub name: String,
     /// The primary key's columns, in key order.
     pub key: Vec<String>,
-    /// The mapped columns, in the order of the pair's field pairs.
+    /// The bound columns.
     pub fields: Vec<(String, PgType)>,
+    /// How they make the pair's fields.
+    pub lens: Lens,
 }
 
 impl CaptureTable {
@@ -238,7 +241,7 @@ impl Placed<'_> {
             old_key.filter(|old| *old != key),
             key,
             ChangeKind::Present {
-                row: row?,
+                row: self.table.lens.row(row?),
                 inserted,
             },
         ))

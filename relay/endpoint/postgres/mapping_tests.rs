@@ -26,6 +26,7 @@ fn mapping() -> Mapping {
         name: "posts".into(),
         key: vec!["id".into()],
         fields: vec![("body".into(), text(TEXT)), ("title".into(), text(TEXT))],
+        lens: Default::default(),
     }])
 }
 

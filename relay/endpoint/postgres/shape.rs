@@ -10,6 +10,7 @@ use tokio_postgres::types::Oid;
 use super::connect::Connected;
 use super::relations::{self, ColumnRow, KeyRow, Relation, Relations};
 use super::types::{PgType, decode};
+use crate::endpoint::lens::Lens;
 use crate::endpoint::{EndpointError, TableBinding};
 
 /// One bound table.
@@ -25,11 +26,11 @@ pub struct Shape {
     pub has_ranges: bool,
     /// The primary key's columns in key order. Never empty.
     pub key: Vec<Column>,
-    /// The mapped fields, in the binding's order.
+    /// The bound columns, in the binding's order.
     pub fields: Vec<Column>,
-    /// Indices into `fields`.
-    pub match_key: Vec<usize>,
-    /// The unique indexes beside the primary key, each by its mapped fields (indices into
+    /// How they make the pair's fields.
+    pub lens: Lens,
+    /// The unique indexes beside the primary key, each by its bound columns (indices into
     /// `fields`), where it has any.
     pub unique: Vec<Vec<usize>>,
     /// Tables that its foreign keys refer to.
@@ -69,13 +70,11 @@ impl Shape {
         })
     }
 
-    /// Makes a row of the text form of the mapped fields.
+    /// Makes a row of the text form of the bound columns.
     pub fn row_of(&self, cells: &[Option<&str>]) -> Result<Row, EndpointError> {
-        self.fields
-            .iter()
-            .zip(cells)
-            .map(|(column, text)| column.cell(*text))
-            .collect()
+        let columns = self.fields.iter().zip(cells);
+        let columns = columns.map(|(column, text)| column.cell(*text));
+        Ok(self.lens.row(columns.collect::<Result<_, _>>()?))
     }
 }
 
@@ -174,12 +173,12 @@ fn shape(binding: &TableBinding, found: &Relations) -> Result<Shape, EndpointErr
             .map(column)
             .collect::<Result<_, _>>()?,
         fields: binding
-            .fields
+            .columns
             .iter()
             .map(column)
             .collect::<Result<_, _>>()?,
-        match_key: binding.match_key.clone(),
-        unique: unique(found.keys.get(&relation.oid), &binding.fields),
+        lens: binding.lens.clone(),
+        unique: unique(found.keys.get(&relation.oid), &binding.columns),
         refers_to: foreign.into_iter().flatten().map(|f| f.target).collect(),
     })
 }

@@ -49,6 +49,7 @@ impl PgSide {
                 name: shape.name.clone(),
                 key: shape.key.iter().map(|column| column.name.clone()).collect(),
                 fields: shape.fields.iter().map(named).collect(),
+                lens: shape.lens.clone(),
             })
             .collect()
     }

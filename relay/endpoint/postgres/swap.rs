@@ -77,9 +77,14 @@ pub(super) async fn circles(
 type Texts = Vec<Option<String>>;
 
 fn texts(shape: &Shape, row: &Row) -> Option<Texts> {
-    let columns = shape.fields.iter().zip(row);
+    let values = shape.lens.columns(row, shape.fields.len());
+    let columns = shape.fields.iter().zip(values);
     columns
-        .map(|(column, cell)| encode(&column.pg_type, cell.value()?).ok())
+        .map(|(column, value)| match value {
+            Some(value) => encode(&column.pg_type, value).ok(),
+            // No field shows it, so no write of ours is in its way.
+            None => Some(None),
+        })
         .collect()
 }
 

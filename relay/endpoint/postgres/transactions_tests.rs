@@ -16,6 +16,7 @@ async fn transactions() -> (Transactions, tempfile::TempDir) {
         name: "t".into(),
         key: vec!["id".into()],
         fields: Vec::new(),
+        lens: Default::default(),
     }]);
     let position = Position {
         offset: START,

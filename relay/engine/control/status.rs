@@ -16,6 +16,7 @@ struct Counts {
     linked: u64,
     findings: u64,
     conflicts: u64,
+    asked: u64,
 }
 
 impl Engine {
@@ -34,6 +35,7 @@ impl Engine {
             state: if paused { "paused" } else { "planning" }.to_owned(),
             findings: counts.iter().map(|count| count.findings).sum(),
             conflicts: counts.iter().map(|count| count.conflicts).sum(),
+            asked: counts.iter().map(|count| count.asked).sum(),
             tables,
             ..SyncStatus::default()
         };
@@ -59,10 +61,12 @@ impl Engine {
                     .iter()
                     .find(|found| found.pair == pair)
                     .map_or(0, |p| p.linked);
+                let (conflicts, asked) = conflicts::count(conn, sync, pair)?;
                 counts.push(Counts {
                     linked: linked.max(0) as u64,
                     findings: findings::count(conn, sync, pair)?,
-                    conflicts: conflicts::count(conn, sync, pair)?,
+                    conflicts,
+                    asked,
                 });
             }
             Ok(counts)
@@ -92,6 +96,7 @@ fn table_statuses(
             linked: counts.linked,
             findings: counts.findings,
             conflicts: counts.conflicts,
+            asked: counts.asked,
             pending: view.map_or(0, |view| at(&view.pending)),
             lag_ms: view.and_then(|view| view.lags_ms.get(number).copied().flatten()),
             copied,

@@ -164,6 +164,8 @@ impl SyncControl for Engine {
                 Side::Left => policy.fields[field].left.clone(),
                 Side::Right => policy.fields[field].right.clone(),
             };
+            let written = |field: &&usize| policy.fields.len() > **field;
+            let fields = applied.fields.iter().filter(written);
             HistoryEntry {
                 at: rfc3339(found.at_ms),
                 table: table_name(&file, applied.pair, applied.side),
@@ -171,7 +173,7 @@ impl SyncControl for Engine {
                 kind: write_name(applied.write).to_owned(),
                 left_key: applied.keys.left.as_ref().map(ToString::to_string),
                 right_key: applied.keys.right.as_ref().map(ToString::to_string),
-                fields: applied.fields.iter().map(name).collect(),
+                fields: fields.map(name).collect(),
                 run: found.epoch,
             }
         };

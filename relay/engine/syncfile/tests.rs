@@ -120,8 +120,7 @@ fn unknown_keys_and_words_are_told_by_line_and_column() {
         "{text}"
     );
     let text = refusal("key = [[\"id\", \"id\"]]\nfields = []\nconflict = \"latest\"");
-    let expected =
-        "line 9, column 12: expected \"newest\" or \"left\" or \"right\", found \"latest\"";
+    let expected = "line 9, column 12: expected \"newest\" or \"left\" or \"right\" or \"ask\", found \"latest\"";
     assert_eq!(text, expected);
     let text = refusal("key = [[\"id\", \"id\"]]\nfields = [{ left = \"a\", rihgt = \"b\" }]");
     assert!(
@@ -152,27 +151,6 @@ fn a_file_that_is_no_toml_or_lacks_a_key_is_refused() {
 
 #[test]
 fn what_comes_later_is_refused_with_one_clear_sentence() {
-    let rest = "key = [[\"id\", \"id\"]]\nfields = []\n";
-    for (line, column, said) in [
-        ("filter_left = 'a == 1'", 15, "can't do filters yet"),
-        ("filter_right = 'a == 1'", 16, "can't do filters yet"),
-        (
-            "conflict = \"ask\"",
-            12,
-            "can't do \"ask\" yet: expected \"newest\"",
-        ),
-        (
-            "conflict_delete = \"ask\"",
-            19,
-            "can't do \"ask\" yet: expected \"keep\"",
-        ),
-        ("deletes = \"archive\"", 11, "can't do \"archive\" yet"),
-        ("changes = \"existing\"", 11, "can't do \"existing\" yet"),
-    ] {
-        let text = refusal(&format!("{rest}{line}"));
-        let place = format!("line 9, column {column}: ");
-        assert!(text.starts_with(&place) && text.contains(said), "{text}");
-    }
     let text = refusal(
         "key = [[\"id\", \"id\"]]\nfields = [{ left = \"a\", right = \"a\", link = \"authors\" }]",
     );
@@ -180,6 +158,96 @@ fn what_comes_later_is_refused_with_one_clear_sentence() {
         text.starts_with("line 8, column 45: this version can't do links"),
         "{text}"
     );
+}
+
+/// Every kind of field, filters and an archive mark.
+const RICH: &str = r#"key = [["slug", "Slug"]]
+changes = "existing"
+deletes = "archive"
+archive_right = { field = "Archived", value = true }
+conflict = "ask"
+conflict_delete = "ask"
+filter_left = 'status == "published" && row["Word Count"] > 100'
+fields = [
+  { left = "status", right = "Status", values = [["draft", "Draft"], ["published", "Live"]] },
+  { left = "rank", right = "Rank", values = [[1, "first"], [2, "second"]], null_right = "none" },
+  { left = "note", right = "Note", null_left = "" },
+  { left_value = 'first + " " + last', right = "Name" },
+  { left = "size", right_value = "row.Length * 2" },
+]"#;
+
+#[test]
+fn value_maps_expressions_filters_and_archive_marks_are_read_and_written_again() {
+    let file = with(RICH).expect("valid");
+    let table = &file.tables[0];
+    assert_eq!(table.forms.len(), table.policy.fields.len());
+    assert_eq!(table.forms[0], FieldForm::Same, "the key that was added");
+    let source = "first + \" \" + last".to_owned();
+    let on = Side::Left;
+    assert_eq!(table.forms[4], FieldForm::Computed { on, source });
+    assert_eq!(table.policy.fields[4].direction, Direction::LeftToRight);
+    assert_eq!(table.policy.fields[5].direction, Direction::RightToLeft);
+    assert!(table.policy.once);
+    assert_eq!(table.policy.conflict, ConflictPolicy::Ask);
+    let value = Scalar::Bool(true);
+    let field = "Archived".to_owned();
+    assert_eq!(table.archive.right, Some(Mark { field, value }));
+    assert_eq!(SyncFile::parse(&file.render()).expect("valid"), file);
+}
+
+#[test]
+fn impossible_fields_and_expressions_are_refused_at_their_place() {
+    let key = "key = [[\"id\", \"id\"]]\n";
+    let field = |field: &str| refusal(&format!("{key}fields = [{field}]"));
+    for (line, said) in [
+        ("{ left = \"a\" }", "expected one of `left`"),
+        (
+            "{ left = \"a\", left_value = \"b\", right = \"c\" }",
+            "expected one of",
+        ),
+        (
+            "{ left_value = \"a\", right_value = \"b\" }",
+            "must be a column",
+        ),
+        (
+            "{ left_value = \"a +\", right = \"b\" }",
+            "expected an expression (CEL)",
+        ),
+        (
+            "{ left_value = \"a\", right = \"b\", direction = \"both\" }",
+            "flows away",
+        ),
+        (
+            "{ left = \"a\", right = \"b\", values = [[1]] }",
+            "expected pairs",
+        ),
+        (
+            "{ left = \"a\", right = \"b\", values = [[1, 2], [1, 3]] }",
+            "in the map already",
+        ),
+        (
+            "{ left = \"id\", right = \"id\", values = [[1, 2]] }",
+            "match key must hold the same",
+        ),
+    ] {
+        let text = field(line);
+        assert!(text.contains(said), "{line}: {text}");
+    }
+    let text = refusal(&format!(
+        "{key}fields = []\nfilter_left = \"[1].exists(x, x > 0)\""
+    ));
+    assert!(
+        text.starts_with("line 9, column 15: expected an expression"),
+        "{text}"
+    );
+    let text = refusal(&format!("{key}fields = []\ndeletes = \"archive\""));
+    assert!(
+        text.contains("needs archive_left or archive_right"),
+        "{text}"
+    );
+    let mark = "archive_left = { field = \"a\", value = 1 }";
+    let text = refusal(&format!("{key}fields = []\n{mark}"));
+    assert!(text.contains("is for deletes = \"archive\""), "{text}");
 }
 
 #[test]

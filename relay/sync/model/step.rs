@@ -106,6 +106,8 @@ pub enum FindingCode {
     ChangedWhileCopied,
     /// The key of the record that it was linked to names another record now; it is matched again.
     KeyReused,
+    /// A value map or an expression has nothing to say for the record's value.
+    NoCounterpart,
     /// Any other refusal, with the side's own code in the detail.
     RejectedBySide,
 }
@@ -124,6 +126,7 @@ impl FindingCode {
             FindingCode::PermissionDenied => "permission-denied",
             FindingCode::ChangedWhileCopied => "changed-while-copied",
             FindingCode::KeyReused => "key-reused",
+            FindingCode::NoCounterpart => "no-counterpart",
             FindingCode::RejectedBySide => "rejected-by-side",
         }
     }
@@ -152,6 +155,9 @@ impl FindingCode {
             FindingCode::PermissionDenied => "grant the sync's role this right, then retry",
             FindingCode::ChangedWhileCopied | FindingCode::KeyReused => {
                 "nothing: it is tried again by itself"
+            }
+            FindingCode::NoCounterpart => {
+                "add the value to the field's `values`, correct the expression, or change the record"
             }
             FindingCode::RejectedBySide => "see the detail; correct the record or the table",
         }
@@ -184,7 +190,7 @@ impl Finding {
     }
 }
 
-/// One field that both sides changed to different values, and what was done.
+/// One field that both sides changed to different values, and what was done about it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Conflict {
     pub pair: PairId,
@@ -193,5 +199,6 @@ pub struct Conflict {
     pub field: Option<usize>,
     pub values: BySide<Cell>,
     pub times: BySide<Option<i64>>,
-    pub winner: Side,
+    /// `None` while a person is asked.
+    pub winner: Option<Side>,
 }

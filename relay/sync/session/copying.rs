@@ -14,6 +14,7 @@ use crate::model::{
     Since,
 };
 use crate::plan::{Case, Seen};
+use crate::policy::{Direction, PairPolicy};
 
 /// A reconcile in progress.
 #[derive(Debug)]
@@ -114,6 +115,7 @@ impl Session {
         };
         let pair = PairId(copying.pair);
         let policy = &self.config.policies[pair.0 as usize];
+        let prints = &self.config.prints;
         let first_run = self
             .resume
             .first_run
@@ -123,17 +125,17 @@ impl Session {
         copying.page_done = done;
         let mut keys: BySide<Vec<Key>> = BySide::default();
         for found in found {
-            match decide(&found, policy, first_run) {
-                Decision::Nothing => {}
+            match decide(&found, policy, prints, first_run) {
+                Decision::Nothing | Decision::Outside => {}
                 Decision::Link => copying
                     .extra
                     .links
-                    .push((pair, link_of(&found, &copying.positions))),
+                    .push((pair, link_of(&found, policy, &copying.positions))),
                 Decision::Detach => {
                     copying
                         .extra
                         .links
-                        .push((pair, link_of(&found, &copying.positions)));
+                        .push((pair, link_of(&found, policy, &copying.positions)));
                 }
                 Decision::Finding(side, code) => {
                     if let Some(scanned) = &found.scanned[side] {
@@ -178,6 +180,7 @@ impl Session {
         };
         let pair = PairId(copying.pair);
         let policy = &self.config.policies[pair.0 as usize];
+        let prints = &self.config.prints;
         let first_run = self
             .resume
             .first_run
@@ -189,7 +192,7 @@ impl Session {
         let mut rows = BySide::new(rows.left.into_iter(), rows.right.into_iter());
         let mut drafts = Vec::new();
         for found in std::mem::take(&mut copying.fetching) {
-            let Decision::Plan { fetch, .. } = decide(&found, policy, first_run) else {
+            let Decision::Plan { fetch, .. } = decide(&found, policy, prints, first_run) else {
                 continue;
             };
             let newcomer = found.newcomer();
@@ -238,7 +241,7 @@ impl Session {
 }
 
 /// The link that two scanned records (or one that stays alone) make as they are.
-fn link_of(found: &Match, positions: &BySide<Position>) -> Link {
+fn link_of(found: &Match, policy: &PairPolicy, positions: &BySide<Position>) -> Link {
     let prints = |side: Side| -> Vec<Fingerprint> {
         match (&found.scanned[side], &found.scanned[side.other()]) {
             (Some(scanned), _) => scanned.fingerprints.clone(),
@@ -250,7 +253,7 @@ fn link_of(found: &Match, positions: &BySide<Position>) -> Link {
     if let (Some(link), Some(left), Some(right)) = (link, &found.scanned.left, &found.scanned.right)
         && found.newcomer().is_none()
     {
-        return settled_link(link, BySide::new(left, right), positions);
+        return settled_link(link, policy, BySide::new(left, right), positions);
     }
     Link {
         id: link.map_or(LinkId(0), |link| link.id),
@@ -264,13 +267,19 @@ fn link_of(found: &Match, positions: &BySide<Position>) -> Link {
 }
 
 /// A link whose records both changed to the same: the other fields stay as they were agreed.
-fn settled_link(link: &Link, now: BySide<&Scanned>, positions: &BySide<Position>) -> Link {
+fn settled_link(
+    link: &Link,
+    policy: &PairPolicy,
+    now: BySide<&Scanned>,
+    positions: &BySide<Position>,
+) -> Link {
     let mut link = link.clone();
     for field in 0..link.baseline.left.len() {
-        let print = now.left.fingerprints[field];
-        if print == now.right.fingerprints[field] {
-            link.baseline.left[field] = print;
-            link.baseline.right[field] = print;
+        let prints = BySide::from_fn(|side| now[side].fingerprints[field]);
+        let is_looked_at = policy.fields[field].direction == Direction::Neither;
+        if is_looked_at || prints.left == prints.right {
+            link.baseline.left[field] = prints.left;
+            link.baseline.right[field] = prints.right;
         }
     }
     for side in Side::BOTH {

@@ -27,7 +27,7 @@ mod waiting;
 use std::collections::{HashMap, VecDeque};
 
 pub use round::{PendingCase, Round};
-pub use settlement::{Applied, Gone, Settlement};
+pub use settlement::{Applied, Gone, Noted, Settlement};
 
 use self::book::{Book, Slot};
 use self::copying::Copying;

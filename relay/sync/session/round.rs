@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::open::Open;
-use super::settlement::{Applied, Gone, Settlement};
+use super::settlement::{Applied, Gone, Noted, Settlement};
 use crate::baseline::{Fingerprint, Fingerprinter};
 use crate::decide::Write;
 use crate::model::{
@@ -155,7 +155,25 @@ impl PendingCase {
             && self.findings.is_empty()
     }
 
+    /// Settles the case; returns the place of its link.
     fn settle(
+        &self,
+        batches: &BySide<Option<BatchId>>,
+        results: Vec<StepResult>,
+        out: &mut Settlement,
+    ) -> Option<usize> {
+        let first = out.conflicts.len();
+        let place = self.settle_steps(batches, results, out);
+        for noted in &mut out.conflicts[first..] {
+            noted.link = place;
+        }
+        // One whose link is not settled is met again when the case is planned again.
+        out.conflicts
+            .retain(|noted| noted.link.is_some() || noted.conflict.winner.is_some());
+        place
+    }
+
+    fn settle_steps(
         &self,
         batches: &BySide<Option<BatchId>>,
         results: Vec<StepResult>,
@@ -231,7 +249,9 @@ impl PendingCase {
         let (side, other) = (step.side, step.side.other());
         for &field in &step.fields {
             link.baseline[side][field] = prints[field];
-            link.baseline[other][field] = self.observed[other][field];
+            if self.observed[other][field].is_known() {
+                link.baseline[other][field] = self.observed[other][field];
+            }
         }
     }
 
@@ -313,10 +333,13 @@ impl PendingCase {
 
     fn settle_conflicts(&self, done: &BySide<bool>, out: &mut Settlement) {
         for conflict in &self.conflicts {
-            let loser = conflict.winner.other();
-            let has_step = self.steps.iter().any(|step| step.side == loser);
-            if done[loser] || !has_step {
-                out.conflicts.push(conflict.clone());
+            let loser = conflict.winner.map(Side::other);
+            let awaits = |loser| self.steps.iter().any(|step| step.side == loser) && !done[loser];
+            if !loser.is_some_and(awaits) {
+                out.conflicts.push(Noted {
+                    conflict: conflict.clone(),
+                    link: None,
+                });
             }
         }
     }

@@ -11,7 +11,7 @@ pub struct Settlement {
     pub links: Vec<(PairId, Link)>,
     pub dropped: Vec<(PairId, LinkId)>,
     pub gone: Vec<Gone>,
-    pub conflicts: Vec<Conflict>,
+    pub conflicts: Vec<Noted>,
     /// One per record: a newer one replaces an older one.
     pub findings: Vec<Finding>,
     pub resolved: Vec<(PairId, Side, Key)>,
@@ -30,6 +30,14 @@ impl Settlement {
     pub fn is_empty(&self) -> bool {
         self == &Settlement::default()
     }
+}
+
+/// A conflict, with the place among the settlement's links of the one that it is about.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Noted {
+    pub conflict: Conflict,
+    /// Always set for a conflict that waits for a person.
+    pub link: Option<usize>,
 }
 
 /// A key that no longer names a record that was linked.

@@ -33,6 +33,7 @@ fn mirror_policy(policy: &PairPolicy) -> PairPolicy {
         ConflictPolicy::Right => ConflictPolicy::Left,
         other => other,
     };
+    policy.archive = swap(policy.archive);
     policy
 }
 
@@ -76,7 +77,7 @@ fn mirror_conflict(conflict: Conflict) -> Conflict {
         field: conflict.field,
         values: swap(conflict.values),
         times: swap(conflict.times),
-        winner: conflict.winner.other(),
+        winner: conflict.winner.map(Side::other),
     }
 }
 
@@ -249,8 +250,8 @@ fn mirrored_match_gives_the_mirrored_decision() {
             scanned: swap(found.scanned.clone()),
             problem: None,
         };
-        let direct = decide(&found, policy, first_run);
-        let mirrored = decide(&other, &mirror_policy(policy), first_run);
+        let direct = decide(&found, policy, prints, first_run);
+        let mirrored = decide(&other, &mirror_policy(policy), prints, first_run);
         assert_eq!(mirror_decision(mirrored), direct, "seed {seed}");
     }
 }

@@ -87,6 +87,9 @@ fn policy(rng: &mut Rng) -> PairPolicy {
         ]),
         conflict_delete: *rng.pick(&[DeleteConflict::Keep, DeleteConflict::Delete]),
         drift: *rng.pick(&[Drift::Overwrite, Drift::Ignore]),
+        once: false,
+        scope: None,
+        archive: BySide::default(),
     }
 }
 
@@ -125,6 +128,7 @@ fn quirks(rng: &mut Rng, side: Side, policy: &PairPolicy, troubles: Troubles) ->
 pub fn brief(policy: &PairPolicy) -> String {
     let arrows = policy.fields.iter().map(|field| match field.direction {
         Direction::Both => '=',
+        Direction::Neither => '-',
         Direction::LeftToRight => '>',
         Direction::RightToLeft => '<',
     });

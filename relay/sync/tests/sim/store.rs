@@ -96,7 +96,12 @@ impl Store {
             let slot = (finding.pair, finding.side, finding.key.clone());
             self.findings.insert(slot, finding.clone());
         }
-        self.conflicts.extend(settlement.conflicts.iter().cloned());
+        self.conflicts.extend(
+            settlement
+                .conflicts
+                .iter()
+                .map(|noted| noted.conflict.clone()),
+        );
         self.written += settlement.applied.len() as u64;
         self.put_positions(settlement)?;
         if settlement.round_done {

@@ -10,7 +10,7 @@ use tidegate_sync::model::{
     BatchId, BySide, Cell, Conflict, Finding, FindingCode, Key, Link, Lookup, PairId, Place,
     Position, Side, Since, Trace,
 };
-use tidegate_sync::session::{Applied, Gone, Round, Settlement};
+use tidegate_sync::session::{Applied, Gone, Noted, Round, Settlement};
 use tidegate_sync::value::Value;
 
 use super::{World, link};
@@ -398,7 +398,7 @@ async fn conflicts_and_history_read_back_as_settled() {
         field: Some(1),
         values: BySide::new(Cell::Value(Value::Float(f64::INFINITY)), Cell::Unchanged),
         times: BySide::new(Some(5), None),
-        winner: Side::Right,
+        winner: Some(Side::Right),
     };
     let applied = |write, side| Applied {
         pair: PAIR,
@@ -413,7 +413,10 @@ async fn conflicts_and_history_read_back_as_settled() {
         applied(Write::Delete, Side::Right),
     ];
     let settlement = Settlement {
-        conflicts: vec![conflict.clone()],
+        conflicts: vec![Noted {
+            conflict: conflict.clone(),
+            link: None,
+        }],
         applied: writes.clone(),
         ..Settlement::default()
     };

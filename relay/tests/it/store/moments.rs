@@ -201,7 +201,14 @@ fn take_back(path: &std::path::Path) {
          drop table tombstones;
          alter table old_stones rename to tombstones;
          create index tombstones_seen on tombstones (sync, side, seen);
-         delete from refinery_schema_history where version = 4;",
+         drop table conflicts;
+         create table conflicts (id integer primary key, workspace text not null,
+             sync integer not null references syncs (id) on delete cascade,
+             pair integer not null, at integer not null, winner integer not null,
+             field integer, body blob not null
+         ) strict;
+         create index conflicts_sync on conflicts (sync, at);
+         delete from refinery_schema_history where version >= 4;",
     )
     .unwrap();
 }

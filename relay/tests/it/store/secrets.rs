@@ -11,7 +11,7 @@ use tidegate_relay::store::{
 };
 use tidegate_sync::decide::Write;
 use tidegate_sync::model::{BySide, Cell, Conflict, Finding, FindingCode, Key, PairId, Side};
-use tidegate_sync::session::{Applied, Settlement};
+use tidegate_sync::session::{Applied, Noted, Settlement};
 use tidegate_sync::value::Value;
 
 use super::{World, link};
@@ -47,13 +47,16 @@ fn planted_settlement(pair: PairId) -> Settlement {
             code: FindingCode::CheckViolation,
             detail: "planted-detail".to_owned(),
         }],
-        conflicts: vec![Conflict {
-            pair,
-            keys: BySide::new(Some(key()), None),
-            field: Some(0),
-            values: BySide::from_fn(|_| Cell::Value(Value::Text("planted-value".to_owned()))),
-            times: BySide::default(),
-            winner: Side::Left,
+        conflicts: vec![Noted {
+            conflict: Conflict {
+                pair,
+                keys: BySide::new(Some(key()), None),
+                field: Some(0),
+                values: BySide::from_fn(|_| Cell::Value(Value::Text("planted-value".to_owned()))),
+                times: BySide::default(),
+                winner: Some(Side::Left),
+            },
+            link: None,
         }],
         applied: vec![Applied {
             pair,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tidegate_relay::endpoint::level::Level;
+use tidegate_relay::endpoint::lens::Lens;
 use tidegate_relay::endpoint::postgres::PostgresEndpoint;
 use tidegate_relay::endpoint::{
     Binding, Dial, Endpoint, EndpointError, OpenSide, Snapshot, TableBinding, Viewed, Writer,
@@ -52,8 +53,8 @@ pub fn binding(epoch: u32, tables: &[Table<'_>]) -> Binding {
             .map(|(pair, (table, fields))| TableBinding {
                 pair: PairId(pair as u32),
                 table: table.to_string(),
-                fields: fields.iter().map(|field| field.to_string()).collect(),
-                match_key: Vec::new(),
+                columns: fields.iter().map(|field| field.to_string()).collect(),
+                lens: Lens::default(),
             })
             .collect(),
         fingerprinter: fingerprinter(),

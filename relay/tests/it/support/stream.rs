@@ -203,5 +203,6 @@ async fn table(client: &Client, pair: PairId, name: &str, fields: &[&str]) -> Ca
         name: name.to_owned(),
         key: key.iter().map(|row| row.get(0)).collect(),
         fields: bound,
+        lens: Default::default(),
     }
 }

@@ -1,0 +1,229 @@
+//! How a side's columns make the fields of a table pair, and back: value maps, computed fields,
+//! filters, and fields that only the other side has.
+//!
+//! Both sides of a pair have the same fields, in the same order; what a column holds and what the
+//! field says may differ. An endpoint looks through the lens where it makes a row and where it takes
+//! the values of a step, and nowhere else: fingerprints, guards and answers are about fields.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tidegate_sync::model::{Cell, Row};
+use tidegate_sync::value::Value;
+
+use super::expression::Expression;
+
+/// The lens of one table of a side.
+#[derive(Clone, Debug, Default)]
+pub struct Lens {
+    /// One per field. Empty: each field is the column with its number.
+    sources: Vec<Source>,
+}
+
+/// Where a field comes from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// The column with this index.
+    Column(usize),
+    /// The column, in other words.
+    Mapped(usize, Arc<ValueMap>),
+    /// Nothing of this side: it always says this.
+    Constant(Value),
+    /// An expression; where that has no value, it can't be carried over.
+    Computed(Arc<Expression>),
+    /// Whether the expression holds: true or false; null where that can't be told.
+    Filter(Arc<Expression>),
+}
+
+impl Lens {
+    pub fn new(sources: Vec<Source>) -> Lens {
+        let is_plain = sources
+            .iter()
+            .enumerate()
+            .all(|(field, source)| matches!(source, Source::Column(column) if *column == field));
+        Lens {
+            sources: if is_plain { Vec::new() } else { sources },
+        }
+    }
+
+    /// The fields of a row of columns.
+    pub fn row(&self, columns: Row) -> Row {
+        if self.sources.is_empty() {
+            return columns;
+        }
+        self.sources
+            .iter()
+            .map(|source| source.cell(&columns))
+            .collect()
+    }
+
+    /// The column that a field is written to; `None` for a field that has none.
+    pub fn column(&self, field: usize) -> Option<usize> {
+        match self.sources.get(field) {
+            None if self.sources.is_empty() => Some(field),
+            Some(Source::Column(column) | Source::Mapped(column, _)) => Some(*column),
+            _ => None,
+        }
+    }
+
+    /// What the column must hold for the field to be `value`; `None` where its value map has no word
+    /// for it.
+    pub fn native<'a>(&'a self, field: usize, value: &'a Value) -> Option<&'a Value> {
+        match self.sources.get(field) {
+            Some(Source::Mapped(_, map)) => map.outward(value),
+            _ => Some(value),
+        }
+    }
+
+    /// The columns of a row of fields; `None` for a column that no field shows.
+    pub fn columns<'a>(&'a self, fields: &'a Row, count: usize) -> Vec<Option<&'a Value>> {
+        let mut columns = vec![None; count];
+        for (field, cell) in fields.iter().enumerate() {
+            if let (Some(column), Some(value)) = (self.column(field), cell.value())
+                && let Some(slot) = columns.get_mut(column)
+            {
+                *slot = self.native(field, value);
+            }
+        }
+        columns
+    }
+}
+
+impl Source {
+    fn cell(&self, columns: &Row) -> Cell {
+        let at = |column: &usize| columns.get(*column).cloned().unwrap_or(Cell::Unchanged);
+        match self {
+            Source::Column(column) => at(column),
+            Source::Mapped(column, map) => match at(column) {
+                Cell::Value(value) => Cell::Value(map.inward(value)),
+                Cell::Unchanged => Cell::Unchanged,
+            },
+            Source::Constant(value) => Cell::Value(value.clone()),
+            Source::Computed(expression) => match expression.value(columns) {
+                Ok(Some(value)) => Cell::Value(value),
+                Ok(None) => Cell::Unchanged,
+                Err(reason) => Cell::Value(Value::Unmapped(Box::new(Value::Text(reason)))),
+            },
+            Source::Filter(expression) => match expression.value(columns) {
+                Ok(Some(Value::Bool(holds))) => Cell::Value(Value::Bool(holds)),
+                Ok(None) => Cell::Unchanged,
+                Ok(Some(_)) | Err(_) => Cell::Value(Value::Null),
+            },
+        }
+    }
+}
+
+/// Words of a column and the field's words for them, one to one.
+#[derive(Clone, Debug, Default)]
+pub struct ValueMap {
+    /// By the canonical form.
+    inward: HashMap<Vec<u8>, Value>,
+    outward: HashMap<Vec<u8>, Value>,
+    /// True when all other values are the same on both ends.
+    passes: bool,
+}
+
+impl ValueMap {
+    /// `entries` are pairs of what the column holds and what the field says.
+    pub fn new(entries: Vec<(Value, Value)>, passes: bool) -> ValueMap {
+        let mut map = ValueMap {
+            passes,
+            ..ValueMap::default()
+        };
+        for (column, field) in entries {
+            map.inward.insert(canonical(&column), field.clone());
+            map.outward.insert(canonical(&field), column);
+        }
+        map
+    }
+
+    fn inward(&self, value: Value) -> Value {
+        match self.inward.get(&canonical(&value)) {
+            Some(field) => field.clone(),
+            None if self.passes || value.is_null() => value,
+            None => Value::Unmapped(Box::new(value)),
+        }
+    }
+
+    fn outward<'a>(&'a self, value: &'a Value) -> Option<&'a Value> {
+        match self.outward.get(&canonical(value)) {
+            Some(column) => Some(column),
+            None => (self.passes || value.is_null()).then_some(value),
+        }
+    }
+}
+
+fn canonical(value: &Value) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    value.canonical(&mut bytes);
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> Value {
+        Value::Text(text.into())
+    }
+
+    fn lens() -> Lens {
+        let words = [("1", "open"), ("2", "closed")];
+        let words = words.map(|(column, field)| (text(column), text(field)));
+        let columns = ["id".to_owned(), "state".to_owned(), "note".to_owned()];
+        let holds = Expression::new(r#"note != "hidden""#, &columns).unwrap();
+        Lens::new(vec![
+            Source::Mapped(1, Arc::new(ValueMap::new(words.into(), false))),
+            Source::Column(0),
+            Source::Constant(Value::Null),
+            Source::Filter(Arc::new(holds)),
+        ])
+    }
+
+    fn row(values: [Value; 3]) -> Row {
+        values.map(Cell::Value).into()
+    }
+
+    #[test]
+    fn a_row_is_seen_in_the_fields_words_and_written_in_the_columns() {
+        let lens = lens();
+        let fields = lens.row(row([Value::Int(7), text("2"), text("x")]));
+        let expected = [
+            text("closed"),
+            Value::Int(7),
+            Value::Null,
+            Value::Bool(true),
+        ];
+        assert_eq!(fields, Row::from(expected.map(Cell::Value)));
+        let (open, state) = (text("open"), text("1"));
+        assert_eq!(lens.native(0, &open), Some(&state));
+        assert_eq!(lens.column(0), Some(1));
+        assert_eq!(lens.column(3), None);
+        let back = lens.columns(&fields, 3);
+        assert_eq!(back, [Some(&Value::Int(7)), Some(&text("2")), None]);
+    }
+
+    #[test]
+    fn a_word_without_counterpart_is_told_apart_from_every_other_value() {
+        let lens = lens();
+        let fields = lens.row(row([Value::Int(7), text("open"), text("hidden")]));
+        assert_eq!(
+            fields[0],
+            Cell::Value(Value::Unmapped(Box::new(text("open"))))
+        );
+        assert_ne!(
+            canonical(fields[0].value().unwrap()),
+            canonical(&text("open"))
+        );
+        assert_eq!(fields[3], Cell::Value(Value::Bool(false)));
+        assert_eq!(lens.native(0, &text("unheard")), None);
+    }
+
+    #[test]
+    fn a_plain_lens_changes_nothing() {
+        let lens = Lens::new(vec![Source::Column(0), Source::Column(1)]);
+        let columns = vec![Cell::Value(Value::Int(1)), Cell::Unchanged];
+        assert_eq!(lens.row(columns.clone()), columns);
+        assert_eq!(lens.column(1), Some(1));
+    }
+}
