@@ -4,7 +4,8 @@ use tidegate_sync::model::Side;
 use tidegate_sync::policy::FieldPair;
 
 use super::{
-    CAPTURE, CONFLICT, CONFLICT_DELETE, DELETES, DIRECTION, DRIFT, EXISTING, SyncFile, TableFile, name_in,
+    CAPTURE, CONFLICT, CONFLICT_DELETE, DELETES, DIRECTION, DRIFT, EXISTING, SyncFile, TableFile,
+    name_in,
 };
 use crate::engine::forms::{FieldForm, Scalar};
 

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tidegate_relay::endpoint::level::Level;
 use tidegate_relay::endpoint::lens::Lens;
+use tidegate_relay::endpoint::level::Level;
 use tidegate_relay::endpoint::postgres::PostgresEndpoint;
 use tidegate_relay::endpoint::{
     Binding, Dial, Endpoint, EndpointError, OpenSide, Snapshot, TableBinding, Viewed, Writer,
