@@ -154,7 +154,11 @@ impl Driver {
             return Ok(());
         }
         self.position_fed[side] = Instant::now();
-        let Captured { changes, end, .. } = captured;
+        let Captured {
+            mut changes, end, ..
+        } = captured;
+        let pairs = &self.run.mapping.pairs;
+        changes.retain(|change| !pairs[change.pair.0 as usize].policy.once);
         if let Some(end) = &end {
             self.passed_fed[side] = end.passed;
         }

@@ -6,8 +6,9 @@
 use std::collections::BTreeMap;
 
 use tidegate_sync::baseline::Fingerprint;
-use tidegate_sync::decide::{Match, Scanned};
+use tidegate_sync::decide::{Decision, Match, Scanned};
 use tidegate_sync::model::{BySide, PairId, Side};
+use tidegate_sync::policy::Direction;
 
 use super::limits::{VERIFY_DIFFERENCES_MAX, VERIFY_LOOK_EVERY, VERIFY_LOOKS_MAX};
 use super::mapping::PairMapping;
@@ -66,8 +67,11 @@ async fn look(parts: &RunParts) -> Result<VerifyReport, RunError> {
     };
     let mut counts: BTreeMap<PairId, usize> = BTreeMap::new();
     scanner
-        .decide_all(&scan, &[], |pair, found, _| {
+        .decide_all(&scan, &[], |pair, found, decision| {
             let mapped = &mapping.pairs[pair.0 as usize];
+            if *decision == Decision::Outside {
+                return;
+            }
             report.records += 1;
             let Some(difference) = difference(mapped, found) else {
                 return;
@@ -126,6 +130,7 @@ fn differing(mapped: &PairMapping, left: &Scanned, right: &Scanned) -> Vec<Strin
         .enumerate();
     pairs
         .filter(|(_, (left, right)): &(usize, (&Fingerprint, &Fingerprint))| left != right)
+        .filter(|(field, _)| mapped.policy.fields[*field].direction != Direction::Neither)
         .map(|(field, _)| mapped.field_name(Side::Left, field))
         .collect()
 }

@@ -3,6 +3,7 @@
 mod bad_input;
 mod big;
 mod faults;
+mod looks;
 mod rights;
 mod secrets;
 mod speed;
