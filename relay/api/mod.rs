@@ -104,6 +104,7 @@ pub fn router(api: Api) -> Router {
         .routes(routes!(syncs::sync_status, syncs::remove_sync))
         .routes(routes!(syncs::pause_sync))
         .routes(routes!(syncs::resume_sync))
+        .routes(routes!(syncs::approve_sync))
         .routes(routes!(syncs::verify_sync))
         .routes(routes!(syncs::retry_findings))
         .routes(routes!(syncs::list_findings))

@@ -118,6 +118,19 @@ pub(super) async fn resume_sync(
     Ok(Json(api.syncs.resume(&name).await?))
 }
 
+/// Goes on although many records will be deleted.
+#[utoipa::path(post, path = "/api/v1/syncs/{name}/approve", operation_id = "approve_sync",
+    params(("name" = String, Path)),
+    responses((status = 200, body = SyncStatus), (status = 401, body = Problem),
+        (status = 404, body = Problem)),
+    security(("token" = [])))]
+pub(super) async fn approve_sync(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+) -> Result<Json<SyncStatus>, Problem> {
+    Ok(Json(api.syncs.approve(&name).await?))
+}
+
 /// Reads and compares both sides completely.
 #[utoipa::path(post, path = "/api/v1/syncs/{name}/verify", operation_id = "verify_sync",
     params(("name" = String, Path)),

@@ -59,6 +59,12 @@ pub(super) enum Command {
     /// Let a paused sync go on.
     #[command(after_help = "Example:\n  tidegate-relay sync resume blog")]
     Resume { name: String },
+    /// Let a sync go on that stopped because it would delete many records.
+    #[command(
+        after_help = "Example:\n  tidegate-relay sync status blog\n  tidegate-relay sync \
+                            approve blog"
+    )]
+    Approve { name: String },
     /// Read both sides completely and compare them. Exit code 3: they differ.
     #[command(after_help = "Example:\n  tidegate-relay sync verify blog")]
     Verify { name: String },
@@ -122,6 +128,7 @@ pub(super) async fn run(api: &Client, json: bool, command: Command) -> Result<Ex
         Command::Events { name } => watch::events(api, json, name.as_deref()).await,
         Command::Pause { name } => act(api, json, &name, "pause").await,
         Command::Resume { name } => act(api, json, &name, "resume").await,
+        Command::Approve { name } => act(api, json, &name, "approve").await,
         Command::Verify { name } => verify(api, json, &name).await,
         Command::Findings { name, retry } => findings(api, json, &name, retry).await,
         Command::History { name, record } => history(api, json, &name, record).await,

@@ -6,15 +6,16 @@ use std::time::{Duration, Instant};
 
 use tidegate_sync::decide::Tally;
 use tidegate_sync::model::{BatchId, BySide, LinkId, Outcome, PairId, Position, Side, Step};
-use tidegate_sync::session::{Command, Event, Session, Settlement};
+use tidegate_sync::session::{Command, Event, Round, Session, Settlement};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::blast::{self, Blast};
 use super::capture::CaptureTask;
 use super::crash::{self, Point};
 use super::limits::{
-    BACKLOG_BYTES_MAX, BACKLOG_CHANGES_MAX, COPY_ROUND_RECORDS_MAX, DELETES_UNASKED_MAX,
-    DELETES_UNASKED_PERCENT_MAX, RETRY_EVERY, RETRY_RECORDS_MAX, STOP_DEADLINE,
+    BACKLOG_BYTES_MAX, BACKLOG_CHANGES_MAX, COPY_ROUND_RECORDS_MAX, RETRY_EVERY, RETRY_RECORDS_MAX,
+    STOP_DEADLINE,
 };
 use super::mapping::Mapping;
 use super::pages::{Pages, Source};
@@ -44,6 +45,7 @@ pub(super) struct Driver {
     passed_fed: BySide<BatchId>,
     /// [`Session::surprises`] that were told of.
     surprises: u64,
+    blast: Blast,
 }
 
 /// What woke the driver.
@@ -66,6 +68,7 @@ impl Driver {
             position_fed: BySide::new(now, now),
             passed_fed: BySide::default(),
             surprises: 0,
+            blast: Blast::default(),
         }
     }
 
@@ -199,7 +202,10 @@ impl Driver {
         }
     }
 
-    fn note_phase(&self) {
+    fn note_phase(&mut self) {
+        if self.session.is_quiet() {
+            self.blast.note_quiet();
+        }
         if self.session.is_live() {
             self.run.parts.progress.set_phase(Phase::Live);
         }
@@ -246,6 +252,7 @@ impl Driver {
             }
             Command::Intend(round) => {
                 self.finish_settling().await?;
+                self.check_blast(&round).await?;
                 self.run.ledger.intend(&round).await?;
                 Event::Intended
             }
@@ -442,20 +449,32 @@ impl Driver {
         }
         for (pair, tally) in self.run.mapping.pairs.iter().zip(tallies) {
             for side in Side::BOTH {
-                let deletes = tally.deletes[side];
-                let bound = tally.records[side] * DELETES_UNASKED_PERCENT_MAX / 100;
-                if deletes > DELETES_UNASKED_MAX && deletes > bound {
-                    return Err(RunError::Refused(format!(
-                        "{deletes} of {} records of {} ({}) would be deleted: check that the other \
-                         side is as it should be, then `sync apply` the file again to approve",
-                        tally.records[side],
-                        pair.tables[side],
-                        side.name(),
-                    )));
+                let (deletes, table) = (tally.deletes[side], &pair.tables[side]);
+                if blast::is_too_much(deletes, tally.records[side]) {
+                    return Err(RunError::Refused(blast::refusal(deletes, table, side)));
                 }
             }
         }
         Ok(())
+    }
+
+    /// Refuses a round that would delete a good part of a table unasked.
+    async fn check_blast(&mut self, round: &Round) -> Result<(), RunError> {
+        if !self.session.is_live() {
+            return Ok(());
+        }
+        if !self.blast.count(round, Instant::now()) {
+            return Ok(());
+        }
+        if self.run.parts.requests.take_approval() {
+            self.blast.approve();
+            return Ok(());
+        }
+        let linked = self.run.ledger.linked().await?;
+        match self.blast.refusal(&self.run.mapping, &linked) {
+            Some(reason) => Err(RunError::Refused(reason)),
+            None => Ok(()),
+        }
     }
 }
 

@@ -63,6 +63,9 @@ pub trait SyncControl: Send + Sync {
     async fn pause(&self, name: &str) -> Result<SyncStatus, ControlError>;
     async fn resume(&self, name: &str) -> Result<SyncStatus, ControlError>;
 
+    /// Goes on although many records will be deleted: a person looked at it.
+    async fn approve(&self, name: &str) -> Result<SyncStatus, ControlError>;
+
     /// Stops it and drops what it left on both sides (slot, publication, progress row). No record
     /// is touched. When a side can't be cleaned up the sync stays, stopped; with `force` it is
     /// removed all the same, and the answer says what was left behind.

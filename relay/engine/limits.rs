@@ -45,10 +45,11 @@ pub const RETRY_EVERY: Duration = Duration::from_secs(2);
 /// Findings tried again at once.
 pub const RETRY_RECORDS_MAX: usize = 500;
 
-/// Deletes in one reconcile that pause the sync unless both bounds hold: a lost or truncated table
-/// must not empty the other side unasked.
+/// Deletes in one reconcile, or within [`DELETES_WINDOW`] live, that stop the sync when both are
+/// passed: a lost or truncated table must not empty the other side unasked.
 pub const DELETES_UNASKED_MAX: u64 = 50;
 pub const DELETES_UNASKED_PERCENT_MAX: u64 = 5;
+pub const DELETES_WINDOW: Duration = Duration::from_secs(60);
 
 /// How long a stop waits for the round under way.
 pub const STOP_DEADLINE: Duration = Duration::from_secs(10);

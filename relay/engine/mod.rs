@@ -3,6 +3,7 @@
 //! The engine decides nothing about data (that is `tidegate-sync`) and moves no bytes (that is
 //! `endpoint`). `app` builds it, `api` calls it through [`handle::SyncControl`].
 
+mod blast;
 mod capture;
 mod control;
 mod crash;

@@ -105,6 +105,14 @@ impl Ledger {
             .await
     }
 
+    /// Linked records of each table pair.
+    pub async fn linked(&self) -> Result<Vec<u64>, StoreError> {
+        let sync = self.sync;
+        let pairs = self.store.view(move |conn| pairs::list(conn, sync)).await?;
+        let linked = pairs.iter().map(|pair| pair.linked.max(0) as u64);
+        Ok(linked.collect())
+    }
+
     /// Commits the round before it is sent.
     pub async fn intend(&self, round: &Round) -> Result<(), StoreError> {
         let sealed = intents::seal(self.store.sealer(), round)?;

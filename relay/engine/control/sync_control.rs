@@ -98,6 +98,17 @@ impl SyncControl for Engine {
         self.status(name).await
     }
 
+    async fn approve(&self, name: &str) -> Result<SyncStatus, ControlError> {
+        let record = self.record(name).await?;
+        self.set_wanted(record.id, Wanted::Running).await?;
+        self.stop_sync(name).await;
+        let parts = self.parts(&record).await?;
+        parts.requests.approve_deletes();
+        let started = Supervised::start(parts);
+        self.running.lock().await.insert(name.to_owned(), started);
+        self.status(name).await
+    }
+
     async fn remove(&self, name: &str, force: bool) -> Result<Removed, ControlError> {
         self.remove_sync(name, force).await
     }

@@ -450,6 +450,14 @@ impl Round {
         self.batches.left.is_some() || self.batches.right.is_some()
     }
 
+    /// The pair and side of each record that it deletes.
+    pub fn deletes(&self) -> impl Iterator<Item = (PairId, Side)> + '_ {
+        self.cases.iter().flat_map(|case| {
+            let deletes = case.steps.iter().filter(|s| s.write == Write::Delete);
+            deletes.map(|step| (case.pair, step.side))
+        })
+    }
+
     /// True when a crash would lose the record of a value that the steps overwrite.
     pub(super) fn has_conflicts(&self) -> bool {
         self.cases.iter().any(|case| !case.conflicts.is_empty())

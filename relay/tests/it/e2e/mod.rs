@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod big;
+mod deletes;
 mod faults;
 mod looks;
 mod rights;

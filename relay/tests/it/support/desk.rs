@@ -216,6 +216,10 @@ impl SyncControl for StandIn {
         self.status(name).await
     }
 
+    async fn approve(&self, name: &str) -> Result<SyncStatus, ControlError> {
+        self.status(name).await
+    }
+
     async fn remove(&self, name: &str, force: bool) -> Result<Removed, ControlError> {
         self.status(name).await?;
         self.order(format!("remove {name}, force: {force}"));
