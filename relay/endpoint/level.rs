@@ -18,11 +18,21 @@ pub enum Level {
     Peek,
     /// Statement triggers that write into an outbox beside the data.
     Triggers,
+    /// Looks at the records that transactions since the last look have written.
+    Poll,
+    /// Looks at all records.
+    Compare,
 }
 
 impl Level {
     /// The best first.
-    pub const ALL: [Level; 3] = [Level::Stream, Level::Peek, Level::Triggers];
+    pub const ALL: [Level; 5] = [
+        Level::Stream,
+        Level::Peek,
+        Level::Triggers,
+        Level::Poll,
+        Level::Compare,
+    ];
 
     /// As in sync files and in the API.
     pub fn name(self) -> &'static str {
@@ -30,6 +40,23 @@ impl Level {
             Level::Stream => "stream",
             Level::Peek => "peek",
             Level::Triggers => "triggers",
+            Level::Poll => "poll",
+            Level::Compare => "compare",
+        }
+    }
+
+    /// What the level does not tell as it happens, for people.
+    pub fn caveat(self) -> Option<&'static str> {
+        match self {
+            Level::Stream | Level::Peek | Level::Triggers => None,
+            Level::Poll => Some(
+                "by itself it can't see deletions: each look counts the records, and compares all \
+                 keys when some are gone; of several changes between two looks only the last is seen",
+            ),
+            Level::Compare => Some(
+                "each look reads all records; of several changes between two looks only the last \
+                 is seen",
+            ),
         }
     }
 }
@@ -60,7 +87,7 @@ pub fn choose(offers: &[Offer], wanted: Option<Level>) -> Result<Chosen, Vec<Pro
             Some(offer) if !offer.obstacles.is_empty() => Err(offer.obstacles.clone()),
             _ => Ok(Chosen {
                 level,
-                reason: "the sync file asks for it".into(),
+                reason: with_caveat(level, "the sync file asks for it".into()),
             }),
         };
     }
@@ -76,10 +103,18 @@ pub fn choose(offers: &[Offer], wanted: Option<Level>) -> Result<Chosen, Vec<Pro
         0 => "the best there is".to_owned(),
         _ => missed.collect::<Vec<_>>().join("; "),
     };
+    let level = offers[taken].level;
     Ok(Chosen {
-        level: offers[taken].level,
-        reason,
+        level,
+        reason: with_caveat(level, reason),
     })
+}
+
+fn with_caveat(level: Level, reason: String) -> String {
+    match level.caveat() {
+        Some(caveat) => format!("{reason}; {caveat}"),
+        None => reason,
+    }
 }
 
 #[cfg(test)]

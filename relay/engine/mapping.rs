@@ -13,7 +13,7 @@ use super::report::CaptureReport;
 use super::syncfile::{SyncFile, TableFile};
 use crate::endpoint::catalog::{Catalog, Problem, Table};
 use crate::endpoint::lens::Lens;
-use crate::endpoint::level::{Chosen, Level, choose};
+use crate::endpoint::level::{Chosen, Level, Offer, choose};
 use crate::endpoint::{Binding, TableBinding};
 
 /// One table pair of a checked sync.
@@ -137,30 +137,40 @@ fn captures(
 ) -> BySide<Chosen> {
     BySide::from_fn(|side| {
         let name = side.name();
-        let chosen = match choose(&catalogs[side].captures, file.captures[side]) {
+        let offers = offers(file, &catalogs[side], side);
+        match choose(&offers, file.captures[side]) {
             Ok(chosen) => chosen,
             Err(obstacles) => {
                 let text = |o: &Problem| format!("{name}: {}: {}", o.message, o.remedy);
                 problems.extend(obstacles.iter().map(text));
-                return Chosen::default();
-            }
-        };
-        if chosen.level == Level::Triggers {
-            let tables = file.tables.iter().map(|table| match side {
-                Side::Left => &table.left,
-                Side::Right => &table.right,
-            });
-            let found = tables.filter_map(|table| catalogs[side].table(table));
-            for table in found.filter(|table| !table.is_owner) {
-                problems.push(format!(
-                    "{name} {}.{}: triggers need the table's owner ({}): let the sync's role own \
-                     the table, or make logical replication possible",
-                    table.schema, table.name, chosen.reason
-                ));
+                Chosen::default()
             }
         }
-        chosen
     })
+}
+
+/// What the side offers for the tables of the file: triggers are for their owner.
+fn offers(file: &SyncFile, catalog: &Catalog, side: Side) -> Vec<Offer> {
+    let mut offers = catalog.captures.clone();
+    let tables = file.tables.iter().map(|table| match side {
+        Side::Left => &table.left,
+        Side::Right => &table.right,
+    });
+    let found = tables.filter_map(|table| catalog.table(table));
+    let foreign = found.filter(|table| !table.is_owner).map(|table| Problem {
+        code: "not-owner".into(),
+        message: format!(
+            "{}.{}: triggers need the table's owner",
+            table.schema, table.name
+        ),
+        remedy: "let the sync's role own the table, or make logical replication possible".into(),
+        blocking: true,
+    });
+    let triggers = offers.iter_mut().find(|o| o.level == Level::Triggers);
+    if let Some(offer) = triggers {
+        offer.obstacles.extend(foreign);
+    }
+    offers
 }
 
 fn check_table(

@@ -85,6 +85,8 @@ const CAPTURE: Words<Option<Level>> = &[
     ("stream", Some(Level::Stream)),
     ("peek", Some(Level::Peek)),
     ("triggers", Some(Level::Triggers)),
+    ("poll", Some(Level::Poll)),
+    ("compare", Some(Level::Compare)),
 ];
 const DIRECTION: Words<Direction> = &[
     ("both", Direction::Both),

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use futures_util::future::{join, join3};
+use futures_util::future::join3;
 use tidegate_sync::baseline::{Fingerprint, Fingerprinter};
-use tidegate_sync::model::{BatchId, FindingCode, Key, Outcome, PairId, Row, Step};
+use tidegate_sync::model::{BatchId, FindingCode, Key, Outcome, PairId, Row, Step, StepKind};
 use tokio_postgres::types::Oid;
 
 use super::bulk::{self, Copied, Part};
@@ -163,9 +163,9 @@ impl PgWriter {
             .into_iter()
             .collect::<Option<_>>()
             .ok_or_else(|| EndpointError::bug("no-outcome", "a step has no outcome"))?;
-        self.commit(session, batch, recorded.then_some(&outcomes[..]))
+        self.commit(session, batch, (steps, &outcomes), recorded)
             .await?;
-        self.fence(session, &mut outcomes).await?;
+        self.fence(session, steps, &mut outcomes).await?;
         Ok(outcomes)
     }
 
@@ -304,20 +304,24 @@ impl PgWriter {
         &self,
         session: &Connected,
         batch: BatchId,
-        record: Option<&[Outcome]>,
+        (steps, outcomes): (&[Step], &[Outcome]),
+        recorded: bool,
     ) -> Result<(), Failure> {
-        let record = record.map(|outcomes| {
+        let record = recorded.then(|| {
             progress::encode(outcomes, |outcome| match outcome {
                 Outcome::Written(stored) => self.fingerprinter.row(&stored.row),
                 _ => Vec::<Fingerprint>::new(),
             })
         });
         let commit = self.log.commit(batch);
-        let (stored, committed) = join(
+        let written = written(steps, outcomes);
+        let (touched, stored, committed) = join3(
+            self.log.touch(session, &written),
             self.progress.store(session, batch, record.as_deref()),
             session.batch_execute(&commit),
         )
         .await;
+        touched.map_err(|error| Failure::of_ours("name what was written", error))?;
         stored.map_err(|error| Failure::of_ours("store the progress", error))?;
         committed.map_err(|error| Failure::of("commit a batch", error))
     }
@@ -327,15 +331,14 @@ impl PgWriter {
     async fn fence(
         &self,
         session: &Connected,
+        steps: &[Step],
         outcomes: &mut [Outcome],
     ) -> Result<(), EndpointError> {
-        if !outcomes
-            .iter_mut()
-            .any(|outcome| fence_of(outcome).is_some())
-        {
+        let found = found(steps, outcomes);
+        if found.is_empty() {
             return Ok(());
         }
-        let position = self.log.fence(session).await?;
+        let position = self.log.fence(session, &found).await?;
         for outcome in outcomes.iter_mut() {
             if let Some(fence) = fence_of(outcome) {
                 *fence = position;
@@ -439,8 +442,46 @@ impl Writer for PgWriter {
         self.connect().await?;
         let session = self.session()?;
         let records = reading::fetch(session, self.shape(pair)?, keys).await?;
-        let fence = self.log.fence(session).await?;
+        let asked: Vec<(PairId, Key)> = keys.iter().map(|key| (pair, key.clone())).collect();
+        let fence = self.log.fence(session, &asked).await?;
         Ok((records, fence))
+    }
+}
+
+/// The records that a batch has written, by all names that they had.
+fn written(steps: &[Step], outcomes: &[Outcome]) -> Vec<(PairId, Key)> {
+    let mut records = Vec::new();
+    for (step, outcome) in steps.iter().zip(outcomes) {
+        let now = match outcome {
+            Outcome::Written(stored) => Some(&stored.key),
+            Outcome::Deleted => None,
+            _ => continue,
+        };
+        let before = key_of(step).filter(|before| Some(*before) != now);
+        let keys = before.into_iter().chain(now);
+        records.extend(keys.map(|key| (step.pair, key.clone())));
+    }
+    records
+}
+
+/// The records of which a batch has learned something that has a fence.
+fn found(steps: &[Step], outcomes: &[Outcome]) -> Vec<(PairId, Key)> {
+    let steps = steps.iter().zip(outcomes);
+    let found = steps.filter_map(|(step, outcome)| {
+        let key = match outcome {
+            Outcome::Stale { .. } | Outcome::Missing { .. } => key_of(step),
+            Outcome::Exists { stored, .. } => Some(&stored.key),
+            _ => None,
+        };
+        key.map(|key| (step.pair, key.clone()))
+    });
+    found.collect()
+}
+
+fn key_of(step: &Step) -> Option<&Key> {
+    match &step.kind {
+        StepKind::Create { .. } => None,
+        StepKind::Update { key, .. } | StepKind::Delete { key, .. } => Some(key),
     }
 }
 

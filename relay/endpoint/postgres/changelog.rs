@@ -1,12 +1,14 @@
 //! The change log as a writer needs it: how its transactions are marked, where it ends by now.
 
-use tidegate_sync::model::BatchId;
+use tidegate_sync::model::{BatchId, Key, PairId};
+use tokio_postgres::Error;
 
 use super::connect::Connected;
+use super::looks::Looks;
+use super::outbox::{OutboxName, ticks};
 use super::progress::ProgressName;
 use super::slots::{FENCE_PREFIX, MARKER_PREFIX};
 use super::snapshot::insert_position;
-use super::triggers::OutboxName;
 use crate::endpoint::EndpointError;
 
 /// Where changes are read from.
@@ -14,7 +16,10 @@ use crate::endpoint::EndpointError;
 pub enum ChangeLog {
     /// The server's own log, by stream or peek.
     Wal,
+    /// An outbox that triggers fill.
     Outbox(OutboxName),
+    /// An outbox that looks fill.
+    Looks(Looks),
 }
 
 impl ChangeLog {
@@ -31,24 +36,45 @@ impl ChangeLog {
                     "{begin}; select pg_logical_emit_message(true, '{MARKER_PREFIX}', '{marker}')"
                 )
             }
-            ChangeLog::Outbox(_) => begin.to_owned(),
+            ChangeLog::Outbox(_) | ChangeLog::Looks(_) => begin.to_owned(),
+        }
+    }
+
+    /// Within the transaction: what it has done to these records is told, even if they are again
+    /// as they were when somebody looks.
+    pub(super) async fn touch(
+        &self,
+        session: &Connected,
+        records: &[(PairId, Key)],
+    ) -> Result<(), Error> {
+        match self {
+            ChangeLog::Looks(looks) => looks.touch(session, records).await,
+            ChangeLog::Wal | ChangeLog::Outbox(_) => Ok(()),
         }
     }
 
     /// SQL that commits it.
     pub(super) fn commit(&self, batch: BatchId) -> String {
         match self {
-            ChangeLog::Wal => "commit".to_owned(),
+            // A look sees by the progress row which batches it shows.
+            ChangeLog::Wal | ChangeLog::Looks(_) => "commit".to_owned(),
             // Last: the outbox's transactions are in the order of their last rows, and this one
             // comes after whatever it has read.
             ChangeLog::Outbox(name) => format!("{}; commit", name.mark(batch)),
         }
     }
 
-    /// The change log's end, which the capture is made to pass soon.
-    pub(super) async fn fence(&self, session: &Connected) -> Result<u64, EndpointError> {
-        if let ChangeLog::Outbox(name) = self {
-            return name.fence(session).await;
+    /// The change log's end, which the capture is made to pass soon. Whatever was seen of
+    /// `records` is told before it, or what became of them.
+    pub(super) async fn fence(
+        &self,
+        session: &Connected,
+        records: &[(PairId, Key)],
+    ) -> Result<u64, EndpointError> {
+        match self {
+            ChangeLog::Wal => {}
+            ChangeLog::Outbox(name) => return ticks::make(session, name).await,
+            ChangeLog::Looks(looks) => return looks.fence(session, records).await,
         }
         let doing = "read the change log's end";
         let position = session.bounded(doing, insert_position(session)).await?;

@@ -47,6 +47,8 @@ mod queue;
 pub mod ask;
 pub mod capture;
 mod changelog;
+mod looks;
+mod outbox;
 mod peek;
 mod shown;
 mod side;
@@ -70,11 +72,11 @@ use async_trait::async_trait;
 use tidegate_sync::model::Side;
 
 use self::connect::SessionLimits;
+use self::outbox::OutboxName;
 use self::progress::ProgressName;
 use self::replication::Connection;
 use self::side::PgSide;
 use self::slots::Names;
-use self::triggers::OutboxName;
 use super::catalog::{Catalog, Fix};
 use super::level::Level;
 use super::{Binding, Class, Dial, Endpoint, EndpointError, OpenSide, StreamLabel};
@@ -94,7 +96,9 @@ impl PostgresEndpoint {
     pub fn forget_sql(sync: &str, side: Side) -> Option<Vec<String>> {
         let progress = ProgressName::new(sync, side).ok()?;
         let mut sql = slots::forget_sql(&Names::new(sync, side));
-        sql.extend(triggers::forget_sql(&OutboxName::new(sync, side)));
+        let outbox = OutboxName::new(sync, side);
+        sql.extend(triggers::forget_sql(&outbox));
+        sql.push(looks::forget_sql(&outbox));
         sql.push(progress.forget_sql());
         Some(sql)
     }
@@ -165,8 +169,10 @@ impl Endpoint for PostgresEndpoint {
         let session = connect::client(&self.dial, &label, SessionLimits::CATALOG).await?;
         let ddl = slots::ddl_of(&*self.dial).await?;
         slots::forget(&mut &session, sync, ddl).await?;
-        triggers::forget(&session, sync, ddl).await?;
         for side in Side::BOTH {
+            let outbox = OutboxName::new(sync, side);
+            triggers::forget_side(&session, &outbox, ddl).await?;
+            looks::forget_side(&session, &outbox).await?;
             let name = ProgressName::new(sync, side)?;
             session
                 .bounded("forget a sync's progress", name.forget(&session))

@@ -62,6 +62,8 @@ pub(super) fn captures(server: &Server) -> Vec<Offer> {
         offer(Level::Stream, stream),
         offer(Level::Peek, peek),
         offer(Level::Triggers, of_triggers(server)),
+        offer(Level::Poll, of_age(server, OLDEST_OUTBOX)),
+        offer(Level::Compare, of_age(server, OLDEST_OUTBOX)),
     ]
 }
 
@@ -80,7 +82,7 @@ pub(super) fn refuse_stream(catalog: &mut Catalog, reason: String) {
 }
 
 fn of_triggers(server: &Server) -> Vec<Problem> {
-    let mut found = of_age(server, OLDEST_TRIGGERS);
+    let mut found = of_age(server, OLDEST_OUTBOX);
     if !server.allows_ddl {
         found.push(blocking(
             "ddl-not-allowed",
@@ -248,4 +250,4 @@ fn warning(code: &str, message: String, remedy: String) -> Problem {
 /// Transactional messages as markers, and `ctid` range scans.
 const OLDEST: i32 = 140_000;
 /// 64-bit transaction numbers and snapshots of them.
-const OLDEST_TRIGGERS: i32 = 130_000;
+const OLDEST_OUTBOX: i32 = 130_000;

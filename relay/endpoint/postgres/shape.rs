@@ -3,12 +3,15 @@
 //! Loaded once per run and shared by capture, snapshot and apply. A table whose shape changes
 //! later is noticed by the change stream, which asks for a reconcile.
 
+use std::collections::BTreeMap;
+
 use tidegate_sync::codec::FieldType;
 use tidegate_sync::model::{Cell, Key, PairId, Row};
 use tokio_postgres::types::Oid;
 
 use super::connect::Connected;
 use super::relations::{self, ColumnRow, KeyRow, Relation, Relations};
+use super::replication::quote_literal;
 use super::types::{PgType, decode};
 use crate::endpoint::lens::Lens;
 use crate::endpoint::{EndpointError, TableBinding};
@@ -61,6 +64,27 @@ impl Shape {
         format!("{}.{}", self.schema, self.name)
     }
 
+    /// SQL that is true while the table's columns are these: name and type.
+    pub(super) fn is_unchanged(&self) -> String {
+        let columns: BTreeMap<&str, u32> = self
+            .key
+            .iter()
+            .chain(&self.fields)
+            .map(|column| (column.name.as_str(), column.pg_type.oid))
+            .collect();
+        let expected: Vec<String> = columns
+            .iter()
+            .map(|(name, oid)| format!("({}, {oid})", quote_literal(name)))
+            .collect();
+        format!(
+            "(select count(*) from pg_attribute a where a.attrelid = {} and a.attnum > 0 \
+             and not a.attisdropped and (a.attname::text, a.atttypid) in ({})) = {}",
+            self.oid,
+            expected.join(", "),
+            expected.len()
+        )
+    }
+
     /// Makes a key of the text form of its parts.
     pub fn key_of(&self, parts: &[Option<&str>]) -> Result<Key, EndpointError> {
         let parts: Option<Vec<String>> = parts.iter().map(|p| p.map(str::to_owned)).collect();
@@ -105,6 +129,12 @@ impl Column {
             _ => format!("{column}::text"),
         }
     }
+}
+
+/// SQL for the columns' texts, as COPY prints them.
+pub(super) fn texts(columns: &[Column], table: &str) -> String {
+    let texts: Vec<String> = columns.iter().map(|column| column.as_text(table)).collect();
+    format!("array[{}]::text[]", texts.join(", "))
 }
 
 /// Looks the bound tables up. Refuses a table or column that isn't there, and one without a

@@ -9,7 +9,9 @@ use super::apply::PgWriter;
 use super::capture::{CaptureSource, PgCapture};
 use super::changelog::ChangeLog;
 use super::connect::{self, Connected, SessionLimits};
+use super::looks::Looks;
 use super::mapping::CaptureTable;
+use super::outbox::OutboxName;
 use super::progress::ProgressName;
 use super::publication;
 use super::replication::Connection;
@@ -17,8 +19,7 @@ use super::shape::{Column, Shape};
 use super::shown::Shown;
 use super::slots::{self, Names};
 use super::snapshot::{PgSnapshot, ViewOf};
-use super::triggers::{self, OutboxName};
-use super::{label, peek};
+use super::{label, looks, peek, triggers};
 use crate::endpoint::catalog::Problem;
 use crate::endpoint::level::Level;
 use crate::endpoint::{Binding, Capture, Dial, EndpointError, OpenSide, Snapshot, Writer};
@@ -37,6 +38,15 @@ impl PgSide {
 
     fn outbox(&self) -> OutboxName {
         OutboxName::new(&self.binding.sync, self.binding.side)
+    }
+
+    fn looks(&self) -> Looks {
+        Looks {
+            name: self.outbox(),
+            shapes: Arc::clone(&self.shapes),
+            progress: self.progress.clone(),
+            is_compare: self.binding.level == Level::Compare,
+        }
     }
 
     fn capture_tables(&self) -> Vec<CaptureTable> {
@@ -102,15 +112,36 @@ impl PgSide {
         Ok(view)
     }
 
+    async fn start_looks(&self) -> Result<PgSnapshot, EndpointError> {
+        let session = self.session().await?;
+        let looks = self.looks();
+        looks::prepare(&session, &looks.name).await?;
+        let mut view = self.view_of(ViewOf::Now).await?;
+        let (snapshot, exported) = (view.shown().await?, view.exported().await?);
+        looks::fill(&session, &looks, &exported).await?;
+        let position = looks::anchor(&session, &looks.name, &snapshot).await?;
+        view.anchor(position.offset, position.cursor);
+        Ok(view)
+    }
+
     /// What another level left is not read any more and would only grow.
     async fn forget_other_levels(&self) -> Result<(), EndpointError> {
         let session = self.session().await?;
         let ddl = slots::ddl_of(&*self.dial).await?;
         match self.binding.level {
             Level::Stream | Level::Peek => {
+                triggers::forget_side(&session, &self.outbox(), ddl).await?;
+                looks::forget_side(&session, &self.outbox()).await
+            }
+            Level::Triggers => {
+                slots::forget_side(&mut &session, &self.names(), ddl).await?;
+                looks::forget_side(&session, &self.outbox()).await
+            }
+            // Its own tables are made anew.
+            Level::Poll | Level::Compare => {
+                slots::forget_side(&mut &session, &self.names(), ddl).await?;
                 triggers::forget_side(&session, &self.outbox(), ddl).await
             }
-            Level::Triggers => slots::forget_side(&mut &session, &self.names(), ddl).await,
         }
     }
 }
@@ -118,7 +149,7 @@ impl PgSide {
 #[async_trait]
 impl OpenSide for PgSide {
     async fn check_start(&mut self) -> Result<Vec<Problem>, EndpointError> {
-        if self.binding.level == Level::Triggers {
+        if !matches!(self.binding.level, Level::Stream | Level::Peek) {
             // The mapping has looked at whose the tables are.
             return Ok(Vec::new());
         }
@@ -149,6 +180,10 @@ impl OpenSide for PgSide {
                 let session = self.session().await?;
                 triggers::check(&session, &self.outbox(), &self.shapes, position).await
             }
+            Level::Poll | Level::Compare => {
+                let session = self.session().await?;
+                looks::check(&session, &self.looks(), position).await
+            }
         }
     }
 
@@ -158,6 +193,7 @@ impl OpenSide for PgSide {
             Level::Stream => self.start_stream().await?,
             Level::Peek => self.start_peek().await?,
             Level::Triggers => self.start_triggers().await?,
+            Level::Poll | Level::Compare => self.start_looks().await?,
         };
         Ok(Box::new(view))
     }
@@ -167,12 +203,6 @@ impl OpenSide for PgSide {
     }
 
     async fn capture(&mut self, position: &Position) -> Result<Box<dyn Capture>, EndpointError> {
-        if self.binding.level == Level::Triggers {
-            let (name, shapes) = (self.outbox(), Arc::clone(&self.shapes));
-            let session = self.session().await?;
-            let capture = triggers::start(session, name, shapes, position).await?;
-            return Ok(Box::new(capture));
-        }
         let source = CaptureSource {
             dial: Arc::clone(&self.dial),
             label: label(&self.binding, "capture"),
@@ -181,9 +211,16 @@ impl OpenSide for PgSide {
             tables: self.capture_tables(),
             staging: self.binding.staging.clone(),
         };
+        let (name, shapes) = (self.outbox(), Arc::clone(&self.shapes));
         Ok(Box::new(match self.binding.level {
+            Level::Stream => PgCapture::start(source, position).await?,
             Level::Peek => peek::start(source, position).await?,
-            _ => PgCapture::start(source, position).await?,
+            Level::Triggers => {
+                triggers::start(self.session().await?, name, shapes, position).await?
+            }
+            Level::Poll | Level::Compare => {
+                looks::start(self.session().await?, self.looks(), position).await?
+            }
         }))
     }
 
@@ -191,6 +228,7 @@ impl OpenSide for PgSide {
         let log = match self.binding.level {
             Level::Stream | Level::Peek => ChangeLog::Wal,
             Level::Triggers => ChangeLog::Outbox(self.outbox()),
+            Level::Poll | Level::Compare => ChangeLog::Looks(self.looks()),
         };
         Ok(Box::new(PgWriter::new(
             Arc::clone(&self.dial),

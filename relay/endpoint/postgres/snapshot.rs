@@ -107,6 +107,12 @@ impl PgSnapshot {
         session.bounded("look at the view", answer).await
     }
 
+    /// Its name, by which other sessions import it while it is open.
+    pub(super) async fn exported(&self) -> Result<String, EndpointError> {
+        let session = self.view.first();
+        session.bounded("export the view", export(session)).await
+    }
+
     /// The capture goes on from here.
     pub(super) fn anchor(&mut self, offset: u64, cursor: String) {
         self.position.offset = offset;

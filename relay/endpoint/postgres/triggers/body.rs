@@ -5,11 +5,8 @@
 //! statement was reported first. It must never make the customer's statement fail, so it looks
 //! first whether the columns that it names are still there. Pure text.
 
-use std::collections::BTreeMap;
-
-use super::super::replication::quote_literal;
-use super::super::shape::{Column, Shape};
-use super::OutboxName;
+use super::super::outbox::OutboxName;
+use super::super::shape::{Shape, texts};
 
 /// The body, between `begin` and `end`. Two that are equal do the same. `equals` are the operators of
 /// the key's columns: what an extension's type needs is not in the function's search path.
@@ -17,15 +14,15 @@ pub(super) fn body(name: &OutboxName, shape: &Shape, equals: &[String]) -> Strin
     let outbox = name.outbox();
     let pair = shape.pair.0;
     let table = &shape.relation;
-    let (now, was) = (array(&shape.key, "t"), array(&shape.key, "o"));
-    let fields = array(&shape.fields, "t");
+    let (now, was) = (texts(&shape.key, "t"), texts(&shape.key, "o"));
+    let fields = texts(&shape.fields, "t");
     let (same_new, same_old) = (same_key(shape, equals, "n"), same_key(shape, equals, "o"));
     let present = format!("{now}, {fields} from new_rows n join {table} t on {same_new}");
     let gone = format!(
         "insert into {outbox} (pair, op, key) select {pair}, 'd', {was} from old_rows o \
          where not exists (select from {table} t where {same_old})"
     );
-    let is_known = shape_check(shape);
+    let is_known = shape.is_unchanged();
     format!(
         "
 begin
@@ -52,33 +49,6 @@ begin
   return null;
 end"
     )
-}
-
-/// True while the table's columns are those of `shape`: name and type.
-fn shape_check(shape: &Shape) -> String {
-    let columns: BTreeMap<&str, u32> = shape
-        .key
-        .iter()
-        .chain(&shape.fields)
-        .map(|column| (column.name.as_str(), column.pg_type.oid))
-        .collect();
-    let expected: Vec<String> = columns
-        .iter()
-        .map(|(name, oid)| format!("({}, {oid})", quote_literal(name)))
-        .collect();
-    format!(
-        "(select count(*) from pg_attribute a where a.attrelid = {} and a.attnum > 0 \
-         and not a.attisdropped and (a.attname::text, a.atttypid) in ({})) = {}",
-        shape.oid,
-        expected.join(", "),
-        expected.len()
-    )
-}
-
-/// The columns' texts, as COPY prints them.
-fn array(columns: &[Column], alias: &str) -> String {
-    let texts: Vec<String> = columns.iter().map(|column| column.as_text(alias)).collect();
-    format!("array[{}]::text[]", texts.join(", "))
 }
 
 fn same_key(shape: &Shape, equals: &[String], alias: &str) -> String {

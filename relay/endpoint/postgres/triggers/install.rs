@@ -7,17 +7,17 @@
 
 use std::fmt::Write as _;
 
-use tidegate_sync::model::Side;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Error, Row};
 
 use super::super::connect::Connected;
+use super::super::outbox::{self, OutboxName};
 use super::super::publication::{BY_HAND, Ddl};
 use super::super::replication::quote_literal;
 use super::super::shape::{Shape, quoted};
 use super::super::types::SESSION;
-use super::OutboxName;
 use super::body::body;
+use super::tables;
 use crate::endpoint::EndpointError;
 
 /// A table and what inherits from it, or the reason against triggers on it.
@@ -38,8 +38,8 @@ pub(super) async fn install(
 ) -> Result<(), EndpointError> {
     let mut sql = String::new();
     // An index that is there already would still be locked.
-    if !tables_exist(session, name).await? {
-        sql.push_str(&tables_sql(name));
+    if !outbox::exist(session, &tables(name)).await? {
+        sql.push_str(&name.tables_sql());
     }
     for shape in shapes {
         let tree = tree(session, shape).await?;
@@ -72,27 +72,6 @@ pub(super) async fn install(
 
 /// The longest that other sessions wait for a table that gets its triggers.
 const LOCK_MAX: &str = "3s";
-
-fn tables_sql(name: &OutboxName) -> String {
-    let (outbox, ticks) = (name.outbox(), name.ticks());
-    format!(
-        "create table {outbox} (
-             seq bigint generated always as identity,
-             xid xid8 not null default pg_current_xact_id(),
-             at timestamptz not null default clock_timestamp(),
-             pair integer, op text not null, key text[], old_key text[], fields text[], batch bigint
-         ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000);
-         create index outbox_{stem}_xid on {outbox} (xid, seq);
-         comment on table {outbox} is 'Changes for Tidegate, until it has read them.';
-         create table {ticks} (
-             id bigint primary key,
-             shown pg_snapshot not null,
-             at timestamptz not null default now()
-         );
-         comment on table {ticks} is 'How far Tidegate has read its outbox. Keep it.';",
-        stem = name.stem,
-    )
-}
 
 /// The function runs as its owner, so that whoever writes the table needs no right to the outbox,
 /// with settings of its own, so that neither names nor the text of values depend on the writer.
@@ -133,21 +112,6 @@ fn triggers_sql(name: &OutboxName, shape: &Shape, tree: &[String], equals: &[Str
 }
 
 const BODY: &str = "$tidegate_body$";
-
-pub(super) async fn tables_exist(
-    session: &Connected,
-    name: &OutboxName,
-) -> Result<bool, EndpointError> {
-    let sql = "select to_regclass($1) is not null and to_regclass($2) is not null";
-    let (outbox, ticks) = (name.outbox(), name.ticks());
-    let parameters: [(&(dyn ToSql + Sync), Type); 2] =
-        [(&outbox, Type::TEXT), (&ticks, Type::TEXT)];
-    let answer = async {
-        let row = session.query_typed_one(sql, &parameters).await?;
-        row.try_get(0)
-    };
-    session.bounded("look for the outbox", answer).await
-}
 
 /// Are all triggers of the table there, as they were made?
 pub(super) async fn is_installed(
@@ -277,8 +241,8 @@ pub(in super::super) async fn forget_side(
     for function in functions {
         let _ = write!(sql, "drop function {function}() cascade;");
     }
-    if tables_exist(session, name).await? {
-        let _ = write!(sql, "drop table {}, {}", name.outbox(), name.ticks());
+    if outbox::exist(session, &tables(name)).await? {
+        let _ = write!(sql, "drop table {}", tables(name).join(", "));
     }
     if sql.is_empty() {
         return Ok(());
@@ -288,28 +252,15 @@ pub(in super::super) async fn forget_side(
         .await
 }
 
-/// Drops what `sync` left in this database, whichever side it was.
-pub(in super::super) async fn forget(
-    session: &Connected,
-    sync: &str,
-    ddl: Ddl,
-) -> Result<(), EndpointError> {
-    for side in Side::BOTH {
-        forget_side(session, &OutboxName::new(sync, side), ddl).await?;
-    }
-    Ok(())
-}
-
 /// What [`forget_side`] runs, as SQL for a person.
 pub(in super::super) fn forget_sql(name: &OutboxName) -> Vec<String> {
     let pattern = quote_literal(&functions_pattern(name));
-    let (outbox, ticks) = (name.outbox(), name.ticks());
     vec![
         format!(
             "do $$ declare f regprocedure; begin for f in select oid from pg_proc \
              where pronamespace = to_regnamespace('tidegate') and proname ~ {pattern} \
              loop execute 'drop function ' || f || ' cascade'; end loop; end $$"
         ),
-        format!("drop table if exists {outbox}, {ticks}"),
+        format!("drop table if exists {}", tables(name).join(", ")),
     ]
 }

@@ -1,10 +1,7 @@
 //! Changes by statement triggers: needs neither the replication right nor a logical WAL.
 //!
-//! Triggers write each statement's records into an *outbox* beside the data (`install`, `body`). The
-//! capture (`outbox`) reads it in *ticks* (`ticks`): a tick is a number and the snapshot of the moment
-//! when it was made, and its changes are those of the transactions which its snapshot shows and
-//! the one before does not. So a transaction that stays open for long holds nobody up and is never
-//! skipped, whatever numbers it drew, and reading a tick again gives the same.
+//! Triggers write each statement's records into the outbox (`install`, `body`), which is read in
+//! ticks.
 //!
 //! * *Order*: within a tick, transactions are in the order of their last rows in the outbox's sequence,
 //!   each as a whole. A record (and a unique value) is locked from its change to the commit, and the
@@ -21,51 +18,25 @@
 //! while the triggers are disabled is not seen, but noticed, and reconciled.
 
 mod body;
-mod chunk;
 mod install;
-mod outbox;
-mod rows;
-mod ticks;
 
-use tidegate_sync::model::{BatchId, Position, Side};
+use std::sync::Arc;
+use std::time::Duration;
 
-pub(super) use install::{forget, forget_side, forget_sql};
-pub(super) use outbox::start;
+use async_trait::async_trait;
+use tidegate_sync::model::{BatchId, PairId, Position};
+use tokio::time::Instant;
 
-use super::ask::Ask;
+pub(super) use install::{forget_side, forget_sql};
+
+use super::capture::PgCapture;
 use super::connect::Connected;
+use super::outbox::{self, Filler, OutboxName, read, ticks};
 use super::publication::Ddl;
 use super::shape::Shape;
-use super::slots;
 use crate::endpoint::EndpointError;
 
-/// What things are called on one side of one sync.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OutboxName {
-    /// `blog_l`.
-    stem: String,
-}
-
 impl OutboxName {
-    /// `sync` is a [`Binding::sync`](crate::endpoint::Binding): `[a-z0-9_]{1,40}`.
-    pub(super) fn new(sync: &str, side: Side) -> OutboxName {
-        let letter = match side {
-            Side::Left => 'l',
-            Side::Right => 'r',
-        };
-        OutboxName {
-            stem: format!("{sync}_{letter}"),
-        }
-    }
-
-    fn outbox(&self) -> String {
-        format!("tidegate.outbox_{}", self.stem)
-    }
-
-    fn ticks(&self) -> String {
-        format!("tidegate.ticks_{}", self.stem)
-    }
-
     /// The trigger function of one table pair.
     fn function(&self, shape: &Shape) -> String {
         format!("tidegate.capture_{}_{}", self.stem, shape.pair.0)
@@ -80,26 +51,23 @@ impl OutboxName {
         let outbox = self.outbox();
         format!("insert into {outbox} (op, batch) values ('m', {})", batch.0)
     }
-
-    /// A position that whatever can be seen by now is at or before.
-    pub(super) async fn fence(&self, session: &Connected) -> Result<u64, EndpointError> {
-        ticks::make(session, self).await
-    }
 }
 
-/// Installs what is missing, and makes `snapshot`, a view's own (`10:20:10,14`), the first tick.
-/// The view must have been taken after [`prepare`].
+fn tables(name: &OutboxName) -> [String; 2] {
+    [name.outbox(), name.ticks()]
+}
+
+/// Makes `snapshot`, a view's own (`10:20:10,14`), the first tick. The view must have been taken
+/// after [`prepare`].
 pub(super) async fn anchor(
     session: &Connected,
     name: &OutboxName,
     snapshot: &str,
 ) -> Result<Position, EndpointError> {
-    let cursor = cursor(session).await?;
-    let offset = ticks::begin(session, name, snapshot).await?;
     Ok(Position {
-        offset,
+        cursor: outbox::cursor(session, FILLED_BY).await?,
+        offset: ticks::begin(session, name, snapshot).await?,
         passed: BatchId::NONE,
-        cursor,
     })
 }
 
@@ -120,20 +88,9 @@ pub(super) async fn check(
     shapes: &[Shape],
     position: &Position,
 ) -> Result<Result<(), String>, EndpointError> {
-    if position.cursor != cursor(session).await? {
-        return Ok(Err(
-            "changes were read in another way before, or the server is another one than before"
-                .into(),
-        ));
-    }
-    if !install::tables_exist(session, name).await? {
-        return Ok(Err(format!("{} is gone", name.outbox())));
-    }
-    if !ticks::knows(session, name, position.offset).await? {
-        return Ok(Err(format!(
-            "{} does not know where reading stopped: the server lost data",
-            name.ticks()
-        )));
+    let kept = outbox::check(session, (name, FILLED_BY), &tables(name), position).await?;
+    if kept.is_err() {
+        return Ok(kept);
     }
     for shape in shapes {
         if !install::is_installed(session, name, shape).await? {
@@ -146,8 +103,61 @@ pub(super) async fn check(
     Ok(Ok(()))
 }
 
-/// Which server, and that its changes are read by triggers.
-async fn cursor(mut session: &Connected) -> Result<String, EndpointError> {
-    let identity = session.identity().await?;
-    Ok(format!("triggers {}", slots::cursor(&identity)))
+/// Starts to read what was committed after `position`.
+pub(super) async fn start(
+    session: Connected,
+    name: OutboxName,
+    shapes: Arc<Vec<Shape>>,
+    position: &Position,
+) -> Result<PgCapture, EndpointError> {
+    if let Err(reason) = check(&session, &name, &shapes, position).await? {
+        return Err(EndpointError::retry("position-lost", reason));
+    }
+    let watch = Watch {
+        name: name.clone(),
+        shapes: Arc::clone(&shapes),
+        check_at: Instant::now() + CHECK_INTERVAL,
+    };
+    Ok(read::start(
+        session,
+        name,
+        shapes,
+        Box::new(watch),
+        position,
+    ))
 }
+
+/// Sees that the triggers stay as they were made.
+struct Watch {
+    name: OutboxName,
+    shapes: Arc<Vec<Shape>>,
+    check_at: Instant,
+}
+
+#[async_trait]
+impl Filler for Watch {
+    /// New partitions, and triggers that somebody dropped or disabled: the next run puts them in
+    /// place and reconciles.
+    async fn tend(
+        &mut self,
+        session: &Connected,
+    ) -> Result<Vec<(PairId, &'static str)>, EndpointError> {
+        let mut found = Vec::new();
+        if Instant::now() < self.check_at {
+            return Ok(found);
+        }
+        self.check_at = Instant::now() + CHECK_INTERVAL;
+        for shape in self.shapes.iter() {
+            if !install::is_installed(session, &self.name, shape).await? {
+                let reason = "its triggers are not as they were made, or it has a new partition";
+                found.push((shape.pair, reason));
+            }
+        }
+        Ok(found)
+    }
+}
+
+const CHECK_INTERVAL: Duration = Duration::from_secs(10);
+
+/// In a position's cursor.
+const FILLED_BY: &str = "triggers";

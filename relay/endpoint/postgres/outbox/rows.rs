@@ -18,18 +18,18 @@ pub(super) fn sql(name: &OutboxName) -> String {
     format!(
         "with transactions as (
              select o.xid, max(o.seq) as last, max(o.batch) as batch, count(*) as rows,
-                    bool_or(o.op = 'u') as edits
+                    bool_or(o.op = 'u') as edits, bool_or(o.op = 'm') as is_ours
              from {outbox} o
              where {new} and o.xid < pg_snapshot_xmax($2::text::pg_snapshot)
                and pg_visible_in_snapshot(o.xid, $2::text::pg_snapshot)
              group by o.xid
          ), numbered as (
-             select xid, batch, edits, (sum(rows) over (order by last))::bigint as until
+             select xid, batch, edits, is_ours, (sum(rows) over (order by last))::bigint as until
              from transactions
          )
          select t.until, t.batch, o.pair, o.op, o.key, o.old_key, o.fields,
                 (extract(epoch from o.at - '2000-01-01 00:00:00Z'::timestamptz) * 1000000)::bigint,
-                o.op = 'i' and not t.edits
+                o.op = 'n' or o.op = 'i' and not t.edits, t.is_ours
          from numbered t join {outbox} o on o.xid = t.xid
          where t.until > $3
          order by t.until, o.seq",
@@ -41,8 +41,10 @@ pub(super) fn sql(name: &OutboxName) -> String {
 pub(super) struct Entry {
     /// The number of its transaction's last row within the tick.
     pub until: u64,
-    /// The batch of ours that its transaction is.
+    /// The newest batch of ours that its transaction comes after, or is.
     pub batch: Option<BatchId>,
+    /// The transaction is that batch.
+    pub is_ours: bool,
     pub what: What,
     /// How long its values are, about.
     pub bytes: usize,
@@ -63,6 +65,7 @@ impl Entry {
         Ok(Entry {
             until: until.cast_unsigned(),
             batch: batch.map(|batch| BatchId(batch.cast_unsigned())),
+            is_ours: row.try_get(9).map_err(unreadable)?,
             what,
             bytes,
         })
@@ -78,6 +81,7 @@ fn what(row: &Row, shapes: &[Shape]) -> Result<(What, usize), EndpointError> {
     let op: &str = row.try_get(3).map_err(unreadable)?;
     let why = match op {
         "t" => Some("the table was truncated"),
+        "f" => Some("its files were replaced, and records are gone"),
         "x" => Some("a mapped column was dropped, renamed or given another type"),
         _ => None,
     };

@@ -20,12 +20,15 @@ pub(super) struct Tick {
 }
 
 /// Makes a tick of now.
-pub(super) async fn make(session: &Connected, name: &OutboxName) -> Result<u64, EndpointError> {
+pub(in super::super) async fn make(
+    session: &Connected,
+    name: &OutboxName,
+) -> Result<u64, EndpointError> {
     insert(session, name, "pg_current_snapshot()").await
 }
 
 /// Makes the first tick, of a view that was taken before.
-pub(super) async fn begin(
+pub(in super::super) async fn begin(
     session: &Connected,
     name: &OutboxName,
     snapshot: &str,

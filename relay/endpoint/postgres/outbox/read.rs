@@ -1,4 +1,4 @@
-//! Reads the outbox: tick after tick, and forgets what is settled.
+//! Reads the outbox: tick after tick, has it kept filled, and forgets what is settled.
 //!
 //! No notifications: `NOTIFY` takes a lock of the whole server at commit and costs writers far
 //! more than a look every 100 ms.
@@ -10,7 +10,6 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use tidegate_sync::model::Position;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 use tokio_postgres::Error;
 use tokio_postgres::types::{ToSql, Type};
 
@@ -22,7 +21,7 @@ use super::super::shape::Shape;
 use super::chunk::Chunk;
 use super::rows::{self, Entry, What};
 use super::ticks::{self, Tick, not_shown};
-use super::{OutboxName, check, install};
+use super::{Filler, OutboxName};
 use crate::endpoint::EndpointError;
 
 mod limits {
@@ -30,52 +29,48 @@ mod limits {
 
     /// Between two looks that find nothing.
     pub(super) const INTERVAL: Duration = Duration::from_millis(100);
-    /// The triggers are looked at this often.
-    pub(super) const CHECK_INTERVAL: Duration = Duration::from_secs(10);
     /// Rows that are forgotten by one statement.
     pub(super) const FORGET_ROWS: i64 = 10_000;
 }
 
-/// Starts to read what was committed after `position`.
-pub(in super::super) async fn start(
+/// Starts to read what was committed after `position`, which was checked.
+pub(in super::super) fn start(
     session: Connected,
     name: OutboxName,
     shapes: Arc<Vec<Shape>>,
+    filler: Box<dyn Filler>,
     position: &Position,
-) -> Result<PgCapture, EndpointError> {
-    if let Err(reason) = check(&session, &name, &shapes, position).await? {
-        return Err(EndpointError::retry("position-lost", reason));
-    }
+) -> PgCapture {
     let queue = Arc::new(Queue::default());
     let feedback = Feedback::new(position.offset);
     let mut reader = Reader {
         session,
         name,
         shapes,
+        filler,
         position: position.clone(),
         queue: queue.clone(),
         feedback: feedback.clone(),
         forgotten: 0,
-        check_at: Instant::now() + limits::CHECK_INTERVAL,
     };
     let mut tasks = JoinSet::new();
     tasks.spawn({
         let queue = queue.clone();
         async move { queue.end(reader.run().await) }
     });
-    Ok(PgCapture::over(queue, feedback, tasks))
+    PgCapture::over(queue, feedback, tasks)
 }
 
 struct Reader {
     session: Connected,
     name: OutboxName,
     shapes: Arc<Vec<Shape>>,
+    filler: Box<dyn Filler>,
     position: Position,
     queue: Arc<Queue>,
     feedback: Arc<Feedback>,
     /// Everything up to this offset was forgotten.
     forgotten: u64,
-    check_at: Instant,
 }
 
 impl Reader {
@@ -92,7 +87,7 @@ impl Reader {
     /// Reads the next tick, or makes it; false when nothing is new.
     async fn turn(&mut self) -> Result<bool, EndpointError> {
         self.forget_settled().await?;
-        self.check_triggers().await?;
+        self.tend().await?;
         let (at, next) = ticks::around(&self.session, &self.name, self.position.offset).await?;
         let at = at.ok_or_else(|| EndpointError::retry("position-lost", "a tick is gone"))?;
         if let Some(next) = next {
@@ -143,7 +138,7 @@ impl Reader {
                     change.offset = at.id + entry.until;
                     change.at = number;
                     change.passed = passed;
-                    change.ours = entry.batch == Some(passed);
+                    change.ours = entry.is_ours && entry.batch == Some(passed);
                     chunk.add(change, entry.bytes);
                 }
                 What::Reconcile(pair, why) => chunk.reconcile(pair, why),
@@ -195,21 +190,12 @@ impl Reader {
         Ok(())
     }
 
-    /// New partitions, and triggers that somebody dropped or disabled: the next run puts them in
-    /// place and reconciles.
-    async fn check_triggers(&mut self) -> Result<(), EndpointError> {
-        if Instant::now() < self.check_at {
-            return Ok(());
-        }
-        self.check_at = Instant::now() + limits::CHECK_INTERVAL;
-        for shape in self.shapes.iter() {
-            if !install::is_installed(&self.session, &self.name, shape).await? {
-                let mut chunk = Chunk::default();
-                let reason = "its triggers are not as they were made, or it has a new partition";
-                chunk.reconcile(shape.pair, reason);
-                let batch = chunk.take_rest(self.position.clone());
-                self.queue.push(batch).await;
-            }
+    async fn tend(&mut self) -> Result<(), EndpointError> {
+        for (pair, reason) in self.filler.tend(&self.session).await? {
+            let mut chunk = Chunk::default();
+            chunk.reconcile(pair, reason);
+            let batch = chunk.take_rest(self.position.clone());
+            self.queue.push(batch).await;
         }
         Ok(())
     }
