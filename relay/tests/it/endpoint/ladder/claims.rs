@@ -20,6 +20,11 @@ fn keys(captured: &tidegate_relay::endpoint::Captured) -> Vec<String> {
     keys.collect()
 }
 
+/// Tells how records are, and not what has happened to them.
+fn is_look(level: Level) -> bool {
+    matches!(level, Level::Poll | Level::Compare)
+}
+
 /// Writers are at work before, while and after the view is taken; one transaction spans it.
 pub async fn view_and_changes_meet_without_gap_or_double(level: Level) {
     let mut bench = posts(level).await;
@@ -176,10 +181,22 @@ pub async fn own_writes_carry_their_batch_and_fences_are_passed(level: Level) {
             (title.clone(), change.passed)
         })
         .collect();
-    let (b, ours_text, after) = ("b".into(), "ours".into(), "after".into());
-    let expected = [(b, BatchId::NONE), (ours_text, ours), (after, ours)];
-    assert_eq!(of_first, expected);
     assert_eq!(end.passed, second);
+    let told = |text: &str, passed| (text.to_owned(), passed);
+    let expected = [
+        told("b", BatchId::NONE),
+        told("ours", ours),
+        told("after", ours),
+    ];
+    if is_look(level) {
+        // Each state may be passed over but the last, which may be told again.
+        let last = told("after", second);
+        assert!(of_first.last().is_some_and(|told| told.0 == "after"));
+        let is_known = |told| expected.contains(told) || *told == last;
+        assert!(of_first.iter().all(is_known), "{of_first:?}");
+        return;
+    }
+    assert_eq!(of_first, expected);
     let ours_alone = captured.changes.iter().filter(|change| change.ours);
     assert_eq!(ours_alone.count(), 1);
 }
@@ -218,6 +235,12 @@ pub async fn what_commits_before_our_batch_has_not_passed_it(level: Level) {
     assert!(matches!(done[0], Outcome::Written(_)), "{done:?}");
     assert!(matches!(done[1], Outcome::Stale { .. }), "{done:?}");
     let captured = bench.catch_up(&mut copy, &mut capture).await;
+    if is_look(level) {
+        let of_ours = captured.changes.iter().filter(|c| c.key == key(1));
+        let passed: Vec<BatchId> = of_ours.map(|change| change.passed).collect();
+        assert_eq!(passed, [BatchId::of_run(1, 1)]);
+        return;
+    }
     let told = captured.changes.iter().map(|c| (c.key.to_string(), c.ours));
     let mut told: Vec<_> = told.collect();
     assert_eq!(told.pop(), Some(("1".into(), true)));
@@ -313,8 +336,12 @@ pub async fn a_new_key_keeps_the_record(level: Level) {
     let (mut copy, mut capture) = bench.start().await;
     bench.execute("update posts set id = 2 where id = 1").await;
     let captured = bench.catch_up(&mut copy, &mut capture).await;
-    assert_eq!(captured.changes.len(), 1);
-    assert_eq!(captured.changes[0].old_key, Some(key(1)));
+    if is_look(level) {
+        assert_eq!(keys(&captured), ["1", "2"]);
+    } else {
+        assert_eq!(captured.changes.len(), 1);
+        assert_eq!(captured.changes[0].old_key, Some(key(1)));
+    }
     // Several at once: what is told may differ, what is there may not.
     bench.execute("update posts set id = id + 10").await;
     bench.catch_up(&mut copy, &mut capture).await;
@@ -431,7 +458,12 @@ pub async fn reading_goes_on_where_it_was_settled(level: Level) {
     let read = bench.writer.read(PairId(0), &[key(1)]).await.unwrap();
     assert!(read.0[0].is_some());
     bench.execute("insert into posts values (4, 'd')").await;
-    assert_eq!(keys(&bench.catch_up(&mut copy, &mut capture).await), ["4"]);
+    let mut told = keys(&bench.catch_up(&mut copy, &mut capture).await);
+    if is_look(level) {
+        // What was read may be told again.
+        told.retain(|key| key != "1");
+    }
+    assert_eq!(told, ["4"]);
 }
 
 pub async fn forgetting_leaves_nothing(level: Level) {

@@ -1,6 +1,7 @@
 //! What every level of capture promises, checked for each of them; and the traps of single levels.
 
 mod claims;
+mod looks;
 mod switching;
 mod triggers;
 
@@ -10,6 +11,8 @@ macro_rules! at_every_level {
         at_every_level!(@level stream, Stream, $($claim),*);
         at_every_level!(@level peek, Peek, $($claim),*);
         at_every_level!(@level outbox, Triggers, $($claim),*);
+        at_every_level!(@level poll, Poll, $($claim),*);
+        at_every_level!(@level compare, Compare, $($claim),*);
     };
     (@level $module:ident, $level:ident, $($claim:ident),*) => {
         mod $module {

@@ -74,7 +74,14 @@ async fn to_and_from_triggers_is_a_reconcile_and_leaves_nothing_of_the_other_lev
     let mut bench = Bench::new(Level::Stream, POSTS, TITLES).await;
     let (mut before, capture) = bench.start().await;
     drop(capture);
-    for level in [Level::Triggers, Level::Peek, Level::Triggers, Level::Stream] {
+    for level in [
+        Level::Triggers,
+        Level::Peek,
+        Level::Poll,
+        Level::Triggers,
+        Level::Compare,
+        Level::Stream,
+    ] {
         bench.reopen(level).await;
         let checked = bench.side.check_position(&before.position).await.unwrap();
         assert!(checked.is_err(), "{level:?}");
@@ -92,10 +99,10 @@ async fn to_and_from_triggers_is_a_reconcile_and_leaves_nothing_of_the_other_lev
         let triggers = bench
             .count("select count(*) from pg_trigger where not tgisinternal")
             .await;
-        let expected = if level == Level::Triggers {
-            (0, 4)
-        } else {
-            (1, 0)
+        let expected = match level {
+            Level::Triggers => (0, 4),
+            Level::Poll | Level::Compare => (0, 0),
+            Level::Stream | Level::Peek => (1, 0),
         };
         assert_eq!((slots, triggers), expected, "{level:?}");
     }
