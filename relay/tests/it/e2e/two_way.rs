@@ -222,6 +222,64 @@ async fn triggers_and_peek_carry_changes_both_ways_too() {
     assert_eq!(left_over, 0);
 }
 
+/// Both sides are written at once, in many small transactions: what is between two looks is one step.
+#[tokio::test(flavor = "multi_thread")]
+async fn poll_and_compare_carry_changes_both_ways_too() {
+    let stage = Stage::start("looks").await;
+    let (left, right) = (stage.left.client().await, stage.right.client().await);
+    for client in [&left, &right] {
+        client.batch_execute(POSTS).await.unwrap();
+    }
+    left.batch_execute("insert into posts (slug) select 'l' || n from generate_series(1, 40) n")
+        .await
+        .unwrap();
+    let levels = "right = \"marketing\"\ncapture_left = \"poll\"\ncapture_right = \"compare\"";
+    let file = FILE.replacen("right = \"marketing\"", levels, 1);
+    stage.apply(&file).await;
+    assert_eq!(stage.assert_equal("blog").await, 40, "{}", stage.logs());
+    let edits = |own: &'static str, parity: i32| {
+        (0..60_i32).map(move |round| {
+            let n = (round * 7) % 40 + 1;
+            format!(
+                "update posts set title = '{own}{round}' where slug = 'l{n}' and {n} % 2 = {parity};
+                 insert into posts (slug) values ('{own}-{round}');
+                 delete from posts where slug = '{own}-{}'",
+                round - 1
+            )
+        })
+    };
+    let write = async |client: &tokio_postgres::Client, own: &'static str, parity: i32| {
+        for sql in edits(own, parity) {
+            client.batch_execute(&sql).await.unwrap();
+        }
+        let last = "delete from posts where slug in ('l39', 'l40')";
+        client.batch_execute(last).await.unwrap();
+    };
+    tokio::join!(write(&left, "x", 0), write(&right, "y", 1));
+    // Of the records that came and went, the last of each side stay; two of the first are gone.
+    for client in [&left, &right] {
+        let is_there = async |_: &Stage| {
+            let sql = "select count(*), count(*) filter (where slug in ('x-59', 'y-59'))
+                       from posts";
+            let row = client.query_one(sql, &[]).await.unwrap();
+            (row.get::<_, i64>(0), row.get::<_, i64>(1)) == (40, 2)
+        };
+        stage.wait("changes to cross", is_there).await;
+    }
+    assert_eq!(stage.assert_equal("blog").await, 40, "{}", stage.logs());
+    let status = stage.get("syncs/blog").await;
+    assert_eq!(status["capture"][0]["level"], "poll", "{status}");
+    let reason = status["capture"][0]["reason"].as_str().unwrap();
+    assert!(reason.contains("can't see deletions"), "{reason}");
+    stage.delete("syncs/blog").await;
+    let tables = "select count(*) from pg_tables
+                  where schemaname = 'tidegate' and tablename <> 'progress'";
+    for client in [&left, &right] {
+        let left_over: i64 = client.query_one(tables, &[]).await.unwrap().get(0);
+        assert_eq!(left_over, 0);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_drains_in_the_middle_of_a_copy_and_the_next_start_goes_on() {
     let mut stage = Stage::start("drain").await;
