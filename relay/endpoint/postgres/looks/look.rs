@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures_util::future::try_join_all;
+use futures_util::future::{try_join, try_join_all};
 use tidegate_sync::model::{Key, PairId};
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Error, Row};
@@ -14,6 +14,10 @@ use super::{Looks, compare};
 use crate::endpoint::EndpointError;
 
 const DOING: &str = "look for changes";
+
+/// Tables that are asked about without waiting in between; so few that `try_join_all` polls them in
+/// their order.
+const AT_ONCE: usize = 16;
 
 /// What is known of a table when it is looked at.
 struct State<'a> {
@@ -127,20 +131,20 @@ async fn tell(
     {
         told += lose(looks, session, state, 'x').await.map_err(failed)?;
     }
-    let readable = || {
-        states
-            .iter()
-            .filter(|state| !state.is_lost && state.is_known)
-    };
+    let readable: Vec<&State<'_>> = states
+        .iter()
+        .filter(|state| !state.is_lost && state.is_known)
+        .collect();
     // One after the other, without waiting in between.
-    let found = readable().map(|state| compare(looks, session, state));
-    let found = try_join_all(found).await.map_err(failed)?;
-    for (state, (changed, gone)) in readable().zip(found) {
-        told += changed;
-        if gone == 0 {
-            continue;
+    for states in readable.chunks(AT_ONCE) {
+        let found = states.iter().map(|state| compare(looks, session, state));
+        let found = try_join_all(found).await.map_err(failed)?;
+        for (state, (changed, gone)) in states.iter().zip(found) {
+            told += changed;
+            if gone != 0 {
+                told += tell_gone(looks, session, state).await?;
+            }
         }
-        told += tell_gone(looks, session, state).await?;
     }
     Ok(told > 0)
 }
@@ -154,10 +158,12 @@ async fn compare(
     let is_complete = looks.is_compare || state.is_moved || state.is_due;
     let tell = compare::tell(looks, state.shape, is_complete);
     let count = compare::count_gone(looks, state.shape);
-    let (changed, gone) = tokio::try_join!(
+    // Polled in this order, always: sent so, and of two failures the first is the cause.
+    let (changed, gone) = try_join(
         session.execute_typed(&tell, &[]),
-        session.query_typed_one(&count, &[])
-    )?;
+        session.query_typed_one(&count, &[]),
+    )
+    .await?;
     Ok((changed, gone.try_get(0)?))
 }
 
