@@ -6,6 +6,7 @@
 
 mod agent;
 mod client;
+mod conflicts;
 mod connection;
 mod error;
 mod output;

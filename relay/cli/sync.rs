@@ -8,7 +8,7 @@ use serde_json::json;
 use super::client::Client;
 use super::output::{or_dash, plain};
 use super::watch::{self, Until};
-use super::{CliError, Exit, output};
+use super::{CliError, Exit, conflicts, output};
 use crate::api::syncs::ApplyRequest;
 use crate::engine::report::{
     FindingReport, HistoryEntry, Preview, Removed, Sample, SyncStatus, TablePreview, TableStatus,
@@ -76,6 +76,14 @@ pub(super) enum Command {
         #[arg(long)]
         retry: bool,
     },
+    /// List the fields that both sides changed to different values.
+    #[command(after_help = "Example:\n  tidegate-relay sync conflicts blog --waiting")]
+    Conflicts {
+        name: String,
+        /// Only those that wait for you (`conflict = "ask"`).
+        #[arg(long)]
+        waiting: bool,
+    },
     /// List what was written, newest first.
     #[command(after_help = "Example:\n  tidegate-relay sync history blog --record 17")]
     History {
@@ -131,6 +139,7 @@ pub(super) async fn run(api: &Client, json: bool, command: Command) -> Result<Ex
         Command::Approve { name } => act(api, json, &name, "approve").await,
         Command::Verify { name } => verify(api, json, &name).await,
         Command::Findings { name, retry } => findings(api, json, &name, retry).await,
+        Command::Conflicts { name, waiting } => conflicts::list(api, json, &name, waiting).await,
         Command::History { name, record } => history(api, json, &name, record).await,
         Command::Export { name } => export(api, json, &name).await,
         Command::Remove { name, force } => remove(api, json, &name, force).await,
@@ -381,6 +390,7 @@ fn show_preview(preview: &Preview) {
                 table.delete_left,
                 table.delete_right,
                 table.detached,
+                table.outside,
                 table.findings,
             ]
             .map(|count| count.to_string()),
@@ -401,6 +411,7 @@ fn show_preview(preview: &Preview) {
         "DELETE LEFT",
         "DELETE RIGHT",
         "ALONE",
+        "OUTSIDE",
         "FINDINGS",
     ];
     let rows = preview.tables.iter().map(row).collect();
@@ -470,7 +481,7 @@ fn status_table(tables: &[TableStatus]) -> String {
             0 => "-".to_owned(),
             total => format!("{}/{total}", table.copied),
         });
-        row.extend([table.findings, table.conflicts].map(|count| count.to_string()));
+        row.extend([table.findings, table.conflicts, table.asked].map(|count| count.to_string()));
         row
     };
     let headers = [
@@ -482,6 +493,7 @@ fn status_table(tables: &[TableStatus]) -> String {
         "COPIED",
         "FINDINGS",
         "CONFLICTS",
+        "ASKED",
     ];
     output::render_table(&headers, tables.iter().map(row).collect())
 }

@@ -182,7 +182,11 @@ fn table_text(table: &TableStatus) -> String {
     }
     text += &format!("left {}, right {}, ", table.left_count, table.right_count);
     text += &format!("linked {}", table.linked);
-    for (count, noun) in [(table.findings, "findings"), (table.conflicts, "conflicts")] {
+    for (count, noun) in [
+        (table.findings, "findings"),
+        (table.conflicts, "conflicts"),
+        (table.asked, "questions"),
+    ] {
         if count > 0 {
             text += &format!(", {count} {noun}");
         }

@@ -5,7 +5,8 @@ use thiserror::Error;
 use tokio::sync::broadcast;
 
 use super::report::{
-    FindingReport, HistoryEntry, LiveEvent, Preview, Removed, SyncStatus, VerifyReport,
+    ConflictReport, FindingReport, HistoryEntry, LiveEvent, Preview, Removed, SyncStatus,
+    VerifyReport,
 };
 use crate::endpoint::catalog::Catalog;
 
@@ -75,6 +76,13 @@ pub trait SyncControl: Send + Sync {
     async fn verify(&self, name: &str) -> Result<VerifyReport, ControlError>;
 
     async fn findings(&self, name: &str) -> Result<Vec<FindingReport>, ControlError>;
+
+    /// Those that wait for a person first, then the newest.
+    async fn conflicts(
+        &self,
+        name: &str,
+        waiting: bool,
+    ) -> Result<Vec<ConflictReport>, ControlError>;
 
     /// Tries all findings again now.
     async fn retry(&self, name: &str) -> Result<(), ControlError>;

@@ -194,6 +194,32 @@ pub struct FindingReport {
     pub since: String,
 }
 
+/// A field that both sides changed, or a deletion that met an edit.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ConflictReport {
+    pub id: i64,
+    /// RFC 3339.
+    pub at: String,
+    /// The left table.
+    pub table: String,
+    pub left_key: Option<String>,
+    pub right_key: Option<String>,
+    /// `null` when a deletion met an edit.
+    pub left_field: Option<String>,
+    pub right_field: Option<String>,
+    /// The sides' values, the first 1,000 characters; `null` where there is none.
+    pub left: Option<String>,
+    pub right: Option<String>,
+    /// The side whose value was taken: `left` or `right`; `null` while nobody decided, and where both
+    /// sides came to agree.
+    pub winner: Option<String>,
+    /// A person is asked.
+    pub waiting: bool,
+    /// The side that a person picked, and when.
+    pub picked: Option<String>,
+    pub picked_at: Option<String>,
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct HistoryEntry {
     /// RFC 3339.

@@ -4,6 +4,7 @@
 //! `sync_control` and `connection_control` implement the traits of `engine::handle`, `status` tells
 //! how a sync goes, `errors` turns what rooms below say into answers.
 
+mod conflict_control;
 mod connection_control;
 mod drafts;
 mod errors;

@@ -8,7 +8,8 @@ use super::errors::{failed, internal, invalid};
 use super::{Engine, parse};
 use crate::engine::handle::{ControlError, ControlErrorKind, SyncControl};
 use crate::engine::report::{
-    FindingReport, HistoryEntry, LiveEvent, Preview, Removed, SyncStatus, VerifyReport,
+    ConflictReport, FindingReport, HistoryEntry, LiveEvent, Preview, Removed, SyncStatus,
+    VerifyReport,
 };
 use crate::engine::run::{check_mapping, now_ms};
 use crate::engine::supervisor::{Supervised, write_name};
@@ -139,6 +140,14 @@ impl SyncControl for Engine {
         Ok(found.into_iter().map(report).collect())
     }
 
+    async fn conflicts(
+        &self,
+        name: &str,
+        waiting: bool,
+    ) -> Result<Vec<ConflictReport>, ControlError> {
+        self.conflicts_of(name, waiting).await
+    }
+
     async fn retry(&self, name: &str) -> Result<(), ControlError> {
         let id = self.record(name).await?.id;
         self.store
@@ -267,7 +276,7 @@ fn table_name(file: &SyncFile, pair: PairId, side: Side) -> String {
         })
 }
 
-fn rfc3339(at_ms: i64) -> String {
+pub(super) fn rfc3339(at_ms: i64) -> String {
     jiff::Timestamp::from_millisecond(at_ms)
         .map(|at| at.to_string())
         .unwrap_or_default()

@@ -1,5 +1,6 @@
 //! The real binaries against real PostgreSQL, as an operator would run them.
 
+mod asked;
 mod bad_input;
 mod big;
 mod deletes;

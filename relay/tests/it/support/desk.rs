@@ -14,8 +14,8 @@ use tidegate_relay::engine::handle::{
     ControlError, ControlErrorKind, SyncControl,
 };
 use tidegate_relay::engine::report::{
-    FindingReport, HistoryEntry, LeftBehind, LiveEvent, Preview, Removed, SyncStatus, TablePreview,
-    TableStatus, VerifyReport,
+    ConflictReport, FindingReport, HistoryEntry, LeftBehind, LiveEvent, Preview, Removed,
+    SyncStatus, TablePreview, TableStatus, VerifyReport,
 };
 use tidegate_relay::engine::syncfile::SyncFile;
 use tidegate_relay::store::{Store, tokens};
@@ -253,6 +253,16 @@ impl SyncControl for StandIn {
             code: "unique-violation".into(),
             ..FindingReport::default()
         }])
+    }
+
+    async fn conflicts(
+        &self,
+        name: &str,
+        waiting: bool,
+    ) -> Result<Vec<ConflictReport>, ControlError> {
+        self.status(name).await?;
+        self.order(format!("conflicts of {name}, waiting: {waiting}"));
+        Ok(Vec::new())
     }
 
     async fn retry(&self, name: &str) -> Result<(), ControlError> {
