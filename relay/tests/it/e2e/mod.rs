@@ -3,6 +3,7 @@
 mod bad_input;
 mod big;
 mod deletes;
+mod edits;
 mod faults;
 mod looks;
 mod rights;
