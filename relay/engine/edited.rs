@@ -27,7 +27,7 @@ pub(super) async fn lay_out(
     ledger: &Ledger,
     record: &SyncRecord,
 ) -> Result<(), RunError> {
-    let (before, now) = (Layout::of_record(record), Layout::of_file(&parts.file));
+    let (before, now) = (Layout::of_record(record), Layout::of(&parts.file, mapping));
     if before == now && record.layout.is_some() {
         return Ok(());
     }

@@ -3,10 +3,11 @@
 //! Of a running sync only those pairs are read whose data the edit may mean something for, with the
 //! links as the edit would make them.
 
-use tidegate_sync::model::PairId;
-use tidegate_sync::policy::{FieldPair, PairPolicy};
+use tidegate_sync::model::{PairId, Side};
+use tidegate_sync::policy::{Direction, FieldPair, PairPolicy};
 
 use super::layout::{Layout, PairLayout};
+use super::mapping::Mapping;
 use super::report::RemovedTable;
 use super::run::{RunError, RunParts};
 use super::syncfile::SyncFile;
@@ -38,8 +39,12 @@ impl Look {
     }
 
     /// For a sync whose file was edited: `parts` has the new one, `record` the sync as it is.
-    pub(super) async fn at_edit(parts: &RunParts, record: &SyncRecord) -> Result<Look, RunError> {
-        let (before, now) = (Layout::of_record(record), Layout::of_file(&parts.file));
+    pub(super) async fn at_edit(
+        parts: &RunParts,
+        mapping: &Mapping,
+        record: &SyncRecord,
+    ) -> Result<Look, RunError> {
+        let (before, now) = (Layout::of_record(record), Layout::of(&parts.file, mapping));
         let remap = before.change_to(&now);
         let known = known(parts).await?;
         let of = |from: Option<PairId>| known.iter().find(|pair| Some(pair.pair) == from);
@@ -47,6 +52,11 @@ impl Look {
             edits: describe(&before, &now),
             ..Look::default()
         };
+        let file = SyncFile::parse(&record.definition);
+        if file.is_ok_and(|file| file.captures != parts.file.captures) {
+            look.edits
+                .push("changes are read in another way: everything is compared again".to_owned());
+        }
         for (pair, number) in remap.pairs.iter().zip(0..) {
             let stored = of(pair.from);
             let is_due = pair.due || stored.is_none_or(|stored| stored.due);
@@ -105,26 +115,26 @@ fn describe(before: &Layout, now: &Layout) -> Vec<String> {
 fn of_pair(before: &PairLayout, now: &PairLayout) -> Vec<String> {
     let mut edits = Vec::new();
     let mut tell = |what: String| edits.push(format!("{}: {what}", name(now)));
-    for field in &now.policy.fields {
-        match before.place_of(field) {
-            None => tell(format!("field {} is new", field_name(field))),
-            Some(place) => {
-                let was = &before.policy.fields[place];
-                let same_names = FieldPair {
-                    left: field.left.clone(),
-                    right: field.right.clone(),
-                    ..was.clone()
-                };
-                if same_names != *field {
-                    tell(format!("field {} flows another way", field_name(field)));
-                }
-            }
+    for (at, field) in listed(now) {
+        let Some(place) = before.place_of(field) else {
+            tell(format!("field {} is new", field_name(field)));
+            continue;
+        };
+        if before.policy.fields[place].direction != field.direction {
+            tell(format!("field {} flows another way", field_name(field)));
+        }
+        if before.form(place) != now.form(at) {
+            tell(format!("field {} holds other values", field_name(field)));
         }
     }
-    for field in &before.policy.fields {
+    for (_, field) in listed(before) {
         if now.place_of(field).is_none() {
             tell(format!("field {} is synced no more", field_name(field)));
         }
+    }
+    let filters = |pair: &PairLayout| pair.policy.scope.map(|at| pair.form(at).to_owned());
+    if filters(before) != filters(now) {
+        tell("the filters are others".to_owned());
     }
     let key = |pair: &PairLayout| -> Vec<(String, String)> {
         let fields = pair.policy.match_key.iter();
@@ -142,13 +152,27 @@ fn of_pair(before: &PairLayout, now: &PairLayout) -> Vec<String> {
     edits
 }
 
+/// The fields of the sync file, with their places.
+fn listed(pair: &PairLayout) -> impl Iterator<Item = (usize, &FieldPair)> {
+    let fields = pair.policy.fields.iter().enumerate();
+    fields.filter(|(_, field)| field.direction != Direction::Neither)
+}
+
 /// What is left of a policy without its fields.
 fn rules(policy: &PairPolicy) -> PairPolicy {
-    PairPolicy {
+    let mut rules = PairPolicy {
         fields: Vec::new(),
         match_key: Vec::new(),
+        scope: None,
         ..policy.clone()
+    };
+    for side in Side::BOTH {
+        // Which field it is, its name in the file says.
+        if let Some((place, _)) = &mut rules.archive[side] {
+            *place = 0;
+        }
     }
+    rules
 }
 
 fn name(pair: &PairLayout) -> String {

@@ -6,8 +6,10 @@
 
 use serde::{Deserialize, Serialize};
 use tidegate_sync::model::PairId;
-use tidegate_sync::policy::{FieldPair, PairPolicy};
+use tidegate_sync::policy::{Direction, FieldPair, PairPolicy};
 
+use super::forms::FieldForm;
+use super::mapping::Mapping;
 use super::syncfile::{SyncFile, TableFile};
 use crate::store::layouts::{PairRemap, Remap};
 use crate::store::syncs::SyncRecord;
@@ -25,15 +27,23 @@ pub(super) struct PairLayout {
     pub right: String,
     /// The fields stand in the order of the links' fingerprints.
     pub policy: PairPolicy,
+    /// What each field is made of, beside its columns: an expression, other words, the filters.
+    pub forms: Vec<String>,
 }
 
 impl Layout {
-    pub(super) fn of_file(file: &SyncFile) -> Layout {
-        let pair = |table: &TableFile| PairLayout {
-            left: table.left.clone(),
-            right: table.right.clone(),
-            policy: table.policy.clone(),
-        };
+    pub(super) fn of(file: &SyncFile, mapping: &Mapping) -> Layout {
+        let pairs = file.tables.iter().zip(&mapping.pairs);
+        Layout {
+            pairs: pairs
+                .map(|(table, pair)| PairLayout::of(table, pair.policy.clone()))
+                .collect(),
+        }
+    }
+
+    /// Without the fields that no file lists.
+    fn of_file(file: &SyncFile) -> Layout {
+        let pair = |table: &TableFile| PairLayout::of(table, table.policy.clone());
         Layout {
             pairs: file.tables.iter().map(pair).collect(),
         }
@@ -75,16 +85,48 @@ impl Layout {
 }
 
 impl PairLayout {
-    /// The place of the same field pair.
+    fn of(table: &TableFile, policy: PairPolicy) -> PairLayout {
+        let form = |at: usize| match table.forms.get(at) {
+            Some(FieldForm::Same) => String::new(),
+            Some(form) => format!("{form:?}"),
+            None if policy.scope == Some(at) => format!("{:?}", table.filters),
+            None => String::new(),
+        };
+        PairLayout {
+            left: table.left.clone(),
+            right: table.right.clone(),
+            forms: (0..policy.fields.len()).map(form).collect(),
+            policy,
+        }
+    }
+
+    /// The place of the field pair of these columns.
     pub(super) fn place_of(&self, field: &FieldPair) -> Option<usize> {
-        let is_same = |one: &FieldPair| one.left == field.left && one.right == field.right;
+        let is_same = |one: &FieldPair| {
+            let is_listed = |field: &FieldPair| field.direction != Direction::Neither;
+            let names = |field: &FieldPair| (field.left.clone(), field.right.clone());
+            names(one) == names(field) && is_listed(one) == is_listed(field)
+        };
         self.policy.fields.iter().position(is_same)
+    }
+
+    pub(super) fn form(&self, place: usize) -> &str {
+        self.forms.get(place).map_or("", String::as_str)
+    }
+
+    /// The place that field number `at` had in `before`; `None` for a new one, or one that holds
+    /// other values. Whether a record was in the filters is still known when they are others.
+    fn place_in(&self, before: &PairLayout, at: usize) -> Option<usize> {
+        let field = &self.policy.fields[at];
+        let place = before.place_of(field)?;
+        let is_kept = self.form(at) == before.form(place) || field.direction == Direction::Neither;
+        is_kept.then_some(place)
     }
 
     /// Takes over what is stored of `before`, which has this number.
     fn follow(&self, number: PairId, before: &PairLayout) -> PairRemap {
-        let fields = self.policy.fields.iter();
-        let fields: Vec<Option<usize>> = fields.map(|field| before.place_of(field)).collect();
+        let fields = 0..self.policy.fields.len();
+        let fields: Vec<Option<usize>> = fields.map(|at| self.place_in(before, at)).collect();
         PairRemap {
             from: Some(number),
             due: self.needs_look(before, &fields),
@@ -105,18 +147,25 @@ impl PairLayout {
         ) else {
             return true;
         };
+        let mut forms = kept.iter().zip(&self.forms);
+        if forms.any(|(old, form)| before.form(*old) != form) {
+            return true;
+        }
         let as_before = PairPolicy {
             fields: kept
                 .into_iter()
                 .map(|old| before.policy.fields[old].clone())
                 .collect(),
             match_key,
+            scope: before.policy.scope.as_ref().and_then(place),
             existing: now.existing,
             deletes: now.deletes,
             conflict: now.conflict,
             conflict_delete: now.conflict_delete,
+            archive: now.archive.clone(),
             ..before.policy.clone()
         };
-        as_before != *now
+        let was_filtered = before.policy.scope.is_some();
+        as_before != *now || was_filtered != now.scope.is_some()
     }
 }

@@ -33,9 +33,8 @@ pub(super) async fn preview(
     let mapping = match check_mapping(parts).await {
         Ok(mapping) => mapping,
         Err(RunError::Mapping(problems)) => {
-            let sync = parts.file.name.clone();
             return Ok(Preview {
-                sync,
+                sync: parts.file.name.clone(),
                 problems,
                 ..Preview::default()
             });
@@ -43,7 +42,7 @@ pub(super) async fn preview(
         Err(error) => return Err(error),
     };
     let look = match edited {
-        Some(record) => Look::at_edit(parts, record).await?,
+        Some(record) => Look::at_edit(parts, &mapping, record).await?,
         None => Look::at_all(parts).await?,
     };
     let mut sides = opened(parts, &mapping, "preview").await?;
