@@ -11,8 +11,8 @@ use super::watch::{self, Until};
 use super::{CliError, Exit, conflicts, output};
 use crate::api::syncs::ApplyRequest;
 use crate::engine::report::{
-    FindingReport, HistoryEntry, Preview, Removed, Sample, SyncStatus, TablePreview, TableStatus,
-    VerifyReport,
+    FindingReport, HistoryEntry, Preview, Removed, RemovedTable, Sample, SyncStatus, TablePreview,
+    TableStatus, VerifyReport,
 };
 
 #[derive(Debug, Subcommand)]
@@ -194,7 +194,7 @@ fn exit_of(preview: &Preview) -> Result<Exit, CliError> {
             "the sync cannot start: {problem}"
         ))));
     }
-    let is_quiet = preview.tables.iter().all(TablePreview::is_quiet);
+    let is_quiet = preview.edits.is_empty() && preview.tables.iter().all(TablePreview::is_quiet);
     Ok(if is_quiet { Exit::Done } else { Exit::Differs })
 }
 
@@ -211,7 +211,11 @@ async fn apply(
     }
     exit_of(&preview)?;
     if !yes {
-        match output::ask("Start this sync?") {
+        let question = match preview.edits.is_empty() {
+            true => "Start this sync?",
+            false => "Change this sync?",
+        };
+        match output::ask(question) {
             Some(true) => {}
             Some(false) => return Err(CliError::Approve("nothing was started".into())),
             None => {
@@ -374,15 +378,39 @@ async fn export(api: &Client, json: bool, name: &str) -> Result<Exit, CliError> 
     Ok(Exit::Done)
 }
 
+const PREVIEW_COLUMNS: [&str; 16] = [
+    "LEFT",
+    "RIGHT",
+    "IN LEFT",
+    "IN RIGHT",
+    "EQUAL",
+    "LINK",
+    "UNLINK",
+    "CREATE LEFT",
+    "CREATE RIGHT",
+    "UPDATE LEFT",
+    "UPDATE RIGHT",
+    "DELETE LEFT",
+    "DELETE RIGHT",
+    "ALONE",
+    "OUTSIDE",
+    "FINDINGS",
+];
+
 fn show_preview(preview: &Preview) {
     let row = |table: &TablePreview| {
         let mut row = vec![table.left.clone(), table.right.clone()];
+        if table.untouched {
+            row.resize(PREVIEW_COLUMNS.len(), "-".to_owned());
+            return row;
+        }
         row.extend(
             [
                 table.left_count,
                 table.right_count,
                 table.unchanged,
                 table.link,
+                table.unlink,
                 table.create_left,
                 table.create_right,
                 table.update_left,
@@ -397,32 +425,28 @@ fn show_preview(preview: &Preview) {
         );
         row
     };
-    let headers = [
-        "LEFT",
-        "RIGHT",
-        "IN LEFT",
-        "IN RIGHT",
-        "EQUAL",
-        "LINK",
-        "CREATE LEFT",
-        "CREATE RIGHT",
-        "UPDATE LEFT",
-        "UPDATE RIGHT",
-        "DELETE LEFT",
-        "DELETE RIGHT",
-        "ALONE",
-        "OUTSIDE",
-        "FINDINGS",
-    ];
+    for edit in &preview.edits {
+        output::say(&plain(&format!("edit: {edit}")));
+    }
     let rows = preview.tables.iter().map(row).collect();
     if preview.problems.is_empty() {
-        output::table(&headers, rows, "The file has no tables.");
+        output::table(&PREVIEW_COLUMNS, rows, "The file has no tables.");
     }
     for table in &preview.tables {
         table
             .samples
             .iter()
             .for_each(|sample| show_sample(table, sample));
+    }
+    for removed in &preview.removed {
+        let RemovedTable {
+            left,
+            right,
+            unlink,
+        } = removed;
+        output::say(&plain(&format!(
+            "unlink {unlink} records of left {left} and right {right}"
+        )));
     }
     for warning in &preview.warnings {
         output::say(&plain(&format!("note: {warning}")));

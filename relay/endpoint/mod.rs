@@ -147,6 +147,20 @@ pub trait OpenSide: Send {
     /// with a consistent view of the data at exactly that position.
     async fn snapshot(&mut self) -> Result<Box<dyn Snapshot>, EndpointError>;
 
+    /// Before [`OpenSide::check_position`], when pairs are `due` to be reconciled while the change
+    /// log goes on: lets it report exactly the bound tables from now on.
+    async fn publish(&mut self, due: &[PairId]) -> Result<(), EndpointError> {
+        let _ = due;
+        Ok(())
+    }
+
+    /// A consistent view at exactly the position it says, while the change log goes on where it is.
+    /// What the log reports after that position of the pairs that were published is complete. `None`
+    /// when the side has no such view.
+    async fn snapshot_aside(&mut self) -> Result<Option<Box<dyn Snapshot>>, EndpointError> {
+        Ok(None)
+    }
+
     /// A consistent view without touching the change log (preview, verify). `position` of the
     /// result is a fence: everything visible is at or before it.
     async fn view(&mut self) -> Result<Box<dyn Snapshot>, EndpointError>;

@@ -8,7 +8,13 @@ use utoipa::ToSchema;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Preview {
     pub sync: String,
+    /// What is different from the running sync, one sentence each; empty for a new one.
+    #[serde(default)]
+    pub edits: Vec<String>,
     pub tables: Vec<TablePreview>,
+    /// Table pairs that the edited file no longer has. Nothing is deleted in them.
+    #[serde(default)]
+    pub removed: Vec<RemovedTable>,
     /// Why it can't start, each with what to do. Empty when it can.
     pub problems: Vec<String>,
     /// What a person should know, and that stops nothing.
@@ -20,12 +26,19 @@ pub struct Preview {
 pub struct TablePreview {
     pub left: String,
     pub right: String,
+    /// True for a table pair of a running sync that the edit leaves as it is: it was not read, and
+    /// everything is counted as 0.
+    #[serde(default)]
+    pub untouched: bool,
     pub left_count: u64,
     pub right_count: u64,
     /// Linked or matched, and equal.
     pub unchanged: u64,
     /// Will be linked without a write.
     pub link: u64,
+    /// Links whose records are both gone.
+    #[serde(default)]
+    pub unlink: u64,
     pub create_left: u64,
     pub create_right: u64,
     pub update_left: u64,
@@ -55,6 +68,15 @@ impl TablePreview {
             + self.delete_left
             + self.delete_right
     }
+}
+
+/// A table pair that is synced no more.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RemovedTable {
+    pub left: String,
+    pub right: String,
+    /// Linked records that are forgotten.
+    pub unlink: u64,
 }
 
 /// One record that a start would write, or can't.

@@ -34,11 +34,22 @@ impl Scanner<'_> {
         scan: &Scan,
         views: &BySide<Arc<dyn Snapshot>>,
     ) -> Result<(), RunError> {
+        let all: Vec<PairId> = (0..self.mapping.pairs.len() as u32).map(PairId).collect();
+        self.fill_pairs(scan, views, &all).await
+    }
+
+    /// The same with the tables of these pairs.
+    pub(super) async fn fill_pairs(
+        &self,
+        scan: &Scan,
+        views: &BySide<Arc<dyn Snapshot>>,
+        pairs: &[PairId],
+    ) -> Result<(), RunError> {
         tokio::try_join!(
-            self.fill_side(scan, &*views.left, Side::Left),
-            self.fill_side(scan, &*views.right, Side::Right),
+            self.fill_side(scan, &*views.left, Side::Left, pairs),
+            self.fill_side(scan, &*views.right, Side::Right, pairs),
         )?;
-        scan.finish().await?;
+        scan.finish_pairs(Some(pairs.to_vec())).await?;
         Ok(())
     }
 
@@ -48,9 +59,11 @@ impl Scanner<'_> {
         scan: &Scan,
         view: &dyn Snapshot,
         side: Side,
+        pairs: &[PairId],
     ) -> Result<(), RunError> {
-        for (number, mapped) in self.mapping.pairs.iter().enumerate() {
-            let pair = PairId(number as u32);
+        for &pair in pairs {
+            let number = pair.0 as usize;
+            let mapped = &self.mapping.pairs[number];
             let (sender, mut chunks) = mpsc::channel(SCAN_CHUNKS_MAX);
             let read = async {
                 let scanned = view.scan(pair, sender).await;

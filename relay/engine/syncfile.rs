@@ -75,6 +75,11 @@ impl SyncFile {
         let raw: RawSync = parse_toml(text)?;
         Reader { text }.sync(raw)
     }
+
+    /// The word of a sync file that stands for a choice about existing data.
+    pub fn word_of(existing: Existing) -> &'static str {
+        name_in(EXISTING, existing)
+    }
 }
 
 /// The words of one key, and what they stand for.

@@ -10,6 +10,7 @@
 pub mod connections;
 pub mod syncs;
 
+pub mod layouts;
 pub mod pairs;
 
 pub mod scans;

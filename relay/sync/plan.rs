@@ -327,7 +327,7 @@ impl Planner<'_> {
                 }
                 FieldVerdict::Write { .. } => {}
                 FieldVerdict::Conflict { winner } => {
-                    if self.is_recorded(winner) {
+                    if self.is_recorded(winner, &state.baseline) {
                         let conflict = self.conflict(Some(field), Some(winner));
                         decided.conflicts.push(conflict);
                     }
@@ -378,21 +378,32 @@ impl Planner<'_> {
         if self.case.existing == Some(Existing::LinkOnly) && self.case.link.is_none() {
             return FieldVerdict::Settle;
         }
-        let rule = rule(self.policy, field, self.first_match(), self.times());
-        merge(state, &rule)
+        let first = self.first_look(&state.baseline);
+        let rule = rule(self.policy, field, first, self.times());
+        match merge(state, &rule) {
+            FieldVerdict::Conflict { .. } | FieldVerdict::Ask
+                if first == Some(Existing::LinkOnly) && self.case.link.is_some() =>
+            {
+                FieldVerdict::Settle
+            }
+            verdict => verdict,
+        }
     }
 
-    /// The run mode, where it decides how two newly matched records are merged.
-    fn first_match(&self) -> Option<Existing> {
+    /// The run mode, where it decides how the values are merged: those of two newly matched records,
+    /// or of a field pair that is new.
+    fn first_look(&self, baseline: &BySide<Fingerprint>) -> Option<Existing> {
         let link = self.case.link.as_ref();
-        let is_met = self.case.is_renewed || link.is_none_or(Link::is_detached);
-        self.case.existing.filter(|_| is_met)
+        match self.case.is_renewed || link.is_none_or(Link::is_detached) {
+            true => self.case.existing,
+            false => new_field(self.policy, baseline),
+        }
     }
 
     /// Overwriting what a person chose to overwrite (`left-to-right`) is no conflict; a one-way
     /// field that overwrites the chosen side is.
-    fn is_recorded(&self, winner: Side) -> bool {
-        match self.first_match() {
+    fn is_recorded(&self, winner: Side, baseline: &BySide<Fingerprint>) -> bool {
+        match self.first_look(baseline) {
             Some(Existing::LeftToRight) => winner != Side::Left,
             Some(Existing::RightToLeft) => winner != Side::Right,
             Some(Existing::Merge | Existing::LinkOnly) | None => true,
@@ -420,7 +431,10 @@ impl Planner<'_> {
         observed
             .iter()
             .zip(&link.baseline[side])
-            .map(|(now, base)| if now.is_known() { *now } else { *base })
+            .map(|(now, base)| {
+                let known = [now, base].into_iter().find(|print| print.is_known());
+                known.copied().unwrap_or_default()
+            })
             .collect()
     }
 
@@ -504,6 +518,13 @@ impl Planner<'_> {
         decided.link_changed = true;
         Verdict::Decided(Box::new(decided))
     }
+}
+
+/// How the values of two linked records are merged in a field that is new in the mapping: as when
+/// records are matched for the first time. `None` for other fields.
+pub(crate) fn new_field(policy: &PairPolicy, baseline: &BySide<Fingerprint>) -> Option<Existing> {
+    let is_new = [baseline.left, baseline.right].contains(&Fingerprint::NEW);
+    is_new.then_some(policy.existing)
 }
 
 /// The rule of one field; `first_match` is set when two records meet for the first time.

@@ -2,12 +2,14 @@
 //!
 //! `removal` takes a sync away with what it left on its sides, `drafts` keeps what was planned,
 //! `sync_control` and `connection_control` implement the traits of `engine::handle`, `status` tells
-//! how a sync goes, `errors` turns what rooms below say into answers.
+//! how a sync goes, `past` remembers the
+//! files that a sync had, `errors` turns what rooms below say into answers.
 
 mod conflict_control;
 mod connection_control;
 mod drafts;
 mod errors;
+mod past;
 mod removal;
 mod status;
 mod sync_control;
@@ -135,7 +137,15 @@ impl Engine {
     }
 
     async fn parts(&self, record: &SyncRecord) -> Result<RunParts, ControlError> {
-        let file = parse(&record.definition)?;
+        self.parts_with(record, parse(&record.definition)?).await
+    }
+
+    /// The sync's parts with another file.
+    async fn parts_with(
+        &self,
+        record: &SyncRecord,
+        file: SyncFile,
+    ) -> Result<RunParts, ControlError> {
         let key = self.key_of(record).await?;
         let endpoints = self.endpoints(&file).await?;
         let slug = slug(&record.name, &key);

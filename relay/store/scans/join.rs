@@ -7,14 +7,20 @@
 use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension, params};
-use tidegate_sync::model::{FindingCode, Side};
+use tidegate_sync::model::{FindingCode, PairId, Side};
 
 use super::super::StoreError;
 use super::super::keys::side_of;
 use super::super::syncs::SyncId;
 
-/// Joins everything that was added. Fills `matches`.
-pub(super) fn run(conn: &mut Connection, sync: SyncId) -> Result<(), StoreError> {
+/// Joins what was added of these pairs; of all for `None`. Fills `matches`. `link_pair` tells the
+/// number under which a pair's links are stored, if it has any.
+pub(super) fn run(
+    conn: &mut Connection,
+    sync: SyncId,
+    only: Option<&[PairId]>,
+    link_pair: impl Fn(i64) -> Option<i64>,
+) -> Result<(), StoreError> {
     index_rows(conn)?;
     let tx = conn.transaction()?;
     tx.execute_batch(
@@ -27,17 +33,14 @@ pub(super) fn run(conn: &mut Connection, sync: SyncId) -> Result<(), StoreError>
              problem   integer
          ) strict;",
     )?;
-    let pairs: Vec<i64> = column(&tx, "select distinct pair from rows", [])?;
-    let linked: Vec<i64> = column(
-        &tx,
-        "select pair from ledger.pairs where sync = ?1",
-        [sync.0],
-    )?;
-    let mut all: Vec<i64> = pairs.into_iter().chain(linked).collect();
-    all.sort_unstable();
-    all.dedup();
+    let all = match only {
+        Some(pairs) => pairs.iter().map(|pair| i64::from(pair.0)).collect(),
+        None => all_pairs(&tx, sync)?,
+    };
     for pair in all {
-        join_links(&tx, sync, pair)?;
+        if let Some(links) = link_pair(pair) {
+            join_links(&tx, sync, (pair, links))?;
+        }
         let mut linked = Linked::load(&tx, pair)?;
         if linked.is_shared {
             leave_to_last_links(&tx, pair)?;
@@ -80,16 +83,34 @@ fn index_rows(conn: &Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// The pairs that have records or may have links.
+fn all_pairs(conn: &Connection, sync: SyncId) -> Result<Vec<i64>, StoreError> {
+    let scanned: Vec<i64> = column(conn, "select distinct pair from rows", [])?;
+    let linked: Vec<i64> = column(
+        conn,
+        "select pair from ledger.pairs where sync = ?1",
+        [sync.0],
+    )?;
+    let mut all: Vec<i64> = scanned.into_iter().chain(linked).collect();
+    all.sort_unstable();
+    all.dedup();
+    Ok(all)
+}
+
 /// Each link with the records that its keys name now.
-fn join_links(conn: &Connection, sync: SyncId, pair: i64) -> Result<(), StoreError> {
+fn join_links(
+    conn: &Connection,
+    sync: SyncId,
+    (pair, links): (i64, i64),
+) -> Result<(), StoreError> {
     conn.execute(
         "insert into found (pair, link, left_row, right_row)
          select ?2, k.id, l.id, r.id
          from ledger.links k
          left join rows l on l.pair = ?2 and l.side = 0 and l.key_hash = k.left_hash
          left join rows r on r.pair = ?2 and r.side = 1 and r.key_hash = k.right_hash
-         where k.sync = ?1 and k.pair = ?2",
-        params![sync.0, pair],
+         where k.sync = ?1 and k.pair = ?3",
+        params![sync.0, pair, links],
     )?;
     Ok(())
 }

@@ -491,6 +491,11 @@ impl Database {
         (changes, position)
     }
 
+    /// The newest batch of ours.
+    pub fn passed(&self) -> BatchId {
+        self.passed
+    }
+
     /// Refuses older runs from now on.
     pub fn fence(&mut self, epoch: u32) {
         self.epoch = self.epoch.max(epoch);

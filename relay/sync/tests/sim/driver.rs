@@ -53,6 +53,8 @@ pub struct Driver {
     settling: Option<Settlement>,
     views: BySide<Option<View>>,
     matches: BTreeMap<PairId, Vec<Match>>,
+    /// What is scanned, and whether the logs go on where they are.
+    scan: (Vec<PairId>, bool),
 }
 
 impl Driver {
@@ -66,6 +68,7 @@ impl Driver {
             settling: None,
             views: BySide::default(),
             matches: BTreeMap::new(),
+            scan: (Vec::new(), false),
         };
         driver.drain();
         driver
@@ -218,7 +221,8 @@ impl World {
                 });
                 self.driver.reply(Event::Recovered { outcomes });
             }
-            Command::Scan => {
+            Command::Scan { pairs, aside } => {
+                self.driver.scan = (pairs, aside);
                 self.store.was_scanned_again |= self.driver.epoch > 1;
                 for side in Side::BOTH {
                     self.sides[side].fence(self.driver.epoch);
@@ -319,7 +323,7 @@ impl World {
         self.store.settle(settlement)
     }
 
-    fn finish_settling(&mut self) -> Check {
+    pub fn finish_settling(&mut self) -> Check {
         if let Some(settlement) = self.driver.settling.take() {
             self.make_durable(&settlement)?;
         }
@@ -433,14 +437,19 @@ impl World {
             .collect()
     }
 
-    /// A view at a fresh position: what was logged before it can't be streamed any more.
+    /// A view at a fresh position: what was logged before it can't be streamed any more, unless the
+    /// view is taken aside.
     fn take_view(&mut self, side: Side) -> Check {
+        let (scanned, aside) = self.driver.scan.clone();
         let db = &mut self.sides[side];
-        db.acknowledged = db.lsn;
+        if !aside {
+            db.acknowledged = db.lsn;
+        }
         let view = View {
             tables: db.tables.iter().map(|table| table.rows.clone()).collect(),
             position: Position {
                 offset: db.lsn,
+                passed: db.passed(),
                 ..Position::default()
             },
         };
@@ -450,7 +459,8 @@ impl World {
             return Ok(());
         };
         let positions = BySide::new(left.position.clone(), right.position.clone());
-        for (pair, policy) in self.scenario.pairs() {
+        let all = self.scenario.pairs();
+        for (pair, policy) in all.filter(|(pair, _)| scanned.contains(pair)) {
             let prints = &self.scenario.prints;
             let views = BySide::new(left, right);
             let scans = BySide::from_fn(|side| {

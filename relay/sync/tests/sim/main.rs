@@ -9,6 +9,7 @@
 
 mod database;
 mod driver;
+mod edits;
 mod found;
 mod mirror;
 mod oracle;
@@ -130,4 +131,16 @@ fn rekeyed_worlds_hold_every_invariant() {
 #[test]
 fn worst_worlds_hold_every_invariant() {
     search(seeds(), Troubles::ALL);
+}
+
+/// People edit the mapping of the running sync.
+#[test]
+fn edited_worlds_hold_every_invariant() {
+    let troubles = Troubles {
+        quirks: true,
+        crashes: true,
+        edits: true,
+        ..Troubles::NONE
+    };
+    search(seeds(), troubles);
 }

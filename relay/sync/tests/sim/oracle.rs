@@ -283,7 +283,11 @@ pub fn honest_settlement(
             let now = BySide::from_fn(|side| link.baseline[side][field]);
             let unmoved = former
                 .is_some_and(|former| BySide::from_fn(|side| former.baseline[side][field]) == now);
-            let is_met = former.is_none_or(Link::is_half);
+            let is_new = |former: &Link| {
+                let mut sides = Side::BOTH.iter();
+                sides.all(|&side| !former.baseline[side][field].is_known())
+            };
+            let is_met = former.is_none_or(|former| former.is_half() || is_new(former));
             if unmoved || (policy.existing == Existing::LinkOnly && is_met) {
                 continue;
             }

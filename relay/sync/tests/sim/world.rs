@@ -43,6 +43,8 @@ pub struct Troubles {
     pub crashes: bool,
     /// Positions are lost.
     pub lost_positions: bool,
+    /// The mapping is edited.
+    pub edits: bool,
 }
 
 impl Troubles {
@@ -51,12 +53,14 @@ impl Troubles {
         rekeys: false,
         crashes: false,
         lost_positions: false,
+        edits: false,
     };
     pub const ALL: Troubles = Troubles {
         quirks: true,
         rekeys: true,
         crashes: true,
         lost_positions: true,
+        edits: false,
     };
 }
 
@@ -119,7 +123,7 @@ pub struct World {
     pub tokens: Vec<Token>,
     pub plant: Plant,
     pub replaying: bool,
-    checkpoint: Option<BySide<Position>>,
+    pub(crate) checkpoint: Option<BySide<Position>>,
     next_token: u64,
     /// One line per state change, when somebody wants to read it.
     pub log: Option<Vec<String>>,
@@ -134,6 +138,9 @@ pub struct Summary {
     pub crashes: u32,
     pub log: Vec<String>,
 }
+
+/// Edits of the mapping in a thousand steps.
+const EDITS: usize = 15;
 
 /// Steps within which a quiet world must have converged.
 const CALM_STEPS: usize = 20_000;
@@ -242,6 +249,9 @@ impl World {
             self.store.positions = None;
             self.checkpoint = None;
             self.crash()?;
+        }
+        if self.scenario.troubles.edits && self.rng.below(1000) < EDITS {
+            self.edit()?;
         }
         if self.rng.percent(self.scenario.busy) {
             self.people();
@@ -379,7 +389,9 @@ impl World {
     }
 
     fn remember(&mut self, side: Side, pair: PairId, tokens: Vec<u64>) {
-        let first_run = !self.store.was_live;
+        let store = &self.store;
+        let is_due = store.fresh.contains(&pair) || store.due.contains(&pair);
+        let first_run = !store.was_live || is_due;
         for token in tokens {
             self.tokens.push(Token {
                 token,

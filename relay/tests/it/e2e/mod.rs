@@ -4,6 +4,7 @@ mod asked;
 mod bad_input;
 mod big;
 mod deletes;
+mod edits;
 mod faults;
 mod looks;
 mod rights;
