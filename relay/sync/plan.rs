@@ -194,10 +194,15 @@ impl Decided {
 
 /// Plans one record.
 pub fn plan(case: &Case, policy: &PairPolicy, prints: &Fingerprinter) -> Verdict {
+    let observed = |side: Side| match case.seen[side].row() {
+        Some(row) => prints.row(row),
+        None => vec![Fingerprint::UNKNOWN; policy.fields.len()],
+    };
     let planner = Planner {
         case,
         policy,
         prints,
+        observed: BySide::from_fn(observed),
     };
     if let Some(scope) = Scope::of(policy, prints)
         && let Some(verdict) = planner.outside(scope)
@@ -216,6 +221,8 @@ struct Planner<'a> {
     case: &'a Case,
     policy: &'a PairPolicy,
     prints: &'a Fingerprinter,
+    /// What each side was seen to have, [`Fingerprint::UNKNOWN`] where it sent no news.
+    observed: BySide<Vec<Fingerprint>>,
 }
 
 impl Planner<'_> {
@@ -307,7 +314,7 @@ impl Planner<'_> {
 
     /// Both records exist as far as is known: merge field by field.
     fn merged(&self, link: &Link) -> Verdict {
-        let observed = self.observed();
+        let observed = &self.observed;
         let mut decided = self.decided(link.clone(), LinkFate::Keep);
         self.look(&mut decided);
         let mut writes: BySide<Vec<usize>> = BySide::default();
@@ -427,7 +434,7 @@ impl Planner<'_> {
 
     /// What the record must still look like for a write to land.
     fn expect(&self, side: Side, link: &Link) -> Vec<Fingerprint> {
-        let observed = self.prints_of(side);
+        let observed = &self.observed[side];
         observed
             .iter()
             .zip(&link.baseline[side])
@@ -446,17 +453,6 @@ impl Planner<'_> {
 
     fn times(&self) -> BySide<Option<i64>> {
         BySide::from_fn(|side| self.case.seen[side].time())
-    }
-
-    fn observed(&self) -> BySide<Vec<Fingerprint>> {
-        BySide::from_fn(|side| self.prints_of(side))
-    }
-
-    fn prints_of(&self, side: Side) -> Vec<Fingerprint> {
-        match self.case.seen[side].row() {
-            Some(row) => self.prints.row(row),
-            None => vec![Fingerprint::UNKNOWN; self.policy.fields.len()],
-        }
     }
 
     fn value(&self, side: Side, field: usize) -> Option<&Value> {
@@ -502,7 +498,7 @@ impl Planner<'_> {
             link,
             fate,
             link_changed,
-            observed: self.observed(),
+            observed: self.observed.clone(),
             conflicts: Vec::new(),
         }
     }

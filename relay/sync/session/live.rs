@@ -125,12 +125,16 @@ impl Session {
             Found::Linked(link) => self.book.open_link(slot.1, *link, lookups),
             Found::New => {
                 let since = self.reach[slot.0].moment();
-                self.book.open_lone(slot, since, lookups)
+                self.book.open_lone(slot.clone(), since, lookups)
             }
         };
+        let finding = (slot.0, slot.2);
         if let Some(open) = self.book.case(number) {
             open.want(Side::Left);
             open.want(Side::Right);
+            if lookup.has_finding && !open.findings.contains(&finding) {
+                open.findings.push(finding);
+            }
         }
     }
 
