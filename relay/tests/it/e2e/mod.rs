@@ -3,8 +3,11 @@
 mod bad_input;
 mod big;
 mod deletes;
+mod edits;
 mod faults;
 mod looks;
+mod lost_slots;
+mod postgres_faults;
 mod rights;
 mod secrets;
 mod speed;
