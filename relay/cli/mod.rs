@@ -10,6 +10,7 @@ mod connection;
 mod error;
 mod output;
 mod serve;
+mod slots;
 mod sync;
 mod token;
 mod types;

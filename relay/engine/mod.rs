@@ -9,6 +9,7 @@ mod control;
 mod crash;
 mod driver;
 mod forms;
+mod guardian;
 pub mod handle;
 pub mod limits;
 pub mod mapping;

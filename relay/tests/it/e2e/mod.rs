@@ -10,6 +10,7 @@ mod lost_slots;
 mod postgres_faults;
 mod rights;
 mod secrets;
+mod slot_guard;
 mod speed;
 mod stage;
 mod two_way;
