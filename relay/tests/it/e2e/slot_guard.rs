@@ -108,6 +108,77 @@ async fn idle_sync_beside_a_busy_database_keeps_little() {
     assert!(slots[0]["runway_hours"].as_f64() > Some(0.0), "{slots:#}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn agent_drops_a_slot_before_its_bound_while_no_relay_is_there_and_tells_leftovers() {
+    let server = Server::start_with(&[]);
+    let mut stage = Stage::start_on(&server, &server, "agent_guard").await;
+    start_sync(&stage).await;
+    stage.kill_relay();
+    stage.kill_agent();
+    stage.configure_agent(
+        "allow_ddl = true",
+        "allow_ddl = true\nslot_wal_max = \"64MB\"",
+    );
+    Edits::start(&stage, 300).finish().await;
+    let admin = stage.left.admin().await;
+    grow(&admin, 5).await;
+    assert!(slot(&stage.left).await.expect("a slot").retained_bytes > 64 * MB);
+    stage.start_agent();
+    stage
+        .wait("the agent to drop the slot", async |stage: &Stage| {
+            slot(&stage.left).await.is_none()
+        })
+        .await;
+    stage
+        .wait("the agent to tell it", async |stage: &Stage| {
+            stage.agent_says("status")["slots_dropped"] == 1
+        })
+        .await;
+    assert_eq!(stage.agent_says("status")["slots"], json!([]));
+    // It is the left database's agent.
+    assert!(slot(&stage.right).await.is_some());
+    let leftover = "create publication tidegate_gone_1_l for table posts";
+    stage
+        .left
+        .client()
+        .await
+        .batch_execute(leftover)
+        .await
+        .unwrap();
+    let told = stage.agent_says("check").to_string();
+    assert!(
+        told.contains("drop publication \\\"tidegate_gone_1_l\\\""),
+        "{told}"
+    );
+    assert!(told.contains("max_slot_wal_keep_size = '128MB'"), "{told}");
+
+    stage.start_relay().await;
+    stage
+        .wait("a new slot", async |stage: &Stage| {
+            slot(&stage.left).await.is_some()
+        })
+        .await;
+    assert_equal_and_quiet(&stage).await;
+    let slots = looked(&stage).await;
+    assert_eq!(
+        slots[0]["bound_bytes"],
+        64 * MB,
+        "the agent's bound: {slots:#}"
+    );
+    assert_eq!(slots[1]["bound_bytes"], 10 * 1024 * MB, "{slots:#}");
+    let target = &stage.get("agents/office-db").await["targets"][0];
+    assert_eq!(target["slot_wal_max"], 64 * MB);
+
+    stage.post("agents/office-db/revoke", json!({})).await;
+    assert!(
+        slot(&stage.left).await.is_none(),
+        "a revoked agent leaves no slot"
+    );
+    let left_behind = "select count(*) from pg_publication where pubname like 'tidegate%'";
+    let count: i64 = admin.query_one(left_behind, &[]).await.unwrap().get(0);
+    assert_eq!(count, 1, "only the one that no sync of this relay made");
+}
+
 /// Moves the server's WAL on by so many segments of 16 MB, at little cost.
 async fn grow(admin: &Client, segments: u32) {
     for _ in 0..segments {
