@@ -32,11 +32,11 @@ pub trait LogGuard: Send {
 /// How one change log stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogState {
-    /// As the side calls it: the replication slot's name.
+    /// As the side calls it: the replication slot's or the outbox's name.
     pub name: String,
     /// Somebody is reading it.
     pub active: bool,
-    /// What the side says of it: `reserved`, `extended`, `unreserved` or `lost`.
+    /// What the side says of it: `reserved`, `extended`, `unreserved` or `lost`; empty for an outbox.
     pub status: String,
     /// Why the side gave it up by itself, where it tells.
     pub lost_because: Option<String>,
@@ -48,7 +48,7 @@ pub struct LogState {
     pub safe_bytes: Option<u64>,
     /// The side's own bound on what it keeps, the server's or its owner's, bytes.
     pub keeps_max_bytes: Option<u64>,
-    /// End of the side's log: how fast it grows tells how fast the disk fills.
+    /// End of what the log is kept in: how fast that grows tells how fast the disk fills.
     pub written_bytes: u64,
 }
 

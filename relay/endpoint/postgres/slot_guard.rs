@@ -1,19 +1,22 @@
-//! Looks at replication slots, moves idle ones on, and drops those that keep too much.
+//! Looks at replication slots, moves idle ones on, and drops those that keep too much; a sync that
+//! reads by triggers has an outbox instead, which is bounded alike.
 //!
-//! Over an ordinary session: `pg_replication_slots` may be read by everybody, emitting a message
-//! may be done by everybody, dropping a slot needs the attribute that streaming needs too.
+//! Over an ordinary session, without named statements because a pooler may stand between:
+//! `pg_replication_slots` may be read by everybody, emitting a message may be done by everybody,
+//! dropping a slot needs the attribute that streaming needs too.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use tidegate_sync::model::Side;
 use tokio_postgres::Row;
-use tokio_postgres::types::ToSql;
+use tokio_postgres::types::{ToSql, Type};
 
 use super::super::log_guard::{LogGuard, LogState};
 use super::super::{Dial, EndpointError, StreamLabel};
 use super::connect::{self, Connected, SessionLimits};
-use super::slots::{FENCE_PREFIX, Names};
+use super::slots::{FENCE_PREFIX, Names, ddl_of};
+use super::triggers::{OutboxName, bounded};
 
 /// Guards the slots of one database. Opens its session when it is first used, and again when it
 /// was lost.
@@ -48,15 +51,25 @@ impl LogGuard for SlotGuard {
     async fn look(&mut self, sync: &str, side: Side) -> Result<Option<LogState>, EndpointError> {
         let session = self.take_session().await?;
         let name = Names::new(sync, side).slot;
-        let found = session
-            .bounded(
-                "look at the replication slot",
-                session.query_opt(LOOK, &[&name]),
-            )
-            .await?;
+        let doing = "look at the replication slot";
+        let parameters: [(&(dyn ToSql + Sync), Type); 1] = [(&name, Type::TEXT)];
+        let answer = session.query_typed(LOOK, &parameters);
+        let found = session.bounded(doing, answer).await?;
+        let state = match found.first() {
+            Some(row) => Some(state_of(name, row)),
+            None => {
+                let reader = connect::application_name(&StreamLabel {
+                    sync: sync.to_owned(),
+                    run: "capture".into(),
+                    ..StreamLabel::default()
+                });
+                bounded::look(&session, &OutboxName::new(sync, side), &reader).await?
+            }
+        };
         self.session = Some(session);
-        let Some(row) = found else { return Ok(None) };
-        let mut state = state_of(name, &row);
+        let Some(mut state) = state else {
+            return Ok(None);
+        };
         let owners = self.dial.slot_bound().await?;
         state.keeps_max_bytes = [state.keeps_max_bytes, owners].into_iter().flatten().min();
         Ok(Some(state))
@@ -66,7 +79,7 @@ impl LogGuard for SlotGuard {
         let session = self.take_session().await?;
         let emitted = tokio::time::timeout(
             SessionLimits::CATALOG.statement,
-            session.execute(BEAT, &[&FENCE_PREFIX]),
+            session.query_typed(BEAT, &[(&FENCE_PREFIX, Type::TEXT)]),
         )
         .await;
         match emitted {
@@ -97,21 +110,22 @@ impl LogGuard for SlotGuard {
         let name = Names::new(sync, side).slot;
         // Looked at again by the statements themselves: a slot that was made anew meanwhile stays.
         let above = i64::try_from(above_bytes).unwrap_or(i64::MAX);
-        let parameters: [&(dyn ToSql + Sync); 2] = [&name, &above];
+        let parameters: [(&(dyn ToSql + Sync), Type); 2] =
+            [(&name, Type::TEXT), (&above, Type::INT8)];
+        let released = session.query_typed(RELEASE, &parameters);
         session
-            .bounded(
-                "take the slot from its reader",
-                session.execute(RELEASE, &parameters),
-            )
+            .bounded("take the slot from its reader", released)
             .await?;
+        let dropped = session.query_typed(DROP, &parameters);
         let dropped = session
-            .bounded(
-                "drop the replication slot",
-                session.execute(DROP, &parameters),
-            )
+            .bounded("drop the replication slot", dropped)
             .await?;
+        let outbox = OutboxName::new(sync, side);
+        let ddl = ddl_of(&*self.dial).await?;
+        let is_dropped =
+            !dropped.is_empty() || bounded::give_up(&session, &outbox, above_bytes, ddl).await?;
         self.session = Some(session);
-        Ok(dropped > 0)
+        Ok(is_dropped)
     }
 }
 
@@ -134,12 +148,12 @@ const BEAT: &str = "select pg_logical_emit_message(true, $1, 'heartbeat')";
 const RELEASE: &str = "\
 select pg_terminate_backend(active_pid, 10000) from pg_replication_slots
 where slot_name = $1 and database = current_database() and active_pid is not null
-  and pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn) > $2::int8";
+  and pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn) > $2";
 
 const DROP: &str = "\
 select pg_drop_replication_slot(slot_name) from pg_replication_slots
 where slot_name = $1 and database = current_database()
-  and pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn) > $2::int8";
+  and pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn) > $2";
 
 fn state_of(name: String, row: &Row) -> LogState {
     let bytes = |index: usize| {

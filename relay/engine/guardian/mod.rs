@@ -32,6 +32,8 @@ mod limits {
     /// How often each log is looked at: one small query. What is written between two looks is kept
     /// free below the bound.
     pub(super) const LOOK_EVERY: Duration = Duration::from_secs(5);
+    /// A log that could not be given up is left alone this long.
+    pub(super) const RETRY_AFTER: Duration = Duration::from_secs(30);
     /// How long a look counts in the mean rate of writing: longer than a burst, shorter than a
     /// working day's change of load.
     pub(super) const RATE_MEMORY: Duration = Duration::from_secs(600);
@@ -57,6 +59,9 @@ struct Post {
     runways: HashMap<(SyncId, Side), (Runway, Instant)>,
     /// Told once and not at every look.
     last_failure: Option<String>,
+    /// What could not be given up is left alone until then: a drop may wait for locks, and others
+    /// then wait for the drop.
+    retry_at: Option<Instant>,
 }
 
 impl Engine {
@@ -140,6 +145,7 @@ impl Post {
             guard: None,
             runways: HashMap::new(),
             last_failure: None,
+            retry_at: None,
         }
     }
 
@@ -212,6 +218,7 @@ impl Post {
         let done = match judged.verdict {
             Verdict::Keep => return,
             Verdict::Beat => guard.beat().await.map(|_| false),
+            Verdict::GiveUp { .. } if self.retry_at.is_some_and(|at| at > Instant::now()) => return,
             Verdict::GiveUp { above_bytes } => {
                 guard.give_up(&log.slug, log.side, above_bytes).await
             }
@@ -239,6 +246,7 @@ impl Post {
                     tracing::warn!(sync, side, %error, "The slot could not be looked after.");
                     self.last_failure = failure;
                 }
+                self.retry_at = Some(Instant::now() + limits::RETRY_AFTER);
             }
         }
     }
@@ -257,6 +265,6 @@ fn warn_of(log: &Guarded, state: &LogState, judged: &Judgement) {
         retained_bytes = state.retained_bytes,
         bound_bytes = judged.bound_bytes,
         hours_left = judged.left.map(|left| left.as_secs() / 3600),
-        "The slot keeps {share} of the WAL that it may keep."
+        "The slot keeps {share} of what it may keep."
     );
 }

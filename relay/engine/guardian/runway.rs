@@ -73,7 +73,7 @@ impl Runway {
         self.level = level;
         let confirmed = log
             .unconfirmed_bytes
-            .map(|behind| log.written_bytes - behind);
+            .map(|behind| log.written_bytes.saturating_sub(behind));
         let stands_still = log.active
             && log.unconfirmed_bytes >= Some(limits::BEAT_BEHIND_BYTES)
             && confirmed == self.confirmed_bytes;

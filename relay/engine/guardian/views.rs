@@ -117,7 +117,5 @@ fn warning(log: &LogState, judged: &Judgement) -> Option<String> {
         true => "the sync does not keep up: see its last error, or raise slot_wal_max",
         false => "let the sync go on, or it will have to reconcile",
     };
-    Some(format!(
-        "it keeps {share} of the WAL that it may keep: {advice}"
-    ))
+    Some(format!("it keeps {share} of what it may keep: {advice}"))
 }

@@ -1,9 +1,11 @@
 //! The guard of replication slots on a real server.
 
 use tidegate_relay::endpoint::Endpoint;
+use tidegate_relay::endpoint::level::Level;
 use tidegate_relay::endpoint::postgres::PostgresEndpoint;
 use tidegate_sync::model::Side;
 
+use crate::support::bench::Bench;
 use crate::support::stream::{Stream, next};
 
 const TABLE: &str = "create table posts (id int primary key, title text)";
@@ -79,4 +81,29 @@ async fn heartbeat_is_something_to_read_although_the_tables_are_quiet() {
         read.changes.is_empty() && read.reconcile.is_empty(),
         "no change"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn outbox_is_bounded_like_a_slot_and_given_up_without_breaking_a_write() {
+    let mut bench = Bench::new(Level::Triggers, TABLE, &[("posts", &["title"])]).await;
+    let (copy, capture) = bench.start().await;
+    let mut guard = PostgresEndpoint::new(bench.database.dial()).guard();
+    let before = guard.look(&bench.sync, Side::Left).await.unwrap().unwrap();
+    assert_eq!(before.name, format!("tidegate.outbox_{}_l", bench.sync));
+    drop(capture);
+    let fill = "insert into posts select n, repeat('x', 100) from generate_series(1, 20000) n";
+    bench.execute(fill).await;
+    let kept = guard.look(&bench.sync, Side::Left).await.unwrap().unwrap();
+    assert!(kept.retained_bytes > before.retained_bytes.map(|bytes| bytes + MB));
+    assert!(
+        !guard
+            .give_up(&bench.sync, Side::Left, 500 * MB)
+            .await
+            .unwrap()
+    );
+    assert!(guard.give_up(&bench.sync, Side::Left, MB).await.unwrap());
+    assert_eq!(guard.look(&bench.sync, Side::Left).await.unwrap(), None);
+    bench.execute("insert into posts values (0, 'later')").await;
+    let checked = bench.side.check_position(&copy.position).await.unwrap();
+    assert!(checked.is_err_and(|reason| reason.contains("is gone")));
 }
