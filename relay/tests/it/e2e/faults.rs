@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::edits::{Edits, Random, assert_no_doubles, assert_quiet, fill};
+use super::editors::{Edits, Random, assert_no_doubles, assert_quiet, fill};
 use super::stage::Stage;
 use super::two_way::{FILE, POSTS};
 

@@ -1,7 +1,7 @@
 //! Slots that are lost while nobody asks: dropped by hand, invalidated by the server. The sync finds
 //! the differences by itself and makes no record twice.
 
-use super::edits::{Edits, assert_no_doubles, assert_quiet, fill};
+use super::editors::{Edits, assert_no_doubles, assert_quiet, fill};
 use super::stage::Stage;
 use super::two_way::{FILE, POSTS};
 use crate::support::postgres::{Database, Server};

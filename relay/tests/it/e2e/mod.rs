@@ -3,7 +3,7 @@
 mod bad_input;
 mod big;
 mod deletes;
-mod edits;
+mod editors;
 mod faults;
 mod looks;
 mod lost_slots;

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::edits::{Edits, assert_no_doubles, assert_quiet, fill};
+use super::editors::{Edits, assert_no_doubles, assert_quiet, fill};
 use super::stage::Stage;
 use super::two_way::{FILE, POSTS};
 use crate::support::postgres::Server;

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use tokio_postgres::Client;
 
-use super::edits::Edits;
+use super::editors::Edits;
 use super::lost_slots::{assert_equal_and_quiet, slot, start_sync};
 use super::stage::Stage;
 use crate::support::postgres::Server;
