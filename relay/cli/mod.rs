@@ -11,6 +11,7 @@ mod connection;
 mod error;
 mod output;
 mod serve;
+mod slots;
 mod sync;
 mod token;
 mod types;

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::client::Client;
 use super::output::{or_dash, plain};
+use super::slots;
 use super::watch::{self, Until};
 use super::{CliError, Exit, conflicts, output};
 use crate::api::syncs::ApplyRequest;
@@ -494,6 +495,10 @@ fn show_status(status: &SyncStatus) {
     ]);
     output::say("");
     output::say(&status_table(&status.tables));
+    if !status.slots.is_empty() {
+        output::say("");
+        slots::show(&status.slots);
+    }
 }
 
 fn status_table(tables: &[TableStatus]) -> String {

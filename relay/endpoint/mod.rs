@@ -10,6 +10,7 @@ mod error;
 pub mod expression;
 pub mod lens;
 pub mod level;
+pub mod log_guard;
 pub mod postgres;
 pub mod type_matrix;
 
@@ -27,6 +28,7 @@ use tokio::sync::mpsc;
 use self::catalog::Catalog;
 use self::lens::Lens;
 use self::level::Level;
+use self::log_guard::LogGuard;
 
 /// Any byte stream that carries a PostgreSQL session.
 pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
@@ -72,6 +74,11 @@ pub trait Dial: Send + Sync + 'static {
     /// us; what really holds is the database role's rights.
     async fn allows_ddl(&self) -> Result<bool, EndpointError> {
         Ok(true)
+    }
+
+    /// How much a slot may make the server keep before somebody there drops it, bytes.
+    async fn slot_bound(&self) -> Result<Option<u64>, EndpointError> {
+        Ok(None)
     }
 }
 
@@ -125,6 +132,9 @@ pub trait Endpoint: Send + Sync + 'static {
 
     /// Drops everything that a sync left on this side (slot, publication, progress row).
     async fn forget(&self, sync: &str) -> Result<(), EndpointError>;
+
+    /// Looks after what syncs make this side keep, beside their runs. Connects when it is used.
+    fn guard(&self) -> Box<dyn LogGuard>;
 
     /// Runs one of the offered fixes (see [`catalog::Fix`]) after the person confirmed it.
     async fn fix_key(&self, table: &str, fix: &catalog::Fix) -> Result<(), EndpointError>;

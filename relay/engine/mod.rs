@@ -11,6 +11,7 @@ mod driver;
 mod edited;
 mod edits;
 mod forms;
+mod guardian;
 pub mod handle;
 mod layout;
 pub mod limits;

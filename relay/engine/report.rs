@@ -123,6 +123,9 @@ pub struct SyncStatus {
     pub last_error: Option<String>,
     /// How the sides' changes are read, the left side's first; empty before the first run.
     pub capture: Vec<CaptureReport>,
+    /// What each side keeps for the sync, also while it is paused. Empty until it was looked at.
+    #[serde(default)]
+    pub slots: Vec<SlotStatus>,
 }
 
 /// How one side's changes are read.
@@ -133,6 +136,41 @@ pub struct CaptureReport {
     pub level: String,
     /// Why not in a better way, or that the sync file asks for it.
     pub reason: String,
+}
+
+/// The replication slot of one side: what it makes the database keep, and how long that goes on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SlotStatus {
+    /// `left` or `right`.
+    pub side: String,
+    /// Its name; empty while there is none.
+    pub slot: String,
+    /// `reading`, `idle`, `lost` (the next start reconciles), `none`, or `unknown` when the side was
+    /// not reached: the figures are then those of the last look.
+    pub state: String,
+    /// As PostgreSQL says: `reserved`, `extended`, `unreserved`, `lost`.
+    pub wal_status: String,
+    /// Why PostgreSQL invalidated it, where it tells.
+    pub invalidation_reason: Option<String>,
+    /// WAL kept for it, bytes.
+    pub retained_bytes: Option<u64>,
+    /// PostgreSQL's `safe_wal_size`: WAL that may be written before it invalidates the slot, bytes.
+    pub safe_wal_bytes: Option<u64>,
+    /// The slot is dropped before it keeps this much: `slot_wal_max` or the server's own
+    /// `max_slot_wal_keep_size`, bytes.
+    pub bound_bytes: Option<u64>,
+    /// WAL that may be written before the slot is dropped, if nobody reads it, bytes.
+    pub runway_bytes: Option<u64>,
+    /// The same in hours, as fast as the server writes now; absent while that is not known.
+    pub runway_hours: Option<f64>,
+    /// How fast the server writes WAL, bytes per second.
+    pub wal_bytes_per_s: Option<f64>,
+    /// How often this relay dropped it since it started.
+    pub dropped: u64,
+    /// What a person should know.
+    pub warning: Option<String>,
+    /// RFC 3339: when it was looked at.
+    pub at: String,
 }
 
 /// One table pair of a status.

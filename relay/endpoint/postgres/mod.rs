@@ -33,6 +33,7 @@ pub mod replication;
 
 pub mod pgoutput;
 pub mod publication;
+mod slot_guard;
 pub mod slots;
 
 mod staging;
@@ -73,10 +74,12 @@ use self::connect::SessionLimits;
 use self::progress::ProgressName;
 use self::replication::Connection;
 use self::side::PgSide;
+use self::slot_guard::SlotGuard;
 use self::slots::Names;
 use self::triggers::OutboxName;
 use super::catalog::{Catalog, Fix};
 use super::level::Level;
+use super::log_guard::LogGuard;
 use super::{Binding, Class, Dial, Endpoint, EndpointError, OpenSide, StreamLabel};
 
 /// A PostgreSQL database.
@@ -173,6 +176,10 @@ impl Endpoint for PostgresEndpoint {
                 .await?;
         }
         Ok(())
+    }
+
+    fn guard(&self) -> Box<dyn LogGuard> {
+        Box::new(SlotGuard::new(Arc::clone(&self.dial)))
     }
 
     async fn fix_key(&self, table: &str, fix: &Fix) -> Result<(), EndpointError> {

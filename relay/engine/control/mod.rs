@@ -25,6 +25,7 @@ use tokio::sync::{Mutex, broadcast};
 
 use self::drafts::{Drafts, Key};
 use self::errors::{internal, invalid, named, unreachable};
+use super::guardian;
 use super::handle::ControlError;
 use super::limits::RETENTION;
 use super::report::LiveEvent;
@@ -58,6 +59,8 @@ pub struct Engine {
     running: Mutex<HashMap<String, Supervised>>,
     drafts: Drafts,
     events: broadcast::Sender<LiveEvent>,
+    /// What the guardian saw last.
+    pub(in crate::engine) slots: guardian::Views,
 }
 
 impl Engine {
@@ -69,6 +72,7 @@ impl Engine {
             running: Mutex::new(HashMap::new()),
             drafts: Drafts::default(),
             events,
+            slots: guardian::Views::default(),
         }
     }
 
@@ -210,7 +214,10 @@ impl Engine {
         found.map_err(|error| named(error, "connection", name))
     }
 
-    async fn endpoint(&self, record: &ConnectionRecord) -> Result<Arc<dyn Endpoint>, ControlError> {
+    pub(in crate::engine) async fn endpoint(
+        &self,
+        record: &ConnectionRecord,
+    ) -> Result<Arc<dyn Endpoint>, ControlError> {
         match &record.via {
             Via::Agent { agent, target } => Ok(self.sources.through_agent(agent, target)),
             Via::Direct => {
@@ -224,6 +231,26 @@ impl Engine {
                 self.sources.direct(&url).map_err(unreachable)
             }
         }
+    }
+
+    pub(in crate::engine) async fn all_connections(
+        &self,
+    ) -> Result<Vec<ConnectionRecord>, ControlError> {
+        let list = |conn: &_| connections::list(conn, DEFAULT_WORKSPACE);
+        self.store.view(list).await.map_err(internal)
+    }
+
+    pub(in crate::engine) async fn all_records(&self) -> Result<Vec<SyncRecord>, ControlError> {
+        let list = |conn: &_| syncs::list(conn, DEFAULT_WORKSPACE);
+        self.store.view(list).await.map_err(internal)
+    }
+
+    /// What the sync's slots, publications and progress rows are named after.
+    pub(in crate::engine) async fn slug_of(
+        &self,
+        record: &SyncRecord,
+    ) -> Result<String, ControlError> {
+        Ok(slug(&record.name, &*self.key_of(record).await?))
     }
 
     async fn record(&self, name: &str) -> Result<SyncRecord, ControlError> {

@@ -37,6 +37,7 @@ impl Engine {
             conflicts: counts.iter().map(|count| count.conflicts).sum(),
             asked: counts.iter().map(|count| count.asked).sum(),
             tables,
+            slots: self.slots.of(record.id),
             ..SyncStatus::default()
         };
         if let Some(view) = view {

@@ -17,7 +17,7 @@ use crate::engine::supervisor::{Supervised, write_name};
 use crate::engine::syncfile::SyncFile;
 use crate::engine::{preview, verify};
 use crate::store::syncs::{self, SyncRecord, Wanted};
-use crate::store::{DEFAULT_WORKSPACE, RecordKeys, findings, history};
+use crate::store::{RecordKeys, findings, history};
 
 /// Findings and history entries listed at once.
 const LIST_MAX: u32 = 1000;
@@ -69,13 +69,8 @@ impl SyncControl for Engine {
     }
 
     async fn list(&self) -> Result<Vec<SyncStatus>, ControlError> {
-        let records = self
-            .store
-            .view(|conn| syncs::list(conn, DEFAULT_WORKSPACE))
-            .await
-            .map_err(internal)?;
         let mut list = Vec::new();
-        for record in &records {
+        for record in &self.all_records().await? {
             list.push(self.status_of(record).await?);
         }
         Ok(list)

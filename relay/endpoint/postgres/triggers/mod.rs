@@ -21,6 +21,7 @@
 //! while the triggers are disabled is not seen, but noticed, and reconciled.
 
 mod body;
+pub(super) mod bounded;
 mod chunk;
 mod install;
 mod outbox;

@@ -12,6 +12,7 @@ mod connect;
 mod inspect;
 mod recover;
 mod refusals;
+mod slot_guard;
 mod snapshot;
 mod speed;
 mod swap;
