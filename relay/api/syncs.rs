@@ -10,6 +10,7 @@ use super::{Api, Problem};
 use crate::engine::report::{
     FindingReport, HistoryEntry, Preview, Removed, SyncStatus, VerifyReport,
 };
+use crate::engine::verify::How;
 
 /// A sync file to start, and the preview that was confirmed.
 #[derive(Serialize, Deserialize, ToSchema)]
@@ -131,17 +132,29 @@ pub(super) async fn approve_sync(
     Ok(Json(api.syncs.approve(&name).await?))
 }
 
-/// Reads and compares both sides completely.
+#[derive(Deserialize, IntoParams)]
+pub(super) struct HowVerified {
+    /// Read every record, also where the sides can compare hashes.
+    #[serde(default)]
+    full: bool,
+}
+
+/// Compares both sides completely.
 #[utoipa::path(post, path = "/api/v1/syncs/{name}/verify", operation_id = "verify_sync",
-    params(("name" = String, Path)),
+    params(("name" = String, Path), HowVerified),
     responses((status = 200, body = VerifyReport), (status = 401, body = Problem),
         (status = 404, body = Problem), (status = 502, body = Problem)),
     security(("token" = [])))]
 pub(super) async fn verify_sync(
     State(api): State<Api>,
     Path(name): Path<String>,
+    Query(asked): Query<HowVerified>,
 ) -> Result<Json<VerifyReport>, Problem> {
-    Ok(Json(api.syncs.verify(&name).await?))
+    let how = match asked.full {
+        true => How::Reading,
+        false => How::Hashes,
+    };
+    Ok(Json(api.syncs.verify(&name, how).await?))
 }
 
 /// Tries all findings again now.

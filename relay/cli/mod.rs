@@ -13,6 +13,7 @@ mod serve;
 mod sync;
 mod token;
 mod types;
+mod verify;
 mod watch;
 
 use std::path::PathBuf;

@@ -8,11 +8,10 @@ use serde_json::json;
 use super::client::Client;
 use super::output::{or_dash, plain};
 use super::watch::{self, Until};
-use super::{CliError, Exit, output};
+use super::{CliError, Exit, output, verify};
 use crate::api::syncs::ApplyRequest;
 use crate::engine::report::{
     FindingReport, HistoryEntry, Preview, Removed, Sample, SyncStatus, TablePreview, TableStatus,
-    VerifyReport,
 };
 
 #[derive(Debug, Subcommand)]
@@ -65,9 +64,9 @@ pub(super) enum Command {
                             approve blog"
     )]
     Approve { name: String },
-    /// Read both sides completely and compare them. Exit code 3: they differ.
+    /// Compare both sides completely. Exit code 3: they differ.
     #[command(after_help = "Example:\n  tidegate-relay sync verify blog")]
-    Verify { name: String },
+    Verify(verify::Args),
     /// List the records that could not be synced, and what to do.
     #[command(after_help = "Example:\n  tidegate-relay sync findings blog --retry")]
     Findings {
@@ -129,7 +128,7 @@ pub(super) async fn run(api: &Client, json: bool, command: Command) -> Result<Ex
         Command::Pause { name } => act(api, json, &name, "pause").await,
         Command::Resume { name } => act(api, json, &name, "resume").await,
         Command::Approve { name } => act(api, json, &name, "approve").await,
-        Command::Verify { name } => verify(api, json, &name).await,
+        Command::Verify(args) => verify::run(api, json, &args).await,
         Command::Findings { name, retry } => findings(api, json, &name, retry).await,
         Command::History { name, record } => history(api, json, &name, record).await,
         Command::Export { name } => export(api, json, &name).await,
@@ -268,20 +267,6 @@ async fn act(api: &Client, json: bool, name: &str, verb: &str) -> Result<Exit, C
         )));
     }
     Ok(Exit::Done)
-}
-
-async fn verify(api: &Client, json: bool, name: &str) -> Result<Exit, CliError> {
-    let report: VerifyReport = api.act(&["syncs", name, "verify"]).await?;
-    if json {
-        output::json(&report)?;
-    } else {
-        show_verify(&report);
-    }
-    Ok(if report.equal {
-        Exit::Done
-    } else {
-        Exit::Differs
-    })
 }
 
 async fn findings(api: &Client, json: bool, name: &str, retry: bool) -> Result<Exit, CliError> {
@@ -484,40 +469,4 @@ fn status_table(tables: &[TableStatus]) -> String {
         "CONFLICTS",
     ];
     output::render_table(&headers, tables.iter().map(row).collect())
-}
-
-fn show_verify(report: &VerifyReport) {
-    let positions = format!(
-        "(left {}, right {})",
-        report.left_position, report.right_position
-    );
-    if report.equal {
-        let text = format!("equal as of {positions}, {} records", report.records);
-        output::say(&plain(&text));
-        return;
-    }
-    let count = report.difference_count;
-    output::say(&plain(&format!(
-        "{count} differences as of {positions}, {} records",
-        report.records
-    )));
-    let rows: Vec<Vec<String>> = report
-        .differences
-        .iter()
-        .map(|one| {
-            vec![
-                one.table.clone(),
-                one.kind.clone(),
-                or_dash(one.left_key.as_ref()),
-                or_dash(one.right_key.as_ref()),
-                one.fields.join(", "),
-            ]
-        })
-        .collect();
-    let shown = rows.len() as u64;
-    let headers = ["TABLE", "DIFFERENCE", "LEFT KEY", "RIGHT KEY", "FIELDS"];
-    output::table(&headers, rows, "None of them is listed.");
-    if shown < count {
-        output::note(&format!("The first {shown} are listed."));
-    }
 }

@@ -7,6 +7,7 @@ use tokio::sync::broadcast;
 use super::report::{
     FindingReport, HistoryEntry, LiveEvent, Preview, Removed, SyncStatus, VerifyReport,
 };
+use super::verify::How;
 use crate::endpoint::catalog::Catalog;
 
 /// What kind of answer an error is; the API maps it to a status.
@@ -71,8 +72,8 @@ pub trait SyncControl: Send + Sync {
     /// removed all the same, and the answer says what was left behind.
     async fn remove(&self, name: &str, force: bool) -> Result<Removed, ControlError>;
 
-    /// Reads and compares both sides completely.
-    async fn verify(&self, name: &str) -> Result<VerifyReport, ControlError>;
+    /// Compares both sides completely.
+    async fn verify(&self, name: &str, how: How) -> Result<VerifyReport, ControlError>;
 
     async fn findings(&self, name: &str) -> Result<Vec<FindingReport>, ControlError>;
 

@@ -60,8 +60,13 @@ pub const PREVIEW_SAMPLES_MAX: usize = 5;
 /// Differences that `verify` lists, per table pair.
 pub const VERIFY_DIFFERENCES_MAX: usize = 100;
 
+/// Matches that `verify` holds at once: keys and fingerprints, a kB or so each.
+pub const VERIFY_PAGE: usize = 2_000;
+
 /// How often `verify` looks again at records that differed: they may have been on their way.
 pub const VERIFY_LOOKS_MAX: u32 = 20;
+/// The same while nothing seems to be on its way.
+pub const VERIFY_LOOKS_QUIET: u32 = 4;
 pub const VERIFY_LOOK_EVERY: Duration = Duration::from_millis(300);
 
 /// How long losing values of conflicts, and the history of writes, are kept.

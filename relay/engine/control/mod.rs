@@ -263,6 +263,7 @@ impl Engine {
         }
         drop(running);
         let parts = self.parts(&record).await?;
+        parts.progress.set_phase(Phase::Stopped);
         Ok((record, parts))
     }
 }

@@ -7,13 +7,14 @@ use tokio::sync::broadcast;
 use super::errors::{failed, internal, invalid};
 use super::{Engine, parse};
 use crate::engine::handle::{ControlError, ControlErrorKind, SyncControl};
+use crate::engine::preview;
 use crate::engine::report::{
     FindingReport, HistoryEntry, LiveEvent, Preview, Removed, SyncStatus, VerifyReport,
 };
 use crate::engine::run::{check_mapping, now_ms};
 use crate::engine::supervisor::{Supervised, write_name};
 use crate::engine::syncfile::SyncFile;
-use crate::engine::{preview, verify};
+use crate::engine::verify::{self, How};
 use crate::store::syncs::{self, SyncRecord, Wanted};
 use crate::store::{DEFAULT_WORKSPACE, RecordKeys, findings, history};
 
@@ -113,9 +114,9 @@ impl SyncControl for Engine {
         self.remove_sync(name, force).await
     }
 
-    async fn verify(&self, name: &str) -> Result<VerifyReport, ControlError> {
+    async fn verify(&self, name: &str, how: How) -> Result<VerifyReport, ControlError> {
         let (_, parts) = self.running_parts(name).await?;
-        verify::verify(&parts).await.map_err(failed)
+        verify::verify(&parts, how).await.map_err(failed)
     }
 
     async fn findings(&self, name: &str) -> Result<Vec<FindingReport>, ControlError> {

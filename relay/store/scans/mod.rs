@@ -18,6 +18,7 @@ use tidegate_sync::decide::{Match, Scanned};
 use tidegate_sync::model::{BySide, Key, PairId, Side};
 use zeroize::Zeroizing;
 
+use self::join::Links;
 use super::keys::{Bits, RecordKeys, pack_prints, side_number, unpack_prints};
 use super::sealer::fill_random;
 use super::syncs::SyncId;
@@ -153,7 +154,14 @@ impl Scan {
     /// records.
     pub async fn finish(&self) -> Result<(), StoreError> {
         let inner = Arc::clone(&self.inner);
-        blocking(move || join::run(&mut inner.lock(), inner.sync)).await
+        blocking(move || join::run(&mut inner.lock(), inner.sync, Links::All)).await
+    }
+
+    /// [`Scan::finish`] where only a part of the tables was added: links of which no record was are
+    /// left out, and one of which a record was may lack the other.
+    pub async fn finish_part(&self) -> Result<(), StoreError> {
+        let inner = Arc::clone(&self.inner);
+        blocking(move || join::run(&mut inner.lock(), inner.sync, Links::Named)).await
     }
 
     /// The pair's next matches after `after`, at most `limit` and fewer where records are long,

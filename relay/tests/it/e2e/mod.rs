@@ -10,3 +10,4 @@ mod secrets;
 mod speed;
 mod stage;
 mod two_way;
+mod verify;

@@ -18,6 +18,7 @@ use tidegate_relay::engine::report::{
     TableStatus, VerifyReport,
 };
 use tidegate_relay::engine::syncfile::SyncFile;
+use tidegate_relay::engine::verify::How;
 use tidegate_relay::store::{Store, tokens};
 use tokio::net::TcpListener;
 use tokio::sync::broadcast;
@@ -235,7 +236,7 @@ impl SyncControl for StandIn {
         })
     }
 
-    async fn verify(&self, name: &str) -> Result<VerifyReport, ControlError> {
+    async fn verify(&self, name: &str, _: How) -> Result<VerifyReport, ControlError> {
         self.status(name).await?;
         let equal = self.script.lock().unwrap().equal;
         let difference_count = u64::from(!equal);
