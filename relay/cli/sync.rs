@@ -11,7 +11,8 @@ use super::watch::{self, Until};
 use super::{CliError, Exit, output, verify};
 use crate::api::syncs::ApplyRequest;
 use crate::engine::report::{
-    FindingReport, HistoryEntry, Preview, Removed, Sample, SyncStatus, TablePreview, TableStatus,
+    FindingReport, HistoryEntry, LastVerify, Preview, Removed, Sample, SyncStatus, TablePreview,
+    TableStatus,
 };
 
 #[derive(Debug, Subcommand)]
@@ -396,7 +397,7 @@ fn show_preview(preview: &Preview) {
         table
             .samples
             .iter()
-            .for_each(|sample| show_sample(table, sample));
+            .for_each(|sample| show_sample((&table.left, &table.right), sample));
     }
     for warning in &preview.warnings {
         output::say(&plain(&format!("note: {warning}")));
@@ -406,12 +407,8 @@ fn show_preview(preview: &Preview) {
     }
 }
 
-fn show_sample(table: &TablePreview, sample: &Sample) {
-    let of = if sample.side == "left" {
-        &table.left
-    } else {
-        &table.right
-    };
+pub(super) fn show_sample((left, right): (&str, &str), sample: &Sample) {
+    let of = if sample.side == "left" { left } else { right };
     output::say(&plain(&format!(
         "{} in {} {}: {}",
         sample.kind, sample.side, of, sample.key
@@ -441,9 +438,20 @@ fn show_status(status: &SyncStatus) {
         ("lag", or_dash(status.lag_ms.map(|lag| format!("{lag} ms")))),
         ("pending", status.pending.to_string()),
         ("last error", or_dash(status.last_error.as_ref())),
+        ("verified", or_dash(status.verified.as_ref().map(verified))),
     ]);
     output::say("");
     output::say(&status_table(&status.tables));
+}
+
+fn verified(last: &LastVerify) -> String {
+    if last.equal {
+        return format!("equal at {}, {} records", last.at, last.records);
+    }
+    format!(
+        "warning: {} differences at {}; `sync verify` lists them, --repair shows what to do",
+        last.difference_count, last.at
+    )
 }
 
 fn status_table(tables: &[TableStatus]) -> String {

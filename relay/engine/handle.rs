@@ -5,7 +5,7 @@ use thiserror::Error;
 use tokio::sync::broadcast;
 
 use super::report::{
-    FindingReport, HistoryEntry, LiveEvent, Preview, Removed, SyncStatus, VerifyReport,
+    FindingReport, HistoryEntry, LiveEvent, Preview, Removed, SyncStatus, TableRepair, VerifyReport,
 };
 use super::verify::How;
 use crate::endpoint::catalog::Catalog;
@@ -74,6 +74,14 @@ pub trait SyncControl: Send + Sync {
 
     /// Compares both sides completely.
     async fn verify(&self, name: &str, how: How) -> Result<VerifyReport, ControlError>;
+
+    /// Has what differs planned and written by the running sync, and verifies again. With
+    /// `expected`, it refuses to do anything but what that said.
+    async fn repair(
+        &self,
+        name: &str,
+        expected: Option<Vec<TableRepair>>,
+    ) -> Result<VerifyReport, ControlError>;
 
     async fn findings(&self, name: &str) -> Result<Vec<FindingReport>, ControlError>;
 

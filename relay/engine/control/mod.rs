@@ -21,6 +21,7 @@ use tidegate_sync::model::{BySide, Side};
 use tokio::sync::{Mutex, broadcast};
 
 use self::drafts::{Drafts, Key};
+pub(super) use self::errors::failed;
 use self::errors::{internal, invalid, named, unreachable};
 use super::handle::ControlError;
 use super::limits::RETENTION;

@@ -9,12 +9,12 @@ use super::{Engine, parse};
 use crate::engine::handle::{ControlError, ControlErrorKind, SyncControl};
 use crate::engine::preview;
 use crate::engine::report::{
-    FindingReport, HistoryEntry, LiveEvent, Preview, Removed, SyncStatus, VerifyReport,
+    FindingReport, HistoryEntry, LiveEvent, Preview, Removed, SyncStatus, TableRepair, VerifyReport,
 };
 use crate::engine::run::{check_mapping, now_ms};
 use crate::engine::supervisor::{Supervised, write_name};
 use crate::engine::syncfile::SyncFile;
-use crate::engine::verify::{self, How};
+use crate::engine::verify::{How, periodic, repair};
 use crate::store::syncs::{self, SyncRecord, Wanted};
 use crate::store::{DEFAULT_WORKSPACE, RecordKeys, findings, history};
 
@@ -116,7 +116,17 @@ impl SyncControl for Engine {
 
     async fn verify(&self, name: &str, how: How) -> Result<VerifyReport, ControlError> {
         let (_, parts) = self.running_parts(name).await?;
-        verify::verify(&parts, how).await.map_err(failed)
+        let verified = periodic::verify_and_note(&parts, how).await;
+        Ok(verified.map_err(failed)?.report)
+    }
+
+    async fn repair(
+        &self,
+        name: &str,
+        expected: Option<Vec<TableRepair>>,
+    ) -> Result<VerifyReport, ControlError> {
+        let (_, parts) = self.running_parts(name).await?;
+        repair::repair(&parts, expected.as_deref()).await
     }
 
     async fn findings(&self, name: &str) -> Result<Vec<FindingReport>, ControlError> {
@@ -268,7 +278,7 @@ fn table_name(file: &SyncFile, pair: PairId, side: Side) -> String {
         })
 }
 
-fn rfc3339(at_ms: i64) -> String {
+pub(super) fn rfc3339(at_ms: i64) -> String {
     jiff::Timestamp::from_millisecond(at_ms)
         .map(|at| at.to_string())
         .unwrap_or_default()

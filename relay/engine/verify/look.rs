@@ -8,8 +8,9 @@ use tidegate_sync::decide::{Match, Scanned};
 use tidegate_sync::model::{BySide, PairId, Side};
 use tokio::sync::mpsc;
 
-use super::How;
 use super::compare::difference;
+use super::repair::Repairs;
+use super::{How, Verified};
 use crate::endpoint::digest::{Blocks, Digest};
 use crate::endpoint::{Snapshot, Wanted};
 use crate::engine::limits::{VERIFY_DIFFERENCES_MAX, VERIFY_PAGE};
@@ -44,7 +45,7 @@ pub(super) async fn look(
     how: How,
     progress: &Progress,
     scopes: &mut Vec<Scope>,
-) -> Result<VerifyReport, RunError> {
+) -> Result<Verified, RunError> {
     let mapping = &check_mapping(parts).await?;
     let views = views(parts, mapping, "verify").await?;
     if scopes.len() != mapping.pairs.len() {
@@ -70,7 +71,8 @@ pub(super) async fn look(
         });
     }
     let (read, equal): (Vec<Part>, Vec<u64>) = reading.into_iter().unzip();
-    let found = looker.compare(&read).await?;
+    let mut repairs = Repairs::of(mapping);
+    let found = looker.compare(&read, how, &mut repairs).await?;
     for (number, ((part, equal), found)) in read.into_iter().zip(equal).zip(found).enumerate() {
         report.records += equal + found.records;
         report.difference_count += found.difference_count;
@@ -81,7 +83,16 @@ pub(super) async fn look(
         report.differences.extend(found.differences);
     }
     report.equal = report.difference_count == 0;
-    Ok(report)
+    for sample in std::mem::take(&mut repairs.wanted) {
+        let pair = sample.pair.0 as usize;
+        let sample = sample.read(&mapping.pairs[pair], &looker.views).await?;
+        repairs.tables[pair].samples.push(sample);
+    }
+    report.repair = how.repair.then_some(repairs.tables);
+    Ok(Verified {
+        report,
+        doubts: repairs.doubts,
+    })
 }
 
 struct Looker<'a> {
@@ -95,20 +106,20 @@ impl Looker<'_> {
     /// What must be read of a table pair, and how many records need not be, because the sides say
     /// that they are equal.
     async fn narrow(&self, pair: PairId, how: How) -> Result<(Part, u64), RunError> {
-        if how == How::Reading {
-            return Ok((Part::Whole, 0));
+        if how.full {
+            return self.all_of(pair).await;
         }
         let (left, right) = tokio::try_join!(
             async { self.failing(Side::Left, self.views.left.digestible(pair).await) },
             async { self.failing(Side::Right, self.views.right.digestible(pair).await) },
         )?;
         let (Some(left), Some(right)) = (left, right) else {
-            return Ok((Part::Whole, 0));
+            return self.all_of(pair).await;
         };
         if !left.agrees_with(&right) {
-            return Ok((Part::Whole, 0));
+            return self.all_of(pair).await;
         }
-        let records = self.failing(Side::Left, self.views.left.estimate(pair).await)?;
+        let records = self.expect(pair).await?;
         // Where the sides' records are the same ones, those of one side have different keys if
         // those of the other do.
         let blocks = Blocks::of(records, !left.key_is_unique && !right.key_is_unique);
@@ -117,6 +128,18 @@ impl Looker<'_> {
             self.digests(Side::Right, pair, blocks),
         )?;
         Ok(narrowed(blocks, &left, &right))
+    }
+
+    async fn all_of(&self, pair: PairId) -> Result<(Part, u64), RunError> {
+        self.expect(pair).await?;
+        Ok((Part::Whole, 0))
+    }
+
+    /// About how many records the left side has, for the progress of both.
+    async fn expect(&self, pair: PairId) -> Result<u64, RunError> {
+        let records = self.failing(Side::Left, self.views.left.estimate(pair).await)?;
+        self.progress.note_expected(2 * records);
+        Ok(records)
     }
 
     async fn digests(
@@ -143,7 +166,12 @@ impl Looker<'_> {
     }
 
     /// Reads these parts and compares their records.
-    async fn compare(&self, read: &[Part]) -> Result<Vec<Found>, RunError> {
+    async fn compare(
+        &self,
+        read: &[Part],
+        how: How,
+        repairs: &mut Repairs,
+    ) -> Result<Vec<Found>, RunError> {
         let mut all = Vec::with_capacity(read.len());
         if read.iter().all(|part| *part == Part::Nothing) {
             all.resize_with(read.len(), Found::default);
@@ -158,10 +186,9 @@ impl Looker<'_> {
         scanner.read(&scan, &self.views, read).await?;
         scan.finish_part().await?;
         for (number, part) in read.iter().enumerate() {
-            all.push(
-                self.compare_pair(&scan, PairId(number as u32), part)
-                    .await?,
-            );
+            let pair = PairId(number as u32);
+            let repairs = how.repair.then_some(&mut *repairs);
+            all.push(self.compare_pair(&scan, (pair, part), repairs).await?);
         }
         Ok(all)
     }
@@ -169,8 +196,8 @@ impl Looker<'_> {
     async fn compare_pair(
         &self,
         scan: &Scan,
-        pair: PairId,
-        part: &Part,
+        (pair, part): (PairId, &Part),
+        mut repairs: Option<&mut Repairs>,
     ) -> Result<Found, RunError> {
         let mut found = Found::default();
         if *part == Part::Nothing {
@@ -190,6 +217,9 @@ impl Looker<'_> {
                     continue;
                 };
                 found.difference_count += 1;
+                if let Some(repairs) = &mut repairs {
+                    repairs.add((pair, mapped), &self.parts.prints, one);
+                }
                 if found.differences.len() < VERIFY_DIFFERENCES_MAX {
                     found.differences.push(difference);
                 }

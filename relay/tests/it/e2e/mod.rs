@@ -5,6 +5,7 @@ mod big;
 mod deletes;
 mod faults;
 mod looks;
+mod repair;
 mod rights;
 mod secrets;
 mod speed;
