@@ -8,6 +8,7 @@ mod looks;
 mod repair;
 mod rights;
 mod secrets;
+mod soak;
 mod speed;
 mod stage;
 mod two_way;
