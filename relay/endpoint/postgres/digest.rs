@@ -30,7 +30,10 @@ fn hashed(shape: &Shape) -> Option<Hashed<'_>> {
     let columns = shape.lens.plain(shape.fields.len())?.into_iter();
     let fields = columns.map(|column| shape.fields.get(column));
     let fields: Vec<&Column> = fields.collect::<Option<_>>()?;
-    let key = shape.match_key.iter().map(|&field| fields.get(field).copied());
+    let key = shape
+        .match_key
+        .iter()
+        .map(|&field| fields.get(field).copied());
     Some(Hashed {
         key: key.collect::<Option<_>>()?,
         fields,
@@ -46,7 +49,10 @@ fn surely_hashed(shape: &Shape) -> Result<Hashed<'_>, EndpointError> {
 /// How the table's records are hashed; `None` when they can't be compared by their text.
 pub(super) fn digestible(shape: &Shape) -> Option<Digestible> {
     let hashed = hashed(shape)?;
-    let forms = hashed.fields.iter().map(|column| form(&column.pg_type.field_type, false));
+    let forms = hashed
+        .fields
+        .iter()
+        .map(|column| form(&column.pg_type.field_type, false));
     let mut key = hashed.key.iter();
     Some(Digestible {
         key_is_exact: !hashed.key.is_empty()
@@ -126,7 +132,10 @@ fn hash(columns: &[&Column]) -> String {
 }
 
 fn has_null(key: &[&Column]) -> String {
-    let columns: Vec<String> = key.iter().map(|column| format!("t.{}", column.quoted)).collect();
+    let columns: Vec<String> = key
+        .iter()
+        .map(|column| format!("t.{}", column.quoted))
+        .collect();
     format!("num_nulls({}) > 0", columns.join(", "))
 }
 
@@ -138,11 +147,7 @@ fn block(blocks: Blocks) -> String {
 
 /// Each block's number, records, sums and number of match keys. `offset 0` keeps the planner from
 /// repeating the hash wherever it is used.
-fn digest_sql(
-    shape: &Shape,
-    blocks: Blocks,
-    rows: &Rows<'_>,
-) -> Result<String, EndpointError> {
+fn digest_sql(shape: &Shape, blocks: Blocks, rows: &Rows<'_>) -> Result<String, EndpointError> {
     let hashed = surely_hashed(shape)?;
     let keys = match blocks.counts_keys {
         true => "count(distinct k)",

@@ -9,16 +9,8 @@ use tidegate_sync::scope::Scope;
 use crate::engine::mapping::PairMapping;
 use crate::engine::report::Difference;
 
-/// `None` where the two are equal, a filter leaves one out, or one is alone on purpose.
-pub(super) fn difference(
-    mapped: &PairMapping,
-    prints: &Fingerprinter,
-    found: &Match,
-) -> Option<Difference> {
-    let scope = Scope::of(&mapped.policy, prints);
-    if scope.is_some_and(|scope| is_left_out(scope, found)) {
-        return None;
-    }
+/// `None` where the two are equal, or one is alone on purpose.
+pub(super) fn difference(mapped: &PairMapping, found: &Match) -> Option<Difference> {
     let key = |scanned: &Option<Scanned>| scanned.as_ref().map(|s| s.key.to_string());
     let of_kind = |kind: &str, fields: Vec<String>| {
         Some(Difference {
@@ -59,15 +51,20 @@ fn differing(mapped: &PairMapping, left: &Scanned, right: &Scanned) -> Vec<Strin
         .collect()
 }
 
-/// A filter does not hold for one of the records: their link rests.
-fn is_left_out(scope: Scope, found: &Match) -> bool {
-    Side::BOTH.into_iter().any(|side| match &found.scanned[side] {
-        Some(scanned) => !scope.scanned_is_inside(&scanned.fingerprints),
-        None => {
-            let link = found.link.as_ref();
-            link.is_some_and(|link| scope.was_inside(link, side) == Some(false))
-        }
-    })
+/// True when a filter does not hold for one of the records: their link rests, if they have one.
+pub(super) fn is_left_out(mapped: &PairMapping, prints: &Fingerprinter, found: &Match) -> bool {
+    let Some(scope) = Scope::of(&mapped.policy, prints) else {
+        return false;
+    };
+    Side::BOTH
+        .into_iter()
+        .any(|side| match &found.scanned[side] {
+            Some(scanned) => !scope.scanned_is_inside(&scanned.fingerprints),
+            None => {
+                let link = found.link.as_ref();
+                link.is_some_and(|link| scope.was_inside(link, side) == Some(false))
+            }
+        })
 }
 
 /// A detached record, or one whose kind does not travel to the other side.

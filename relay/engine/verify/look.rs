@@ -8,7 +8,7 @@ use tidegate_sync::decide::{Match, Scanned};
 use tidegate_sync::model::{BySide, PairId, Side};
 use tokio::sync::mpsc;
 
-use super::compare::difference;
+use super::compare::{difference, is_left_out};
 use super::repair::Repairs;
 use super::{How, Verified};
 use crate::endpoint::digest::{Blocks, Digest};
@@ -212,8 +212,11 @@ impl Looker<'_> {
             }
             for one in &page.found {
                 let is_anything = Side::BOTH.iter().any(|&side| one.scanned[side].is_some());
-                found.records += u64::from(is_anything);
-                let Some(difference) = difference(mapped, &self.parts.prints, one) else {
+                if !is_anything || is_left_out(mapped, &self.parts.prints, one) {
+                    continue;
+                }
+                found.records += 1;
+                let Some(difference) = difference(mapped, one) else {
                     continue;
                 };
                 found.difference_count += 1;

@@ -181,6 +181,30 @@ async fn hashes_say_what_reading_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_filter_leaves_out_is_no_difference_and_what_it_lets_in_is_compared() {
+    let stage = Stage::start("verify_filter").await;
+    let (left, right) = (stage.left.client().await, stage.right.client().await);
+    left.batch_execute(NOTES).await.unwrap();
+    right.batch_execute(NOTES).await.unwrap();
+    let fill = "insert into notes (slug, title, flag)
+        select 's' || n, 'Title ' || n, n % 3 = 0 from generate_series(1, 30) n";
+    left.batch_execute(fill).await.unwrap();
+    let filter = "key = [[\"slug\", \"slug\"]]\nfilter_left = \"flag == true\"";
+    let file = NOTES_FILE.replace("key = [[\"slug\", \"slug\"]]", filter);
+    assert_ne!(file, NOTES_FILE);
+    stage.apply(&file).await;
+    assert_eq!(stage.assert_equal("notes").await, 10);
+    let count = right.query_one("select count(*) from notes", &[]).await;
+    assert_eq!(count.unwrap().get::<_, i64>(0), 10);
+    stage.post("syncs/notes/pause", json!({})).await;
+    let plant = "update notes set title = 'x' where slug = 's30'";
+    right.batch_execute(plant).await.unwrap();
+    let report = stage.post("syncs/notes/verify", json!({})).await;
+    assert_eq!(report["difference_count"], 1, "{report:#}");
+    assert_eq!(report["differences"][0]["fields"], json!(["title"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_sync_is_verified_from_time_to_time_where_its_file_says_so() {
     let stage = Stage::start("verify_daily").await;
     for database in [&stage.left, &stage.right] {
