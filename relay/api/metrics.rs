@@ -79,6 +79,27 @@ fn of_syncs(page: &mut Page, syncs: &[SyncStatus]) {
         let labels = [("sync", sync.name.as_str())];
         page.sample("tidegate_sync_writes_total", &labels, sync.writes);
     }
+    let help = "Records that differed in the last verify; absent until there was one.";
+    page.family("tidegate_verify_differences", "gauge", help);
+    let verified = || {
+        syncs
+            .iter()
+            .filter_map(|sync| Some((sync, sync.verified.as_ref()?)))
+    };
+    for (sync, last) in verified() {
+        let labels = [("sync", sync.name.as_str())];
+        let name = "tidegate_verify_differences";
+        page.sample(name, &labels, last.difference_count);
+    }
+    let help = "When the last verify ended, in seconds since 1970.";
+    page.family("tidegate_verify_timestamp_seconds", "gauge", help);
+    for (sync, last) in verified() {
+        let labels = [("sync", sync.name.as_str())];
+        if let Ok(at) = last.at.parse::<jiff::Timestamp>() {
+            let name = "tidegate_verify_timestamp_seconds";
+            page.sample(name, &labels, at.as_second());
+        }
+    }
 }
 
 /// What is counted for each table pair.

@@ -107,6 +107,7 @@ pub fn router(api: Api) -> Router {
         .routes(routes!(syncs::resume_sync))
         .routes(routes!(syncs::approve_sync))
         .routes(routes!(syncs::verify_sync))
+        .routes(routes!(syncs::repair_sync))
         .routes(routes!(syncs::retry_findings))
         .routes(routes!(syncs::list_findings))
         .routes(routes!(conflicts::list_conflicts))

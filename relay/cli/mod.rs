@@ -15,6 +15,7 @@ mod slots;
 mod sync;
 mod token;
 mod types;
+mod verify;
 mod watch;
 
 use std::path::PathBuf;

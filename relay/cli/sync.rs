@@ -9,11 +9,11 @@ use super::client::Client;
 use super::output::{or_dash, plain};
 use super::slots;
 use super::watch::{self, Until};
-use super::{CliError, Exit, conflicts, output};
+use super::{CliError, Exit, conflicts, output, verify};
 use crate::api::syncs::ApplyRequest;
 use crate::engine::report::{
-    FindingReport, HistoryEntry, Preview, Removed, RemovedTable, Sample, SyncStatus, TablePreview,
-    TableStatus, VerifyReport,
+    FindingReport, HistoryEntry, LastVerify, Preview, Removed, RemovedTable, Sample, SyncStatus,
+    TablePreview, TableStatus,
 };
 
 #[derive(Debug, Subcommand)]
@@ -66,9 +66,9 @@ pub(super) enum Command {
                             approve blog"
     )]
     Approve { name: String },
-    /// Read both sides completely and compare them. Exit code 3: they differ.
+    /// Compare both sides completely. Exit code 3: they differ.
     #[command(after_help = "Example:\n  tidegate-relay sync verify blog")]
-    Verify { name: String },
+    Verify(verify::Args),
     /// List the records that could not be synced, and what to do.
     #[command(after_help = "Example:\n  tidegate-relay sync findings blog --retry")]
     Findings {
@@ -138,7 +138,7 @@ pub(super) async fn run(api: &Client, json: bool, command: Command) -> Result<Ex
         Command::Pause { name } => act(api, json, &name, "pause").await,
         Command::Resume { name } => act(api, json, &name, "resume").await,
         Command::Approve { name } => act(api, json, &name, "approve").await,
-        Command::Verify { name } => verify(api, json, &name).await,
+        Command::Verify(args) => verify::run(api, json, &args).await,
         Command::Findings { name, retry } => findings(api, json, &name, retry).await,
         Command::Conflicts { name, waiting } => conflicts::list(api, json, &name, waiting).await,
         Command::History { name, record } => history(api, json, &name, record).await,
@@ -284,20 +284,6 @@ async fn act(api: &Client, json: bool, name: &str, verb: &str) -> Result<Exit, C
     Ok(Exit::Done)
 }
 
-async fn verify(api: &Client, json: bool, name: &str) -> Result<Exit, CliError> {
-    let report: VerifyReport = api.act(&["syncs", name, "verify"]).await?;
-    if json {
-        output::json(&report)?;
-    } else {
-        show_verify(&report);
-    }
-    Ok(if report.equal {
-        Exit::Done
-    } else {
-        Exit::Differs
-    })
-}
-
 async fn findings(api: &Client, json: bool, name: &str, retry: bool) -> Result<Exit, CliError> {
     if retry {
         api.order(&["syncs", name, "retry"]).await?;
@@ -437,7 +423,7 @@ fn show_preview(preview: &Preview) {
         table
             .samples
             .iter()
-            .for_each(|sample| show_sample(table, sample));
+            .for_each(|sample| show_sample((&table.left, &table.right), sample));
     }
     for removed in &preview.removed {
         let RemovedTable {
@@ -457,12 +443,8 @@ fn show_preview(preview: &Preview) {
     }
 }
 
-fn show_sample(table: &TablePreview, sample: &Sample) {
-    let of = if sample.side == "left" {
-        &table.left
-    } else {
-        &table.right
-    };
+pub(super) fn show_sample((left, right): (&str, &str), sample: &Sample) {
+    let of = if sample.side == "left" { left } else { right };
     output::say(&plain(&format!(
         "{} in {} {}: {}",
         sample.kind, sample.side, of, sample.key
@@ -492,6 +474,7 @@ fn show_status(status: &SyncStatus) {
         ("lag", or_dash(status.lag_ms.map(|lag| format!("{lag} ms")))),
         ("pending", status.pending.to_string()),
         ("last error", or_dash(status.last_error.as_ref())),
+        ("verified", or_dash(status.verified.as_ref().map(verified))),
     ]);
     output::say("");
     output::say(&status_table(&status.tables));
@@ -499,6 +482,16 @@ fn show_status(status: &SyncStatus) {
         output::say("");
         slots::show(&status.slots);
     }
+}
+
+fn verified(last: &LastVerify) -> String {
+    if last.equal {
+        return format!("equal at {}, {} records", last.at, last.records);
+    }
+    format!(
+        "warning: {} differences at {}; `sync verify` lists them, --repair shows what to do",
+        last.difference_count, last.at
+    )
 }
 
 fn status_table(tables: &[TableStatus]) -> String {
@@ -525,40 +518,4 @@ fn status_table(tables: &[TableStatus]) -> String {
         "ASKED",
     ];
     output::render_table(&headers, tables.iter().map(row).collect())
-}
-
-fn show_verify(report: &VerifyReport) {
-    let positions = format!(
-        "(left {}, right {})",
-        report.left_position, report.right_position
-    );
-    if report.equal {
-        let text = format!("equal as of {positions}, {} records", report.records);
-        output::say(&plain(&text));
-        return;
-    }
-    let count = report.difference_count;
-    output::say(&plain(&format!(
-        "{count} differences as of {positions}, {} records",
-        report.records
-    )));
-    let rows: Vec<Vec<String>> = report
-        .differences
-        .iter()
-        .map(|one| {
-            vec![
-                one.table.clone(),
-                one.kind.clone(),
-                or_dash(one.left_key.as_ref()),
-                or_dash(one.right_key.as_ref()),
-                one.fields.join(", "),
-            ]
-        })
-        .collect();
-    let shown = rows.len() as u64;
-    let headers = ["TABLE", "DIFFERENCE", "LEFT KEY", "RIGHT KEY", "FIELDS"];
-    output::table(&headers, rows, "None of them is listed.");
-    if shown < count {
-        output::note(&format!("The first {shown} are listed."));
-    }
 }

@@ -6,6 +6,7 @@
 //! own stream: a [`Capture`], a [`Writer`] and, while data is copied or compared, a [`Snapshot`].
 
 pub mod catalog;
+pub mod digest;
 mod error;
 pub mod expression;
 pub mod lens;
@@ -26,6 +27,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 
 use self::catalog::Catalog;
+use self::digest::{Blocks, Digest, Digestible};
 use self::lens::Lens;
 use self::level::Level;
 use self::log_guard::LogGuard;
@@ -118,6 +120,8 @@ pub struct TableBinding {
     pub columns: Vec<String>,
     /// How they make the pair's fields.
     pub lens: Lens,
+    /// Numbers of the fields that make the match key.
+    pub match_key: Vec<usize>,
 }
 
 /// A database or app that can be one side of a sync.
@@ -216,6 +220,26 @@ pub trait Snapshot: Send + Sync {
     async fn scan(
         &self,
         pair: PairId,
+        sink: mpsc::Sender<Vec<Viewed>>,
+    ) -> Result<(), EndpointError>;
+
+    /// How the side hashes this table by itself; `None` where its records must be read.
+    async fn digestible(&self, pair: PairId) -> Result<Option<Digestible>, EndpointError>;
+
+    /// Sends what the side says of the table's blocks, in parts that add up.
+    async fn digest(
+        &self,
+        pair: PairId,
+        blocks: Blocks,
+        sink: mpsc::Sender<Vec<(i32, Digest)>>,
+    ) -> Result<(), EndpointError>;
+
+    /// [`Snapshot::scan`] of these blocks alone.
+    async fn scan_blocks(
+        &self,
+        pair: PairId,
+        blocks: Blocks,
+        numbers: &[i32],
         sink: mpsc::Sender<Vec<Viewed>>,
     ) -> Result<(), EndpointError>;
 

@@ -92,7 +92,10 @@ impl Driver {
                     let source = EndpointError::retry("stream-ended", "the change stream ended");
                     return Err(RunError::Side { side, source });
                 }
-                Wake::Retry => self.retry_findings().await?,
+                Wake::Retry => {
+                    self.plan_doubted();
+                    self.retry_findings().await?;
+                }
                 Wake::Stop => return Ok(()),
             }
         }
@@ -167,6 +170,17 @@ impl Driver {
         }
         self.session.handle(Event::Changes { side, changes, end });
         Ok(())
+    }
+
+    /// Records that a verify found to differ.
+    fn plan_doubted(&mut self) {
+        if !self.session.is_live() {
+            return;
+        }
+        for (side, pair, key) in self.run.parts.requests.take_doubts() {
+            let keys = vec![key];
+            self.session.handle(Event::Doubt { side, pair, keys });
+        }
     }
 
     async fn retry_findings(&mut self) -> Result<(), RunError> {

@@ -23,6 +23,6 @@ mod run;
 mod scan;
 mod supervisor;
 pub mod syncfile;
-mod verify;
+pub mod verify;
 
 pub use control::{EndpointSource, Engine};

@@ -280,15 +280,15 @@ fn warnings(mapping: &Mapping, tallies: &[Tally]) -> Vec<String> {
 }
 
 /// A record whose values the preview shows.
-struct Wanted {
-    pair: PairId,
+pub(super) struct Wanted {
+    pub pair: PairId,
     kind: String,
     side: Side,
     keys: BySide<Option<Key>>,
 }
 
 impl Wanted {
-    fn of(pair: PairId, found: &Match, decision: &Decision) -> Option<Wanted> {
+    pub(super) fn of(pair: PairId, found: &Match, decision: &Decision) -> Option<Wanted> {
         let (kind, side) = match decision {
             Decision::Plan { writes, .. } => {
                 let side = Side::BOTH
@@ -315,7 +315,7 @@ impl Wanted {
         })
     }
 
-    async fn read(
+    pub(super) async fn read(
         self,
         mapped: &PairMapping,
         views: &BySide<Arc<dyn Snapshot>>,

@@ -120,6 +120,10 @@ pub struct SyncStatus {
     pub quiet: bool,
     /// Writes since the relay started.
     pub writes: u64,
+    /// The last `sync verify`, by hand or periodic.
+    pub verified: Option<LastVerify>,
+    /// While one is under way.
+    pub verifying: Option<VerifyProgress>,
     pub last_error: Option<String>,
     /// How the sides' changes are read, the left side's first; empty before the first run.
     pub capture: Vec<CaptureReport>,
@@ -228,6 +232,56 @@ pub struct VerifyReport {
     pub differences: Vec<Difference>,
     /// Differences found; `differences` lists the first ones.
     pub difference_count: u64,
+    /// What a repair would do, where it was asked for.
+    pub repair: Option<Vec<TableRepair>>,
+}
+
+/// What a repair would do to one table pair.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TableRepair {
+    pub left: String,
+    pub right: String,
+    pub create_left: u64,
+    pub create_right: u64,
+    pub update_left: u64,
+    pub update_right: u64,
+    pub delete_left: u64,
+    pub delete_right: u64,
+    /// Records that would stay as they are: one-way fields that are left alone by policy, or records
+    /// that can't be matched, which are findings.
+    pub untouched: u64,
+    pub samples: Vec<Sample>,
+}
+
+impl TableRepair {
+    pub fn writes(&self) -> u64 {
+        self.create_left
+            + self.create_right
+            + self.update_left
+            + self.update_right
+            + self.delete_left
+            + self.delete_right
+    }
+}
+
+/// The last complete comparison of a sync's sides.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct LastVerify {
+    /// RFC 3339.
+    pub at: String,
+    pub equal: bool,
+    pub records: u64,
+    pub difference_count: u64,
+    pub took_ms: u64,
+}
+
+/// A comparison that is under way.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct VerifyProgress {
+    /// Records of both sides that were hashed or read.
+    pub compared: u64,
+    /// About how many there are.
+    pub total: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]

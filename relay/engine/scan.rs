@@ -13,6 +13,7 @@ use super::limits::{SCAN_CHUNKS_MAX, SCAN_CHUNKS_PRINTED_MAX};
 use super::mapping::Mapping;
 use super::run::RunError;
 use super::supervisor::Progress;
+use crate::endpoint::digest::Blocks;
 use crate::endpoint::{Snapshot, Viewed};
 use crate::store::StoreError;
 use crate::store::scans::{Cursor, Scan, ScanRow};
@@ -27,29 +28,43 @@ pub(super) struct Scanner<'a> {
     pub progress: &'a Progress,
 }
 
-impl Scanner<'_> {
-    /// Scans all tables of both views, both sides at once, with bounded memory.
-    pub(super) async fn fill(
-        &self,
-        scan: &Scan,
-        views: &BySide<Arc<dyn Snapshot>>,
-    ) -> Result<(), RunError> {
-        let all: Vec<PairId> = (0..self.mapping.pairs.len() as u32).map(PairId).collect();
-        self.fill_pairs(scan, views, &all).await
-    }
+/// What is read of one table pair.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    Nothing,
+    Whole,
+    /// The records of these blocks.
+    Blocks(Blocks, Vec<i32>),
+}
 
-    /// The same with the tables of these pairs.
+impl Scanner<'_> {
+    /// Scans the tables of these pairs, both sides at once, with bounded memory.
     pub(super) async fn fill_pairs(
         &self,
         scan: &Scan,
         views: &BySide<Arc<dyn Snapshot>>,
         pairs: &[PairId],
     ) -> Result<(), RunError> {
-        tokio::try_join!(
-            self.fill_side(scan, &*views.left, Side::Left, pairs),
-            self.fill_side(scan, &*views.right, Side::Right, pairs),
-        )?;
+        let mut parts = vec![Part::Nothing; self.mapping.pairs.len()];
+        for pair in pairs {
+            parts[pair.0 as usize] = Part::Whole;
+        }
+        self.read(scan, views, &parts).await?;
         scan.finish_pairs(Some(pairs.to_vec())).await?;
+        Ok(())
+    }
+
+    /// Scans these parts of the tables, by table pair.
+    pub(super) async fn read(
+        &self,
+        scan: &Scan,
+        views: &BySide<Arc<dyn Snapshot>>,
+        parts: &[Part],
+    ) -> Result<(), RunError> {
+        tokio::try_join!(
+            self.fill_side(scan, &*views.left, Side::Left, parts),
+            self.fill_side(scan, &*views.right, Side::Right, parts),
+        )?;
         Ok(())
     }
 
@@ -59,14 +74,22 @@ impl Scanner<'_> {
         scan: &Scan,
         view: &dyn Snapshot,
         side: Side,
-        pairs: &[PairId],
+        parts: &[Part],
     ) -> Result<(), RunError> {
-        for &pair in pairs {
-            let number = pair.0 as usize;
-            let mapped = &self.mapping.pairs[number];
+        for ((number, mapped), part) in self.mapping.pairs.iter().enumerate().zip(parts) {
+            if let Part::Nothing = part {
+                continue;
+            }
+            let pair = PairId(number as u32);
             let (sender, mut chunks) = mpsc::channel(SCAN_CHUNKS_MAX);
             let read = async {
-                let scanned = view.scan(pair, sender).await;
+                let scanned = match part {
+                    Part::Nothing => Ok(()),
+                    Part::Whole => view.scan(pair, sender).await,
+                    Part::Blocks(blocks, numbers) => {
+                        view.scan_blocks(pair, *blocks, numbers, sender).await
+                    }
+                };
                 scanned.map_err(|source| RunError::Side { side, source })
             };
             let (printed, mut ready) = mpsc::channel(SCAN_CHUNKS_PRINTED_MAX);

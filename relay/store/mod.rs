@@ -25,6 +25,7 @@ mod intents;
 pub mod conflicts;
 pub mod findings;
 pub mod history;
+pub mod verifications;
 
 mod settle;
 

@@ -23,6 +23,7 @@ pub mod shape;
 
 mod copy_text;
 mod copying;
+mod digest;
 mod reading;
 mod statements;
 

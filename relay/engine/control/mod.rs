@@ -24,6 +24,7 @@ use tidegate_sync::model::{BySide, Side};
 use tokio::sync::{Mutex, broadcast};
 
 use self::drafts::{Drafts, Key};
+pub(super) use self::errors::failed;
 use self::errors::{internal, invalid, named, unreachable};
 use super::guardian;
 use super::handle::ControlError;
@@ -301,6 +302,7 @@ impl Engine {
         }
         drop(running);
         let parts = self.parts(&record).await?;
+        parts.progress.set_phase(Phase::Stopped);
         Ok((record, parts))
     }
 }

@@ -8,14 +8,15 @@ use super::errors::{failed, internal, invalid};
 use super::{Engine, parse};
 use crate::engine::handle::{ControlError, ControlErrorKind, SyncControl};
 use crate::engine::layout::Layout;
+use crate::engine::preview;
 use crate::engine::report::{
     ConflictReport, FindingReport, HistoryEntry, LiveEvent, Preview, Removed, SyncStatus,
-    VerifyReport,
+    TableRepair, VerifyReport,
 };
 use crate::engine::run::{check_mapping, now_ms};
 use crate::engine::supervisor::{Supervised, write_name};
 use crate::engine::syncfile::SyncFile;
-use crate::engine::{preview, verify};
+use crate::engine::verify::{How, periodic, repair};
 use crate::store::syncs::{self, SyncRecord, Wanted};
 use crate::store::{RecordKeys, findings, history};
 
@@ -111,9 +112,19 @@ impl SyncControl for Engine {
         self.remove_sync(name, force).await
     }
 
-    async fn verify(&self, name: &str) -> Result<VerifyReport, ControlError> {
+    async fn verify(&self, name: &str, how: How) -> Result<VerifyReport, ControlError> {
         let (_, parts) = self.running_parts(name).await?;
-        verify::verify(&parts).await.map_err(failed)
+        let verified = periodic::verify_and_note(&parts, how).await;
+        Ok(verified.map_err(failed)?.report)
+    }
+
+    async fn repair(
+        &self,
+        name: &str,
+        expected: Option<Vec<TableRepair>>,
+    ) -> Result<VerifyReport, ControlError> {
+        let (_, parts) = self.running_parts(name).await?;
+        repair::repair(&parts, expected.as_deref()).await
     }
 
     async fn findings(&self, name: &str) -> Result<Vec<FindingReport>, ControlError> {

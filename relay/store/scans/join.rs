@@ -13,12 +13,20 @@ use super::super::StoreError;
 use super::super::keys::side_of;
 use super::super::syncs::SyncId;
 
+/// Which links are joined with what was added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Links {
+    All,
+    /// Those whose keys name a record that was added.
+    Named,
+}
+
 /// Joins what was added of these pairs; of all for `None`. Fills `matches`. `link_pair` tells the
 /// number under which a pair's links are stored, if it has any.
 pub(super) fn run(
     conn: &mut Connection,
     sync: SyncId,
-    only: Option<&[PairId]>,
+    (only, which): (Option<&[PairId]>, Links),
     link_pair: impl Fn(i64) -> Option<i64>,
 ) -> Result<(), StoreError> {
     index_rows(conn)?;
@@ -39,7 +47,7 @@ pub(super) fn run(
     };
     for pair in all {
         if let Some(links) = link_pair(pair) {
-            join_links(&tx, sync, (pair, links))?;
+            join_links(&tx, sync, (pair, links), which)?;
         }
         let mut linked = Linked::load(&tx, pair)?;
         if linked.is_shared {
@@ -101,18 +109,50 @@ fn all_pairs(conn: &Connection, sync: SyncId) -> Result<Vec<i64>, StoreError> {
 fn join_links(
     conn: &Connection,
     sync: SyncId,
-    (pair, links): (i64, i64),
+    (pair, number): (i64, i64),
+    which: Links,
 ) -> Result<(), StoreError> {
+    let links = match which {
+        Links::All => "ledger.links",
+        Links::Named if are_indexed(conn, sync)? => {
+            "(select n.* from (
+                 select distinct i.link as id from rows x
+                 join ledger.link_keys i on i.sync = ?1 and i.pair = ?3
+                     and i.side = x.side and i.key_hash = x.key_hash
+                 where x.pair = ?2
+             ) named join ledger.links n on n.id = named.id)"
+        }
+        Links::Named => {
+            "(select n.* from ledger.links n where n.sync = ?1 and n.pair = ?3 and exists (
+                 select 1 from rows x where x.pair = ?2 and (
+                     x.side = 0 and x.key_hash = n.left_hash
+                     or x.side = 1 and x.key_hash = n.right_hash)))"
+        }
+    };
     conn.execute(
-        "insert into found (pair, link, left_row, right_row)
-         select ?2, k.id, l.id, r.id
-         from ledger.links k
-         left join rows l on l.pair = ?2 and l.side = 0 and l.key_hash = k.left_hash
-         left join rows r on r.pair = ?2 and r.side = 1 and r.key_hash = k.right_hash
-         where k.sync = ?1 and k.pair = ?3",
-        params![sync.0, pair, links],
+        &format!(
+            "insert into found (pair, link, left_row, right_row)
+             select ?2, k.id, l.id, r.id
+             from {links} k
+             left join rows l on l.pair = ?2 and l.side = 0 and l.key_hash = k.left_hash
+             left join rows r on r.pair = ?2 and r.side = 1 and r.key_hash = k.right_hash
+             where k.sync = ?1 and k.pair = ?3"
+        ),
+        params![sync.0, pair, number],
     )?;
     Ok(())
+}
+
+/// True when every link is found by its keys: not in the middle of a copy.
+fn are_indexed(conn: &Connection, sync: SyncId) -> Result<bool, StoreError> {
+    let indexed = conn.query_row(
+        "select live or links_indexed_to >=
+             coalesce((select max(id) from ledger.links where sync = ?1), 0)
+         from ledger.syncs where id = ?1",
+        [sync.0],
+        |row| row.get(0),
+    );
+    Ok(indexed.optional()?.unwrap_or(false))
 }
 
 /// A record that several links name belongs to the one that got its key last: the others' records

@@ -18,6 +18,7 @@ use tidegate_sync::decide::{Match, Scanned};
 use tidegate_sync::model::{BySide, Key, Link, PairId, Side};
 use zeroize::Zeroizing;
 
+use self::join::Links;
 use super::keys::{Bits, RecordKeys, pack_prints, side_number, unpack_prints};
 use super::layouts::Remap;
 use super::sealer::fill_random;
@@ -178,10 +179,25 @@ impl Scan {
 
     /// [`Scan::finish`] for these pairs alone; `None` for all.
     pub async fn finish_pairs(&self, pairs: Option<Vec<PairId>>) -> Result<(), StoreError> {
+        self.join(pairs, Links::All).await
+    }
+
+    /// [`Scan::finish`] where only a part of the tables was added: links of which no record was are
+    /// left out, and one of which a record was may lack the other.
+    pub async fn finish_part(&self) -> Result<(), StoreError> {
+        self.join(None, Links::Named).await
+    }
+
+    async fn join(&self, pairs: Option<Vec<PairId>>, which: Links) -> Result<(), StoreError> {
         let inner = Arc::clone(&self.inner);
         blocking(move || {
             let from = |pair: i64| inner.link_pair(pair);
-            join::run(&mut inner.lock(), inner.sync, pairs.as_deref(), from)
+            join::run(
+                &mut inner.lock(),
+                inner.sync,
+                (pairs.as_deref(), which),
+                from,
+            )
         })
         .await
     }

@@ -41,6 +41,7 @@ impl Session {
             self.check_lone(number, lookups);
             if let Some(open) = self.book.case(number) {
                 open.take_held();
+                open.doubt_baseline(&self.config.prints, &self.config.policies);
             }
         }
         let mut chosen = Vec::with_capacity(ready.len());

@@ -104,8 +104,9 @@ impl Session {
         self.start_round(drafts, extra, false);
     }
 
-    /// A record with a finding is seen whole on both sides.
+    /// A record with a finding, or in doubt, is seen whole on both sides.
     fn open_retried(&mut self, slot: Slot, lookups: &super::Lookups) {
+        let is_doubted = self.doubted.remove(&slot);
         let lookup = lookups.get(&slot).unwrap_or(Lookup::nobody());
         let now = Since {
             batch: BatchId(u64::MAX),
@@ -135,6 +136,7 @@ impl Session {
             if lookup.has_finding && !open.findings.contains(&finding) {
                 open.findings.push(finding);
             }
+            open.is_doubted |= is_doubted;
         }
     }
 

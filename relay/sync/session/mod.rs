@@ -24,7 +24,7 @@ mod round;
 mod settlement;
 mod waiting;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 pub use round::{PendingCase, Round};
 pub use settlement::{Applied, Gone, Noted, Settlement};
@@ -181,6 +181,13 @@ pub enum Event {
         pair: PairId,
         keys: Vec<Key>,
     },
+    /// Read these records and plan them, with doubt in their baselines (see [`crate::doubt`]): a
+    /// verify found that they differ.
+    Doubt {
+        side: Side,
+        pair: PairId,
+        keys: Vec<Key>,
+    },
 }
 
 /// Where the machine stands: which answer it waits for.
@@ -256,6 +263,8 @@ pub struct Session {
     taken: BySide<Vec<Change>>,
     /// Records to be tried again.
     retries: Vec<Slot>,
+    /// Those of them whose baselines are in doubt.
+    doubted: HashSet<Slot>,
     book: Book,
     reach: BySide<Reach>,
     /// Open cases whose links get their numbers with the settlement, and the places there.
@@ -280,6 +289,7 @@ impl Session {
             inbox: BySide::default(),
             taken: BySide::default(),
             retries: Vec::new(),
+            doubted: HashSet::new(),
             book: Book::default(),
             reach: BySide::default(),
             unnumbered: Vec::new(),
@@ -402,6 +412,11 @@ impl Session {
                 self.next_live();
             }
             Event::Retry { side, pair, keys } => self.handle_retry(side, pair, keys),
+            Event::Doubt { side, pair, keys } => {
+                let slots = keys.iter().map(|key| (side, pair, key.clone()));
+                self.doubted.extend(slots);
+                self.handle_retry(side, pair, keys);
+            }
             Event::Recovered { outcomes } => self.handle_recovered(&outcomes),
             Event::Scanned { positions } => self.handle_scanned(positions),
             Event::Matches { found, done } => self.handle_matches(found, done),

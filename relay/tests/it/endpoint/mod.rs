@@ -9,6 +9,7 @@ mod round;
 mod apply;
 mod bulk;
 mod connect;
+mod digest;
 mod inspect;
 mod recover;
 mod refusals;

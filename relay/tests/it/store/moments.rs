@@ -213,6 +213,7 @@ fn take_back(path: &std::path::Path) {
              field integer, body blob not null
          ) strict;
          create index conflicts_sync on conflicts (sync, at);
+         drop table verifications;
          delete from refinery_schema_history where version >= 4;",
     )
     .unwrap();

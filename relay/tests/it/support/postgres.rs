@@ -260,6 +260,17 @@ impl Server {
         command
     }
 
+    /// pgbench as [`ROLE`]. Before version 17 its `-d` means something else than elsewhere.
+    pub fn pgbench(&self, database: &str) -> Command {
+        let mut command = self.run(&clients().join("pgbench"));
+        command
+            .envs([("PGPASSWORD", PASSWORD), ("PGDATABASE", database)])
+            .args(["-U", ROLE, "-p", &self.port.to_string()])
+            .arg("-h")
+            .arg(self.dir.path());
+        command
+    }
+
     fn data(&self) -> PathBuf {
         self.dir.path().join("data")
     }
