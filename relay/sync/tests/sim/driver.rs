@@ -389,6 +389,7 @@ impl World {
             }
         }
         let is_of_this_run = batch.0 >> 32 == u64::from(self.driver.epoch);
+        let troubles = self.scenario.troubles;
         let landed = Landed {
             scenario: &self.scenario,
             sides: &self.sides,
@@ -397,7 +398,7 @@ impl World {
             outcomes: &outcomes,
             before: &before,
             is_live: is_of_this_run && !self.driver.session.is_copying(),
-            is_followed: !(self.scenario.troubles.rekeys && self.store.was_scanned_again),
+            is_followed: !troubles.edits && !(troubles.rekeys && self.store.was_scanned_again),
         };
         writes::guarded(&landed)?;
         writes::not_repeated(&landed)?;

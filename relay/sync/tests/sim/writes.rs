@@ -21,7 +21,8 @@ pub struct Landed<'a> {
     pub before: &'a [Option<Row>],
     /// Records are looked for by their match keys before they are created.
     pub is_live: bool,
-    /// A record that took another key while nobody followed counts as a new one.
+    /// A record that took another key while nobody followed counts as a new one; so does every record
+    /// of a pair that is new in the mapping.
     pub is_followed: bool,
 }
 
