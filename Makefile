@@ -2,7 +2,7 @@
 # compiler; what else is missing is installed from the distribution's packages.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-pg lint bans fmt sim
+.PHONY: help demo test test-pg lint bans fmt sim mutants soak
 
 # Seconds until the demo ends by itself; empty: it runs until Ctrl-C.
 DEMO_SECONDS ?=
@@ -10,6 +10,8 @@ DEMO_SECONDS ?=
 PG ?= 13 14 18
 # Simulated worlds for `make sim`.
 SEEDS ?= 10000
+# Seconds of `make soak`.
+SOAK_SECONDS ?= 300
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,8 +42,22 @@ test-pg: ## The tests of the PostgreSQL side on other versions (PG="13 14 15 16 
 	  TIDEGATE_PG_BIN=$$bin cargo test --locked -p tidegate-relay --test it -- $$claims; \
 	done
 
-sim: ## Many simulated worlds (SEEDS=1000000)
-	SIM_SEEDS=$(SEEDS) cargo test --locked -p tidegate-sync --test sim
+# Each kind of world by itself: KIND=worst runs only these.
+KIND ?=
+sim: ## Many simulated worlds of each kind (SEEDS=1000000 KIND=worst)
+	SIM_SEEDS=$(SEEDS) cargo test --locked --profile sim -p tidegate-sync --test sim -- $(KIND)_worlds_hold
+
+# MUTANTS=merge.rs runs those whose names contain it.
+MUTANTS ?= all
+mutants: ## Breaks the sync core on purpose, one place at a time; the tests must notice
+	MUTANTS=$(MUTANTS) cargo test --locked -p tidegate-sync --test mutants
+
+# pgbench comes with the server's package (packaging/find-postgres.sh). `make test` has a short run.
+soak: ## pgbench on one side and edits of the other at once (SOAK_SECONDS=300)
+	@./packaging/find-postgres.sh >/dev/null
+	cargo build --locked --workspace
+	SOAK_SECONDS=$(SOAK_SECONDS) cargo test --locked -p tidegate-relay --test it -- \
+	  e2e::soak --nocapture
 
 lint: bans ## Formatting, clippy, banned crates; licences and sources where cargo-deny is installed
 	cargo fmt --all --check

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use tidegate_shared::pairing::PairingToken;
+use tidegate_shared::size;
 use tracing_subscriber::EnvFilter;
 use zeroize::Zeroizing;
 
@@ -312,6 +313,31 @@ fn print_status(status: &Status) {
             ago(session.since_ms),
             session.to_server_bytes,
             session.to_relay_bytes
+        );
+    }
+    print_slots(status);
+}
+
+fn print_slots(status: &Status) {
+    out!(
+        "slots    {}, {} dropped since the start",
+        status.slots.len(),
+        status.slots_dropped
+    );
+    for slot in &status.slots {
+        out!(
+            "  {} {} {}{}, keeps {} of at most {}",
+            slot.target,
+            slot.slot,
+            if slot.active { "reading" } else { "idle" },
+            if slot.known {
+                ""
+            } else {
+                ", of no sync that came through here"
+            },
+            slot.retained_bytes
+                .map_or("nothing".to_owned(), size::rounded),
+            size::rounded(slot.bound_bytes)
         );
     }
 }

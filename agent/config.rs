@@ -8,6 +8,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use tidegate_shared::size;
 use tidegate_shared::sslmode::SslMode;
 use toml::Spanned;
 
@@ -26,6 +27,10 @@ mod limits {
     pub(super) const SESSIONS_DEFAULT: u32 = 32;
     /// The tunnel carries at most 1,024 streams, so that more could never be opened.
     pub(super) const SESSIONS_MAX: u32 = 1024;
+    /// WAL that a slot may keep unless configured, bytes. The relay's own default is the same.
+    pub(super) const SLOT_WAL_DEFAULT: u64 = 10 << 30;
+    /// Two WAL segments of the usual size: less would be passed by every burst, bytes.
+    pub(super) const SLOT_WAL_LEAST: u64 = 32 << 20;
 }
 
 /// The whole checked configuration.
@@ -57,6 +62,8 @@ pub struct Target {
     pub allow_md5: bool,
     /// Sessions open at the same time, 1 to 1,024.
     pub max_sessions: u32,
+    /// Tidegate's slots are dropped before they make the server keep this much WAL, bytes.
+    pub slot_wal_max: u64,
 }
 
 /// Where PostgreSQL listens.
@@ -250,6 +257,7 @@ struct RawTarget {
     #[serde(default)]
     allow_md5: bool,
     max_sessions: Option<Spanned<u32>>,
+    slot_wal_max: Option<Spanned<String>>,
 }
 
 impl RawTarget {
@@ -275,6 +283,14 @@ impl RawTarget {
             let at = self.max_sessions.map_or(0, |s| s.span().start);
             return Err((at, "max_sessions is 1 to 1024".into()));
         }
+        let slot_wal_max = match &self.slot_wal_max {
+            None => limits::SLOT_WAL_DEFAULT,
+            Some(text) => match size::parse(text.get_ref()) {
+                Ok(bytes) if bytes >= limits::SLOT_WAL_LEAST => bytes,
+                Ok(_) => return Err((text.span().start, "slot_wal_max is at least 32MB".into())),
+                Err(message) => return Err((text.span().start, message)),
+            },
+        };
         // Off this host nothing but a checked certificate keeps the password's proof and the rows
         // from whoever sits between, so that leaving it out must not mean "whatever is offered".
         let default_mode = if address.is_local() {
@@ -294,6 +310,7 @@ impl RawTarget {
             allow_ddl: self.allow_ddl,
             allow_md5: self.allow_md5,
             max_sessions: sessions,
+            slot_wal_max,
         })
     }
 }
@@ -342,6 +359,7 @@ password_file = "main.password"
         let target = &config.targets[0];
         assert_eq!(target.sslmode, SslMode::Prefer);
         assert_eq!(target.max_sessions, 32);
+        assert_eq!(target.slot_wal_max, 10 << 30);
         assert!(!target.read_only && !target.allow_ddl && !target.allow_md5);
         let password = Path::new("/etc/tidegate-agent/main.password");
         assert_eq!(target.password_file.as_deref(), Some(password));
@@ -372,6 +390,10 @@ password_file = "main.password"
         );
         let message = error(&format!("{GOOD}max_sessions = 0\n"));
         assert!(message.contains(":9:16: max_sessions"), "{message}");
+        for bad in ["10", "16MB"] {
+            let message = error(&format!("{GOOD}slot_wal_max = \"{bad}\"\n"));
+            assert!(message.contains(":9:16: "), "{message}");
+        }
         let message = error(&GOOD.replace("\"main\"", "\"a b\""));
         assert!(message.contains(":4:8: a target's name"), "{message}");
     }

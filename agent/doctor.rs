@@ -1,6 +1,8 @@
 //! `tidegate-agent check`: everything between the configuration and a working sync, one line per
 //! fact and one action per line that isn't good. Only reads; the running agent is not disturbed.
 
+mod leftovers;
+
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
@@ -13,10 +15,11 @@ use crate::config::{Config, Target};
 use crate::identity::enroll::{self, EnrollError};
 use crate::identity::keystore::{Identity, Keystore};
 use crate::identity::renew::{self, Standing};
-use crate::origin::ask;
+use crate::origin::epochs::Epochs;
 use crate::origin::error::OriginError;
 use crate::origin::login::{self, LoggedIn, Wanted};
 use crate::origin::password::Places;
+use crate::origin::{ask, slots};
 use crate::tunnel::status;
 
 /// Streaming of large transactions (pgoutput protocol 2) came with PostgreSQL 14.
@@ -161,8 +164,13 @@ pub async fn check(config: &Config) -> Report {
         }
     }
     let places = Places::from_env();
+    let known = Epochs::load(&config.state_dir).unwrap_or_else(|error| {
+        let action = "restore it; without it every sync is taken for unknown";
+        report.warn("agent", "epochs", error.to_string(), action);
+        Epochs::none()
+    });
     for target in &config.targets {
-        check_target(&mut report, target, &places).await;
+        check_target(&mut report, target, &places, &known).await;
     }
     report
 }
@@ -258,7 +266,7 @@ async fn check_relay(report: &mut Report, identity: &Identity, relay: &RelayAddr
     }
 }
 
-async fn check_target(report: &mut Report, target: &Target, places: &Places) {
+async fn check_target(report: &mut Report, target: &Target, places: &Places, known: &Epochs) {
     let subject = format!("target {}", target.name);
     let wanted = Wanted {
         application_name: "tidegate/check".to_owned(),
@@ -284,6 +292,14 @@ async fn check_target(report: &mut Report, target: &Target, places: &Places) {
             error.to_string(),
             "see PostgreSQL's log",
         );
+        return;
+    }
+    match slots::find(&mut session.frames).await {
+        Ok(found) => leftovers::check(report, &subject, target, &found, known),
+        Err(error) => {
+            let action = "see PostgreSQL's log";
+            report.fail(&subject, "kept WAL", error.to_string(), action);
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Nothing listens in the private network. `service` wires the running agent, `tunnel` keeps the
 //! connection to the relay, `origin` decides what may be reached and logs in, `identity` holds key
-//! and certificate.
+//! and certificate, `slot_guard` keeps slots from filling the disk.
 
 pub mod cli;
 pub mod config;
@@ -16,3 +16,4 @@ pub mod origin;
 pub mod doctor;
 pub mod grant;
 pub mod service;
+mod slot_guard;

@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::identity::keystore::Keystore;
 use crate::origin::Origin;
 use crate::origin::password::Places;
+use crate::slot_guard;
 use crate::tunnel::status::{self, Board};
 use crate::tunnel::supervise::Supervisor;
 
@@ -63,7 +64,8 @@ pub async fn run(config: Config, file: &Path) -> anyhow::Result<()> {
             Ok(())
         }
         result = supervisor.run() => result.map_err(anyhow::Error::from),
-        () = status::answer(listener, board, origin.clone()) => Ok(()),
+        () = status::answer(listener, board.clone(), origin.clone()) => Ok(()),
+        () = slot_guard::run(origin.clone(), board) => Ok(()),
     };
     // Best effort: a left-over socket is replaced at the next start.
     let _ = std::fs::remove_file(status::socket_path(&config.state_dir));

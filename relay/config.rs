@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use tidegate_shared::size;
 use toml::Spanned;
 
 use crate::place::{FileError, parse_toml};
@@ -33,6 +34,7 @@ pub struct Config {
     pub egress: Egress,
     pub store: StoreChoice,
     pub metrics: Metrics,
+    pub sync: SyncDefaults,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,6 +105,16 @@ pub struct Metrics {
     /// Listener for `/metrics`; `None` starts none.
     pub listen: Option<SocketAddr>,
 }
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyncDefaults {
+    /// A slot is dropped before it keeps this much WAL, bytes.
+    pub slot_wal_max: u64,
+}
+
+/// Enough for a database that writes 2 MB/s and is not read for an hour and a half; small beside
+/// the disks of servers that write more.
+pub const DEFAULT_SLOT_WAL_MAX: u64 = 10 << 30;
 
 /// Why there is no usable configuration. Exit code 2.
 #[derive(Debug, thiserror::Error)]
@@ -192,6 +204,15 @@ impl Config {
                     socket_address,
                 )?,
             },
+            sync: SyncDefaults {
+                slot_wal_max: source
+                    .one(
+                        "TIDEGATE_SYNC_SLOT_WAL_MAX",
+                        raw.sync.slot_wal_max,
+                        slot_bound,
+                    )?
+                    .unwrap_or(DEFAULT_SLOT_WAL_MAX),
+            },
         })
         .and_then(|config| match raw.http.tls_cert.or(raw.http.tls_key) {
             Some(path) => Err(in_file(FileError::at(text, path.span(), TLS_LATER))),
@@ -221,6 +242,8 @@ impl Config {
             Some(listen) => out += &format!("listen = \"{listen}\"\n"),
             None => out += "# listen is not set: no metrics are served\n",
         }
+        let slot_wal_max = size::text(self.sync.slot_wal_max);
+        out += &format!("\n[sync]\nslot_wal_max = \"{slot_wal_max}\"\n");
         out
     }
 
@@ -269,6 +292,7 @@ struct RawConfig {
     egress: RawEgress,
     store: RawStore,
     metrics: RawMetrics,
+    sync: RawSync,
 }
 
 #[derive(Deserialize, Default)]
@@ -303,6 +327,12 @@ struct RawStore {
 #[serde(deny_unknown_fields, default)]
 struct RawMetrics {
     listen: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct RawSync {
+    slot_wal_max: Option<Spanned<String>>,
 }
 
 /// A file and the environment over it.
@@ -369,6 +399,19 @@ fn socket_address(text: &str) -> Result<SocketAddr, String> {
 fn ip_address(text: &str) -> Result<IpAddr, String> {
     text.parse()
         .map_err(|_| format!("expected an IP address such as \"203.0.113.7\", found {text:?}"))
+}
+
+/// Less than two WAL segments of the usual size would be passed by every burst.
+fn slot_bound(text: &str) -> Result<u64, String> {
+    const LEAST: u64 = 32 << 20;
+    let bytes = size::parse(text)?;
+    if bytes < LEAST {
+        return Err(format!(
+            "expected at least {}, found {text:?}",
+            size::text(LEAST)
+        ));
+    }
+    Ok(bytes)
 }
 
 fn directory(text: &str) -> Result<PathBuf, String> {

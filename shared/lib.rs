@@ -1,10 +1,11 @@
 //! What agent and relay must agree on: identity, pairing token, wire messages, tunnel;
-//! and what both do alike: TLS towards PostgreSQL.
+//! and what both do alike: TLS towards PostgreSQL, sizes in configurations.
 //!
 //! Nothing here knows a store or a sync. Both binaries call it; it calls neither.
 
 pub mod identity;
 pub mod pairing;
+pub mod size;
 pub mod sslmode;
 pub mod tunnel;
 pub mod wire;

@@ -15,6 +15,7 @@ pub mod frames;
 pub mod gate;
 pub mod login;
 pub mod password;
+pub mod slots;
 pub mod startup;
 mod tls;
 

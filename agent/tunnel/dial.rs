@@ -210,6 +210,7 @@ fn hello(origin: &Origin) -> Hello {
         host: enroll::host_name(),
         targets: targets.iter().map(info).collect(),
         epoch_counter: origin.largest_epoch(),
+        slot_bounds: Grown(targets.iter().map(|target| target.slot_wal_max).collect()),
     }
 }
 

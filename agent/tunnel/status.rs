@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 
+use crate::origin::slots::SlotView;
 use crate::origin::{Origin, SessionView};
 
 /// A reader that stops reading is left alone after this.
@@ -41,6 +42,12 @@ pub struct Status {
     pub attempts: u32,
     pub last_error: Option<String>,
     pub sessions: Vec<SessionView>,
+    /// Tidegate's slots in the targets' databases, as they were looked at last.
+    #[serde(default)]
+    pub slots: Vec<SlotView>,
+    /// Slots that this agent dropped since it started, before they filled the disk.
+    #[serde(default)]
+    pub slots_dropped: u64,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

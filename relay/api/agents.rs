@@ -37,6 +37,10 @@ pub struct AgentTarget {
     /// Whether the relay may make publications and give tables a key through it.
     #[serde(default)]
     pub allow_ddl: bool,
+    /// The agent drops a sync's slot before it makes the server keep this much WAL, bytes; absent
+    /// for an agent that drops none.
+    #[serde(default)]
+    pub slot_wal_max: Option<u64>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]

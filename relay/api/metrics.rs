@@ -11,7 +11,7 @@ use axum::routing::get;
 
 use super::Api;
 use super::agents::AgentStatus;
-use crate::engine::report::{SyncStatus, TableStatus};
+use crate::engine::report::{SlotStatus, SyncStatus, TableStatus};
 
 /// Text format 0.0.4 of Prometheus.
 const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -61,6 +61,7 @@ fn render(agents: &[AgentStatus], syncs: &[SyncStatus]) -> String {
     if !syncs.is_empty() {
         of_syncs(&mut page, syncs);
         of_tables(&mut page, syncs);
+        of_slots(&mut page, syncs);
     }
     page.0
 }
@@ -77,6 +78,27 @@ fn of_syncs(page: &mut Page, syncs: &[SyncStatus]) {
     for sync in syncs {
         let labels = [("sync", sync.name.as_str())];
         page.sample("tidegate_sync_writes_total", &labels, sync.writes);
+    }
+    let help = "Records that differed in the last verify; absent until there was one.";
+    page.family("tidegate_verify_differences", "gauge", help);
+    let verified = || {
+        syncs
+            .iter()
+            .filter_map(|sync| Some((sync, sync.verified.as_ref()?)))
+    };
+    for (sync, last) in verified() {
+        let labels = [("sync", sync.name.as_str())];
+        let name = "tidegate_verify_differences";
+        page.sample(name, &labels, last.difference_count);
+    }
+    let help = "When the last verify ended, in seconds since 1970.";
+    page.family("tidegate_verify_timestamp_seconds", "gauge", help);
+    for (sync, last) in verified() {
+        let labels = [("sync", sync.name.as_str())];
+        if let Ok(at) = last.at.parse::<jiff::Timestamp>() {
+            let name = "tidegate_verify_timestamp_seconds";
+            page.sample(name, &labels, at.as_second());
+        }
     }
 }
 
@@ -119,6 +141,69 @@ fn of_tables(page: &mut Page, syncs: &[SyncStatus]) {
             page.sample(name, &labels(sync, table), lag_ms as f64 / 1000.0);
         }
     }
+}
+
+/// What is told of each slot, where it is known.
+type Figure = (&'static str, &'static str, fn(&SlotStatus) -> Option<f64>);
+
+const FIGURES: [Figure; 6] = [
+    (
+        "tidegate_slot_retained_bytes",
+        "WAL that the database keeps for the slot.",
+        |slot| slot.retained_bytes.map(|bytes| bytes as f64),
+    ),
+    (
+        "tidegate_slot_bound_bytes",
+        "The slot is dropped before it keeps this much.",
+        |slot| slot.bound_bytes.map(|bytes| bytes as f64),
+    ),
+    (
+        "tidegate_slot_runway_bytes",
+        "WAL that may be written before the slot is dropped, if nobody reads it.",
+        |slot| slot.runway_bytes.map(|bytes| bytes as f64),
+    ),
+    (
+        "tidegate_slot_runway_seconds",
+        "The same in time, as fast as the server writes now.",
+        |slot| slot.runway_hours.map(|hours| hours * 3600.0),
+    ),
+    (
+        "tidegate_slot_reading",
+        "1 while the relay reads the slot; absent while it can't be looked at.",
+        |slot| (slot.state != "unknown").then_some(f64::from(slot.state == "reading")),
+    ),
+    (
+        "tidegate_slot_lost",
+        "1 when the server invalidated the slot; absent while it can't be looked at.",
+        |slot| (slot.state != "unknown").then_some(f64::from(slot.state == "lost")),
+    ),
+];
+
+fn of_slots(page: &mut Page, syncs: &[SyncStatus]) {
+    for (name, help, figure) in FIGURES {
+        page.family(name, "gauge", help);
+        for (labels, slot) in slots(syncs) {
+            if let Some(value) = figure(slot) {
+                page.sample(name, &labels, value);
+            }
+        }
+    }
+    let name = "tidegate_slot_drops_total";
+    let help = "How often this relay dropped the slot before it reached its bound.";
+    page.family(name, "counter", help);
+    for (labels, slot) in slots(syncs) {
+        page.sample(name, &labels, slot.dropped);
+    }
+}
+
+/// All slots with their labels.
+fn slots(syncs: &[SyncStatus]) -> impl Iterator<Item = ([(&'static str, &str); 2], &SlotStatus)> {
+    syncs.iter().flat_map(|sync| {
+        sync.slots.iter().map(|slot| {
+            let labels = [("sync", sync.name.as_str()), ("side", slot.side.as_str())];
+            (labels, slot)
+        })
+    })
 }
 
 fn tables(syncs: &[SyncStatus]) -> impl Iterator<Item = (&SyncStatus, &TableStatus)> {

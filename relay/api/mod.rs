@@ -6,6 +6,7 @@
 
 pub mod agents;
 mod auth;
+mod conflicts;
 pub mod connections;
 mod events;
 pub mod health;
@@ -106,8 +107,10 @@ pub fn router(api: Api) -> Router {
         .routes(routes!(syncs::resume_sync))
         .routes(routes!(syncs::approve_sync))
         .routes(routes!(syncs::verify_sync))
+        .routes(routes!(syncs::repair_sync))
         .routes(routes!(syncs::retry_findings))
         .routes(routes!(syncs::list_findings))
+        .routes(routes!(conflicts::list_conflicts))
         .routes(routes!(syncs::sync_history))
         .routes(routes!(syncs::export_sync))
         .routes(routes!(tokens::list_tokens, tokens::create_token))

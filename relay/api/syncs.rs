@@ -8,8 +8,9 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{Api, Problem};
 use crate::engine::report::{
-    FindingReport, HistoryEntry, Preview, Removed, SyncStatus, VerifyReport,
+    FindingReport, HistoryEntry, Preview, Removed, SyncStatus, TableRepair, VerifyReport,
 };
+use crate::engine::verify::How;
 
 /// A sync file to start, and the preview that was confirmed.
 #[derive(Serialize, Deserialize, ToSchema)]
@@ -131,17 +132,52 @@ pub(super) async fn approve_sync(
     Ok(Json(api.syncs.approve(&name).await?))
 }
 
-/// Reads and compares both sides completely.
+#[derive(Deserialize, IntoParams)]
+pub(super) struct HowVerified {
+    /// Read every record, also where the sides can compare hashes.
+    #[serde(default)]
+    full: bool,
+    /// Say what a repair would do. It does nothing yet.
+    #[serde(default)]
+    repair: bool,
+}
+
+/// Compares both sides completely.
 #[utoipa::path(post, path = "/api/v1/syncs/{name}/verify", operation_id = "verify_sync",
-    params(("name" = String, Path)),
+    params(("name" = String, Path), HowVerified),
     responses((status = 200, body = VerifyReport), (status = 401, body = Problem),
         (status = 404, body = Problem), (status = 502, body = Problem)),
     security(("token" = [])))]
 pub(super) async fn verify_sync(
     State(api): State<Api>,
     Path(name): Path<String>,
+    Query(asked): Query<HowVerified>,
 ) -> Result<Json<VerifyReport>, Problem> {
-    Ok(Json(api.syncs.verify(&name).await?))
+    let HowVerified { full, repair } = asked;
+    let how = How { full, repair };
+    Ok(Json(api.syncs.verify(&name, how).await?))
+}
+
+/// The repair that was confirmed.
+#[derive(Serialize, Deserialize, ToSchema)]
+pub struct RepairRequest {
+    /// It does exactly this, or refuses.
+    pub expected: Option<Vec<TableRepair>>,
+}
+
+/// Has what differs planned and written by the running sync, and compares both sides again.
+#[utoipa::path(post, path = "/api/v1/syncs/{name}/repair", operation_id = "repair_sync",
+    params(("name" = String, Path)), request_body = RepairRequest,
+    responses((status = 200, body = VerifyReport), (status = 401, body = Problem),
+        (status = 404, body = Problem), (status = 409, body = Problem),
+        (status = 502, body = Problem)),
+    security(("token" = [])))]
+pub(super) async fn repair_sync(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    Json(request): Json<RepairRequest>,
+) -> Result<Json<VerifyReport>, Problem> {
+    Ok(Json(api.syncs.repair(&name, request.expected).await?))
 }
 
 /// Tries all findings again now.

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 
 use crate::api::agents::{AgentControl, AgentStatus, AgentTarget, Invited};
+use crate::engine::Engine;
 use crate::engine::handle::{ControlError, ControlErrorKind};
 use crate::pairing::{Asker, Pairing, PairingError};
 use crate::store::agents::AgentRecord;
@@ -25,14 +26,21 @@ pub(super) struct AgentDesk {
     store: Store,
     pairing: Arc<Pairing>,
     agents: Agents,
+    engine: Arc<Engine>,
 }
 
 impl AgentDesk {
-    pub(super) fn new(store: Store, pairing: Arc<Pairing>, agents: Agents) -> AgentDesk {
+    pub(super) fn new(
+        store: Store,
+        pairing: Arc<Pairing>,
+        agents: Agents,
+        engine: Arc<Engine>,
+    ) -> AgentDesk {
         AgentDesk {
             store,
             pairing,
             agents,
+            engine,
         }
     }
 
@@ -74,6 +82,7 @@ fn fill_live(status: &mut AgentStatus, live: &AgentLive) {
             database: target.database.clone(),
             read_only: target.read_only,
             allow_ddl: live.allows_ddl(&target.name),
+            slot_wal_max: live.slot_bound(&target.name),
         })
         .collect();
 }
@@ -116,10 +125,10 @@ impl AgentControl for AgentDesk {
     }
 
     async fn revoke(&self, name: &str) -> Result<AgentStatus, ControlError> {
-        self.pairing
-            .revoke(ASKER, name, SystemTime::now())
-            .await
-            .map_err(refused)?;
+        let stopped = self.engine.leave_agent(name).await;
+        let revoked = self.pairing.revoke(ASKER, name, SystemTime::now()).await;
+        self.engine.take_up(&stopped).await;
+        revoked.map_err(refused)?;
         Ok(AgentStatus {
             name: name.to_owned(),
             state: "revoked".to_owned(),

@@ -62,6 +62,7 @@ struct App {
     server: tokio::task::JoinHandle<()>,
     stop_listener: CancellationToken,
     retention: tokio::task::JoinHandle<()>,
+    guardian: tokio::task::JoinHandle<()>,
     /// Where `/metrics` is served, if it is.
     metrics: Option<tokio::task::JoinHandle<()>>,
 }
@@ -84,10 +85,17 @@ impl App {
         engine.start().await.context("start the syncs")?;
 
         let retention = tokio::spawn(retention(engine.clone(), stop.clone()));
+        let bound_bytes = config.sync.slot_wal_max;
+        let guardian = tokio::spawn(engine.clone().guard(bound_bytes, stop.clone()));
         let api = Api {
             syncs: engine.clone(),
             connections: engine.clone(),
-            agents: Arc::new(AgentDesk::new(store.clone(), pairing, agents.clone())),
+            agents: Arc::new(AgentDesk::new(
+                store.clone(),
+                pairing,
+                agents.clone(),
+                engine.clone(),
+            )),
             egress: config
                 .egress
                 .visible()
@@ -117,6 +125,7 @@ impl App {
             server,
             stop_listener,
             retention,
+            guardian,
             metrics,
         })
     }
@@ -130,6 +139,7 @@ impl App {
             abort.abort();
         }
         self.retention.abort();
+        self.guardian.abort();
         if let Some(metrics) = &self.metrics {
             metrics.abort();
         }

@@ -181,4 +181,10 @@ impl Dial for TunnelDial {
         let live = live.ok_or_else(|| self.failed(OpenError::Offline))?;
         Ok(live.allows_ddl(&self.target))
     }
+
+    async fn slot_bound(&self) -> Result<Option<u64>, EndpointError> {
+        let live = self.agents.live(&self.agent_id().await?);
+        let live = live.ok_or_else(|| self.failed(OpenError::Offline))?;
+        Ok(live.slot_bound(&self.target))
+    }
 }

@@ -2,6 +2,8 @@
 
 use clap::Subcommand;
 
+use tidegate_shared::size;
+
 use super::client::Client;
 use super::output::or_dash;
 use super::{CliError, Exit, output};
@@ -129,8 +131,11 @@ fn show(agent: &AgentStatus) {
         } else {
             ""
         };
+        let bound = target.slot_wal_max.map_or_else(String::new, |bytes| {
+            format!(", drops a slot before it keeps {}", size::text(bytes))
+        });
         let text = format!(
-            "target {}: database {}, {mode}{ddl}",
+            "target {}: database {}, {mode}{ddl}{bound}",
             target.name, target.database
         );
         output::say(&output::plain(&text));

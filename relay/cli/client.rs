@@ -113,6 +113,19 @@ impl Client {
         decode(self.send(self.request(Method::POST, path)).await?).await
     }
 
+    /// Like [`Client::act`] with a query.
+    pub(super) async fn act_with<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+    ) -> Result<T, CliError> {
+        decode(
+            self.send(self.request(Method::POST, path).query(query))
+                .await?,
+        )
+        .await
+    }
+
     /// Posts nothing and expects no document.
     pub(super) async fn order(&self, path: &[&str]) -> Result<(), CliError> {
         self.send(self.request(Method::POST, path)).await.map(drop)

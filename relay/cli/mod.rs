@@ -6,13 +6,16 @@
 
 mod agent;
 mod client;
+mod conflicts;
 mod connection;
 mod error;
 mod output;
 mod serve;
+mod slots;
 mod sync;
 mod token;
 mod types;
+mod verify;
 mod watch;
 
 use std::path::PathBuf;

@@ -7,12 +7,13 @@ use serde_json::json;
 
 use super::client::Client;
 use super::output::{or_dash, plain};
+use super::slots;
 use super::watch::{self, Until};
-use super::{CliError, Exit, output};
+use super::{CliError, Exit, conflicts, output, verify};
 use crate::api::syncs::ApplyRequest;
 use crate::engine::report::{
-    FindingReport, HistoryEntry, Preview, Removed, Sample, SyncStatus, TablePreview, TableStatus,
-    VerifyReport,
+    FindingReport, HistoryEntry, LastVerify, Preview, Removed, RemovedTable, Sample, SyncStatus,
+    TablePreview, TableStatus,
 };
 
 #[derive(Debug, Subcommand)]
@@ -65,9 +66,9 @@ pub(super) enum Command {
                             approve blog"
     )]
     Approve { name: String },
-    /// Read both sides completely and compare them. Exit code 3: they differ.
+    /// Compare both sides completely. Exit code 3: they differ.
     #[command(after_help = "Example:\n  tidegate-relay sync verify blog")]
-    Verify { name: String },
+    Verify(verify::Args),
     /// List the records that could not be synced, and what to do.
     #[command(after_help = "Example:\n  tidegate-relay sync findings blog --retry")]
     Findings {
@@ -75,6 +76,14 @@ pub(super) enum Command {
         /// Try them all again now.
         #[arg(long)]
         retry: bool,
+    },
+    /// List the fields that both sides changed to different values.
+    #[command(after_help = "Example:\n  tidegate-relay sync conflicts blog --waiting")]
+    Conflicts {
+        name: String,
+        /// Only those that wait for you (`conflict = "ask"`).
+        #[arg(long)]
+        waiting: bool,
     },
     /// List what was written, newest first.
     #[command(after_help = "Example:\n  tidegate-relay sync history blog --record 17")]
@@ -129,8 +138,9 @@ pub(super) async fn run(api: &Client, json: bool, command: Command) -> Result<Ex
         Command::Pause { name } => act(api, json, &name, "pause").await,
         Command::Resume { name } => act(api, json, &name, "resume").await,
         Command::Approve { name } => act(api, json, &name, "approve").await,
-        Command::Verify { name } => verify(api, json, &name).await,
+        Command::Verify(args) => verify::run(api, json, &args).await,
         Command::Findings { name, retry } => findings(api, json, &name, retry).await,
+        Command::Conflicts { name, waiting } => conflicts::list(api, json, &name, waiting).await,
         Command::History { name, record } => history(api, json, &name, record).await,
         Command::Export { name } => export(api, json, &name).await,
         Command::Remove { name, force } => remove(api, json, &name, force).await,
@@ -185,7 +195,7 @@ fn exit_of(preview: &Preview) -> Result<Exit, CliError> {
             "the sync cannot start: {problem}"
         ))));
     }
-    let is_quiet = preview.tables.iter().all(TablePreview::is_quiet);
+    let is_quiet = preview.edits.is_empty() && preview.tables.iter().all(TablePreview::is_quiet);
     Ok(if is_quiet { Exit::Done } else { Exit::Differs })
 }
 
@@ -202,7 +212,11 @@ async fn apply(
     }
     exit_of(&preview)?;
     if !yes {
-        match output::ask("Start this sync?") {
+        let question = match preview.edits.is_empty() {
+            true => "Start this sync?",
+            false => "Change this sync?",
+        };
+        match output::ask(question) {
             Some(true) => {}
             Some(false) => return Err(CliError::Approve("nothing was started".into())),
             None => {
@@ -268,20 +282,6 @@ async fn act(api: &Client, json: bool, name: &str, verb: &str) -> Result<Exit, C
         )));
     }
     Ok(Exit::Done)
-}
-
-async fn verify(api: &Client, json: bool, name: &str) -> Result<Exit, CliError> {
-    let report: VerifyReport = api.act(&["syncs", name, "verify"]).await?;
-    if json {
-        output::json(&report)?;
-    } else {
-        show_verify(&report);
-    }
-    Ok(if report.equal {
-        Exit::Done
-    } else {
-        Exit::Differs
-    })
 }
 
 async fn findings(api: &Client, json: bool, name: &str, retry: bool) -> Result<Exit, CliError> {
@@ -365,15 +365,39 @@ async fn export(api: &Client, json: bool, name: &str) -> Result<Exit, CliError> 
     Ok(Exit::Done)
 }
 
+const PREVIEW_COLUMNS: [&str; 16] = [
+    "LEFT",
+    "RIGHT",
+    "IN LEFT",
+    "IN RIGHT",
+    "EQUAL",
+    "LINK",
+    "UNLINK",
+    "CREATE LEFT",
+    "CREATE RIGHT",
+    "UPDATE LEFT",
+    "UPDATE RIGHT",
+    "DELETE LEFT",
+    "DELETE RIGHT",
+    "ALONE",
+    "OUTSIDE",
+    "FINDINGS",
+];
+
 fn show_preview(preview: &Preview) {
     let row = |table: &TablePreview| {
         let mut row = vec![table.left.clone(), table.right.clone()];
+        if table.untouched {
+            row.resize(PREVIEW_COLUMNS.len(), "-".to_owned());
+            return row;
+        }
         row.extend(
             [
                 table.left_count,
                 table.right_count,
                 table.unchanged,
                 table.link,
+                table.unlink,
                 table.create_left,
                 table.create_right,
                 table.update_left,
@@ -381,37 +405,35 @@ fn show_preview(preview: &Preview) {
                 table.delete_left,
                 table.delete_right,
                 table.detached,
+                table.outside,
                 table.findings,
             ]
             .map(|count| count.to_string()),
         );
         row
     };
-    let headers = [
-        "LEFT",
-        "RIGHT",
-        "IN LEFT",
-        "IN RIGHT",
-        "EQUAL",
-        "LINK",
-        "CREATE LEFT",
-        "CREATE RIGHT",
-        "UPDATE LEFT",
-        "UPDATE RIGHT",
-        "DELETE LEFT",
-        "DELETE RIGHT",
-        "ALONE",
-        "FINDINGS",
-    ];
+    for edit in &preview.edits {
+        output::say(&plain(&format!("edit: {edit}")));
+    }
     let rows = preview.tables.iter().map(row).collect();
     if preview.problems.is_empty() {
-        output::table(&headers, rows, "The file has no tables.");
+        output::table(&PREVIEW_COLUMNS, rows, "The file has no tables.");
     }
     for table in &preview.tables {
         table
             .samples
             .iter()
-            .for_each(|sample| show_sample(table, sample));
+            .for_each(|sample| show_sample((&table.left, &table.right), sample));
+    }
+    for removed in &preview.removed {
+        let RemovedTable {
+            left,
+            right,
+            unlink,
+        } = removed;
+        output::say(&plain(&format!(
+            "unlink {unlink} records of left {left} and right {right}"
+        )));
     }
     for warning in &preview.warnings {
         output::say(&plain(&format!("note: {warning}")));
@@ -421,12 +443,8 @@ fn show_preview(preview: &Preview) {
     }
 }
 
-fn show_sample(table: &TablePreview, sample: &Sample) {
-    let of = if sample.side == "left" {
-        &table.left
-    } else {
-        &table.right
-    };
+pub(super) fn show_sample((left, right): (&str, &str), sample: &Sample) {
+    let of = if sample.side == "left" { left } else { right };
     output::say(&plain(&format!(
         "{} in {} {}: {}",
         sample.kind, sample.side, of, sample.key
@@ -456,9 +474,24 @@ fn show_status(status: &SyncStatus) {
         ("lag", or_dash(status.lag_ms.map(|lag| format!("{lag} ms")))),
         ("pending", status.pending.to_string()),
         ("last error", or_dash(status.last_error.as_ref())),
+        ("verified", or_dash(status.verified.as_ref().map(verified))),
     ]);
     output::say("");
     output::say(&status_table(&status.tables));
+    if !status.slots.is_empty() {
+        output::say("");
+        slots::show(&status.slots);
+    }
+}
+
+fn verified(last: &LastVerify) -> String {
+    if last.equal {
+        return format!("equal at {}, {} records", last.at, last.records);
+    }
+    format!(
+        "warning: {} differences at {}; `sync verify` lists them, --repair shows what to do",
+        last.difference_count, last.at
+    )
 }
 
 fn status_table(tables: &[TableStatus]) -> String {
@@ -470,7 +503,7 @@ fn status_table(tables: &[TableStatus]) -> String {
             0 => "-".to_owned(),
             total => format!("{}/{total}", table.copied),
         });
-        row.extend([table.findings, table.conflicts].map(|count| count.to_string()));
+        row.extend([table.findings, table.conflicts, table.asked].map(|count| count.to_string()));
         row
     };
     let headers = [
@@ -482,42 +515,7 @@ fn status_table(tables: &[TableStatus]) -> String {
         "COPIED",
         "FINDINGS",
         "CONFLICTS",
+        "ASKED",
     ];
     output::render_table(&headers, tables.iter().map(row).collect())
-}
-
-fn show_verify(report: &VerifyReport) {
-    let positions = format!(
-        "(left {}, right {})",
-        report.left_position, report.right_position
-    );
-    if report.equal {
-        let text = format!("equal as of {positions}, {} records", report.records);
-        output::say(&plain(&text));
-        return;
-    }
-    let count = report.difference_count;
-    output::say(&plain(&format!(
-        "{count} differences as of {positions}, {} records",
-        report.records
-    )));
-    let rows: Vec<Vec<String>> = report
-        .differences
-        .iter()
-        .map(|one| {
-            vec![
-                one.table.clone(),
-                one.kind.clone(),
-                or_dash(one.left_key.as_ref()),
-                or_dash(one.right_key.as_ref()),
-                one.fields.join(", "),
-            ]
-        })
-        .collect();
-    let shown = rows.len() as u64;
-    let headers = ["TABLE", "DIFFERENCE", "LEFT KEY", "RIGHT KEY", "FIELDS"];
-    output::table(&headers, rows, "None of them is listed.");
-    if shown < count {
-        output::note(&format!("The first {shown} are listed."));
-    }
 }

@@ -9,7 +9,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::client::Client;
 use super::output::{or_dash, plain};
 use super::{CliError, Exit, output};
-use crate::engine::report::{LiveEvent, SyncStatus, TableStatus};
+use crate::engine::report::{LiveEvent, SlotStatus, SyncStatus, TableStatus};
 
 /// How often the status is asked for.
 const REFRESH: Duration = Duration::from_millis(500);
@@ -81,10 +81,11 @@ struct Lines {
 
 impl View for Lines {
     fn show(&mut self, status: &SyncStatus) -> Result<(), CliError> {
-        if self.last.as_ref() == Some(status) {
+        let steady = steady(status);
+        if self.last.as_ref() == Some(&steady) {
             return Ok(());
         }
-        self.last = Some(status.clone());
+        self.last = Some(steady);
         if self.json {
             return output::json_line(status);
         }
@@ -99,6 +100,20 @@ impl View for Lines {
             output::note(&format!("{error}; trying again"));
         }
     }
+}
+
+/// What makes a status worth a line: the figures of slots change with every look at them.
+fn steady(status: &SyncStatus) -> SyncStatus {
+    let mut steady = status.clone();
+    for slot in &mut steady.slots {
+        *slot = SlotStatus {
+            side: slot.side.clone(),
+            state: slot.state.clone(),
+            warning: slot.warning.clone(),
+            ..SlotStatus::default()
+        };
+    }
+    steady
 }
 
 /// A headline and one bar per table pair, redrawn in place.
@@ -172,6 +187,11 @@ fn headline(status: &SyncStatus) -> String {
     if let Some(error) = &status.last_error {
         text += &format!(", {error}");
     }
+    for slot in &status.slots {
+        if let Some(warning) = &slot.warning {
+            text += &format!(", {} slot: {warning}", slot.side);
+        }
+    }
     plain(&text)
 }
 
@@ -182,7 +202,11 @@ fn table_text(table: &TableStatus) -> String {
     }
     text += &format!("left {}, right {}, ", table.left_count, table.right_count);
     text += &format!("linked {}", table.linked);
-    for (count, noun) in [(table.findings, "findings"), (table.conflicts, "conflicts")] {
+    for (count, noun) in [
+        (table.findings, "findings"),
+        (table.conflicts, "conflicts"),
+        (table.asked, "questions"),
+    ] {
         if count > 0 {
             text += &format!(", {count} {noun}");
         }

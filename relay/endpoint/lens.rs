@@ -66,6 +66,18 @@ impl Lens {
         }
     }
 
+    /// The columns of all fields of a table with so many, where each field is a column as it is.
+    pub fn plain(&self, count: usize) -> Option<Vec<usize>> {
+        if self.sources.is_empty() {
+            return Some((0..count).collect());
+        }
+        let plain = |source: &Source| match source {
+            Source::Column(column) => Some(*column),
+            _ => None,
+        };
+        self.sources.iter().map(plain).collect()
+    }
+
     /// What the column must hold for the field to be `value`; `None` where its value map has no word
     /// for it.
     pub fn native<'a>(&'a self, field: usize, value: &'a Value) -> Option<&'a Value> {

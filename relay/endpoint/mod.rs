@@ -6,10 +6,12 @@
 //! own stream: a [`Capture`], a [`Writer`] and, while data is copied or compared, a [`Snapshot`].
 
 pub mod catalog;
+pub mod digest;
 mod error;
 pub mod expression;
 pub mod lens;
 pub mod level;
+pub mod log_guard;
 pub mod postgres;
 pub mod type_matrix;
 
@@ -25,8 +27,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 
 use self::catalog::Catalog;
+use self::digest::{Blocks, Digest, Digestible};
 use self::lens::Lens;
 use self::level::Level;
+use self::log_guard::LogGuard;
 
 /// Any byte stream that carries a PostgreSQL session.
 pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
@@ -73,6 +77,11 @@ pub trait Dial: Send + Sync + 'static {
     async fn allows_ddl(&self) -> Result<bool, EndpointError> {
         Ok(true)
     }
+
+    /// How much a slot may make the server keep before somebody there drops it, bytes.
+    async fn slot_bound(&self) -> Result<Option<u64>, EndpointError> {
+        Ok(None)
+    }
 }
 
 /// Why a stream is opened, as the agent and `pg_stat_activity` see it.
@@ -111,6 +120,8 @@ pub struct TableBinding {
     pub columns: Vec<String>,
     /// How they make the pair's fields.
     pub lens: Lens,
+    /// Numbers of the fields that make the match key.
+    pub match_key: Vec<usize>,
 }
 
 /// A database or app that can be one side of a sync.
@@ -125,6 +136,9 @@ pub trait Endpoint: Send + Sync + 'static {
 
     /// Drops everything that a sync left on this side (slot, publication, progress row).
     async fn forget(&self, sync: &str) -> Result<(), EndpointError>;
+
+    /// Looks after what syncs make this side keep, beside their runs. Connects when it is used.
+    fn guard(&self) -> Box<dyn LogGuard>;
 
     /// Runs one of the offered fixes (see [`catalog::Fix`]) after the person confirmed it.
     async fn fix_key(&self, table: &str, fix: &catalog::Fix) -> Result<(), EndpointError>;
@@ -146,6 +160,20 @@ pub trait OpenSide: Send {
     /// Starts over: creates the change log's position anew (slot with exported snapshot), together
     /// with a consistent view of the data at exactly that position.
     async fn snapshot(&mut self) -> Result<Box<dyn Snapshot>, EndpointError>;
+
+    /// Before [`OpenSide::check_position`], when pairs are `due` to be reconciled while the change
+    /// log goes on: lets it report exactly the bound tables from now on.
+    async fn publish(&mut self, due: &[PairId]) -> Result<(), EndpointError> {
+        let _ = due;
+        Ok(())
+    }
+
+    /// A consistent view at exactly the position it says, while the change log goes on where it is.
+    /// What the log reports after that position of the pairs that were published is complete. `None`
+    /// when the side has no such view.
+    async fn snapshot_aside(&mut self) -> Result<Option<Box<dyn Snapshot>>, EndpointError> {
+        Ok(None)
+    }
 
     /// A consistent view without touching the change log (preview, verify). `position` of the
     /// result is a fence: everything visible is at or before it.
@@ -192,6 +220,26 @@ pub trait Snapshot: Send + Sync {
     async fn scan(
         &self,
         pair: PairId,
+        sink: mpsc::Sender<Vec<Viewed>>,
+    ) -> Result<(), EndpointError>;
+
+    /// How the side hashes this table by itself; `None` where its records must be read.
+    async fn digestible(&self, pair: PairId) -> Result<Option<Digestible>, EndpointError>;
+
+    /// Sends what the side says of the table's blocks, in parts that add up.
+    async fn digest(
+        &self,
+        pair: PairId,
+        blocks: Blocks,
+        sink: mpsc::Sender<Vec<(i32, Digest)>>,
+    ) -> Result<(), EndpointError>;
+
+    /// [`Snapshot::scan`] of these blocks alone.
+    async fn scan_blocks(
+        &self,
+        pair: PairId,
+        blocks: Blocks,
+        numbers: &[i32],
         sink: mpsc::Sender<Vec<Viewed>>,
     ) -> Result<(), EndpointError>;
 

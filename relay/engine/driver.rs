@@ -92,7 +92,10 @@ impl Driver {
                     let source = EndpointError::retry("stream-ended", "the change stream ended");
                     return Err(RunError::Side { side, source });
                 }
-                Wake::Retry => self.retry_findings().await?,
+                Wake::Retry => {
+                    self.plan_doubted();
+                    self.retry_findings().await?;
+                }
                 Wake::Stop => return Ok(()),
             }
         }
@@ -169,6 +172,17 @@ impl Driver {
         Ok(())
     }
 
+    /// Records that a verify found to differ.
+    fn plan_doubted(&mut self) {
+        if !self.session.is_live() {
+            return;
+        }
+        for (side, pair, key) in self.run.parts.requests.take_doubts() {
+            let keys = vec![key];
+            self.session.handle(Event::Doubt { side, pair, keys });
+        }
+    }
+
     async fn retry_findings(&mut self) -> Result<(), RunError> {
         if !self.session.is_live() {
             return Ok(());
@@ -228,8 +242,8 @@ impl Driver {
                     outcomes: BySide::new(left, right),
                 }
             }
-            Command::Scan => Event::Scanned {
-                positions: self.scan().await?,
+            Command::Scan { pairs, aside } => Event::Scanned {
+                positions: self.scan(pairs, aside).await?,
             },
             Command::NextMatches { pair, .. } => self.next_matches(pair).await?,
             Command::Fetch { pair, keys } => Event::Fetched {
@@ -375,15 +389,24 @@ impl Driver {
     }
 
     /// Takes both views, stores what they hold, and counts what the reconcile would do.
-    async fn scan(&mut self) -> Result<BySide<Position>, RunError> {
+    async fn scan(
+        &mut self,
+        pairs: Vec<PairId>,
+        aside: bool,
+    ) -> Result<BySide<Position>, RunError> {
         let progress = self.run.parts.progress.clone();
         progress.set_phase(Phase::Scanning);
         self.fence_older_runs().await?;
         let BySide { left, right } = &mut self.sides;
-        let (left, right) = tokio::try_join!(
-            take_snapshot(left, Side::Left),
-            take_snapshot(right, Side::Right)
+        let taken = tokio::try_join!(
+            take_snapshot(left, Side::Left, aside),
+            take_snapshot(right, Side::Right, aside)
         )?;
+        let (Some(left), Some(right)) = taken else {
+            self.run.ledger.forget_positions().await?;
+            let reason = "a side has no view beside its change log: everything is reconciled";
+            return Err(RunError::Gap(reason.to_owned()));
+        };
         let views: BySide<Arc<dyn Snapshot>> = BySide::new(left.into(), right.into());
         let positions = BySide::new(views.left.position(), views.right.position());
         let scan = self.run.ledger.scan().await?;
@@ -392,12 +415,13 @@ impl Driver {
             prints: &self.run.parts.prints,
             progress: &progress,
         };
-        scanner.fill(&scan, &views).await?;
+        scanner.fill_pairs(&scan, &views, &pairs).await?;
         let tallies = scanner.tally_all(&scan, &self.run.first_run).await?;
-        self.check_expectation(&tallies)?;
+        self.check_expectation(&tallies, aside)?;
         self.pages = Some(Pages::read(Source {
             scan,
             views,
+            pairs,
             mapping: self.run.mapping.clone(),
             prints: self.run.parts.prints.clone(),
             first_run: self.run.first_run.clone(),
@@ -429,7 +453,7 @@ impl Driver {
     }
 
     /// A start does what its preview said, and no reconcile empties a side unasked.
-    fn check_expectation(&self, tallies: &[Tally]) -> Result<(), RunError> {
+    fn check_expectation(&self, tallies: &[Tally], aside: bool) -> Result<(), RunError> {
         let requests = &self.run.parts.requests;
         let approved = requests.take_approval();
         if let Some(expected) = requests.take_expected() {
@@ -440,7 +464,12 @@ impl Driver {
                 .iter()
                 .map(|pair| (pair.tables.left.clone(), pair.tables.right.clone()))
                 .collect();
-            if let Some(text) = preview::difference(&tables, &expected, tallies) {
+            let done = |tallies: &[Tally]| match aside {
+                true => tallies.iter().map(preview::done_of).collect(),
+                false => tallies.to_vec(),
+            };
+            let (expected, found) = (done(&expected), done(tallies));
+            if let Some(text) = preview::difference(&tables, &expected, &found) {
                 return Err(RunError::Refused(text));
             }
         }
@@ -482,7 +511,7 @@ impl Driver {
 fn begins_work(command: &Command) -> bool {
     matches!(
         command,
-        Command::Scan
+        Command::Scan { .. }
             | Command::NextMatches { .. }
             | Command::Stream { .. }
             | Command::Load { .. }
@@ -517,7 +546,7 @@ async fn settle(
     Ok(links)
 }
 
-async fn recover(
+pub(super) async fn recover(
     writer: &mut Box<dyn Writer>,
     batch: Option<BatchId>,
     side: Side,
@@ -548,8 +577,16 @@ async fn write(
     outcomes.map_err(|source| RunError::Side { side, source })
 }
 
-async fn take_snapshot(side_run: &mut SideRun, side: Side) -> Result<Box<dyn Snapshot>, RunError> {
+/// `None` when there is none beside the change log.
+async fn take_snapshot(
+    side_run: &mut SideRun,
+    side: Side,
+    aside: bool,
+) -> Result<Option<Box<dyn Snapshot>>, RunError> {
     side_run.capture = None;
-    let snapshot = side_run.open.snapshot().await;
+    let snapshot = match aside {
+        true => side_run.open.snapshot_aside().await,
+        false => side_run.open.snapshot().await.map(Some),
+    };
     snapshot.map_err(|source| RunError::Side { side, source })
 }

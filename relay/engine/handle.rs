@@ -5,8 +5,10 @@ use thiserror::Error;
 use tokio::sync::broadcast;
 
 use super::report::{
-    FindingReport, HistoryEntry, LiveEvent, Preview, Removed, SyncStatus, VerifyReport,
+    ConflictReport, FindingReport, HistoryEntry, LiveEvent, Preview, Removed, SyncStatus,
+    TableRepair, VerifyReport,
 };
+use super::verify::How;
 use crate::endpoint::catalog::Catalog;
 
 /// What kind of answer an error is; the API maps it to a status.
@@ -71,10 +73,25 @@ pub trait SyncControl: Send + Sync {
     /// removed all the same, and the answer says what was left behind.
     async fn remove(&self, name: &str, force: bool) -> Result<Removed, ControlError>;
 
-    /// Reads and compares both sides completely.
-    async fn verify(&self, name: &str) -> Result<VerifyReport, ControlError>;
+    /// Compares both sides completely.
+    async fn verify(&self, name: &str, how: How) -> Result<VerifyReport, ControlError>;
+
+    /// Has what differs planned and written by the running sync, and verifies again. With
+    /// `expected`, it refuses to do anything but what that said.
+    async fn repair(
+        &self,
+        name: &str,
+        expected: Option<Vec<TableRepair>>,
+    ) -> Result<VerifyReport, ControlError>;
 
     async fn findings(&self, name: &str) -> Result<Vec<FindingReport>, ControlError>;
+
+    /// Those that wait for a person first, then the newest.
+    async fn conflicts(
+        &self,
+        name: &str,
+        waiting: bool,
+    ) -> Result<Vec<ConflictReport>, ControlError>;
 
     /// Tries all findings again now.
     async fn retry(&self, name: &str) -> Result<(), ControlError>;

@@ -60,8 +60,20 @@ pub const PREVIEW_SAMPLES_MAX: usize = 5;
 /// Differences that `verify` lists, per table pair.
 pub const VERIFY_DIFFERENCES_MAX: usize = 100;
 
+/// Differing records that a repair has planned in one pass: more are repaired in further ones.
+pub const REPAIR_RECORDS_MAX: usize = 10_000;
+pub const REPAIR_PASSES_MAX: u32 = 1_000;
+
+/// How long a repair waits for the session to take its records up: a round may be under way.
+pub const REPAIR_TAKE_MAX: Duration = Duration::from_secs(60);
+
+/// Matches that `verify` holds at once: keys and fingerprints, a kB or so each.
+pub const VERIFY_PAGE: usize = 2_000;
+
 /// How often `verify` looks again at records that differed: they may have been on their way.
 pub const VERIFY_LOOKS_MAX: u32 = 20;
+/// The same while nothing seems to be on its way.
+pub const VERIFY_LOOKS_QUIET: u32 = 4;
 pub const VERIFY_LOOK_EVERY: Duration = Duration::from_millis(300);
 
 /// How long losing values of conflicts, and the history of writes, are kept.

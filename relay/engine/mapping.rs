@@ -116,6 +116,7 @@ impl Mapping {
             table: pair.tables[side].clone(),
             columns: pair.columns[side].clone(),
             lens: pair.lenses[side].clone(),
+            match_key: pair.policy.match_key.clone(),
         };
         Binding {
             sync: self.slug.clone(),

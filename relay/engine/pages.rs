@@ -24,6 +24,8 @@ use crate::store::scans::{Cursor, Page, Scan};
 pub(super) struct Source {
     pub scan: Scan,
     pub views: BySide<Arc<dyn Snapshot>>,
+    /// The pairs that were scanned, in their order.
+    pub pairs: Vec<PairId>,
     pub mapping: Arc<Mapping>,
     pub prints: Fingerprinter,
     /// By table pair.
@@ -94,10 +96,10 @@ impl Pages {
 
 impl Source {
     async fn read_all(self, sender: mpsc::Sender<Result<ReadPage, RunError>>) {
-        for number in 0..self.mapping.pairs.len() {
+        for &pair in &self.pairs {
             let mut cursor = Cursor::START;
             loop {
-                let read = self.read_page(PairId(number as u32), cursor).await;
+                let read = self.read_page(pair, cursor).await;
                 let is_last = match &read {
                     Ok(read) => {
                         cursor = read.page.next;

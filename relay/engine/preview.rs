@@ -6,6 +6,7 @@ use tidegate_sync::decide::{Decision, Match, Tally, Write};
 use tidegate_sync::model::{BySide, Cell, Key, PairId, Row, Side};
 use tidegate_sync::policy::{ConflictPolicy, Existing};
 
+use super::edits::Look;
 use super::limits::PREVIEW_SAMPLES_MAX;
 use super::mapping::{Mapping, PairMapping};
 use super::report::{CaptureReport, FieldDiff, Preview, Sample, TablePreview};
@@ -14,52 +15,52 @@ use super::scan::Scanner;
 use super::supervisor::write_name;
 use crate::endpoint::level::Level;
 use crate::endpoint::{OpenSide, Snapshot, Wanted as EndpointWanted};
-use crate::store::pairs;
 use crate::store::scans::Scan;
+use crate::store::syncs::SyncRecord;
 
 /// Longest value in a sample, characters.
 const SAMPLE_CHARS_MAX: usize = 80;
 
 /// Reads both sides completely and counts. A file that doesn't fit the sides gives a preview with
 /// problems instead of an error.
-pub(super) async fn preview(parts: &RunParts) -> Result<Preview, RunError> {
+///
+/// `edited`: the running sync as it is, when `parts` have a file with another mapping. Then only
+/// what the edit may mean something for is read.
+pub(super) async fn preview(
+    parts: &RunParts,
+    edited: Option<&SyncRecord>,
+) -> Result<Preview, RunError> {
     let mapping = match check_mapping(parts).await {
         Ok(mapping) => mapping,
         Err(RunError::Mapping(problems)) => {
-            let sync = parts.file.name.clone();
             return Ok(Preview {
-                sync,
+                sync: parts.file.name.clone(),
                 problems,
                 ..Preview::default()
             });
         }
         Err(error) => return Err(error),
     };
+    let look = match edited {
+        Some(record) => Look::at_edit(parts, &mapping, record).await?,
+        None => Look::at_all(parts).await?,
+    };
     let mut sides = opened(parts, &mapping, "preview").await?;
-    let mut start_warnings = Vec::new();
-    for side in Side::BOTH {
-        let found = sides[side].check_start().await;
-        for problem in found.map_err(|source| RunError::Side { side, source })? {
-            start_warnings.push(format!(
-                "{}: {}: {}",
-                side.name(),
-                problem.message,
-                problem.remedy
-            ));
-        }
-    }
+    let mut start_warnings = start_warnings(&mut sides).await?;
     let views = views_of(sides).await?;
     let scanner = Scanner {
         mapping: &mapping,
         prints: &parts.prints,
         progress: &parts.progress,
     };
-    let scan = Scan::aside(&parts.store, parts.sync, "preview").await?;
-    scanner.fill(&scan, &views).await?;
+    let scan = match look.remap.clone() {
+        Some(remap) => Scan::as_edited(&parts.store, parts.sync, remap).await?,
+        None => Scan::aside(&parts.store, parts.sync, "preview").await?,
+    };
+    scanner.fill_pairs(&scan, &views, &look.pairs).await?;
     let mut wanted: Vec<Wanted> = Vec::new();
-    let first_run = first_run(parts).await?;
     let tallies = scanner
-        .decide_all(&scan, &first_run, |pair, found, decision| {
+        .decide_all(&scan, &look.first_run, |pair, found, decision| {
             let taken = wanted.iter().filter(|sample| sample.pair == pair).count();
             if taken < PREVIEW_SAMPLES_MAX
                 && let Some(sample) = Wanted::of(pair, found, decision)
@@ -72,7 +73,11 @@ pub(super) async fn preview(parts: &RunParts) -> Result<Preview, RunError> {
         .pairs
         .iter()
         .zip(&tallies)
-        .map(|(pair, tally)| table_of(pair, tally))
+        .enumerate()
+        .map(|(number, (pair, tally))| TablePreview {
+            untouched: !look.pairs.contains(&PairId(number as u32)),
+            ..table_of(pair, tally)
+        })
         .collect();
     for sample in wanted {
         let pair = sample.pair;
@@ -84,7 +89,9 @@ pub(super) async fn preview(parts: &RunParts) -> Result<Preview, RunError> {
     warnings.append(&mut start_warnings);
     Ok(Preview {
         sync: mapping.name.clone(),
+        edits: look.edits,
         tables,
+        removed: look.removed,
         problems: Vec::new(),
         warnings,
     })
@@ -103,6 +110,23 @@ fn capture_warnings(mapping: &Mapping) -> Vec<String> {
         format!("{side}: changes are read by `{level}` ({reason})")
     };
     below.map(text).collect()
+}
+
+/// What a person must do before the start will work.
+async fn start_warnings(sides: &mut BySide<Box<dyn OpenSide>>) -> Result<Vec<String>, RunError> {
+    let mut warnings = Vec::new();
+    for side in Side::BOTH {
+        let found = sides[side].check_start().await;
+        for problem in found.map_err(|source| RunError::Side { side, source })? {
+            warnings.push(format!(
+                "{}: {}: {}",
+                side.name(),
+                problem.message,
+                problem.remedy
+            ));
+        }
+    }
+    Ok(warnings)
 }
 
 /// Consistent views of both sides, which change nothing.
@@ -141,17 +165,6 @@ async fn views_of(
     Ok(BySide::new(left.into(), right.into()))
 }
 
-async fn first_run(parts: &RunParts) -> Result<Vec<bool>, RunError> {
-    let Some(sync) = parts.sync else {
-        return Ok(Vec::new());
-    };
-    let pairs = parts
-        .store
-        .view(move |conn| pairs::list(conn, sync))
-        .await?;
-    Ok(pairs.iter().map(|pair| pair.first_run).collect())
-}
-
 /// The counts that `start` must reproduce.
 pub(super) fn tallies_of(preview: &Preview) -> Vec<Tally> {
     let tally = |table: &TablePreview| Tally {
@@ -160,12 +173,23 @@ pub(super) fn tallies_of(preview: &Preview) -> Vec<Tally> {
         updates: BySide::new(table.update_left, table.update_right),
         deletes: BySide::new(table.delete_left, table.delete_right),
         links: table.link,
+        unlinks: table.unlink,
         detached: table.detached,
         unchanged: table.unchanged,
         outside: table.outside,
         findings: table.findings,
     };
     preview.tables.iter().map(tally).collect()
+}
+
+/// A count without what other people's changes move all the time while a sync runs, and that says
+/// nothing about what would be done.
+pub(super) fn done_of(tally: &Tally) -> Tally {
+    Tally {
+        records: BySide::default(),
+        unchanged: 0,
+        ..tally.clone()
+    }
 }
 
 /// What differs between two counts of the same sync, for people; `None` when nothing does.
@@ -190,14 +214,11 @@ pub(super) fn difference(
                 }
             }
         }
-        let others = (
-            expected.links,
-            expected.detached,
-            expected.unchanged + expected.outside,
-            expected.findings,
-        );
-        let unchanged = found.unchanged + found.outside;
-        if others != (found.links, found.detached, unchanged, found.findings) {
+        let others = |tally: &Tally| {
+            let links = (tally.links, tally.unlinks, tally.detached);
+            (links, tally.unchanged + tally.outside, tally.findings)
+        };
+        if others(expected) != others(found) {
             differences.push(format!("links or findings of {}", names.0));
         }
     }
@@ -217,10 +238,12 @@ fn table_of(pair: &PairMapping, tally: &Tally) -> TablePreview {
     TablePreview {
         left: pair.tables.left.clone(),
         right: pair.tables.right.clone(),
+        untouched: false,
         left_count: tally.records.left,
         right_count: tally.records.right,
         unchanged: tally.unchanged,
         link: tally.links,
+        unlink: tally.unlinks,
         create_left: tally.creates.left,
         create_right: tally.creates.right,
         update_left: tally.updates.left,
@@ -257,15 +280,15 @@ fn warnings(mapping: &Mapping, tallies: &[Tally]) -> Vec<String> {
 }
 
 /// A record whose values the preview shows.
-struct Wanted {
-    pair: PairId,
+pub(super) struct Wanted {
+    pub pair: PairId,
     kind: String,
     side: Side,
     keys: BySide<Option<Key>>,
 }
 
 impl Wanted {
-    fn of(pair: PairId, found: &Match, decision: &Decision) -> Option<Wanted> {
+    pub(super) fn of(pair: PairId, found: &Match, decision: &Decision) -> Option<Wanted> {
         let (kind, side) = match decision {
             Decision::Plan { writes, .. } => {
                 let side = Side::BOTH
@@ -292,7 +315,7 @@ impl Wanted {
         })
     }
 
-    async fn read(
+    pub(super) async fn read(
         self,
         mapped: &PairMapping,
         views: &BySide<Arc<dyn Snapshot>>,

@@ -8,7 +8,13 @@ use utoipa::ToSchema;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Preview {
     pub sync: String,
+    /// What is different from the running sync, one sentence each; empty for a new one.
+    #[serde(default)]
+    pub edits: Vec<String>,
     pub tables: Vec<TablePreview>,
+    /// Table pairs that the edited file no longer has. Nothing is deleted in them.
+    #[serde(default)]
+    pub removed: Vec<RemovedTable>,
     /// Why it can't start, each with what to do. Empty when it can.
     pub problems: Vec<String>,
     /// What a person should know, and that stops nothing.
@@ -20,12 +26,19 @@ pub struct Preview {
 pub struct TablePreview {
     pub left: String,
     pub right: String,
+    /// True for a table pair of a running sync that the edit leaves as it is: it was not read, and
+    /// everything is counted as 0.
+    #[serde(default)]
+    pub untouched: bool,
     pub left_count: u64,
     pub right_count: u64,
     /// Linked or matched, and equal.
     pub unchanged: u64,
     /// Will be linked without a write.
     pub link: u64,
+    /// Links whose records are both gone.
+    #[serde(default)]
+    pub unlink: u64,
     pub create_left: u64,
     pub create_right: u64,
     pub update_left: u64,
@@ -55,6 +68,15 @@ impl TablePreview {
             + self.delete_left
             + self.delete_right
     }
+}
+
+/// A table pair that is synced no more.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RemovedTable {
+    pub left: String,
+    pub right: String,
+    /// Linked records that are forgotten.
+    pub unlink: u64,
 }
 
 /// One record that a start would write, or can't.
@@ -98,9 +120,16 @@ pub struct SyncStatus {
     pub quiet: bool,
     /// Writes since the relay started.
     pub writes: u64,
+    /// The last `sync verify`, by hand or periodic.
+    pub verified: Option<LastVerify>,
+    /// While one is under way.
+    pub verifying: Option<VerifyProgress>,
     pub last_error: Option<String>,
     /// How the sides' changes are read, the left side's first; empty before the first run.
     pub capture: Vec<CaptureReport>,
+    /// What each side keeps for the sync, also while it is paused. Empty until it was looked at.
+    #[serde(default)]
+    pub slots: Vec<SlotStatus>,
 }
 
 /// How one side's changes are read.
@@ -111,6 +140,41 @@ pub struct CaptureReport {
     pub level: String,
     /// Why not in a better way, or that the sync file asks for it.
     pub reason: String,
+}
+
+/// The replication slot of one side: what it makes the database keep, and how long that goes on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SlotStatus {
+    /// `left` or `right`.
+    pub side: String,
+    /// Its name; empty while there is none.
+    pub slot: String,
+    /// `reading`, `idle`, `lost` (the next start reconciles), `none`, or `unknown` when the side was
+    /// not reached: the figures are then those of the last look.
+    pub state: String,
+    /// As PostgreSQL says: `reserved`, `extended`, `unreserved`, `lost`.
+    pub wal_status: String,
+    /// Why PostgreSQL invalidated it, where it tells.
+    pub invalidation_reason: Option<String>,
+    /// WAL kept for it, bytes.
+    pub retained_bytes: Option<u64>,
+    /// PostgreSQL's `safe_wal_size`: WAL that may be written before it invalidates the slot, bytes.
+    pub safe_wal_bytes: Option<u64>,
+    /// The slot is dropped before it keeps this much: `slot_wal_max` or the server's own
+    /// `max_slot_wal_keep_size`, bytes.
+    pub bound_bytes: Option<u64>,
+    /// WAL that may be written before the slot is dropped, if nobody reads it, bytes.
+    pub runway_bytes: Option<u64>,
+    /// The same in hours, as fast as the server writes now; absent while that is not known.
+    pub runway_hours: Option<f64>,
+    /// How fast the server writes WAL, bytes per second.
+    pub wal_bytes_per_s: Option<f64>,
+    /// How often this relay dropped it since it started.
+    pub dropped: u64,
+    /// What a person should know.
+    pub warning: Option<String>,
+    /// RFC 3339: when it was looked at.
+    pub at: String,
 }
 
 /// One table pair of a status.
@@ -168,6 +232,56 @@ pub struct VerifyReport {
     pub differences: Vec<Difference>,
     /// Differences found; `differences` lists the first ones.
     pub difference_count: u64,
+    /// What a repair would do, where it was asked for.
+    pub repair: Option<Vec<TableRepair>>,
+}
+
+/// What a repair would do to one table pair.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TableRepair {
+    pub left: String,
+    pub right: String,
+    pub create_left: u64,
+    pub create_right: u64,
+    pub update_left: u64,
+    pub update_right: u64,
+    pub delete_left: u64,
+    pub delete_right: u64,
+    /// Records that would stay as they are: one-way fields that are left alone by policy, or records
+    /// that can't be matched, which are findings.
+    pub untouched: u64,
+    pub samples: Vec<Sample>,
+}
+
+impl TableRepair {
+    pub fn writes(&self) -> u64 {
+        self.create_left
+            + self.create_right
+            + self.update_left
+            + self.update_right
+            + self.delete_left
+            + self.delete_right
+    }
+}
+
+/// The last complete comparison of a sync's sides.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct LastVerify {
+    /// RFC 3339.
+    pub at: String,
+    pub equal: bool,
+    pub records: u64,
+    pub difference_count: u64,
+    pub took_ms: u64,
+}
+
+/// A comparison that is under way.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct VerifyProgress {
+    /// Records of both sides that were hashed or read.
+    pub compared: u64,
+    /// About how many there are.
+    pub total: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -192,6 +306,32 @@ pub struct FindingReport {
     pub advice: String,
     /// RFC 3339.
     pub since: String,
+}
+
+/// A field that both sides changed, or a deletion that met an edit.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ConflictReport {
+    pub id: i64,
+    /// RFC 3339.
+    pub at: String,
+    /// The left table.
+    pub table: String,
+    pub left_key: Option<String>,
+    pub right_key: Option<String>,
+    /// `null` when a deletion met an edit.
+    pub left_field: Option<String>,
+    pub right_field: Option<String>,
+    /// The sides' values, the first 1,000 characters; `null` where there is none.
+    pub left: Option<String>,
+    pub right: Option<String>,
+    /// The side whose value was taken: `left` or `right`; `null` while nobody decided, and where both
+    /// sides came to agree.
+    pub winner: Option<String>,
+    /// A person is asked.
+    pub waiting: bool,
+    /// The side that a person picked, and when.
+    pub picked: Option<String>,
+    pub picked_at: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]

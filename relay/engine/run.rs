@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::capture::CaptureTask;
 use super::driver::Driver;
+use super::edited;
 use super::limits::{COPY_ROUND_RECORDS_MAX, ROUND_RECORDS_MAX};
 use super::mapping::Mapping;
 use super::supervisor::{Phase, Progress, Requests};
@@ -100,33 +101,27 @@ pub(super) async fn run(parts: RunParts, stop: CancellationToken) -> Result<(), 
     parts.progress.set_phase(Phase::Opening);
     let mapping = Arc::new(check_mapping(&parts).await?);
     parts.progress.set_captures(mapping.capture_reports());
-    let pairs = mapping.pairs.len() as u32;
     let Some(sync) = parts.sync else {
         return Err(RunError::Refused("a preview can't be run".to_owned()));
     };
-    let ledger = Ledger::begin(&parts.store, sync, pairs, now_ms()).await?;
+    let record = edited::record(&parts.store, sync).await?;
+    let ledger = Ledger::begin(&parts.store, sync, 0, now_ms()).await?;
     tracing::debug!(sync = mapping.name, epoch = ledger.epoch(), "Run started.");
-    let (left, right) = tokio::try_join!(
-        open_side(&parts, &mapping, Side::Left, ledger.epoch()),
-        open_side(&parts, &mapping, Side::Right, ledger.epoch()),
-    )?;
-    let mut sides = BySide::new(left, right);
+    edited::lay_out(&parts, &mapping, &ledger, &record).await?;
+    let mut sides = open_sides(&parts, &mapping, ledger.epoch()).await?;
     let mut resume = ledger.resume().await?;
-    if let Some(positions) = &resume.positions {
-        for side in Side::BOTH {
-            let checked = sides[side].open.check_position(&positions[side]).await;
-            if let Err(reason) = checked.map_err(|source| RunError::Side { side, source })? {
-                let sync = &mapping.name;
-                tracing::warn!(
-                    sync,
-                    side = side.name(),
-                    reason,
-                    "Position lost: reconciling."
-                );
-                ledger.forget_positions().await?;
-                resume.positions = None;
-                break;
-            }
+    if let Some(positions) = resume.positions.clone() {
+        edited::publish(&mut sides, &resume).await?;
+        if let Err((side, reason)) = edited::check_positions(&mut sides, &positions).await? {
+            let sync = &mapping.name;
+            tracing::warn!(
+                sync,
+                side = side.name(),
+                reason,
+                "Position lost: reconciling."
+            );
+            ledger.forget_positions().await?;
+            resume.positions = None;
         }
     }
     let config = Config {
@@ -171,6 +166,18 @@ pub(super) async fn check_mapping(parts: &RunParts) -> Result<Mapping, RunError>
 async fn inspect(parts: &RunParts, side: Side) -> Result<Catalog, RunError> {
     let catalog = parts.endpoints[side].inspect().await;
     catalog.map_err(|source| RunError::Side { side, source })
+}
+
+pub(super) async fn open_sides(
+    parts: &RunParts,
+    mapping: &Mapping,
+    epoch: u32,
+) -> Result<BySide<SideRun>, RunError> {
+    let (left, right) = tokio::try_join!(
+        open_side(parts, mapping, Side::Left, epoch),
+        open_side(parts, mapping, Side::Right, epoch),
+    )?;
+    Ok(BySide::new(left, right))
 }
 
 async fn open_side(

@@ -13,6 +13,7 @@ use super::limits::{SCAN_CHUNKS_MAX, SCAN_CHUNKS_PRINTED_MAX};
 use super::mapping::Mapping;
 use super::run::RunError;
 use super::supervisor::Progress;
+use crate::endpoint::digest::Blocks;
 use crate::endpoint::{Snapshot, Viewed};
 use crate::store::StoreError;
 use crate::store::scans::{Cursor, Scan, ScanRow};
@@ -27,18 +28,43 @@ pub(super) struct Scanner<'a> {
     pub progress: &'a Progress,
 }
 
+/// What is read of one table pair.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    Nothing,
+    Whole,
+    /// The records of these blocks.
+    Blocks(Blocks, Vec<i32>),
+}
+
 impl Scanner<'_> {
-    /// Scans all tables of both views, both sides at once, with bounded memory.
-    pub(super) async fn fill(
+    /// Scans the tables of these pairs, both sides at once, with bounded memory.
+    pub(super) async fn fill_pairs(
         &self,
         scan: &Scan,
         views: &BySide<Arc<dyn Snapshot>>,
+        pairs: &[PairId],
+    ) -> Result<(), RunError> {
+        let mut parts = vec![Part::Nothing; self.mapping.pairs.len()];
+        for pair in pairs {
+            parts[pair.0 as usize] = Part::Whole;
+        }
+        self.read(scan, views, &parts).await?;
+        scan.finish_pairs(Some(pairs.to_vec())).await?;
+        Ok(())
+    }
+
+    /// Scans these parts of the tables, by table pair.
+    pub(super) async fn read(
+        &self,
+        scan: &Scan,
+        views: &BySide<Arc<dyn Snapshot>>,
+        parts: &[Part],
     ) -> Result<(), RunError> {
         tokio::try_join!(
-            self.fill_side(scan, &*views.left, Side::Left),
-            self.fill_side(scan, &*views.right, Side::Right),
+            self.fill_side(scan, &*views.left, Side::Left, parts),
+            self.fill_side(scan, &*views.right, Side::Right, parts),
         )?;
-        scan.finish().await?;
         Ok(())
     }
 
@@ -48,12 +74,22 @@ impl Scanner<'_> {
         scan: &Scan,
         view: &dyn Snapshot,
         side: Side,
+        parts: &[Part],
     ) -> Result<(), RunError> {
-        for (number, mapped) in self.mapping.pairs.iter().enumerate() {
+        for ((number, mapped), part) in self.mapping.pairs.iter().enumerate().zip(parts) {
+            if let Part::Nothing = part {
+                continue;
+            }
             let pair = PairId(number as u32);
             let (sender, mut chunks) = mpsc::channel(SCAN_CHUNKS_MAX);
             let read = async {
-                let scanned = view.scan(pair, sender).await;
+                let scanned = match part {
+                    Part::Nothing => Ok(()),
+                    Part::Whole => view.scan(pair, sender).await,
+                    Part::Blocks(blocks, numbers) => {
+                        view.scan_blocks(pair, *blocks, numbers, sender).await
+                    }
+                };
                 scanned.map_err(|source| RunError::Side { side, source })
             };
             let (printed, mut ready) = mpsc::channel(SCAN_CHUNKS_PRINTED_MAX);

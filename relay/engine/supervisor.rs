@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tidegate_sync::decide::{Tally, Write};
-use tidegate_sync::model::{BySide, Side};
+use tidegate_sync::model::{BySide, Key, PairId, Side};
 use tidegate_sync::session::Applied;
 use tokio::sync::{Notify, broadcast};
 use tokio_util::sync::CancellationToken;
@@ -13,6 +13,7 @@ use super::limits::{RESTART_RESET_AFTER, RESTART_WAIT_MAX, RESTART_WAIT_MIN};
 use super::mapping::Mapping;
 use super::report::{CaptureReport, LiveEvent};
 use super::run::{RunError, RunParts, run};
+use super::verify::periodic;
 
 /// What a running sync is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,6 +51,9 @@ pub(super) struct ProgressView {
     pub lags_ms: Vec<Option<u64>>,
     pub writes: u64,
     pub captures: Vec<CaptureReport>,
+    /// While a verify is under way: records of both sides that it hashed or read, and about how many
+    /// there are.
+    pub verifying: Option<(u64, u64)>,
 }
 
 /// What a sync tells about itself while it runs. One per sync; shared with the API.
@@ -57,6 +61,8 @@ pub(super) struct Progress {
     view: Mutex<ProgressView>,
     sync: String,
     events: broadcast::Sender<LiveEvent>,
+    /// Of a verify: whose sync it is.
+    verifies: Option<Arc<Progress>>,
 }
 
 impl Progress {
@@ -73,12 +79,29 @@ impl Progress {
             view: Mutex::new(view),
             sync: sync.to_owned(),
             events,
+            verifies: None,
         }
     }
 
-    /// A progress that nobody sees, for reading beside the sync.
-    pub(super) fn aside(&self) -> Progress {
-        Progress::new(&self.sync, self.lock().copied.len(), self.events.clone())
+    /// A progress for reading beside the sync, of which this one shows how much was read.
+    pub(super) fn aside(self: &Arc<Self>) -> Progress {
+        let pairs = self.lock().copied.len();
+        let mut aside = Progress::new(&self.sync, pairs, self.events.clone());
+        self.lock().verifying = Some((0, 0));
+        aside.verifies = Some(self.clone());
+        aside
+    }
+
+    /// So many more records are to be read beside the sync.
+    pub(super) fn note_expected(&self, records: u64) {
+        let Some(of) = &self.verifies else { return };
+        if let Some((_, total)) = &mut of.lock().verifying {
+            *total += records;
+        }
+    }
+
+    pub(super) fn end_verify(&self) {
+        self.lock().verifying = None;
     }
 
     pub(super) fn view(&self) -> ProgressView {
@@ -111,6 +134,11 @@ impl Progress {
     pub(super) fn note_scanned(&self, side: Side, pair: usize, rows: u64) {
         if let Some(records) = self.lock().records.get_mut(pair) {
             records[side] += rows;
+        }
+        if let Some(of) = &self.verifies
+            && let Some((compared, _)) = &mut of.lock().verifying
+        {
+            *compared += rows;
         }
     }
 
@@ -229,6 +257,9 @@ pub(super) struct Requests {
     retry: Notify,
     expected: Mutex<Option<Vec<Tally>>>,
     deletes_approved: std::sync::atomic::AtomicBool,
+    /// Records that a verify found to differ, to be planned.
+    doubts: Mutex<Vec<(Side, PairId, Key)>>,
+    verifies: tokio::sync::Mutex<()>,
 }
 
 impl Requests {
@@ -239,6 +270,29 @@ impl Requests {
 
     pub(super) async fn retry_requested(&self) {
         self.retry.notified().await;
+    }
+
+    /// Plan these records, which differ, with doubt in what is remembered of them.
+    pub(super) fn doubt(&self, records: Vec<(Side, PairId, Key)>) {
+        self.lock_doubts().extend(records);
+        self.retry.notify_one();
+    }
+
+    pub(super) fn has_doubts(&self) -> bool {
+        !self.lock_doubts().is_empty()
+    }
+
+    pub(super) fn take_doubts(&self) -> Vec<(Side, PairId, Key)> {
+        std::mem::take(&mut self.lock_doubts())
+    }
+
+    fn lock_doubts(&self) -> MutexGuard<'_, Vec<(Side, PairId, Key)>> {
+        self.doubts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Held by a verify while it is under way.
+    pub(super) async fn verify_turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.verifies.lock().await
     }
 
     /// The start must do exactly this, or refuse.
@@ -326,7 +380,12 @@ pub(super) struct Supervised {
 impl Supervised {
     pub(super) fn start(parts: RunParts) -> Supervised {
         let stop = CancellationToken::new();
-        let task = tokio::spawn(supervise(parts.clone(), stop.clone()));
+        let (run, verified) = (parts.clone(), parts.clone());
+        let (until, verified_until) = (stop.clone(), stop.clone());
+        let task = tokio::spawn(async move {
+            let verify = periodic::run(&verified, &verified_until);
+            tokio::join!(supervise(run, until), verify);
+        });
         Supervised { parts, stop, task }
     }
 

@@ -4,6 +4,8 @@
 //! expected; [`SyncFile::render`] writes a file that parses to the same sync. Whether tables and
 //! fields exist is not known here: that is the plan's work. The engine calls it.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 use tidegate_sync::model::{BySide, Side};
 use tidegate_sync::policy::{
@@ -31,6 +33,8 @@ pub mod limits {
     pub const TABLES_MAX: usize = 500;
     /// Field pairs of a table pair: PostgreSQL's own bound for columns.
     pub const FIELDS_MAX: usize = 1600;
+    /// Minutes between two comparisons.
+    pub const VERIFY_MINUTES: std::ops::RangeInclusive<u32> = 1..=366 * 24 * 60;
 }
 
 /// A checked sync file.
@@ -44,6 +48,8 @@ pub struct SyncFile {
     pub right: String,
     /// How each side's changes are to be read; `None`: the best way that the side offers.
     pub captures: BySide<Option<Level>>,
+    /// How often both sides are compared by themselves; `None`: only when a person asks.
+    pub verify: Option<Duration>,
     /// Table pairs in the order of the file; the index is the pair's `PairId`. Never empty.
     pub tables: Vec<TableFile>,
 }
@@ -74,6 +80,11 @@ impl SyncFile {
         }
         let raw: RawSync = parse_toml(text)?;
         Reader { text }.sync(raw)
+    }
+
+    /// The word of a sync file that stands for a choice about existing data.
+    pub fn word_of(existing: Existing) -> &'static str {
+        name_in(EXISTING, existing)
     }
 }
 
@@ -145,6 +156,7 @@ struct RawSync {
     right: Spanned<String>,
     capture_left: Option<Spanned<String>>,
     capture_right: Option<Spanned<String>>,
+    verify: Option<Spanned<String>>,
     #[serde(default)]
     table: Vec<Spanned<RawTable>>,
 }
@@ -249,13 +261,38 @@ impl Reader<'_> {
             }
             tables.push(self.table(raw)?);
         }
+        let verify = raw.verify.as_ref().map(|every| self.verify(every));
         Ok(SyncFile {
+            verify: verify.transpose()?,
             name: raw.name.into_inner(),
             left: raw.left.into_inner(),
             right: raw.right.into_inner(),
             captures,
             tables,
         })
+    }
+
+    /// `30m`, `24h` or `7d`.
+    fn verify(&self, raw: &Spanned<String>) -> Result<Duration, FileError> {
+        let text = raw.get_ref();
+        let minutes_of = |unit| match unit {
+            'm' => Some(1),
+            'h' => Some(60),
+            'd' => Some(24 * 60),
+            _ => None,
+        };
+        let unit = text.chars().next_back();
+        let number = unit.and_then(|unit| text.strip_suffix(unit)?.parse::<u32>().ok());
+        let minutes = number.zip(unit.and_then(minutes_of));
+        let minutes = minutes.and_then(|(number, unit): (u32, u32)| number.checked_mul(unit));
+        match minutes.filter(|minutes| limits::VERIFY_MINUTES.contains(minutes)) {
+            Some(minutes) => Ok(Duration::from_secs(u64::from(minutes) * 60)),
+            None => {
+                let message =
+                    format!("expected a time from 1m to 366d, such as \"24h\", found {text:?}");
+                Err(self.error(raw, message))
+            }
+        }
     }
 
     fn table(&self, raw: RawTable) -> Result<TableFile, FileError> {

@@ -161,6 +161,40 @@ pub fn list(
     Ok(found)
 }
 
+/// The pair's fields have moved: those of the conflicts on record do, too. Conflicts in a field that
+/// is mapped no more, and so can't be picked, go.
+pub(super) fn move_fields(
+    tx: &Transaction<'_>,
+    keys: &RecordKeys,
+    (sync, pair): (SyncId, PairId),
+    place_of: impl Fn(usize) -> Option<usize>,
+) -> Result<(), StoreError> {
+    let mut statement =
+        tx.prepare("select id, body from conflicts where sync = ?1 and pair = ?2 order by id")?;
+    let mut rows = statement.query(params![sync.0, pair.0])?;
+    while let Some(row) = rows.next()? {
+        let (id, sealed): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
+        let json = keys.sealer().open(LABEL, &sealed)?;
+        let mut conflict: Conflict =
+            serde_json::from_slice(&json).map_err(|_| StoreError::Malformed(LABEL))?;
+        conflict.pair = pair;
+        if let Some(field) = conflict.field {
+            let Some(place) = place_of(field) else {
+                tx.execute("delete from conflicts where id = ?1", [id])?;
+                continue;
+            };
+            conflict.field = Some(place);
+        }
+        let json = serde_json::to_vec(&conflict).map_err(|_| StoreError::Malformed(LABEL))?;
+        let field = conflict.field.map(|field| Bits(field as u64));
+        tx.execute(
+            "update conflicts set field = ?2, body = ?3 where id = ?1",
+            params![id, field, keys.sealer().seal(LABEL, &json)],
+        )?;
+    }
+    Ok(())
+}
+
 /// One conflict of a sync.
 pub fn by_id(
     conn: &Connection,

@@ -27,6 +27,12 @@ pub fn open_round(
     Ok(Some(round))
 }
 
+/// Is a round intended that was not settled?
+pub(super) fn is_open(conn: &Connection, sync: SyncId) -> Result<bool, StoreError> {
+    let mut statement = conn.prepare_cached("select 1 from intents where sync = ?1")?;
+    Ok(statement.exists([sync.0])?)
+}
+
 /// A sealed round; made before the writer's turn, because it can be large.
 pub(super) fn seal(sealer: &Sealer, round: &Round) -> Result<Vec<u8>, StoreError> {
     let json = serde_json::to_vec(round).map_err(|_| StoreError::Malformed(LABEL))?;

@@ -8,6 +8,7 @@ use tidegate_sync::model::{Key, LinkId, Lookup, PairId, Side};
 use tidegate_sync::session::{Resume, Round, Settlement};
 
 use super::keys::RecordKeys;
+use super::layouts::{self, LayoutChange};
 use super::scans::Scan;
 use super::settle::{Prepared, Settler};
 use super::syncs::{self, SyncId};
@@ -24,7 +25,7 @@ pub struct Ledger {
 
 impl Ledger {
     /// Starts a run with the next epoch. `pair_count` is the number of the sync's table pairs; a
-    /// pair that is new makes a reconcile due.
+    /// pair that is new is due to be reconciled.
     pub async fn begin(
         store: &Store,
         sync: SyncId,
@@ -68,11 +69,13 @@ impl Ledger {
                     }
                     _ => None,
                 };
-                let first_run = pairs::list(conn, sync)?.into_iter().map(|p| p.first_run);
+                let pairs = pairs::list(conn, sync)?;
                 Ok(Resume {
                     positions,
                     round: intents::open_round(conn, &sealer, sync)?,
-                    first_run: first_run.collect(),
+                    first_run: pairs.iter().map(|pair| pair.first_run).collect(),
+                    due: pairs.iter().map(|pair| pair.due).collect(),
+                    known: pairs.iter().map(|pair| pair.known).collect(),
                 })
             })
             .await
@@ -149,6 +152,14 @@ impl Ledger {
                 };
                 settler.apply(tx, &prepared)
             })
+            .await
+    }
+
+    /// Makes the stored links what the changed mapping needs, in one transaction (see
+    /// [`layouts`]). No round may be open.
+    pub async fn lay_out(&self, change: LayoutChange, now_ms: i64) -> Result<(), StoreError> {
+        let (sync, epoch, keys) = (self.sync, self.epoch, self.keys.clone());
+        self.fenced(move |tx| layouts::apply(tx, &keys, (sync, epoch), &change, now_ms))
             .await
     }
 

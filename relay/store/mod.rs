@@ -10,6 +10,7 @@
 pub mod connections;
 pub mod syncs;
 
+pub mod layouts;
 pub mod pairs;
 
 pub mod scans;
@@ -24,6 +25,7 @@ mod intents;
 pub mod conflicts;
 pub mod findings;
 pub mod history;
+pub mod verifications;
 
 mod settle;
 

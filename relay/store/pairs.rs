@@ -4,6 +4,7 @@ use rusqlite::{Connection, Transaction, params};
 use tidegate_sync::model::{BySide, PairId, Side};
 
 use super::StoreError;
+use super::keys::Bits;
 use super::syncs::SyncId;
 
 /// What is counted of a table pair.
@@ -12,6 +13,10 @@ pub struct PairRecord {
     pub pair: PairId,
     /// True until the pair was live once.
     pub first_run: bool,
+    /// True when its data is to be reconciled: it is new, or its mapping has changed.
+    pub due: bool,
+    /// What the histories say of it up to these offsets was part of what its reconcile saw.
+    pub known: BySide<u64>,
     /// Records that are linked on both sides.
     pub linked: i64,
     /// Writes to each side since the pair exists.
@@ -21,13 +26,17 @@ pub struct PairRecord {
 /// All pairs of a sync, in the order of the sync file.
 pub fn list(conn: &Connection, sync: SyncId) -> Result<Vec<PairRecord>, StoreError> {
     let mut statement = conn.prepare_cached(
-        "select pair, first_run, linked, left_writes, right_writes from pairs
-         where sync = ?1 order by pair",
+        "select pair, first_run, linked, left_writes, right_writes, due, left_known, right_known
+         from pairs where sync = ?1 order by pair",
     )?;
     let rows = statement.query_map([sync.0], |row| {
+        let first_run = row.get(1)?;
+        let known = |index: usize| row.get::<_, Bits>(index).map(|bits| bits.0);
         Ok(PairRecord {
             pair: PairId(row.get(0)?),
-            first_run: row.get(1)?,
+            first_run,
+            due: first_run || row.get(5)?,
+            known: BySide::new(known(6)?, known(7)?),
             linked: row.get(2)?,
             writes: BySide::new(row.get(3)?, row.get(4)?),
         })
@@ -35,25 +44,48 @@ pub fn list(conn: &Connection, sync: SyncId) -> Result<Vec<PairRecord>, StoreErr
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Adds the pairs that are missing. A new pair makes a reconcile due.
+/// Adds the pairs that are missing. A new pair is due.
 pub(super) fn ensure(tx: &Transaction<'_>, sync: SyncId, count: u32) -> Result<(), StoreError> {
-    let mut added = 0;
     for pair in 0..count {
-        added += tx.execute(
+        tx.execute(
             "insert into pairs (sync, pair) values (?1, ?2) on conflict do nothing",
             params![sync.0, pair],
         )?;
-    }
-    if added > 0 {
-        super::positions::forget(tx, sync)?;
     }
     Ok(())
 }
 
 /// Notes that every pair was live.
 pub(super) fn mark_live(tx: &Transaction<'_>, sync: SyncId) -> Result<(), StoreError> {
-    tx.execute("update pairs set first_run = 0 where sync = ?1", [sync.0])?;
+    tx.execute(
+        "update pairs set first_run = 0, due = 0 where sync = ?1",
+        [sync.0],
+    )?;
     tx.execute("update syncs set live = 1 where id = ?1", [sync.0])?;
+    Ok(())
+}
+
+/// Notes that the pair was reconciled beside the streams, at these offsets.
+pub(super) fn mark_reconciled(
+    tx: &Transaction<'_>,
+    sync: SyncId,
+    pair: PairId,
+    known: &BySide<u64>,
+) -> Result<(), StoreError> {
+    tx.execute(
+        "update pairs set first_run = 0, due = 0, left_known = ?3, right_known = ?4
+         where sync = ?1 and pair = ?2",
+        params![sync.0, pair.0, Bits(known.left), Bits(known.right)],
+    )?;
+    Ok(())
+}
+
+/// Notes that the pair's data is to be reconciled.
+pub(super) fn mark_due(tx: &Transaction<'_>, sync: SyncId, pair: PairId) -> Result<(), StoreError> {
+    tx.execute(
+        "update pairs set due = 1 where sync = ?1 and pair = ?2",
+        params![sync.0, pair.0],
+    )?;
     Ok(())
 }
 

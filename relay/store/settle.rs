@@ -68,6 +68,9 @@ impl Settler<'_> {
         if settlement.live {
             pairs::mark_live(tx, self.sync)?;
         }
+        for (pair, known) in &settlement.reconciled {
+            pairs::mark_reconciled(tx, self.sync, *pair, known)?;
+        }
         Ok(ids)
     }
 

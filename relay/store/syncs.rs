@@ -12,7 +12,8 @@ use super::{Sealer, StoreError};
 
 const KEY_LABEL: &str = "syncs.key";
 const COLUMNS: &str = "id, workspace, name, left_conn, right_conn, definition, state, wanted, \
-                       epoch, live, last_error, counters, created_at, changed_at";
+                       epoch, live, last_error, counters, created_at, changed_at, \
+                       layout";
 
 /// Number of a sync in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,6 +57,8 @@ pub struct SyncRecord {
     pub counters: String,
     pub created_at_ms: i64,
     pub changed_at_ms: i64,
+    /// How the links are laid out, see [`super::layouts`]; `None` as the definition says.
+    pub layout: Option<String>,
 }
 
 /// What a person configures.
@@ -224,16 +227,23 @@ pub fn set_wanted(
     Ok(())
 }
 
-/// Replaces the sync file's text.
+/// Replaces the sync file's text. `layout` is kept if there is none yet: that of the former text.
 pub fn set_definition(
     tx: &Transaction<'_>,
     id: SyncId,
-    definition: &str,
+    (definition, layout): (&str, &str),
     now_ms: i64,
 ) -> Result<(), StoreError> {
+    // What runs until now were of.
     tx.execute(
-        "update syncs set definition = ?2, changed_at = ?3 where id = ?1",
-        params![id.0, definition, now_ms],
+        "insert into definitions (sync, epoch, text) select id, 0, definition from syncs
+         where id = ?1 on conflict do nothing",
+        [id.0],
+    )?;
+    tx.execute(
+        "update syncs set definition = ?2, layout = coalesce(layout, ?3), changed_at = ?4
+         where id = ?1",
+        params![id.0, definition, layout, now_ms],
     )?;
     Ok(())
 }
@@ -277,5 +287,6 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<SyncRecord> {
         counters: row.get(11)?,
         created_at_ms: row.get(12)?,
         changed_at_ms: row.get(13)?,
+        layout: row.get(14)?,
     })
 }

@@ -14,9 +14,12 @@ pub struct Fingerprint(pub u64);
 impl Fingerprint {
     /// No value was ever agreed on. Never the fingerprint of a value.
     pub const UNKNOWN: Fingerprint = Fingerprint(0);
+    /// The same, because the field pair was not mapped when the records were linked. Never the
+    /// fingerprint of a value.
+    pub const NEW: Fingerprint = Fingerprint(1);
 
     pub fn is_known(self) -> bool {
-        self != Fingerprint::UNKNOWN
+        self != Fingerprint::UNKNOWN && self != Fingerprint::NEW
     }
 }
 
@@ -39,7 +42,7 @@ impl Fingerprinter {
     fn value_in(&self, value: &Value, canonical: &mut Vec<u8>) -> Fingerprint {
         canonical.clear();
         value.canonical(canonical);
-        Fingerprint(self.hash64(canonical).max(1))
+        Fingerprint(self.hash64(canonical).max(2))
     }
 
     /// `None` for a cell that the side did not send.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::baseline::{Fingerprint, Fingerprinter};
 use crate::merge::{FieldState, FieldVerdict, merge};
 use crate::model::{BySide, FindingCode, Key, Link, Side};
-use crate::plan::rule;
+use crate::plan::{new_field, rule};
 use crate::policy::{DeleteConflict, DeletePolicy, Direction, Drift, Existing, PairPolicy};
 use crate::scope::Scope;
 
@@ -212,7 +212,16 @@ fn both(
             }),
             observed: BySide::new(Some(now.left), Some(now.right)),
         };
-        let verdict = merge(&state, &rule(policy, field, existing, BySide::default()));
+        let first = existing.or_else(|| new_field(policy, &state.baseline));
+        let verdict = match merge(&state, &rule(policy, field, first, BySide::default())) {
+            // Both keep what they have.
+            FieldVerdict::Conflict { .. } | FieldVerdict::Ask
+                if first == Some(Existing::LinkOnly) =>
+            {
+                FieldVerdict::Settle
+            }
+            verdict => verdict,
+        };
         settles |= verdict == FieldVerdict::Settle;
         settles |= policy.fields[field].direction == Direction::Neither && state.is_news();
         asks |= verdict == FieldVerdict::Ask;
@@ -291,6 +300,8 @@ pub struct Tally {
     pub deletes: BySide<u64>,
     /// Linked without a write.
     pub links: u64,
+    /// Both records of a link are gone.
+    pub unlinks: u64,
     /// Stays alone on its side.
     pub detached: u64,
     /// Equal already.
@@ -311,7 +322,7 @@ impl Tally {
             Decision::Outside => self.outside += 1,
             Decision::Link => self.links += 1,
             Decision::Detach => self.detached += 1,
-            Decision::Unlink => {}
+            Decision::Unlink => self.unlinks += 1,
             Decision::Finding(..) => self.findings += 1,
             Decision::Plan { writes, .. } => {
                 for side in Side::BOTH {

@@ -5,8 +5,8 @@
 //! a [`session::Session`] with real endpoints and a real store; `tests/sim` drives the same
 //! session with simulated ones.
 //!
-//! Reading order: [`value`], [`model`], [`baseline`], [`policy`], [`merge`], [`scope`], [`plan`], [`decide`],
-//! [`inbox`], [`session`].
+//! Reading order: [`value`], [`model`], [`baseline`], [`policy`], [`merge`], [`scope`], [`plan`],
+//! [`decide`], [`doubt`], [`inbox`], [`session`].
 
 pub mod value;
 
@@ -27,6 +27,7 @@ pub mod scope;
 pub mod plan;
 
 pub mod decide;
+pub mod doubt;
 
 pub mod inbox;
 

@@ -194,10 +194,15 @@ impl Decided {
 
 /// Plans one record.
 pub fn plan(case: &Case, policy: &PairPolicy, prints: &Fingerprinter) -> Verdict {
+    let observed = |side: Side| match case.seen[side].row() {
+        Some(row) => prints.row(row),
+        None => vec![Fingerprint::UNKNOWN; policy.fields.len()],
+    };
     let planner = Planner {
         case,
         policy,
         prints,
+        observed: BySide::from_fn(observed),
     };
     if let Some(scope) = Scope::of(policy, prints)
         && let Some(verdict) = planner.outside(scope)
@@ -216,6 +221,8 @@ struct Planner<'a> {
     case: &'a Case,
     policy: &'a PairPolicy,
     prints: &'a Fingerprinter,
+    /// What each side was seen to have, [`Fingerprint::UNKNOWN`] where it sent no news.
+    observed: BySide<Vec<Fingerprint>>,
 }
 
 impl Planner<'_> {
@@ -307,7 +314,7 @@ impl Planner<'_> {
 
     /// Both records exist as far as is known: merge field by field.
     fn merged(&self, link: &Link) -> Verdict {
-        let observed = self.observed();
+        let observed = &self.observed;
         let mut decided = self.decided(link.clone(), LinkFate::Keep);
         self.look(&mut decided);
         let mut writes: BySide<Vec<usize>> = BySide::default();
@@ -327,7 +334,7 @@ impl Planner<'_> {
                 }
                 FieldVerdict::Write { .. } => {}
                 FieldVerdict::Conflict { winner } => {
-                    if self.is_recorded(winner) {
+                    if self.is_recorded(winner, &state.baseline) {
                         let conflict = self.conflict(Some(field), Some(winner));
                         decided.conflicts.push(conflict);
                     }
@@ -378,21 +385,32 @@ impl Planner<'_> {
         if self.case.existing == Some(Existing::LinkOnly) && self.case.link.is_none() {
             return FieldVerdict::Settle;
         }
-        let rule = rule(self.policy, field, self.first_match(), self.times());
-        merge(state, &rule)
+        let first = self.first_look(&state.baseline);
+        let rule = rule(self.policy, field, first, self.times());
+        match merge(state, &rule) {
+            FieldVerdict::Conflict { .. } | FieldVerdict::Ask
+                if first == Some(Existing::LinkOnly) && self.case.link.is_some() =>
+            {
+                FieldVerdict::Settle
+            }
+            verdict => verdict,
+        }
     }
 
-    /// The run mode, where it decides how two newly matched records are merged.
-    fn first_match(&self) -> Option<Existing> {
+    /// The run mode, where it decides how the values are merged: those of two newly matched records,
+    /// or of a field pair that is new.
+    fn first_look(&self, baseline: &BySide<Fingerprint>) -> Option<Existing> {
         let link = self.case.link.as_ref();
-        let is_met = self.case.is_renewed || link.is_none_or(Link::is_detached);
-        self.case.existing.filter(|_| is_met)
+        match self.case.is_renewed || link.is_none_or(Link::is_detached) {
+            true => self.case.existing,
+            false => new_field(self.policy, baseline),
+        }
     }
 
     /// Overwriting what a person chose to overwrite (`left-to-right`) is no conflict; a one-way
     /// field that overwrites the chosen side is.
-    fn is_recorded(&self, winner: Side) -> bool {
-        match self.first_match() {
+    fn is_recorded(&self, winner: Side, baseline: &BySide<Fingerprint>) -> bool {
+        match self.first_look(baseline) {
             Some(Existing::LeftToRight) => winner != Side::Left,
             Some(Existing::RightToLeft) => winner != Side::Right,
             Some(Existing::Merge | Existing::LinkOnly) | None => true,
@@ -416,11 +434,14 @@ impl Planner<'_> {
 
     /// What the record must still look like for a write to land.
     fn expect(&self, side: Side, link: &Link) -> Vec<Fingerprint> {
-        let observed = self.prints_of(side);
+        let observed = &self.observed[side];
         observed
             .iter()
             .zip(&link.baseline[side])
-            .map(|(now, base)| if now.is_known() { *now } else { *base })
+            .map(|(now, base)| {
+                let known = [now, base].into_iter().find(|print| print.is_known());
+                known.copied().unwrap_or_default()
+            })
             .collect()
     }
 
@@ -432,17 +453,6 @@ impl Planner<'_> {
 
     fn times(&self) -> BySide<Option<i64>> {
         BySide::from_fn(|side| self.case.seen[side].time())
-    }
-
-    fn observed(&self) -> BySide<Vec<Fingerprint>> {
-        BySide::from_fn(|side| self.prints_of(side))
-    }
-
-    fn prints_of(&self, side: Side) -> Vec<Fingerprint> {
-        match self.case.seen[side].row() {
-            Some(row) => self.prints.row(row),
-            None => vec![Fingerprint::UNKNOWN; self.policy.fields.len()],
-        }
     }
 
     fn value(&self, side: Side, field: usize) -> Option<&Value> {
@@ -488,7 +498,7 @@ impl Planner<'_> {
             link,
             fate,
             link_changed,
-            observed: self.observed(),
+            observed: self.observed.clone(),
             conflicts: Vec::new(),
         }
     }
@@ -504,6 +514,13 @@ impl Planner<'_> {
         decided.link_changed = true;
         Verdict::Decided(Box::new(decided))
     }
+}
+
+/// How the values of two linked records are merged in a field that is new in the mapping: as when
+/// records are matched for the first time. `None` for other fields.
+pub(crate) fn new_field(policy: &PairPolicy, baseline: &BySide<Fingerprint>) -> Option<Existing> {
+    let is_new = [baseline.left, baseline.right].contains(&Fingerprint::NEW);
+    is_new.then_some(policy.existing)
 }
 
 /// The rule of one field; `first_match` is set when two records meet for the first time.

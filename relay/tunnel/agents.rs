@@ -81,6 +81,8 @@ pub struct AgentLive {
     pub targets: Vec<TargetInfo>,
     /// Names of those through which the relay may change the schema.
     pub ddl_targets: Vec<String>,
+    /// What a slot may keep in each target's server before the agent drops it, bytes.
+    pub slot_bounds: Vec<u64>,
     /// The newest lease epoch that the agent had admitted when it connected.
     pub epoch_counter: u64,
     /// Streams that are open through the agent.
@@ -92,6 +94,12 @@ impl AgentLive {
     /// Whether the agent lets the relay change the schema through this target.
     pub fn allows_ddl(&self, target: &str) -> bool {
         self.ddl_targets.iter().any(|allowed| allowed == target)
+    }
+
+    /// How much WAL a slot may make this target's server keep before the agent drops it, bytes.
+    pub fn slot_bound(&self, target: &str) -> Option<u64> {
+        let place = self.targets.iter().position(|known| known.name == target)?;
+        self.slot_bounds.get(place).copied()
     }
 
     pub fn rtt(&self) -> Duration {
@@ -376,6 +384,7 @@ impl Session {
             since: self.since,
             targets: self.hello.targets.clone(),
             ddl_targets: self.hello.ddl_targets.0.clone(),
+            slot_bounds: self.hello.slot_bounds.0.clone(),
             epoch_counter: self.hello.epoch_counter,
             streams: self.streams.load(Ordering::Relaxed),
             stats: self.tunnel.stats(),

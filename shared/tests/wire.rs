@@ -74,8 +74,9 @@ fn golden_vectors_of_the_control_messages() {
             }],
             epoch_counter: 300,
             ddl_targets: Grown(vec!["main".into()]),
+            slot_bounds: Grown(vec![9]),
         }),
-        "0000002501000100010105302e312e300364623101046d61696e0473686f7001fb2c0101046d61696e",
+        "0000002701000100010105302e312e300364623101046d61696e0473686f7001fb2c0101046d61696e0109",
     );
     check_golden(&AgentMessage::Ping { nonce: 5 }, "000000050100010105");
     check_golden(&AgentMessage::Pong { nonce: 5 }, "000000050100010205");
@@ -119,7 +120,7 @@ fn golden_vectors_of_the_control_messages() {
     );
 }
 
-/// As an agent sent it before `ddl_targets` was there.
+/// As agents sent it before `slot_bounds`, and before `ddl_targets`, was there.
 #[test]
 fn a_hello_of_an_older_agent_is_read_and_allows_nothing_new() {
     let older = [
@@ -130,9 +131,17 @@ fn a_hello_of_an_older_agent_is_read_and_allows_nothing_new() {
         panic!("another message");
     };
     assert_eq!(
-        (hello.epoch_counter, hello.ddl_targets),
-        (300, Grown(vec![]))
+        (hello.epoch_counter, hello.ddl_targets, hello.slot_bounds),
+        (300, Grown(vec![]), Grown(vec![]))
     );
+    let mut newer = older.to_vec();
+    newer.extend([1, 1, b'm']);
+    newer[3] += 3;
+    let AgentMessage::Hello(hello) = decode(&newer).unwrap() else {
+        panic!("another message");
+    };
+    let told = (hello.ddl_targets, hello.slot_bounds);
+    assert_eq!(told, (Grown(vec!["m".into()]), Grown(vec![])));
     // Half of the new field is no older hello.
     let mut cut = older.to_vec();
     cut.push(1);

@@ -64,6 +64,9 @@ pub struct Hello {
     /// Names of the targets through which the relay may change the schema (make publications, run
     /// the fixes that it offers). None for an agent from before this was told.
     pub ddl_targets: Grown<Vec<String>>,
+    /// How much WAL a slot may make each target's server keep before the agent drops it, bytes, in
+    /// the order of `targets`. None for an agent that drops no slots.
+    pub slot_bounds: Grown<Vec<u64>>,
 }
 
 /// A database that the agent's own configuration lets the relay reach. No address: the relay

@@ -5,7 +5,7 @@ use bincode::de::{BorrowDecode, BorrowDecoder, Decode, Decoder};
 use bincode::enc::{Encode, Encoder};
 use bincode::error::{DecodeError, EncodeError};
 
-/// The last field of a message that is the whole payload: its default where the payload ends
+/// One of the last fields of a message that is the whole payload: its default where the payload ends
 /// before it. Half of it is an error as ever.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Grown<T>(pub T);

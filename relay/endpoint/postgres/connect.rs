@@ -172,7 +172,7 @@ fn config(login: Login, label: &StreamLabel) -> Config {
     config
 }
 
-fn application_name(label: &StreamLabel) -> String {
+pub(super) fn application_name(label: &StreamLabel) -> String {
     if label.sync.is_empty() {
         format!("tidegate/{}", label.run)
     } else {

@@ -35,8 +35,9 @@ impl<'a> Copy<'a> {
         session: &'a Connected,
         shape: &'a Shape,
         rows: &Rows<'_>,
+        only: Option<&str>,
     ) -> Result<Copy<'a>, EndpointError> {
-        let sql = copy_out(shape, rows);
+        let sql = copy_out(shape, rows, only);
         let stream = session.bounded(DOING, session.copy_out(&sql)).await?;
         let has_places = !matches!(rows, Rows::Every);
         Ok(Copy::of(session, shape, stream, has_places))
@@ -128,7 +129,7 @@ pub(super) async fn fetch_by_place(
     places.sort_unstable();
     let mut found = Vec::new();
     for places in places.chunks(limits::PLACES_PER_COPY) {
-        let copy = Copy::start(session, shape, &Rows::At(places)).await?;
+        let copy = Copy::start(session, shape, &Rows::At(places), None).await?;
         found.extend(copy.read_all().await?);
     }
     let mut by_place: HashMap<Place, (Key, Row)> = found

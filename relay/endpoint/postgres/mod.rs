@@ -23,6 +23,7 @@ pub mod shape;
 
 mod copy_text;
 mod copying;
+mod digest;
 mod reading;
 mod statements;
 
@@ -33,6 +34,7 @@ pub mod replication;
 
 pub mod pgoutput;
 pub mod publication;
+mod slot_guard;
 pub mod slots;
 
 mod staging;
@@ -76,9 +78,11 @@ use self::outbox::OutboxName;
 use self::progress::ProgressName;
 use self::replication::Connection;
 use self::side::PgSide;
+use self::slot_guard::SlotGuard;
 use self::slots::Names;
 use super::catalog::{Catalog, Fix};
 use super::level::Level;
+use super::log_guard::LogGuard;
 use super::{Binding, Class, Dial, Endpoint, EndpointError, OpenSide, StreamLabel};
 
 /// A PostgreSQL database.
@@ -179,6 +183,10 @@ impl Endpoint for PostgresEndpoint {
                 .await?;
         }
         Ok(())
+    }
+
+    fn guard(&self) -> Box<dyn LogGuard> {
+        Box::new(SlotGuard::new(Arc::clone(&self.dial)))
     }
 
     async fn fix_key(&self, table: &str, fix: &Fix) -> Result<(), EndpointError> {

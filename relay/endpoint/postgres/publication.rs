@@ -5,6 +5,7 @@
 //! tables' owner, and found done at the next try. Called by `slots` and the endpoint.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use tokio_postgres::types::Type;
 
@@ -76,6 +77,98 @@ pub(super) async fn publish(
             }
             _ => error,
         }
+    })
+}
+
+/// Changes a publication from which changes are being streamed, so that it holds exactly these
+/// tables.
+///
+/// Servers before the minor releases of May 2025 forget to tell transactions that are open of a
+/// publication's change, and then leave out later changes of the table, too (release notes of
+/// PostgreSQL 17.5). There, nobody may have written to the tables in a transaction that is still
+/// open: they are locked for the moment of the change.
+pub(super) async fn change(
+    connection: &mut dyn Ask,
+    publication: &str,
+    tables: &[CaptureTable],
+    ddl: Ddl,
+) -> Result<(), EndpointError> {
+    let rows = connection.ask(&state_sql(publication)).await?;
+    let Some(found) = Publication::of_rows(&rows) else {
+        return Ok(());
+    };
+    if found.is_made_for(tables) {
+        return Ok(());
+    }
+    let name = quote_identifier(publication);
+    let surplus = found.surplus(tables);
+    if !surplus.is_empty() {
+        let sql = format!("alter publication {name} drop table {}", surplus.join(", "));
+        // A table too many does no harm.
+        match ddl {
+            Ddl::Allowed => {
+                if let Err(error) = connection.ask(&sql).await {
+                    tracing::info!(publication, %error, "Tables that are synced no more stay published.");
+                }
+            }
+            Ddl::ByHand => {
+                tracing::info!(
+                    publication,
+                    sql,
+                    "Tables that are synced no more stay published."
+                );
+            }
+        }
+    }
+    let new: Vec<&CaptureTable> = tables.iter().filter(|table| !found.has(table)).collect();
+    if new.is_empty() {
+        return Ok(());
+    }
+    let new = distinct(new.into_iter()).join(", ");
+    let sql = format!("alter publication {name} add table {new}");
+    let by_owner = format!("let the tables' owner run `{sql}`");
+    if ddl == Ddl::ByHand {
+        let message = format!("{BY_HAND}: {by_owner}");
+        return Err(EndpointError::operator("ddl-not-allowed", message));
+    }
+    let added = add(connection, &sql, &new).await;
+    added.map_err(|error| match error.code {
+        "no-right" => {
+            let message = format!("the role may not add to the publication: {by_owner}");
+            EndpointError::operator("no-right", message).caused_by(error)
+        }
+        _ => error,
+    })
+}
+
+async fn add(connection: &mut dyn Ask, sql: &str, new: &str) -> Result<(), EndpointError> {
+    if tells_open_transactions(connection).await? {
+        return connection.ask(sql).await.map(drop);
+    }
+    let begin = format!(
+        "begin; set local lock_timeout = '{}ms'; lock table {new} in share row exclusive mode",
+        LOCK_WAIT_MAX.as_millis(),
+    );
+    connection.ask(&begin).await?;
+    connection.ask(sql).await?;
+    connection.ask("commit").await.map(drop)
+}
+
+/// Longest wait for those who are writing to a table; others who want to write wait behind it.
+const LOCK_WAIT_MAX: Duration = Duration::from_secs(3);
+
+async fn tells_open_transactions(connection: &mut dyn Ask) -> Result<bool, EndpointError> {
+    let sql = "select current_setting('server_version_num')";
+    let rows = connection.ask(sql).await?;
+    let number = rows.first().and_then(|row| row.first()).cloned().flatten();
+    let number: u32 = number.and_then(|text| text.parse().ok()).unwrap_or(0);
+    let (major, minor) = (number / 10_000, number % 10_000);
+    Ok(match major {
+        14 => minor >= 18,
+        15 => minor >= 13,
+        16 => minor >= 9,
+        17 => minor >= 5,
+        _ => major >= 18,
     })
 }
 
@@ -226,11 +319,25 @@ impl Publication {
             })
     }
 
+    /// What it holds beside these tables, quoted.
+    fn surplus(&self, tables: &[CaptureTable]) -> Vec<String> {
+        let is_wanted = |(schema, name): &&(String, String)| {
+            let mut wanted = tables.iter();
+            wanted.any(|table| (&table.schema, &table.name) == (schema, name))
+        };
+        let found = self.tables.iter().filter(|found| !is_wanted(found));
+        found
+            .map(|(schema, name)| {
+                format!("{}.{}", quote_identifier(schema), quote_identifier(name))
+            })
+            .collect()
+    }
+
     /// Complete, and of these tables alone.
     fn is_made_for(&self, tables: &[CaptureTable]) -> bool {
         self.is_complete
             && tables.iter().all(|table| self.has(table))
-            && (self.all_tables || self.tables.len() == distinct(tables).len())
+            && (self.all_tables || self.tables.len() == distinct(tables.iter()).len())
     }
 }
 
@@ -252,7 +359,7 @@ fn state_sql(publication: &str) -> String {
 
 fn make_sql(publication: &str, tables: &[CaptureTable], exists: bool) -> String {
     let publication = quote_identifier(publication);
-    let tables = distinct(tables).join(", ");
+    let tables = distinct(tables.iter()).join(", ");
     let options = "publish = 'insert, update, delete, truncate', publish_via_partition_root = true";
     let mut sql = String::new();
     let written = if exists {
@@ -272,8 +379,8 @@ fn make_sql(publication: &str, tables: &[CaptureTable], exists: bool) -> String 
 }
 
 /// Quoted names; a table that two pairs share is named once.
-fn distinct(tables: &[CaptureTable]) -> Vec<String> {
-    let mut names: Vec<String> = tables.iter().map(CaptureTable::quoted).collect();
+fn distinct<'a>(tables: impl Iterator<Item = &'a CaptureTable>) -> Vec<String> {
+    let mut names: Vec<String> = tables.map(CaptureTable::quoted).collect();
     names.sort();
     names.dedup();
     names

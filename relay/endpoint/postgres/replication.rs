@@ -47,6 +47,14 @@ pub struct SlotSnapshot {
     _connection: Connection,
 }
 
+/// How long a slot stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lifetime {
+    Kept,
+    /// It goes with its connection.
+    Session,
+}
+
 /// Longest wait for one answer. A slot's creation waits for all transactions that are open.
 mod deadlines {
     use std::time::Duration;
@@ -102,10 +110,18 @@ impl Connection {
 
     /// Creates a permanent pgoutput slot and a snapshot of the data at its position. Waits until
     /// every transaction that is open now has ended.
-    pub async fn create_slot(mut self, name: &str) -> Result<SlotSnapshot, EndpointError> {
+    pub async fn create_slot(
+        mut self,
+        name: &str,
+        lifetime: Lifetime,
+    ) -> Result<SlotSnapshot, EndpointError> {
+        let lifetime = match lifetime {
+            Lifetime::Kept => "",
+            Lifetime::Session => " TEMPORARY",
+        };
         // The form of PostgreSQL 14, which later ones take too.
         let sql = format!(
-            "CREATE_REPLICATION_SLOT {} LOGICAL pgoutput EXPORT_SNAPSHOT",
+            "CREATE_REPLICATION_SLOT {}{lifetime} LOGICAL pgoutput EXPORT_SNAPSHOT",
             quote_identifier(name)
         );
         let rows = self.query_within(&sql, deadlines::CREATE_SLOT).await?;

@@ -33,6 +33,10 @@ pub struct Shape {
     pub fields: Vec<Column>,
     /// How they make the pair's fields.
     pub lens: Lens,
+    /// Numbers of the fields that make the match key.
+    pub match_key: Vec<usize>,
+    /// A unique index sees to it that no two records share a match key.
+    pub match_is_unique: bool,
     /// The unique indexes beside the primary key, each by its bound columns (indices into
     /// `fields`), where it has any.
     pub unique: Vec<Vec<usize>>,
@@ -190,6 +194,9 @@ fn shape(binding: &TableBinding, found: &Relations) -> Result<Shape, EndpointErr
         return Err(EndpointError::operator("no-primary-key", message));
     };
     let foreign = found.foreign_keys.get(&relation.oid);
+    let keys = found.keys.get(&relation.oid);
+    // A parent's index does not cover its children's records; a partitioned table's does.
+    let covers_all = relation.kind == "p" || relation.has_ranges;
     Ok(Shape {
         pair: binding.pair,
         oid: relation.oid,
@@ -208,8 +215,20 @@ fn shape(binding: &TableBinding, found: &Relations) -> Result<Shape, EndpointErr
             .map(column)
             .collect::<Result<_, _>>()?,
         lens: binding.lens.clone(),
-        unique: unique(found.keys.get(&relation.oid), &binding.columns),
+        match_key: binding.match_key.clone(),
+        match_is_unique: covers_all && is_match_unique(keys, binding),
+        unique: unique(keys, &binding.columns),
         refers_to: foreign.into_iter().flatten().map(|f| f.target).collect(),
+    })
+}
+
+fn is_match_unique(keys: Option<&Vec<KeyRow>>, binding: &TableBinding) -> bool {
+    let matched = binding.match_key.iter();
+    let matched = matched.filter_map(|&field| binding.columns.get(binding.lens.column(field)?));
+    let matched: Vec<&String> = matched.collect();
+    let mut keys = keys.into_iter().flatten();
+    keys.any(|key| {
+        !key.columns.is_empty() && key.columns.iter().all(|column| matched.contains(&column))
     })
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use tidegate_sync::model::Position;
+use tidegate_sync::model::{PairId, Position};
 
 use super::apply::PgWriter;
 use super::capture::{CaptureSource, PgCapture};
@@ -196,6 +196,27 @@ impl OpenSide for PgSide {
             Level::Poll | Level::Compare => self.start_looks().await?,
         };
         Ok(Box::new(view))
+    }
+
+    async fn publish(&mut self, due: &[PairId]) -> Result<(), EndpointError> {
+        if self.binding.level != Level::Stream {
+            return Ok(());
+        }
+        let label = label(&self.binding, "capture");
+        let (names, tables) = (self.names(), self.capture_tables());
+        slots::publish_more(&*self.dial, &label, &names, &tables, due).await
+    }
+
+    async fn snapshot_aside(&mut self) -> Result<Option<Box<dyn Snapshot>>, EndpointError> {
+        if self.binding.level != Level::Stream {
+            return Ok(None);
+        }
+        let label = label(&self.binding, "capture");
+        let (exported, position) = slots::look(&*self.dial, &label, &self.names()).await?;
+        let name = exported.snapshot.clone();
+        let view = self.view_of(ViewOf::Exported { name, position }).await;
+        drop(exported);
+        Ok(Some(Box::new(view?)))
     }
 
     async fn view(&mut self) -> Result<Box<dyn Snapshot>, EndpointError> {

@@ -6,14 +6,14 @@
 
 use std::time::Duration;
 
-use tidegate_sync::model::{BatchId, Position, Side};
+use tidegate_sync::model::{BatchId, PairId, Position, Side};
 
 use super::super::{Dial, EndpointError, StreamLabel};
 use super::ask::Ask;
 use super::mapping::CaptureTable;
 use super::publication::{self, Ddl, drop_publication, drop_sql, publish};
 use super::replication::{
-    Connection, Identity, SlotSnapshot, format_lsn, parse_lsn, quote_literal,
+    Connection, Identity, Lifetime, SlotSnapshot, format_lsn, parse_lsn, quote_literal,
 };
 use super::shown::Shown;
 
@@ -81,13 +81,56 @@ pub async fn start_over(
     let identity = connection.identity().await?;
     drop_slot(&mut connection, &names.slot).await?;
     publish(&mut connection, &names.publication, tables, ddl).await?;
-    let snapshot = connection.create_slot(&names.slot).await?;
+    let snapshot = connection.create_slot(&names.slot, Lifetime::Kept).await?;
     let position = Position {
         offset: snapshot.lsn,
         passed: BatchId::NONE,
         cursor: cursor(&identity),
     };
     Ok((snapshot, position))
+}
+
+/// A snapshot of the data at the position that is returned, while the sync's slot stays where it is:
+/// that of a slot of its own, which goes with the snapshot. A slot is consistent when all
+/// transactions that ran have ended, so whatever committed later began after it was asked for.
+pub(super) async fn look(
+    dial: &dyn Dial,
+    label: &StreamLabel,
+    names: &Names,
+) -> Result<(SlotSnapshot, Position), EndpointError> {
+    let mut connection = Connection::open(dial, label).await?;
+    let identity = connection.identify_system().await?;
+    let name = format!("{}_look", names.slot);
+    release(&mut connection, &name).await?;
+    let snapshot = connection.create_slot(&name, Lifetime::Session).await?;
+    let position = Position {
+        offset: snapshot.lsn,
+        passed: BatchId::NONE,
+        cursor: cursor(&identity),
+    };
+    Ok((snapshot, position))
+}
+
+/// Lets the publication report exactly these tables, of which those of the pairs `due` may be new
+/// to it. One that lacks any other table is left as it is, for [`check`] to find.
+pub(super) async fn publish_more(
+    dial: &dyn Dial,
+    label: &StreamLabel,
+    names: &Names,
+    tables: &[CaptureTable],
+    due: &[PairId],
+) -> Result<(), EndpointError> {
+    let ddl = ddl_of(dial).await?;
+    let mut connection = Connection::open(dial, label).await?;
+    let known: Vec<CaptureTable> = tables
+        .iter()
+        .filter(|table| !due.contains(&table.pair))
+        .cloned()
+        .collect();
+    match publication::check(&mut connection, &names.publication, &known).await? {
+        Ok(()) => publication::change(&mut connection, &names.publication, tables, ddl).await,
+        Err(_) => Ok(()),
+    }
 }
 
 /// Can the slot continue from `position` without a hole? `Err(reason)` when it can't.

@@ -17,10 +17,12 @@ use tokio_postgres::types::Type;
 
 use super::connect::{self, Connected, SessionLimits};
 use super::copying::{self, Copy};
+use super::digest;
 use super::progress::ProgressName;
 use super::reading;
 use super::shape::Shape;
 use super::statements::Rows;
+use crate::endpoint::digest::{Blocks, Digest, Digestible};
 use crate::endpoint::{Dial, EndpointError, Snapshot, StreamLabel, Viewed, Wanted};
 
 /// Where the view comes from.
@@ -138,15 +140,83 @@ impl View {
         reader: usize,
         pair: PairId,
         ranges: &Ranges,
+        only: Option<&str>,
         sink: &mpsc::Sender<Vec<Viewed>>,
     ) -> Result<(), EndpointError> {
         let (session, shape) = (&self.readers[reader], self.shape(pair)?);
         while let Some((from, to)) = ranges.next() {
-            let copy = Copy::start(session, shape, &Rows::Blocks(from, to)).await?;
+            let copy = Copy::start(session, shape, &Rows::Blocks(from, to), only).await?;
             copy.send_all(sink).await?;
         }
         Ok(())
     }
+
+    /// One reader's part of [`Snapshot::digest`].
+    async fn digest_ranges(
+        &self,
+        reader: usize,
+        pair: PairId,
+        ranges: &Ranges,
+        blocks: Blocks,
+        sink: &mpsc::Sender<Vec<(i32, Digest)>>,
+    ) -> Result<(), EndpointError> {
+        let (session, shape) = (&self.readers[reader], self.shape(pair)?);
+        while let Some((from, to)) = ranges.next() {
+            let rows = Rows::Blocks(from, to);
+            let digests = digest::digest(session, shape, blocks, &rows).await?;
+            send(sink, digests).await?;
+        }
+        Ok(())
+    }
+}
+
+impl PgSnapshot {
+    /// Sends the table's records, or those for which the SQL condition `only` holds.
+    async fn read(
+        &self,
+        pair: PairId,
+        only: Option<Arc<str>>,
+        sink: mpsc::Sender<Vec<Viewed>>,
+    ) -> Result<(), EndpointError> {
+        let (session, shape) = (self.view.first(), self.view.shape(pair)?);
+        if !shape.has_ranges {
+            let copy = Copy::start(session, shape, &Rows::Every, only.as_deref()).await?;
+            return copy.send_all(&sink).await;
+        }
+        let ranges = Arc::new(Ranges::over(
+            self.blocks(shape).await?,
+            limits::BLOCKS_PER_COPY,
+        ));
+        let mut readers = JoinSet::new();
+        for reader in 0..self.view.readers.len() {
+            let (view, ranges, sink) = (self.view.clone(), ranges.clone(), sink.clone());
+            let only = only.clone();
+            readers.spawn(async move {
+                let only = only.as_deref();
+                view.read_ranges(reader, pair, &ranges, only, &sink).await
+            });
+        }
+        all_done(readers).await
+    }
+
+    async fn blocks(&self, shape: &Shape) -> Result<u64, EndpointError> {
+        let session = self.view.first();
+        let doing = "read a table's size";
+        session.bounded(doing, blocks(session, &[shape])).await
+    }
+}
+
+/// The first failure ends them all: the set goes, and its tasks with it.
+async fn all_done(mut readers: JoinSet<Result<(), EndpointError>>) -> Result<(), EndpointError> {
+    while let Some(ended) = readers.join_next().await {
+        ended.map_err(|error| EndpointError::bug("reader-died", error.to_string()))??;
+    }
+    Ok(())
+}
+
+async fn send<T>(sink: &mpsc::Sender<Vec<T>>, items: Vec<T>) -> Result<(), EndpointError> {
+    let gone = || EndpointError::retry("copy-stopped", "whoever wanted the table's hashes is gone");
+    sink.send(items).await.map_err(|_| gone())
 }
 
 #[async_trait]
@@ -171,24 +241,52 @@ impl Snapshot for PgSnapshot {
         pair: PairId,
         sink: mpsc::Sender<Vec<Viewed>>,
     ) -> Result<(), EndpointError> {
-        let (session, shape) = (self.view.first(), self.view.shape(pair)?);
-        if !shape.has_ranges {
-            let copy = Copy::start(session, shape, &Rows::Every).await?;
-            return copy.send_all(&sink).await;
+        self.read(pair, None, sink).await
+    }
+
+    async fn digestible(&self, pair: PairId) -> Result<Option<Digestible>, EndpointError> {
+        match digest::digestible(self.view.shape(pair)?) {
+            Some(found) if digest::is_utf8_known(self.view.first()).await? => Ok(Some(found)),
+            _ => Ok(None),
         }
-        let doing = "read a table's size";
-        let blocks = session.bounded(doing, blocks(session, &[shape])).await?;
-        let ranges = Arc::new(Ranges::over(blocks));
+    }
+
+    async fn digest(
+        &self,
+        pair: PairId,
+        blocks: Blocks,
+        sink: mpsc::Sender<Vec<(i32, Digest)>>,
+    ) -> Result<(), EndpointError> {
+        let (session, shape) = (self.view.first(), self.view.shape(pair)?);
+        if !shape.has_ranges || blocks.counts_keys {
+            let digests = digest::digest(session, shape, blocks, &Rows::Every).await?;
+            return send(&sink, digests).await;
+        }
+        let count = self.blocks(shape).await?;
+        let size = count
+            .div_ceil(limits::DIGESTS_MAX)
+            .max(limits::BLOCKS_PER_COPY);
+        let ranges = Arc::new(Ranges::over(count, size));
         let mut readers = JoinSet::new();
         for reader in 0..self.view.readers.len() {
             let (view, ranges, sink) = (self.view.clone(), ranges.clone(), sink.clone());
-            readers.spawn(async move { view.read_ranges(reader, pair, &ranges, &sink).await });
+            readers.spawn(async move {
+                view.digest_ranges(reader, pair, &ranges, blocks, &sink)
+                    .await
+            });
         }
-        // The first failure ends them all: the set goes, and its tasks with it.
-        while let Some(ended) = readers.join_next().await {
-            ended.map_err(|error| EndpointError::bug("reader-died", error.to_string()))??;
-        }
-        Ok(())
+        all_done(readers).await
+    }
+
+    async fn scan_blocks(
+        &self,
+        pair: PairId,
+        blocks: Blocks,
+        numbers: &[i32],
+        sink: mpsc::Sender<Vec<Viewed>>,
+    ) -> Result<(), EndpointError> {
+        let only = digest::in_blocks(self.view.shape(pair)?, blocks, numbers)?;
+        self.read(pair, Some(only.into()), sink).await
     }
 
     async fn fetch(
@@ -212,21 +310,24 @@ impl Snapshot for PgSnapshot {
 struct Ranges {
     next: AtomicU64,
     count: u64,
+    /// Blocks of one range.
+    size: u64,
 }
 
 impl Ranges {
-    fn over(blocks: u64) -> Ranges {
+    fn over(blocks: u64, size: u64) -> Ranges {
         Ranges {
             next: AtomicU64::new(0),
-            count: blocks.div_ceil(limits::BLOCKS_PER_COPY).max(1),
+            count: blocks.div_ceil(size).max(1),
+            size,
         }
     }
 
     fn next(&self) -> Option<(u64, Option<u64>)> {
         let range = self.next.fetch_add(1, Ordering::Relaxed);
-        let from = range * limits::BLOCKS_PER_COPY;
+        let from = range * self.size;
         // The last range is open: the table may have grown within the view.
-        let to = (range + 1 < self.count).then_some(from + limits::BLOCKS_PER_COPY);
+        let to = (range + 1 < self.count).then_some(from + self.size);
         (range < self.count).then_some((from, to))
     }
 }
@@ -299,6 +400,8 @@ mod limits {
     /// 32 MB at 8 kB: one COPY statement each. Small enough that readers end at about the same
     /// time, large enough that starting a statement costs nothing beside it.
     pub(super) const BLOCKS_PER_COPY: u64 = 4_096;
+    /// Parts of a table that are hashed one after the other: each part's hashes of all blocks travel.
+    pub(super) const DIGESTS_MAX: u64 = 64;
     /// Sessions of one view. A link with delay carries more over several streams; more than a few
     /// only take sessions and processor time from the server's other users.
     pub(super) const READERS_MAX: usize = 3;

@@ -137,21 +137,31 @@ pub(super) enum Rows<'a> {
     At(&'a [Place]),
 }
 
-/// COPY of the key's columns and the mapped fields. Where rows have places, `ctid` comes first.
-pub(super) fn copy_out(shape: &Shape, rows: &Rows<'_>) -> String {
-    let columns = shape.key.iter().chain(&shape.fields);
-    let mut columns: Vec<String> = columns.map(|c| format!("t.{}", c.quoted)).collect();
-    if !matches!(rows, Rows::Every) {
-        columns.insert(0, "t.ctid".to_owned());
-    }
-    let condition = match rows {
+/// SQL that restricts a query of `t` to these rows.
+pub(super) fn condition(rows: &Rows<'_>) -> String {
+    match rows {
         Rows::Every => String::new(),
         Rows::Blocks(from, None) => format!(" where t.ctid >= '({from},0)'"),
         Rows::Blocks(from, Some(to)) => {
             format!(" where t.ctid >= '({from},0)' and t.ctid < '({to},0)'")
         }
         Rows::At(places) => format!(" where t.ctid = any ('{{{}}}')", tids(places)),
-    };
+    }
+}
+
+/// COPY of the key's columns and the mapped fields, of those rows for which `only` holds. Where rows
+/// have places, `ctid` comes first.
+pub(super) fn copy_out(shape: &Shape, rows: &Rows<'_>, only: Option<&str>) -> String {
+    let columns = shape.key.iter().chain(&shape.fields);
+    let mut columns: Vec<String> = columns.map(|c| format!("t.{}", c.quoted)).collect();
+    if !matches!(rows, Rows::Every) {
+        columns.insert(0, "t.ctid".to_owned());
+    }
+    let mut condition = condition(rows);
+    if let Some(only) = only {
+        let word = if condition.is_empty() { "where" } else { "and" };
+        condition.push_str(&format!(" {word} {only}"));
+    }
     format!(
         "copy (select {} from {} as t{condition}) to stdout",
         columns.join(", "),

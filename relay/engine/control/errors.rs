@@ -34,7 +34,7 @@ pub(super) fn unreachable(error: EndpointError) -> ControlError {
     ControlError::new(kind, error.code, error.message)
 }
 
-pub(super) fn failed(error: RunError) -> ControlError {
+pub(in crate::engine) fn failed(error: RunError) -> ControlError {
     match error {
         RunError::Side { side, source } => {
             let text = format!("{}: {}", side.name(), source.message);

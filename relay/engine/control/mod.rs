@@ -2,11 +2,14 @@
 //!
 //! `removal` takes a sync away with what it left on its sides, `drafts` keeps what was planned,
 //! `sync_control` and `connection_control` implement the traits of `engine::handle`, `status` tells
-//! how a sync goes, `errors` turns what rooms below say into answers.
+//! how a sync goes, `past` remembers the
+//! files that a sync had, `errors` turns what rooms below say into answers.
 
+mod conflict_control;
 mod connection_control;
 mod drafts;
 mod errors;
+mod past;
 mod removal;
 mod status;
 mod sync_control;
@@ -21,7 +24,9 @@ use tidegate_sync::model::{BySide, Side};
 use tokio::sync::{Mutex, broadcast};
 
 use self::drafts::{Drafts, Key};
+pub(super) use self::errors::failed;
 use self::errors::{internal, invalid, named, unreachable};
+use super::guardian;
 use super::handle::ControlError;
 use super::limits::RETENTION;
 use super::report::LiveEvent;
@@ -55,6 +60,8 @@ pub struct Engine {
     running: Mutex<HashMap<String, Supervised>>,
     drafts: Drafts,
     events: broadcast::Sender<LiveEvent>,
+    /// What the guardian saw last.
+    pub(in crate::engine) slots: guardian::Views,
 }
 
 impl Engine {
@@ -66,6 +73,7 @@ impl Engine {
             running: Mutex::new(HashMap::new()),
             drafts: Drafts::default(),
             events,
+            slots: guardian::Views::default(),
         }
     }
 
@@ -134,7 +142,15 @@ impl Engine {
     }
 
     async fn parts(&self, record: &SyncRecord) -> Result<RunParts, ControlError> {
-        let file = parse(&record.definition)?;
+        self.parts_with(record, parse(&record.definition)?).await
+    }
+
+    /// The sync's parts with another file.
+    async fn parts_with(
+        &self,
+        record: &SyncRecord,
+        file: SyncFile,
+    ) -> Result<RunParts, ControlError> {
         let key = self.key_of(record).await?;
         let endpoints = self.endpoints(&file).await?;
         let slug = slug(&record.name, &key);
@@ -199,7 +215,10 @@ impl Engine {
         found.map_err(|error| named(error, "connection", name))
     }
 
-    async fn endpoint(&self, record: &ConnectionRecord) -> Result<Arc<dyn Endpoint>, ControlError> {
+    pub(in crate::engine) async fn endpoint(
+        &self,
+        record: &ConnectionRecord,
+    ) -> Result<Arc<dyn Endpoint>, ControlError> {
         match &record.via {
             Via::Agent { agent, target } => Ok(self.sources.through_agent(agent, target)),
             Via::Direct => {
@@ -213,6 +232,26 @@ impl Engine {
                 self.sources.direct(&url).map_err(unreachable)
             }
         }
+    }
+
+    pub(in crate::engine) async fn all_connections(
+        &self,
+    ) -> Result<Vec<ConnectionRecord>, ControlError> {
+        let list = |conn: &_| connections::list(conn, DEFAULT_WORKSPACE);
+        self.store.view(list).await.map_err(internal)
+    }
+
+    pub(in crate::engine) async fn all_records(&self) -> Result<Vec<SyncRecord>, ControlError> {
+        let list = |conn: &_| syncs::list(conn, DEFAULT_WORKSPACE);
+        self.store.view(list).await.map_err(internal)
+    }
+
+    /// What the sync's slots, publications and progress rows are named after.
+    pub(in crate::engine) async fn slug_of(
+        &self,
+        record: &SyncRecord,
+    ) -> Result<String, ControlError> {
+        Ok(slug(&record.name, &*self.key_of(record).await?))
     }
 
     async fn record(&self, name: &str) -> Result<SyncRecord, ControlError> {
@@ -263,6 +302,7 @@ impl Engine {
         }
         drop(running);
         let parts = self.parts(&record).await?;
+        parts.progress.set_phase(Phase::Stopped);
         Ok((record, parts))
     }
 }

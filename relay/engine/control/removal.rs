@@ -4,13 +4,19 @@
 //! record for ever: on request the sync is forgotten all the same, and what stays behind is told
 //! together with the SQL that drops it.
 
+use std::time::Duration;
+
 use tidegate_sync::model::Side;
 
 use super::errors::internal;
-use super::{Engine, parse, slug};
+use super::{Engine, parse};
 use crate::engine::handle::{ControlError, ControlErrorKind};
 use crate::engine::report::{LeftBehind, Removed};
-use crate::store::syncs::{self, Wanted};
+use crate::store::connections::Via;
+use crate::store::syncs::{self, SyncRecord, Wanted};
+
+/// How long a revocation waits for databases to be cleaned up.
+const LEAVE_MAX: Duration = Duration::from_secs(10);
 
 impl Engine {
     /// `force`: remove the record even if a side can't be cleaned up.
@@ -21,7 +27,7 @@ impl Engine {
     ) -> Result<Removed, ControlError> {
         let record = self.record(name).await?;
         let file = parse(&record.definition)?;
-        let slug = slug(&record.name, &*self.key_of(&record).await?);
+        let slug = self.slug_of(&record).await?;
         // A relay that starts again before it is removed must not make a slot anew.
         self.set_wanted(record.id, Wanted::Paused).await?;
         self.stop_sync(name).await;
@@ -51,6 +57,63 @@ impl Engine {
                 Ok(removed)
             }
         }
+    }
+
+    /// Before an agent is revoked, since nobody can afterwards: drops what syncs left in the
+    /// databases behind it, as far as they are reached in time. Returns the syncs that were stopped
+    /// for it; see [`Engine::take_up`].
+    pub async fn leave_agent(&self, agent: &str) -> Vec<SyncRecord> {
+        let mut stopped = Vec::new();
+        let left = tokio::time::timeout(LEAVE_MAX, self.leave_targets(agent, &mut stopped)).await;
+        let reason = match left {
+            Ok(Ok(())) => return stopped,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("not done within {} s", LEAVE_MAX.as_secs()),
+        };
+        tracing::warn!(
+            agent,
+            reason,
+            "Slots may stay in databases behind the agent: `tidegate-agent check` there shows them."
+        );
+        stopped
+    }
+
+    /// Starts again what an agent's leave has stopped: it waits for another way to its side.
+    pub async fn take_up(&self, syncs: &[SyncRecord]) {
+        for record in syncs {
+            if let Err(error) = self.start_sync(record).await {
+                tracing::warn!(sync = record.name, %error, "The sync could not be started.");
+            }
+        }
+    }
+
+    async fn leave_targets(
+        &self,
+        agent: &str,
+        stopped: &mut Vec<SyncRecord>,
+    ) -> Result<(), ControlError> {
+        let connections = self.all_connections().await?;
+        let is_behind = |id: i64| {
+            let found = connections.iter().find(|connection| connection.id == id)?;
+            let behind = matches!(&found.via, Via::Agent { agent: name, .. } if name == agent);
+            behind.then(|| found.name.clone())
+        };
+        let mut failed = None;
+        for record in self.all_records().await? {
+            let behind = [record.left_conn, record.right_conn].map(is_behind);
+            if behind.iter().all(Option::is_none) {
+                continue;
+            }
+            self.stop_sync(&record.name).await;
+            let slug = self.slug_of(&record).await?;
+            if record.wanted == Wanted::Running {
+                stopped.push(record);
+            }
+            for connection in behind.iter().flatten() {
+                failed = self.forget_on(connection, &slug).await.err().or(failed);
+            }
+        }
+        failed.map_or(Ok(()), Err)
     }
 
     async fn forget_on(&self, connection: &str, slug: &str) -> Result<(), ControlError> {

@@ -3,12 +3,14 @@
 use tidegate_sync::model::PairId;
 
 use super::errors::internal;
+use super::sync_control::rfc3339;
 use super::{Engine, parse};
 use crate::engine::handle::ControlError;
-use crate::engine::report::{SyncStatus, TableStatus};
+use crate::engine::report::{LastVerify, SyncStatus, TableStatus, VerifyProgress};
 use crate::engine::supervisor::{Phase, ProgressView};
 use crate::engine::syncfile::SyncFile;
 use crate::store::syncs::{SyncId, SyncRecord, Wanted};
+use crate::store::verifications::{self, Verification};
 use crate::store::{conflicts, findings, pairs};
 
 /// What the store has counted for one table pair.
@@ -26,6 +28,9 @@ impl Engine {
         let running = self.running.lock().await;
         let view = running.get(&record.name).map(|sync| sync.progress().view());
         drop(running);
+        let sync = record.id;
+        let last = self.store.view(move |conn| verifications::last(conn, sync));
+        let last = last.await.map_err(internal)?;
         let paused = record.wanted == Wanted::Paused;
         let tables = table_statuses(&file, &counts, view.as_ref());
         let mut status = SyncStatus {
@@ -37,6 +42,8 @@ impl Engine {
             conflicts: counts.iter().map(|count| count.conflicts).sum(),
             asked: counts.iter().map(|count| count.asked).sum(),
             tables,
+            slots: self.slots.of(record.id),
+            verified: last.map(last_verify),
             ..SyncStatus::default()
         };
         if let Some(view) = view {
@@ -47,6 +54,8 @@ impl Engine {
             status.writes = view.writes;
             status.last_error = view.last_error;
             status.capture = view.captures;
+            let progress = |(compared, total)| VerifyProgress { compared, total };
+            status.verifying = view.verifying.map(progress);
         }
         Ok(status)
     }
@@ -72,6 +81,16 @@ impl Engine {
             Ok(counts)
         });
         counted.await.map_err(internal)
+    }
+}
+
+fn last_verify(last: Verification) -> LastVerify {
+    LastVerify {
+        at: rfc3339(last.at_ms),
+        equal: last.difference_count == 0,
+        records: last.records,
+        difference_count: last.difference_count,
+        took_ms: last.took_ms,
     }
 }
 

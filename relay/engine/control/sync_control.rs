@@ -7,15 +7,18 @@ use tokio::sync::broadcast;
 use super::errors::{failed, internal, invalid};
 use super::{Engine, parse};
 use crate::engine::handle::{ControlError, ControlErrorKind, SyncControl};
+use crate::engine::layout::Layout;
+use crate::engine::preview;
 use crate::engine::report::{
-    FindingReport, HistoryEntry, LiveEvent, Preview, Removed, SyncStatus, VerifyReport,
+    ConflictReport, FindingReport, HistoryEntry, LiveEvent, Preview, Removed, SyncStatus,
+    TableRepair, VerifyReport,
 };
 use crate::engine::run::{check_mapping, now_ms};
 use crate::engine::supervisor::{Supervised, write_name};
 use crate::engine::syncfile::SyncFile;
-use crate::engine::{preview, verify};
+use crate::engine::verify::{How, periodic, repair};
 use crate::store::syncs::{self, SyncRecord, Wanted};
-use crate::store::{DEFAULT_WORKSPACE, RecordKeys, findings, history};
+use crate::store::{RecordKeys, findings, history};
 
 /// Findings and history entries listed at once.
 const LIST_MAX: u32 = 1000;
@@ -24,13 +27,14 @@ const LIST_MAX: u32 = 1000;
 impl SyncControl for Engine {
     async fn plan(&self, text: &str) -> Result<Preview, ControlError> {
         let file = parse(text)?;
-        if let Ok(record) = self.record(&file.name).await {
-            check_unchanged(&record, &file)?;
-            let parts = self.parts(&record).await?;
-            return preview::preview(&parts).await.map_err(failed);
-        }
-        let parts = self.draft_parts(file).await?;
-        preview::preview(&parts).await.map_err(failed)
+        let Ok(record) = self.record(&file.name).await else {
+            let parts = self.draft_parts(file).await?;
+            return preview::preview(&parts, None).await.map_err(failed);
+        };
+        let is_edit = is_edit(&record, &file)?;
+        let parts = self.parts_with(&record, file).await?;
+        let edited = is_edit.then_some(&record);
+        preview::preview(&parts, edited).await.map_err(failed)
     }
 
     async fn apply(
@@ -40,8 +44,8 @@ impl SyncControl for Engine {
     ) -> Result<SyncStatus, ControlError> {
         let file = parse(text)?;
         let record = match self.record(&file.name).await {
+            Ok(record) if is_edit(&record, &file)? => self.edit(&record, &file, text).await?,
             Ok(record) => {
-                check_unchanged(&record, &file)?;
                 // The same file again: whoever applies it confirms what stands in the way.
                 self.stop_sync(&file.name).await;
                 record
@@ -54,8 +58,8 @@ impl SyncControl for Engine {
         };
         let parts = self.parts(&record).await?;
         parts.requests.approve_deletes();
-        if let Some(expected) = &expected {
-            parts.requests.expect(preview::tallies_of(expected));
+        if let Some(expected) = expected.filter(|expected| self.is_awaited(&record, expected)) {
+            parts.requests.expect(preview::tallies_of(&expected));
         }
         self.set_wanted(record.id, Wanted::Running).await?;
         self.running
@@ -66,13 +70,8 @@ impl SyncControl for Engine {
     }
 
     async fn list(&self) -> Result<Vec<SyncStatus>, ControlError> {
-        let records = self
-            .store
-            .view(|conn| syncs::list(conn, DEFAULT_WORKSPACE))
-            .await
-            .map_err(internal)?;
         let mut list = Vec::new();
-        for record in &records {
+        for record in &self.all_records().await? {
             list.push(self.status_of(record).await?);
         }
         Ok(list)
@@ -113,9 +112,19 @@ impl SyncControl for Engine {
         self.remove_sync(name, force).await
     }
 
-    async fn verify(&self, name: &str) -> Result<VerifyReport, ControlError> {
+    async fn verify(&self, name: &str, how: How) -> Result<VerifyReport, ControlError> {
         let (_, parts) = self.running_parts(name).await?;
-        verify::verify(&parts).await.map_err(failed)
+        let verified = periodic::verify_and_note(&parts, how).await;
+        Ok(verified.map_err(failed)?.report)
+    }
+
+    async fn repair(
+        &self,
+        name: &str,
+        expected: Option<Vec<TableRepair>>,
+    ) -> Result<VerifyReport, ControlError> {
+        let (_, parts) = self.running_parts(name).await?;
+        repair::repair(&parts, expected.as_deref()).await
     }
 
     async fn findings(&self, name: &str) -> Result<Vec<FindingReport>, ControlError> {
@@ -139,6 +148,14 @@ impl SyncControl for Engine {
         Ok(found.into_iter().map(report).collect())
     }
 
+    async fn conflicts(
+        &self,
+        name: &str,
+        waiting: bool,
+    ) -> Result<Vec<ConflictReport>, ControlError> {
+        self.conflicts_of(name, waiting).await
+    }
+
     async fn retry(&self, name: &str) -> Result<(), ControlError> {
         let id = self.record(name).await?.id;
         self.store
@@ -157,7 +174,7 @@ impl SyncControl for Engine {
         key: Option<&str>,
     ) -> Result<Vec<HistoryEntry>, ControlError> {
         let record = self.record(name).await?;
-        let file = parse(&record.definition)?;
+        let past = self.past(&record).await?;
         let (id, keys) = (record.id, RecordKeys::new(self.store.sealer(), record.id));
         let key = key.map(|text| Key(text.split(',').map(str::to_owned).collect()));
         let found = self
@@ -170,21 +187,16 @@ impl SyncControl for Engine {
             .map_err(internal)?;
         let entry = |found: history::HistoryRecord| {
             let applied = found.applied;
-            let policy = &file.tables[applied.pair.0 as usize].policy;
-            let name = |&field: &usize| match applied.side {
-                Side::Left => policy.fields[field].left.clone(),
-                Side::Right => policy.fields[field].right.clone(),
-            };
-            let written = |field: &&usize| policy.fields.len() > **field;
-            let fields = applied.fields.iter().filter(written);
+            let file = past.file_of(found.epoch);
+            let name = |&field: &usize| field_name(file, applied.pair, (applied.side, field));
             HistoryEntry {
                 at: rfc3339(found.at_ms),
-                table: table_name(&file, applied.pair, applied.side),
+                table: table_name(file, applied.pair, applied.side),
                 side: applied.side.name().to_owned(),
                 kind: write_name(applied.write).to_owned(),
                 left_key: applied.keys.left.as_ref().map(ToString::to_string),
                 right_key: applied.keys.right.as_ref().map(ToString::to_string),
-                fields: fields.map(name).collect(),
+                fields: applied.fields.iter().filter_map(name).collect(),
                 run: found.epoch,
             }
         };
@@ -201,6 +213,30 @@ impl SyncControl for Engine {
 }
 
 impl Engine {
+    /// Stops the sync and gives it the edited file: its next run takes it over.
+    async fn edit(
+        &self,
+        record: &SyncRecord,
+        file: &SyncFile,
+        text: &str,
+    ) -> Result<SyncRecord, ControlError> {
+        let parts = self.parts_with(record, file.clone()).await?;
+        check_mapping(&parts).await.map_err(failed)?;
+        self.stop_sync(&file.name).await;
+        let (id, text, layout) = (record.id, text.to_owned(), Layout::of_record(record).text());
+        self.store
+            .transact(move |tx| syncs::set_definition(tx, id, (&text, &layout), now_ms()))
+            .await
+            .map_err(internal)?;
+        self.record(&file.name).await
+    }
+
+    /// True when the next run will count what it does, so that it can be compared with a preview.
+    fn is_awaited(&self, record: &SyncRecord, expected: &Preview) -> bool {
+        let is_edit = !expected.edits.is_empty();
+        !record.live || is_edit && expected.tables.iter().any(|table| !table.untouched)
+    }
+
     /// Refuses a new sync that can't be, or that would do something else than was expected. Where
     /// nothing is, the sides are opened but not read: the run reads them anyway.
     async fn check_start(
@@ -241,15 +277,17 @@ fn check_expected(expected: &Preview, now: &Preview) -> Result<(), ControlError>
     }
 }
 
-/// Changing a running sync is planned for a later version.
-fn check_unchanged(record: &SyncRecord, file: &SyncFile) -> Result<(), ControlError> {
-    if parse(&record.definition)? == *file {
-        return Ok(());
+/// Is the file another one than the sync's? Refuses other connections: what is known of one
+/// database's records means nothing in another.
+fn is_edit(record: &SyncRecord, file: &SyncFile) -> Result<bool, ControlError> {
+    let before = parse(&record.definition)?;
+    if (&before.left, &before.right) == (&file.left, &file.right) {
+        return Ok(before != *file);
     }
     let text = format!(
-        "sync `{0}` exists with another mapping, and this version can't change a sync: run `sync \
+        "sync `{0}` is between `{1}` and `{2}`, and its connections can't be changed: run `sync \
          remove {0}` and apply the new file; records that exist on both sides are matched again",
-        file.name
+        file.name, before.left, before.right
     );
     Err(ControlError::new(
         ControlErrorKind::Conflict,
@@ -267,7 +305,17 @@ fn table_name(file: &SyncFile, pair: PairId, side: Side) -> String {
         })
 }
 
-fn rfc3339(at_ms: i64) -> String {
+/// `None` for a field that the file does not list, as an archive mark.
+fn field_name(file: &SyncFile, pair: PairId, (side, field): (Side, usize)) -> Option<String> {
+    let table = file.tables.get(pair.0 as usize)?;
+    let field = table.policy.fields.get(field)?;
+    Some(match side {
+        Side::Left => field.left.clone(),
+        Side::Right => field.right.clone(),
+    })
+}
+
+pub(super) fn rfc3339(at_ms: i64) -> String {
     jiff::Timestamp::from_millisecond(at_ms)
         .map(|at| at.to_string())
         .unwrap_or_default()

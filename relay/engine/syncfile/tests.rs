@@ -291,3 +291,31 @@ fn names_and_connections_are_checked() {
         "{error}"
     );
 }
+
+#[test]
+fn how_often_to_verify_is_read_and_written() {
+    let with = |every: &str| {
+        SyncFile::parse(&BLOG.replacen('\n', &format!("\nverify = \"{every}\"\n"), 1))
+    };
+    for (every, minutes) in [("1m", 1), ("24h", 24 * 60), ("7d", 7 * 24 * 60)] {
+        let file = with(every).expect("valid");
+        assert_eq!(file.verify, Some(Duration::from_secs(minutes * 60)));
+        assert_eq!(SyncFile::parse(&file.render()).expect("valid"), file);
+    }
+    for wrong in [
+        "",
+        "h",
+        "24",
+        "0m",
+        "367d",
+        "-1h",
+        "1.5h",
+        "99999999d",
+        "1 h",
+        "24ä",
+    ] {
+        let refused = with(wrong).expect_err("refused").to_string();
+        assert!(refused.contains("such as \"24h\""), "{wrong}: {refused}");
+    }
+    assert_eq!(SyncFile::parse(BLOG).expect("valid").verify, None);
+}

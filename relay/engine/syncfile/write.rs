@@ -19,6 +19,9 @@ impl SyncFile {
             let word = name_in(CAPTURE, self.captures[side]);
             out += &format!("capture_{} = \"{word}\"\n", side.name());
         }
+        if let Some(every) = self.verify {
+            out += &format!("verify = \"{}m\"\n", every.as_secs() / 60);
+        }
         for table in &self.tables {
             table.render(&mut out);
         }

@@ -225,6 +225,7 @@ pub(super) fn hello() -> Hello {
         }],
         epoch_counter: 41,
         ddl_targets: wire::Grown::default(),
+        slot_bounds: wire::Grown::default(),
     }
 }
 

@@ -7,14 +7,28 @@
 use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension, params};
-use tidegate_sync::model::{FindingCode, Side};
+use tidegate_sync::model::{FindingCode, PairId, Side};
 
 use super::super::StoreError;
 use super::super::keys::side_of;
 use super::super::syncs::SyncId;
 
-/// Joins everything that was added. Fills `matches`.
-pub(super) fn run(conn: &mut Connection, sync: SyncId) -> Result<(), StoreError> {
+/// Which links are joined with what was added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Links {
+    All,
+    /// Those whose keys name a record that was added.
+    Named,
+}
+
+/// Joins what was added of these pairs; of all for `None`. Fills `matches`. `link_pair` tells the
+/// number under which a pair's links are stored, if it has any.
+pub(super) fn run(
+    conn: &mut Connection,
+    sync: SyncId,
+    (only, which): (Option<&[PairId]>, Links),
+    link_pair: impl Fn(i64) -> Option<i64>,
+) -> Result<(), StoreError> {
     index_rows(conn)?;
     let tx = conn.transaction()?;
     tx.execute_batch(
@@ -27,17 +41,14 @@ pub(super) fn run(conn: &mut Connection, sync: SyncId) -> Result<(), StoreError>
              problem   integer
          ) strict;",
     )?;
-    let pairs: Vec<i64> = column(&tx, "select distinct pair from rows", [])?;
-    let linked: Vec<i64> = column(
-        &tx,
-        "select pair from ledger.pairs where sync = ?1",
-        [sync.0],
-    )?;
-    let mut all: Vec<i64> = pairs.into_iter().chain(linked).collect();
-    all.sort_unstable();
-    all.dedup();
+    let all = match only {
+        Some(pairs) => pairs.iter().map(|pair| i64::from(pair.0)).collect(),
+        None => all_pairs(&tx, sync)?,
+    };
     for pair in all {
-        join_links(&tx, sync, pair)?;
+        if let Some(links) = link_pair(pair) {
+            join_links(&tx, sync, (pair, links), which)?;
+        }
         let mut linked = Linked::load(&tx, pair)?;
         if linked.is_shared {
             leave_to_last_links(&tx, pair)?;
@@ -80,18 +91,68 @@ fn index_rows(conn: &Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// The pairs that have records or may have links.
+fn all_pairs(conn: &Connection, sync: SyncId) -> Result<Vec<i64>, StoreError> {
+    let scanned: Vec<i64> = column(conn, "select distinct pair from rows", [])?;
+    let linked: Vec<i64> = column(
+        conn,
+        "select pair from ledger.pairs where sync = ?1",
+        [sync.0],
+    )?;
+    let mut all: Vec<i64> = scanned.into_iter().chain(linked).collect();
+    all.sort_unstable();
+    all.dedup();
+    Ok(all)
+}
+
 /// Each link with the records that its keys name now.
-fn join_links(conn: &Connection, sync: SyncId, pair: i64) -> Result<(), StoreError> {
+fn join_links(
+    conn: &Connection,
+    sync: SyncId,
+    (pair, number): (i64, i64),
+    which: Links,
+) -> Result<(), StoreError> {
+    let links = match which {
+        Links::All => "ledger.links",
+        Links::Named if are_indexed(conn, sync)? => {
+            "(select n.* from (
+                 select distinct i.link as id from rows x
+                 join ledger.link_keys i on i.sync = ?1 and i.pair = ?3
+                     and i.side = x.side and i.key_hash = x.key_hash
+                 where x.pair = ?2
+             ) named join ledger.links n on n.id = named.id)"
+        }
+        Links::Named => {
+            "(select n.* from ledger.links n where n.sync = ?1 and n.pair = ?3 and exists (
+                 select 1 from rows x where x.pair = ?2 and (
+                     x.side = 0 and x.key_hash = n.left_hash
+                     or x.side = 1 and x.key_hash = n.right_hash)))"
+        }
+    };
     conn.execute(
-        "insert into found (pair, link, left_row, right_row)
-         select ?2, k.id, l.id, r.id
-         from ledger.links k
-         left join rows l on l.pair = ?2 and l.side = 0 and l.key_hash = k.left_hash
-         left join rows r on r.pair = ?2 and r.side = 1 and r.key_hash = k.right_hash
-         where k.sync = ?1 and k.pair = ?2",
-        params![sync.0, pair],
+        &format!(
+            "insert into found (pair, link, left_row, right_row)
+             select ?2, k.id, l.id, r.id
+             from {links} k
+             left join rows l on l.pair = ?2 and l.side = 0 and l.key_hash = k.left_hash
+             left join rows r on r.pair = ?2 and r.side = 1 and r.key_hash = k.right_hash
+             where k.sync = ?1 and k.pair = ?3"
+        ),
+        params![sync.0, pair, number],
     )?;
     Ok(())
+}
+
+/// True when every link is found by its keys: not in the middle of a copy.
+fn are_indexed(conn: &Connection, sync: SyncId) -> Result<bool, StoreError> {
+    let indexed = conn.query_row(
+        "select live or links_indexed_to >=
+             coalesce((select max(id) from ledger.links where sync = ?1), 0)
+         from ledger.syncs where id = ?1",
+        [sync.0],
+        |row| row.get(0),
+    );
+    Ok(indexed.optional()?.unwrap_or(false))
 }
 
 /// A record that several links name belongs to the one that got its key last: the others' records

@@ -15,10 +15,12 @@ use std::sync::{Arc, Mutex};
 use rusqlite::{Connection, Transaction, params};
 use tidegate_sync::baseline::Fingerprint;
 use tidegate_sync::decide::{Match, Scanned};
-use tidegate_sync::model::{BySide, Key, PairId, Side};
+use tidegate_sync::model::{BySide, Key, Link, PairId, Side};
 use zeroize::Zeroizing;
 
+use self::join::Links;
 use super::keys::{Bits, RecordKeys, pack_prints, side_number, unpack_prints};
+use super::layouts::Remap;
 use super::sealer::fill_random;
 use super::syncs::SyncId;
 use super::{Sealer, Store, StoreError, limits, links};
@@ -83,6 +85,8 @@ struct Inner {
     links: RecordKeys,
     /// Seals the scanned keys.
     own: RecordKeys,
+    /// Shows links as if their layout were changed already.
+    remap: Option<Remap>,
     conn: Mutex<Connection>,
 }
 
@@ -99,8 +103,20 @@ impl Scan {
             store,
             sync.unwrap_or(NO_SYNC),
             format!("{purpose}-{number}"),
+            None,
         )
         .await
+    }
+
+    /// A scan table for the preview of an edit: shows the sync's links as `remap` would make them.
+    pub async fn as_edited(
+        store: &Store,
+        sync: Option<SyncId>,
+        remap: Remap,
+    ) -> Result<Scan, StoreError> {
+        let number = LOOKS.fetch_add(1, Ordering::Relaxed);
+        let sync = sync.unwrap_or(NO_SYNC);
+        Self::open(store, sync, format!("edit-{number}"), Some(remap)).await
     }
 
     pub(super) async fn create(
@@ -108,10 +124,15 @@ impl Scan {
         sync: SyncId,
         epoch: u32,
     ) -> Result<Scan, StoreError> {
-        Self::open(store, sync, format!("run-{epoch}")).await
+        Self::open(store, sync, format!("run-{epoch}"), None).await
     }
 
-    async fn open(store: &Store, sync: SyncId, purpose: String) -> Result<Scan, StoreError> {
+    async fn open(
+        store: &Store,
+        sync: SyncId,
+        purpose: String,
+        remap: Option<Remap>,
+    ) -> Result<Scan, StoreError> {
         let dir = store.data_dir().join(DIRECTORY);
         let database = store.database_path();
         let links = RecordKeys::new(store.sealer(), sync);
@@ -130,6 +151,7 @@ impl Scan {
                 sync,
                 links,
                 own,
+                remap,
                 conn,
             });
             Ok(Scan { inner })
@@ -152,8 +174,32 @@ impl Scan {
     /// Joins what was added with the links, once, for all pairs. Takes seconds for a million
     /// records.
     pub async fn finish(&self) -> Result<(), StoreError> {
+        self.finish_pairs(None).await
+    }
+
+    /// [`Scan::finish`] for these pairs alone; `None` for all.
+    pub async fn finish_pairs(&self, pairs: Option<Vec<PairId>>) -> Result<(), StoreError> {
+        self.join(pairs, Links::All).await
+    }
+
+    /// [`Scan::finish`] where only a part of the tables was added: links of which no record was are
+    /// left out, and one of which a record was may lack the other.
+    pub async fn finish_part(&self) -> Result<(), StoreError> {
+        self.join(None, Links::Named).await
+    }
+
+    async fn join(&self, pairs: Option<Vec<PairId>>, which: Links) -> Result<(), StoreError> {
         let inner = Arc::clone(&self.inner);
-        blocking(move || join::run(&mut inner.lock(), inner.sync)).await
+        blocking(move || {
+            let from = |pair: i64| inner.link_pair(pair);
+            join::run(
+                &mut inner.lock(),
+                inner.sync,
+                (pairs.as_deref(), which),
+                from,
+            )
+        })
+        .await
     }
 
     /// The pair's next matches after `after`, at most `limit` and fewer where records are long,
@@ -198,6 +244,7 @@ impl Scan {
             let read = std::mem::take(&mut page.found).into_iter();
             for (mut found, places) in read.zip(std::mem::take(&mut page.places)) {
                 if let Some(link) = &found.link {
+                    // Only a run refreshes its pages, and its links are as they are stored.
                     found.link = links::by_id(&conn, &inner.links, link.id.0.cast_signed())?;
                     if found.link.is_none() {
                         continue;
@@ -229,6 +276,26 @@ impl Scan {
 impl Inner {
     fn lock(&self) -> std::sync::MutexGuard<'_, Connection> {
         self.conn.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// The number under which the pair's links are stored; `None` when it has none.
+    fn link_pair(&self, pair: i64) -> Option<i64> {
+        let Some(remap) = &self.remap else {
+            return Some(pair);
+        };
+        let of = remap.pairs.get(usize::try_from(pair).ok()?)?;
+        of.from.map(|from| i64::from(from.0))
+    }
+
+    /// A link as the preview's edit would make it.
+    fn as_edited(&self, pair: PairId, mut link: Link) -> Link {
+        let remap = self.remap.as_ref();
+        if let Some(of) = remap.and_then(|remap| remap.pairs.get(pair.0 as usize)) {
+            for side in Side::BOTH {
+                link.baseline[side] = of.prints(&link.baseline[side]);
+            }
+        }
+        link
     }
 
     fn add(&self, pair: PairId, side: Side, rows: &[ScanRow]) -> Result<(), StoreError> {
@@ -305,7 +372,7 @@ impl Inner {
                 None => None,
                 Some(id) => match links::by_id(&conn, &self.links, id)? {
                     None => continue,
-                    link => link,
+                    Some(link) => Some(self.as_edited(pair, link)),
                 },
             };
             page.found.push(Match {

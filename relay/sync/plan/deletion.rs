@@ -131,7 +131,7 @@ impl Planner<'_> {
     }
 
     fn edited_fields(&self, side: Side, link: &Link) -> Vec<usize> {
-        let observed = self.observed();
+        let observed = &self.observed;
         let null = self.prints.value(&Value::Null);
         (0..self.policy.fields.len())
             .filter(|&field| {

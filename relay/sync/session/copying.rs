@@ -1,8 +1,11 @@
-//! The reconcile phase: existing data, an interrupted copy, or a lost position.
+//! The reconcile phase: existing data, an interrupted copy, a lost position, or a pair whose mapping
+//! has changed.
 //!
 //! Both sides are scanned at known positions. Page by page the matches are decided; what needs
 //! values is fetched from the same views, planned by the same planner as live changes, and
 //! settled. Interrupted anywhere, it starts over and finds what is linked already.
+
+use std::collections::VecDeque;
 
 use super::counterpart::Draft;
 use super::open::Open;
@@ -13,15 +16,16 @@ use crate::model::{
     BatchId, BySide, Finding, FindingCode, Key, Link, LinkId, PairId, Place, Position, Row, Side,
     Since,
 };
-use crate::plan::{Case, Seen};
-use crate::policy::{Direction, PairPolicy};
+use crate::plan::{Case, Seen, new_field};
+use crate::policy::{Direction, Existing, PairPolicy};
 
 /// A reconcile in progress.
 #[derive(Debug)]
 pub(super) struct Copying {
     /// Where both sides were scanned.
     positions: BySide<Position>,
-    pair: u32,
+    /// The pairs that were scanned and are not complete yet, in their order.
+    pairs: VecDeque<PairId>,
     page_done: bool,
     /// Matches whose values are being fetched.
     fetching: Vec<Match>,
@@ -41,13 +45,18 @@ impl Session {
     pub(super) fn handle_scanned(&mut self, mut positions: BySide<Position>) {
         let State::Scanning = self.state else { return };
         for side in Side::BOTH {
-            // Every batch of an earlier run was committed before the scan, or never will be.
-            positions[side].passed = BatchId::of_run(self.config.epoch, 0);
+            let passed = &mut positions[side].passed;
+            match &self.resume.positions {
+                // Every batch of an earlier run was committed before the scan, or never will be.
+                None => *passed = BatchId::of_run(self.config.epoch, 0),
+                // As the stream will have it when it comes to the scan's position.
+                Some(settled) => *passed = settled[side].passed.max(*passed),
+            }
         }
         self.start_from(&positions);
         self.copying = Some(Copying {
             positions,
-            pair: 0,
+            pairs: self.pairs_to_scan().into(),
             page_done: false,
             fetching: Vec::new(),
             extra: Settlement::default(),
@@ -61,10 +70,9 @@ impl Session {
             return;
         };
         if std::mem::take(&mut copying.page_done) {
-            copying.pair += 1;
+            copying.pairs.pop_front();
         }
-        if (copying.pair as usize) < self.config.policies.len() {
-            let pair = PairId(copying.pair);
+        if let Some(&pair) = copying.pairs.front() {
             self.state = State::Matching;
             let limit = self.config.copy_round_max;
             self.commands
@@ -72,15 +80,27 @@ impl Session {
             return;
         }
         let positions = copying.positions.clone();
-        let mut settlement = Settlement {
-            positions: BySide::new(Some(positions.left), Some(positions.right)),
-            live: true,
-            ..Settlement::default()
+        let mut settlement = match &self.resume.positions {
+            None => Settlement {
+                positions: BySide::new(Some(positions.left), Some(positions.right)),
+                live: true,
+                ..Settlement::default()
+            },
+            Some(_) => Settlement {
+                reconciled: self.reconciled_at(&positions),
+                ..Settlement::default()
+            },
         };
         self.remember_waiting(&mut settlement);
         self.state = State::SettlingCopy;
         self.commands
             .push_back(Command::Settle(Box::new(settlement)));
+    }
+
+    /// The pairs that were scanned beside the streams, and where.
+    fn reconciled_at(&self, positions: &BySide<Position>) -> Vec<(PairId, BySide<u64>)> {
+        let known = BySide::from_fn(|side| positions[side].offset);
+        self.resume.pairs_due().map(|pair| (pair, known)).collect()
     }
 
     /// Records that wait rely on the scan, which no stream repeats: a crash must not forget them.
@@ -103,9 +123,25 @@ impl Session {
     }
 
     pub(super) fn handle_copy_settled(&mut self) {
-        if let Some(copying) = self.copying.take() {
-            self.resume.positions = Some(copying.positions.clone());
-            self.open_streams(copying.positions);
+        let Some(copying) = self.copying.take() else {
+            return;
+        };
+        match self.resume.positions.clone() {
+            None => self.resume.positions = Some(copying.positions.clone()),
+            Some(_) => self.note_known(&copying.positions),
+        }
+        self.resume.due.clear();
+        let from = self.resume.positions.clone();
+        self.open_streams(from.unwrap_or(copying.positions));
+    }
+
+    /// What the histories say of the scanned pairs up to the scan is not taken in.
+    fn note_known(&mut self, positions: &BySide<Position>) {
+        for (pair, at) in self.reconciled_at(positions) {
+            let known = &mut self.resume.known;
+            let count = known.len().max(pair.0 as usize + 1);
+            known.resize(count, BySide::default());
+            known[pair.0 as usize] = at;
         }
     }
 
@@ -113,7 +149,9 @@ impl Session {
         let (State::Matching, Some(copying)) = (&self.state, &mut self.copying) else {
             return;
         };
-        let pair = PairId(copying.pair);
+        let Some(&pair) = copying.pairs.front() else {
+            return;
+        };
         let policy = &self.config.policies[pair.0 as usize];
         let prints = &self.config.prints;
         let first_run = self
@@ -127,15 +165,9 @@ impl Session {
         for found in found {
             match decide(&found, policy, prints, first_run) {
                 Decision::Nothing | Decision::Outside => {}
-                Decision::Link => copying
-                    .extra
-                    .links
-                    .push((pair, link_of(&found, policy, &copying.positions))),
-                Decision::Detach => {
-                    copying
-                        .extra
-                        .links
-                        .push((pair, link_of(&found, policy, &copying.positions)));
+                Decision::Link | Decision::Detach => {
+                    let link = link_of(&found, policy, &copying.positions);
+                    copying.extra.links.push((pair, link));
                 }
                 Decision::Finding(side, code) => {
                     if let Some(scanned) = &found.scanned[side] {
@@ -178,7 +210,9 @@ impl Session {
         let (State::Fetching, Some(copying)) = (&self.state, &mut self.copying) else {
             return;
         };
-        let pair = PairId(copying.pair);
+        let Some(&pair) = copying.pairs.front() else {
+            return;
+        };
         let policy = &self.config.policies[pair.0 as usize];
         let prints = &self.config.prints;
         let first_run = self
@@ -277,9 +311,12 @@ fn settled_link(
     for field in 0..link.baseline.left.len() {
         let prints = BySide::from_fn(|side| now[side].fingerprints[field]);
         let is_looked_at = policy.fields[field].direction == Direction::Neither;
-        if is_looked_at || prints.left == prints.right {
-            link.baseline.left[field] = prints.left;
-            link.baseline.right[field] = prints.right;
+        let baseline = BySide::from_fn(|side| link.baseline[side][field]);
+        let is_taken_over = new_field(policy, &baseline) == Some(Existing::LinkOnly);
+        if is_looked_at || is_taken_over || prints.left == prints.right {
+            for side in Side::BOTH {
+                link.baseline[side][field] = prints[side];
+            }
         }
     }
     for side in Side::BOTH {

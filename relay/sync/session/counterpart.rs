@@ -41,6 +41,7 @@ impl Session {
             self.check_lone(number, lookups);
             if let Some(open) = self.book.case(number) {
                 open.take_held();
+                open.doubt_baseline(&self.config.prints, &self.config.policies);
             }
         }
         let mut chosen = Vec::with_capacity(ready.len());
@@ -106,6 +107,11 @@ impl Session {
         // Taken and put back, so that others see whose the candidate is now.
         let mut open = self.book.take(number)?;
         open.candidate = None;
+        let slot = (found.side, open.case.pair, found.stored.key.clone());
+        let has_finding = lookups.get(&slot).is_some_and(|lookup| lookup.has_finding);
+        if has_finding && matches!(verdict, Verdict::Adopt(_) | Verdict::JoinLink(_)) {
+            open.findings.push((slot.0, slot.2));
+        }
         match verdict {
             Verdict::Drop | Verdict::After(_) => {}
             Verdict::Taken => {

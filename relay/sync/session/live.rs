@@ -104,8 +104,9 @@ impl Session {
         self.start_round(drafts, extra, false);
     }
 
-    /// A record with a finding is seen whole on both sides.
+    /// A record with a finding, or in doubt, is seen whole on both sides.
     fn open_retried(&mut self, slot: Slot, lookups: &super::Lookups) {
+        let is_doubted = self.doubted.remove(&slot);
         let lookup = lookups.get(&slot).unwrap_or(Lookup::nobody());
         let now = Since {
             batch: BatchId(u64::MAX),
@@ -125,12 +126,17 @@ impl Session {
             Found::Linked(link) => self.book.open_link(slot.1, *link, lookups),
             Found::New => {
                 let since = self.reach[slot.0].moment();
-                self.book.open_lone(slot, since, lookups)
+                self.book.open_lone(slot.clone(), since, lookups)
             }
         };
+        let finding = (slot.0, slot.2);
         if let Some(open) = self.book.case(number) {
             open.want(Side::Left);
             open.want(Side::Right);
+            if lookup.has_finding && !open.findings.contains(&finding) {
+                open.findings.push(finding);
+            }
+            open.is_doubted |= is_doubted;
         }
     }
 

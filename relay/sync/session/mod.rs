@@ -24,7 +24,7 @@ mod round;
 mod settlement;
 mod waiting;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 pub use round::{PendingCase, Round};
 pub use settlement::{Applied, Gone, Noted, Settlement};
@@ -71,6 +71,20 @@ pub struct Resume {
     pub round: Option<Round>,
     /// By [`PairId`]: true until the pair was live once.
     pub first_run: Vec<bool>,
+    /// By [`PairId`]: true for a pair whose data must be reconciled although the positions are
+    /// known: it is new, or its mapping has changed.
+    pub due: Vec<bool>,
+    /// By [`PairId`]: what a side's history says of the pair at or before these offsets was part of
+    /// what its last reconcile saw.
+    pub known: Vec<BySide<u64>>,
+}
+
+impl Resume {
+    /// The pairs that must be reconciled although the positions are known.
+    pub fn pairs_due(&self) -> impl Iterator<Item = PairId> {
+        let numbered = self.due.iter().zip(0..);
+        numbered.filter_map(|(is_due, pair)| is_due.then_some(PairId(pair)))
+    }
 }
 
 /// What the driver is asked to do. Every command but `Acknowledge` is answered by its event.
@@ -78,8 +92,10 @@ pub struct Resume {
 pub enum Command {
     /// Fence older runs off and tell what became of these batches.
     Recover { batches: BySide<Option<BatchId>> },
-    /// Take a consistent view of both sides at fresh positions and store the scans of all pairs.
-    Scan,
+    /// Take a consistent view of both sides at fresh positions and store the scans of these pairs.
+    /// `aside`: the sides' histories are streamed on from where they are settled; else they are
+    /// streamed from the views on.
+    Scan { pairs: Vec<PairId>, aside: bool },
     /// The next records of the stored scans, joined with links and by match key.
     NextMatches { pair: PairId, limit: usize },
     /// Read these records from the views that were scanned.
@@ -165,6 +181,13 @@ pub enum Event {
         pair: PairId,
         keys: Vec<Key>,
     },
+    /// Read these records and plan them, with doubt in their baselines (see [`crate::doubt`]): a
+    /// verify found that they differ.
+    Doubt {
+        side: Side,
+        pair: PairId,
+        keys: Vec<Key>,
+    },
 }
 
 /// Where the machine stands: which answer it waits for.
@@ -240,6 +263,8 @@ pub struct Session {
     taken: BySide<Vec<Change>>,
     /// Records to be tried again.
     retries: Vec<Slot>,
+    /// Those of them whose baselines are in doubt.
+    doubted: HashSet<Slot>,
     book: Book,
     reach: BySide<Reach>,
     /// Open cases whose links get their numbers with the settlement, and the places there.
@@ -264,6 +289,7 @@ impl Session {
             inbox: BySide::default(),
             taken: BySide::default(),
             retries: Vec::new(),
+            doubted: HashSet::new(),
             book: Book::default(),
             reach: BySide::default(),
             unnumbered: Vec::new(),
@@ -354,6 +380,13 @@ impl Session {
         self.book.surprises
     }
 
+    /// True when what `side`'s history says of the pair up to `offset` was part of what its
+    /// reconcile saw.
+    pub fn knows(&self, side: Side, pair: PairId, offset: u64) -> bool {
+        let known = self.resume.known.get(pair.0 as usize);
+        known.is_some_and(|known| offset <= known[side])
+    }
+
     /// The position that `side`'s stream must reach for a waiting record, if any.
     pub fn awaited_fence(&self, side: Side) -> Option<u64> {
         self.book
@@ -364,7 +397,12 @@ impl Session {
     /// Takes in what happened. An answer that was not asked for is ignored.
     pub fn handle(&mut self, event: Event) {
         match event {
-            Event::Changes { side, changes, end } => {
+            Event::Changes {
+                side,
+                mut changes,
+                end,
+            } => {
+                changes.retain(|change| !self.knows(side, change.pair, change.offset));
                 let bytes = changes.iter().map(Change::heap_bytes).sum();
                 self.inbox[side].push_back(Unit {
                     changes,
@@ -374,6 +412,11 @@ impl Session {
                 self.next_live();
             }
             Event::Retry { side, pair, keys } => self.handle_retry(side, pair, keys),
+            Event::Doubt { side, pair, keys } => {
+                let slots = keys.iter().map(|key| (side, pair, key.clone()));
+                self.doubted.extend(slots);
+                self.handle_retry(side, pair, keys);
+            }
             Event::Recovered { outcomes } => self.handle_recovered(&outcomes),
             Event::Scanned { positions } => self.handle_scanned(positions),
             Event::Matches { found, done } => self.handle_matches(found, done),
@@ -414,12 +457,21 @@ impl Session {
     }
 
     fn after_recovery(&mut self) {
+        let pairs = self.pairs_to_scan();
         match self.resume.positions.clone() {
-            Some(positions) => self.open_streams(positions),
-            None => {
+            Some(positions) if pairs.is_empty() => self.open_streams(positions),
+            positions => {
                 self.state = State::Scanning;
-                self.commands.push_back(Command::Scan);
+                let aside = positions.is_some();
+                self.commands.push_back(Command::Scan { pairs, aside });
             }
+        }
+    }
+
+    fn pairs_to_scan(&self) -> Vec<PairId> {
+        match &self.resume.positions {
+            Some(_) => self.resume.pairs_due().collect(),
+            None => (0..self.config.policies.len() as u32).map(PairId).collect(),
         }
     }
 

@@ -7,12 +7,15 @@
 
 use super::reach::Reach;
 use super::waiting::Wait;
+use crate::baseline::Fingerprinter;
+use crate::doubt::doubt;
 use crate::inbox::{fill, fold};
 use crate::model::{
     BatchId, BySide, Change, ChangeKind, Key, Link, LinkId, Outcome, Place, Row, Side, Since,
     Stored,
 };
 use crate::plan::{Case, Seen};
+use crate::policy::PairPolicy;
 
 /// When a side's stream has told everything that a look at the side could see.
 #[derive(Clone, Copy, Debug)]
@@ -75,6 +78,8 @@ pub(super) struct Open {
     pub candidate: Option<Candidate>,
     /// Another case must be closed first.
     pub is_blocked: bool,
+    /// What both sides have counts, not what they are said to have agreed on.
+    pub is_doubted: bool,
     /// The record that came to take the place of one that is gone, on this side, with its former
     /// link, which ends when the two are linked.
     newcomer: Option<(Side, Option<Link>)>,
@@ -98,6 +103,7 @@ impl Open {
             fresh: BySide::default(),
             candidate: None,
             is_blocked: false,
+            is_doubted: false,
             newcomer: None,
             gone_at: BySide::default(),
             ended: Vec::new(),
@@ -301,6 +307,19 @@ impl Open {
         }
     }
 
+    /// Forgets the baseline where it is in doubt and the sides contradict it.
+    pub fn doubt_baseline(&mut self, prints: &Fingerprinter, policies: &[PairPolicy]) {
+        let seen = &self.case.seen;
+        let rows = (seen.left.row(), seen.right.row());
+        if let (true, Some(link), (Some(left), Some(right))) =
+            (self.is_doubted, &mut self.case.link, rows)
+        {
+            let (left, right) = (prints.row(left), prints.row(right));
+            let policy = &policies[self.case.pair.0 as usize];
+            doubt(link, BySide::new(&left, &right), policy);
+        }
+    }
+
     /// News since a look that does not count is news like any other.
     fn settle_fresh(&mut self, side: Side) {
         match std::mem::take(&mut self.fresh[side]) {
@@ -399,6 +418,7 @@ impl Open {
             self.rely_on(side, other.relies[side]);
         }
         self.findings.extend(other.findings);
+        self.is_doubted |= other.is_doubted;
         self.former.extend(other.former);
         self.meet(other.case.link, side);
     }

@@ -220,15 +220,17 @@ impl PendingCase {
             self.reject(side, (code, detail), &link, out);
         }
         self.settle_conflicts(&done, out);
-        if all_done {
+        let wrote = done.left || done.right;
+        // What is left undone is remembered by a finding, and is read anew after a crash: a replay of
+        // what came before a value that was written already would look like an edit.
+        if all_done || wrote {
             for side in Side::BOTH {
                 link.seen[side] = link.seen[side].max(self.seen[side]);
             }
         }
-        if !rejected && all_done {
+        if rejected || all_done {
             self.resolve_findings(out);
         }
-        let wrote = done.left || done.right;
         if wrote && !all_done && !rejected {
             self.leave_unfinished(&done, &link, out);
         }
@@ -395,8 +397,12 @@ pub(super) fn settle_problem(
     out: &mut Settlement,
 ) {
     if let Some(key) = open.case.keys[side].clone() {
-        out.findings
-            .push(Finding::of((open.case.pair, side, key), code));
+        let pair = open.case.pair;
+        // One finding tells of the record, whichever of its keys others named.
+        let former = open.findings.iter().cloned();
+        out.resolved
+            .extend(former.map(|(side, key)| (pair, side, key)));
+        out.findings.push(Finding::of((pair, side, key), code));
     }
     settle_widowed(open, seen, out);
 }

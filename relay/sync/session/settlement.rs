@@ -21,6 +21,9 @@ pub struct Settlement {
     pub round_done: bool,
     /// Every pair was reconciled completely: from here on changes are streamed.
     pub live: bool,
+    /// Pairs that were reconciled while the histories of the others are streamed on, and where they
+    /// were scanned: what the histories say of them up to there is known.
+    pub reconciled: Vec<(PairId, BySide<u64>)>,
     /// What was written, for history and live events.
     pub applied: Vec<Applied>,
 }

@@ -18,6 +18,7 @@
 //! while the triggers are disabled is not seen, but noticed, and reconciled.
 
 mod body;
+pub(super) mod bounded;
 mod install;
 
 use std::sync::Arc;

@@ -1,15 +1,15 @@
 //! One simulated PostgreSQL side: tables, constraints, triggers, a commit log with LSNs, a progress
 //! record, and the ledger of what became of every value that a person wrote.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::BTreeMap;
 
-use tidegate_sync::baseline::{Fingerprint, Fingerprinter};
+use tidegate_sync::baseline::Fingerprinter;
 use tidegate_sync::model::{
-    BatchId, Cell, Change, ChangeKind, FindingCode, Key, Outcome, PairId, Position, Recovered, Row,
-    Side, Step, StepKind, Stored,
+    BatchId, Cell, Change, ChangeKind, FindingCode, Key, PairId, Position, Recovered, Row,
 };
 use tidegate_sync::value::Value;
 
+use crate::ledger::{Departed, Ledger};
 use crate::values::{derived, normal, token};
 
 /// Who wrote.
@@ -43,15 +43,37 @@ pub struct Quirks {
     pub toast: bool,
     /// Per field: may this side's value travel to the other one?
     pub flows_out: Vec<bool>,
+    /// Fields of the match key, which are kept as they are and are unique where `unique` says so.
+    pub match_key: Vec<usize>,
+    /// A field that names field 0 of a record of another table.
+    pub refers: Option<(usize, PairId)>,
+    /// None of our writes is accepted.
+    pub refuses: bool,
 }
 
 pub const REJECT_EVERY: u64 = 9;
 
 #[derive(Clone, Debug)]
 pub struct Record {
+    /// Its own for ever, whatever key it has.
+    pub number: u64,
     pub cells: Vec<Value>,
     /// Keys that it had before.
     pub former: Vec<Key>,
+    /// Every token that one of its fields ever had.
+    pub had: Vec<(usize, u64)>,
+}
+
+impl Record {
+    fn note_tokens(&mut self) {
+        for (field, cell) in self.cells.iter().enumerate() {
+            if let Some(token) = token(cell)
+                && !self.had.contains(&(field, token))
+            {
+                self.had.push((field, token));
+            }
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -62,11 +84,11 @@ pub struct Table {
 }
 
 #[derive(Clone, Debug)]
-struct Logged {
-    pair: PairId,
-    key: Key,
-    old_key: Option<Key>,
-    kind: ChangeKind,
+pub struct Logged {
+    pub pair: PairId,
+    pub key: Key,
+    pub old_key: Option<Key>,
+    pub kind: ChangeKind,
 }
 
 /// One committed transaction.
@@ -80,35 +102,19 @@ struct Transaction {
     changes: Vec<Logged>,
 }
 
-/// What became of people's values on this side, for the oracles.
-#[derive(Clone, Debug, Default)]
-pub struct Ledger {
-    /// Tokens that a person or a trigger replaced or deleted here, or that may not leave this side.
-    pub superseded: HashSet<u64>,
-    /// Keys that a person deleted here.
-    pub deleted: BTreeSet<(PairId, Key)>,
-    /// Keys that a person's record left for another one. A scan that comes after can't tell them from
-    /// deleted ones.
-    pub left: BTreeSet<(PairId, Key)>,
-    /// Tokens that records had since (or when) they took another key.
-    pub moved: HashSet<u64>,
-    /// Changes of records by people and triggers.
-    pub edits: u64,
-    /// Every value that a field ever had here, by fingerprint.
-    pub had: HashMap<Fingerprint, String>,
-}
-
 #[derive(Clone, Debug)]
 pub struct Database {
     pub tables: Vec<Table>,
+    next_record: u64,
     pub lsn: u64,
     pub clock: i64,
     log: Vec<Transaction>,
-    open: Vec<Logged>,
-    passed: BatchId,
+    /// What the open transaction has written.
+    pub open: Vec<Logged>,
+    pub passed: BatchId,
     /// Progress record: the newest run that may write, and outcomes of recorded batches.
     pub epoch: u32,
-    outcomes: BTreeMap<BatchId, Vec<Recovered>>,
+    pub outcomes: BTreeMap<BatchId, Vec<Recovered>>,
     /// The log before this may be gone.
     pub acknowledged: u64,
     pub ledger: Ledger,
@@ -126,19 +132,21 @@ pub struct Database {
 }
 
 impl Database {
-    pub fn new(side: Side, quirks: Vec<Quirks>, prints: Fingerprinter, clock: i64) -> Database {
+    /// The two sides differ in the keys that they number, and in their clocks.
+    pub fn new(is_first: bool, quirks: Vec<Quirks>, prints: Fingerprinter) -> Database {
         let tables = quirks
             .into_iter()
             .map(|quirks| Table {
                 quirks,
                 rows: BTreeMap::new(),
-                next_id: if side == Side::Left { 1 } else { 501 },
+                next_id: if is_first { 1 } else { 501 },
             })
             .collect();
         Database {
             tables,
+            next_record: 1,
             lsn: 100,
-            clock,
+            clock: if is_first { 1_000 } else { 1_300 },
             log: Vec::new(),
             open: Vec::new(),
             passed: BatchId::NONE,
@@ -164,12 +172,17 @@ impl Database {
         Some(record.cells.iter().cloned().map(Cell::Value).collect())
     }
 
+    /// Transactions so far.
+    pub fn log_len(&self) -> usize {
+        self.log.len()
+    }
+
     /// Ends the open transaction of a person.
     pub fn commit(&mut self) {
         self.end_transaction(false);
     }
 
-    fn end_transaction(&mut self, ours: bool) {
+    pub fn end_transaction(&mut self, ours: bool) {
         self.lsn += 10;
         self.clock += 7;
         let changes = std::mem::take(&mut self.open);
@@ -216,10 +229,14 @@ impl Database {
         self.note_values(&cells);
         self.note_edit(cause);
         self.log_present(pair, &key, None, &cells, &vec![true; cells.len()], true);
-        let record = Record {
+        let mut record = Record {
+            number: self.next_record,
             cells: cells.clone(),
             former: Vec::new(),
+            had: Vec::new(),
         };
+        record.note_tokens();
+        self.next_record += 1;
         let changed: Vec<bool> = cells
             .iter()
             .map(|cell| !matches!(cell, Value::Null))
@@ -244,6 +261,7 @@ impl Database {
             return Err(FindingCode::RejectedBySide);
         };
         let former = record.cells.clone();
+        let (number, had) = (record.number, record.had.clone());
         let mut former_keys = record.former.clone();
         let mut wanted = former.clone();
         for (field, value) in set {
@@ -263,7 +281,7 @@ impl Database {
         if cells != wanted {
             self.note_edit(Cause::Trigger);
         }
-        self.note_update(&former, &wanted, &cells, cause);
+        self.note_update(number, (&former, &wanted, &cells), cause);
         let changed: Vec<bool> = (0..cells.len()).map(|f| cells[f] != former[f]).collect();
         let new = cells.iter().zip(&changed).filter(|(_, changed)| **changed);
         self.note_values(new.map(|(cell, _)| cell));
@@ -282,19 +300,33 @@ impl Database {
             let tokens = former.iter().chain(&cells).filter_map(token);
             self.ledger.moved.extend(tokens);
         }
-        let record = Record {
+        let mut record = Record {
+            number,
             cells,
             former: former_keys,
+            had,
         };
+        record.note_tokens();
         rows.insert(new_key.clone(), record);
         self.after(pair, &new_key, &changed);
         Ok(new_key)
     }
 
     /// What became of the values of an update: `former` ones, `wanted` ones, and those that are stored.
-    fn note_update(&mut self, former: &[Value], wanted: &[Value], cells: &[Value], cause: Cause) {
+    fn note_update(
+        &mut self,
+        record: u64,
+        (former, wanted, cells): (&[Value], &[Value], &[Value]),
+        cause: Cause,
+    ) {
         for field in 0..cells.len() {
             if cells[field] != former[field] {
+                if cause == Cause::Sync && cells[field] == wanted[field] {
+                    let change = (&former[field], &cells[field]);
+                    self.ledger.note_written(record, field, change);
+                } else {
+                    self.ledger.note_changed(record, field);
+                }
                 let by = if cells[field] == wanted[field] {
                     cause
                 } else {
@@ -310,7 +342,12 @@ impl Database {
         }
     }
 
+    /// False where there is none, or another record refers to it.
     pub fn delete(&mut self, pair: PairId, key: &Key, cause: Cause) -> bool {
+        let parent = self.table(pair).rows.get(key);
+        if parent.is_none_or(|record| self.is_needed(pair, &record.cells[0])) {
+            return false;
+        }
         let Some(record) = self.tables[pair.0 as usize].rows.remove(key) else {
             return false;
         };
@@ -324,6 +361,13 @@ impl Database {
             let keys = record.former.iter().chain([key]);
             let keys = keys.map(|key| (pair, key.clone()));
             self.ledger.deleted.extend(keys);
+            self.ledger.departed.push(Departed {
+                pair,
+                key: key.clone(),
+                cells: record.cells.clone(),
+                had: record.had.clone(),
+                was_linked: false,
+            });
         }
         self.note_edit(cause);
         self.open.push(Logged {
@@ -353,7 +397,7 @@ impl Database {
             .into_iter()
             .enumerate()
             .map(|(field, cell)| match cell {
-                Value::Text(text) if field > 0 => {
+                Value::Text(text) if !quirks.match_key.contains(&field) => {
                     let text = if quirks.trims { text.trim() } else { &text };
                     let lower = quirks.lowers.then(|| text.to_lowercase());
                     Value::Text(lower.unwrap_or_else(|| text.to_owned()))
@@ -388,6 +432,8 @@ impl Database {
         }
         let former = std::mem::replace(&mut record.cells[2], value);
         let cells = record.cells.clone();
+        let number = record.number;
+        self.ledger.note_changed(number, 2);
         self.note_replaced(&former, Cause::Trigger);
         self.note_values([&cells[2]]);
         self.note_edit(Cause::Trigger);
@@ -403,16 +449,49 @@ impl Database {
         {
             return Err(FindingCode::CheckViolation);
         }
+        let is_same = |record: &Record| {
+            let mut match_key = table.quirks.match_key.iter();
+            match_key.all(|&field| !cells[field].is_null() && record.cells[field] == cells[field])
+        };
         let taken = table.quirks.unique
-            && !cells[0].is_null()
             && table
                 .rows
                 .iter()
-                .any(|(key, record)| Some(key) != own && record.cells[0] == cells[0]);
+                .any(|(key, record)| Some(key) != own && is_same(record));
         if taken {
             return Err(FindingCode::UniqueViolation);
         }
+        let former = own.and_then(|own| table.rows.get(own));
+        let is_renamed = former.is_some_and(|former| former.cells[0] != cells[0]);
+        if let (true, Some(former)) = (is_renamed, former)
+            && self.is_needed(pair, &former.cells[0])
+        {
+            return Err(FindingCode::ForeignKeyViolation);
+        }
+        if let Some((field, parents)) = table.quirks.refers
+            && !cells[field].is_null()
+            && !self.has_value(parents, &cells[field])
+        {
+            return Err(FindingCode::ForeignKeyViolation);
+        }
         Ok(())
+    }
+
+    fn has_value(&self, pair: PairId, value: &Value) -> bool {
+        let mut rows = self.table(pair).rows.values();
+        rows.any(|record| record.cells[0] == *value)
+    }
+
+    /// True when a record of another table refers to a record by this value of its field 0.
+    fn is_needed(&self, pair: PairId, value: &Value) -> bool {
+        !value.is_null()
+            && self.tables.iter().any(|table| {
+                let field = table.quirks.refers.filter(|(_, parents)| *parents == pair);
+                field.is_some_and(|(field, _)| {
+                    let mut rows = table.rows.values();
+                    rows.any(|record| record.cells[field] == *value)
+                })
+            })
     }
 
     fn log_present(
@@ -491,168 +570,9 @@ impl Database {
         (changes, position)
     }
 
-    /// Refuses older runs from now on.
-    pub fn fence(&mut self, epoch: u32) {
-        self.epoch = self.epoch.max(epoch);
-    }
-
-    pub fn recovered(&self, batch: BatchId) -> Option<Vec<Recovered>> {
-        self.outcomes.get(&batch).cloned()
-    }
-
-    /// Writes one batch in one transaction. `None` when a newer run has fenced this one off.
-    pub fn apply(
-        &mut self,
-        batch: BatchId,
-        steps: &[Step],
-        recorded: bool,
-    ) -> Option<Vec<Outcome>> {
-        if (batch.0 >> 32) < u64::from(self.epoch) {
-            return None;
-        }
-        if !self.plant_no_marker {
-            self.passed = self.passed.max(batch);
-        }
-        let fence = self.lsn;
-        let outcomes: Vec<Outcome> = steps.iter().map(|step| self.step(step, fence)).collect();
-        if recorded && !self.plant_no_outcomes {
-            let recovered = outcomes.iter().map(|o| self.recovered_form(o)).collect();
-            self.outcomes.insert(batch, recovered);
-        }
-        self.end_transaction(true);
-        Some(outcomes)
-    }
-
-    fn recovered_form(&self, outcome: &Outcome) -> Recovered {
-        match outcome {
-            Outcome::Written(stored) => Recovered::Written {
-                key: stored.key.clone(),
-                fingerprints: self.prints.row(&stored.row),
-            },
-            Outcome::Deleted => Recovered::Deleted,
-            _ => Recovered::NotDone,
-        }
-    }
-
-    fn step(&mut self, step: &Step, fence: u64) -> Outcome {
-        match &step.kind {
-            StepKind::Create { set, matching } => self.create(step.pair, set, matching, fence),
-            StepKind::Update { key, set, expect } => {
-                if let Some(outcome) = self.guard(step.pair, key, expect, fence) {
-                    return outcome;
-                }
-                let result = self.update(step.pair, key, set, None, Cause::Sync);
-                self.written(step.pair, result, set)
-            }
-            StepKind::Delete { key, expect } => {
-                if let Some(outcome) = self.guard(step.pair, key, expect, fence) {
-                    return outcome;
-                }
-                self.delete(step.pair, key, Cause::Sync);
-                Outcome::Deleted
-            }
-        }
-    }
-
-    fn create(
-        &mut self,
-        pair: PairId,
-        set: &[(usize, Value)],
-        matching: &[(usize, Value)],
-        fence: u64,
-    ) -> Outcome {
-        // Match keys are texts here: equal ones have equal canonical forms.
-        let same = |record: &Record| {
-            let mut wanted = matching.iter();
-            wanted.all(|(field, value)| record.cells[*field] == *value)
-        };
-        let rows = &self.table(pair).rows;
-        let found: Vec<Key> = match matching {
-            [] => Vec::new(),
-            _ => rows
-                .iter()
-                .filter(|(_, record)| same(record))
-                .map(|(key, _)| key.clone())
-                .collect(),
-        };
-        match found.as_slice() {
-            [] => {}
-            [key] => {
-                let row = self.row(pair, key).unwrap_or_default();
-                let key = key.clone();
-                let stored = Stored { key, row };
-                return Outcome::Exists { stored, fence };
-            }
-            _ => return rejected(FindingCode::DuplicateMatchKey),
-        }
-        let fields = self.table(pair).quirks.flows_out.len();
-        let mut cells = vec![Value::Null; fields];
-        for (field, value) in set {
-            cells[*field] = value.clone();
-        }
-        let result = self.insert(pair, None, cells, Cause::Sync);
-        self.written(pair, result, set)
-    }
-
-    /// The row as RETURNING shows it: before AFTER triggers.
-    fn written(
-        &self,
-        pair: PairId,
-        result: Result<Key, FindingCode>,
-        set: &[(usize, Value)],
-    ) -> Outcome {
-        let key = match result {
-            Ok(key) => key,
-            Err(code) => return rejected(code),
-        };
-        let after = self.table(pair).quirks.after_trigger;
-        let current = self.row(pair, &key).unwrap_or_default();
-        let mut own = self.open.iter().rev();
-        let mut own = own.by_ref().filter(|c| c.pair == pair && c.key == key);
-        let row = match own.nth(1).filter(|_| after) {
-            Some(Logged {
-                kind: ChangeKind::Present { row, .. },
-                ..
-            }) => {
-                let mut row = row.clone();
-                tidegate_sync::inbox::fill(&mut row, &current);
-                row
-            }
-            _ => current,
-        };
-        let mut stored = Stored { key, row };
-        if self.plant_no_read_back {
-            for (field, value) in set {
-                stored.row[*field] = Cell::Value(value.clone());
-            }
-        }
-        Outcome::Written(stored)
-    }
-
-    fn guard(
-        &self,
-        pair: PairId,
-        key: &Key,
-        expect: &[Fingerprint],
-        fence: u64,
-    ) -> Option<Outcome> {
-        let Some(row) = self.row(pair, key) else {
-            return Some(Outcome::Missing { fence });
-        };
-        let same = row.iter().zip(expect).all(|(cell, expected)| {
-            !expected.is_known() || self.prints.cell(cell) == Some(*expected)
-        });
-        if same || self.plant_no_guard {
-            return None;
-        }
-        Some(Outcome::Stale { row, fence })
-    }
-}
-
-fn rejected(code: FindingCode) -> Outcome {
-    Outcome::Rejected {
-        code,
-        detail: code.name().to_owned(),
+    /// The newest batch of ours.
+    pub fn passed(&self) -> BatchId {
+        self.passed
     }
 }
 

@@ -15,6 +15,7 @@ use crate::oracle::{self, Check, Violation};
 use crate::store::ScanRow;
 use crate::values::normal;
 use crate::world::{Plant, World};
+use crate::writes::{self, Landed};
 
 /// One thing that is under way.
 #[derive(Clone, Debug)]
@@ -53,6 +54,8 @@ pub struct Driver {
     settling: Option<Settlement>,
     views: BySide<Option<View>>,
     matches: BTreeMap<PairId, Vec<Match>>,
+    /// What is scanned, and whether the logs go on where they are.
+    scan: (Vec<PairId>, bool),
 }
 
 impl Driver {
@@ -66,6 +69,7 @@ impl Driver {
             settling: None,
             views: BySide::default(),
             matches: BTreeMap::new(),
+            scan: (Vec::new(), false),
         };
         driver.drain();
         driver
@@ -145,6 +149,7 @@ impl World {
             number = drawn % self.driver.pending.len();
         }
         match self.driver.pending.remove(number) {
+            Pending::Reply(_) if self.plant == Plant::LoseReply && self.rng.percent(1) => Ok(()),
             Pending::Reply(event) => {
                 self.note(|| format!("reply {}", brief(&event)));
                 self.driver.handle(*event);
@@ -218,7 +223,8 @@ impl World {
                 });
                 self.driver.reply(Event::Recovered { outcomes });
             }
-            Command::Scan => {
+            Command::Scan { pairs, aside } => {
+                self.driver.scan = (pairs, aside);
                 self.store.was_scanned_again |= self.driver.epoch > 1;
                 for side in Side::BOTH {
                     self.sides[side].fence(self.driver.epoch);
@@ -316,10 +322,19 @@ impl World {
 
     fn make_durable(&mut self, settlement: &Settlement) -> Result<Vec<LinkId>, Violation> {
         oracle::honest_settlement(&self.scenario, &self.sides, &self.store, settlement)?;
-        self.store.settle(settlement)
+        let ids = self.store.settle(settlement)?;
+        if settlement.live {
+            self.passed.clear();
+        }
+        if let Some(positions) = &self.store.positions
+            && self.passed.last() != Some(positions)
+        {
+            self.passed.push(positions.clone());
+        }
+        Ok(ids)
     }
 
-    fn finish_settling(&mut self) -> Check {
+    pub fn finish_settling(&mut self) -> Check {
         if let Some(settlement) = self.driver.settling.take() {
             self.make_durable(&settlement)?;
         }
@@ -364,6 +379,7 @@ impl World {
             _ => Vec::new(),
         };
         let deleted: Vec<Vec<Key>> = steps.iter().map(names).collect();
+        let before: Vec<Option<Row>> = steps.iter().map(|step| self.target(side, step)).collect();
         let Some(outcomes) = self.sides[side].apply(batch, steps, recorded) else {
             return Ok(None);
         };
@@ -372,6 +388,24 @@ impl World {
                 oracle::no_phantom_delete(&self.sides, &self.store, (side, step.pair, keys))?;
             }
         }
+        let is_of_this_run = batch.0 >> 32 == u64::from(self.driver.epoch);
+        let troubles = self.scenario.troubles;
+        let landed = Landed {
+            scenario: &self.scenario,
+            sides: &self.sides,
+            side,
+            steps,
+            outcomes: &outcomes,
+            before: &before,
+            is_live: is_of_this_run && !self.driver.session.is_copying(),
+            is_followed: !troubles.edits && !(troubles.rekeys && self.store.was_scanned_again),
+        };
+        writes::guarded(&landed)?;
+        writes::not_repeated(&landed)?;
+        writes::deletes_allowed(&landed)?;
+        writes::no_second_match(&landed)?;
+        let kept = writes::deletions_travel(&landed)?;
+        self.kept.extend(kept);
         self.note(|| {
             let text: String = outcomes.iter().map(brief_outcome).collect();
             format!("{} wrote{text}", side.name())
@@ -379,11 +413,21 @@ impl World {
         Ok(Some(outcomes))
     }
 
+    /// What a step is about to overwrite or delete.
+    fn target(&self, side: Side, step: &Step) -> Option<Row> {
+        match &step.kind {
+            StepKind::Create { .. } => None,
+            StepKind::Update { key, .. } | StepKind::Delete { key, .. } => {
+                self.sides[side].row(step.pair, key)
+            }
+        }
+    }
+
     /// I3: a live write never carries what its target has already.
     fn check_echo(&self, side: Side, steps: &[Step]) -> Check {
         // Records that meet again, after a crash of the first copy or a lost position, are merged
         // anew: what a side made of a value then looks like a value of its own.
-        if !self.store.was_live || self.driver.epoch > 1 {
+        if !self.store.was_live || self.store.was_scanned_again {
             return Ok(());
         }
         for step in steps {
@@ -433,14 +477,19 @@ impl World {
             .collect()
     }
 
-    /// A view at a fresh position: what was logged before it can't be streamed any more.
+    /// A view at a fresh position: what was logged before it can't be streamed any more, unless the
+    /// view is taken aside.
     fn take_view(&mut self, side: Side) -> Check {
+        let (scanned, aside) = self.driver.scan.clone();
         let db = &mut self.sides[side];
-        db.acknowledged = db.lsn;
+        if !aside {
+            db.acknowledged = db.lsn;
+        }
         let view = View {
             tables: db.tables.iter().map(|table| table.rows.clone()).collect(),
             position: Position {
                 offset: db.lsn,
+                passed: db.passed(),
                 ..Position::default()
             },
         };
@@ -450,7 +499,8 @@ impl World {
             return Ok(());
         };
         let positions = BySide::new(left.position.clone(), right.position.clone());
-        for (pair, policy) in self.scenario.pairs() {
+        let all = self.scenario.pairs();
+        for (pair, policy) in all.filter(|(pair, _)| scanned.contains(pair)) {
             let prints = &self.scenario.prints;
             let views = BySide::new(left, right);
             let scans = BySide::from_fn(|side| {

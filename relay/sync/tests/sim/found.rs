@@ -239,6 +239,24 @@ fn a_record_known_from_before_its_first_news_is_one_record() {
     check(921016, WORST);
 }
 
+#[test]
+fn a_replay_does_not_write_back_what_a_half_done_case_has_brought() {
+    check(202, CRASHING);
+}
+
+#[test]
+fn one_finding_tells_of_a_record_and_of_its_counterpart() {
+    check(112, QUIRKY);
+    check(913, QUIRKY);
+    check(281, CRASHING);
+}
+
+#[test]
+fn a_finding_that_is_tried_again_in_an_open_case_is_the_case_s() {
+    check(773, CRASHING);
+    check(1687, FORGETFUL);
+}
+
 /// The oracles allow for what nobody can tell: a moved record and what a lost position made of it.
 #[test]
 fn a_record_that_moved_while_positions_were_lost_may_be_there_twice() {

@@ -7,22 +7,31 @@
 //! Assumed of match keys: a side keeps them as they are (normalising one while a first copy is
 //! interrupted would hide the copy from the next match).
 
+mod apply;
 mod database;
 mod driver;
+mod edits;
 mod found;
+mod ledger;
 mod mirror;
 mod oracle;
+mod people;
 mod plants;
 mod rng;
 mod scenario;
 mod store;
+mod twins;
 mod values;
 mod world;
+mod writes;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 use world::{Plant, Summary, Troubles, World};
 
 /// Worlds of a default run of each kind.
-const SEEDS: u64 = 4_000;
+const SEEDS: u64 = 3_000;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
@@ -127,7 +136,54 @@ fn rekeyed_worlds_hold_every_invariant() {
     search(seeds(), troubles);
 }
 
+/// Match keys of two fields, and tables that refer to each other.
+#[test]
+fn shaped_worlds_hold_every_invariant() {
+    let troubles = Troubles {
+        quirks: true,
+        crashes: true,
+        shapes: true,
+        ..Troubles::NONE
+    };
+    search(seeds(), troubles);
+}
+
+/// Nothing is deleted, so that any part of the sides' histories can be replayed.
+#[test]
+fn steady_worlds_hold_every_invariant() {
+    let troubles = Troubles {
+        quirks: true,
+        crashes: true,
+        steady: true,
+        ..Troubles::NONE
+    };
+    search(seeds(), troubles);
+}
+
+/// One table of one side accepts nothing from us.
+#[test]
+fn broken_worlds_hold_every_invariant() {
+    let troubles = Troubles {
+        shapes: true,
+        broken: true,
+        ..Troubles::ALL
+    };
+    search(seeds(), troubles);
+}
+
 #[test]
 fn worst_worlds_hold_every_invariant() {
     search(seeds(), Troubles::ALL);
+}
+
+/// People edit the mapping of the running sync.
+#[test]
+fn edited_worlds_hold_every_invariant() {
+    let troubles = Troubles {
+        quirks: true,
+        crashes: true,
+        edits: true,
+        ..Troubles::NONE
+    };
+    search(seeds(), troubles);
 }

@@ -13,11 +13,11 @@ use crate::world::Troubles;
 
 const CASES: u64 = 20_000;
 
-fn swap<T>(both: BySide<T>) -> BySide<T> {
+pub fn swap<T>(both: BySide<T>) -> BySide<T> {
     BySide::new(both.right, both.left)
 }
 
-fn mirror_policy(policy: &PairPolicy) -> PairPolicy {
+pub fn mirror_policy(policy: &PairPolicy) -> PairPolicy {
     let mut policy = policy.clone();
     for field in &mut policy.fields {
         std::mem::swap(&mut field.left, &mut field.right);
@@ -70,7 +70,7 @@ fn mirror_case(case: &Case) -> Case {
     }
 }
 
-fn mirror_conflict(conflict: Conflict) -> Conflict {
+pub fn mirror_conflict(conflict: Conflict) -> Conflict {
     Conflict {
         pair: conflict.pair,
         keys: swap(conflict.keys),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use tidegate_sync::baseline::Fingerprint;
-use tidegate_sync::model::{BySide, Key, Link, LinkId, PairId, Position, Side};
+use tidegate_sync::model::{BySide, FindingCode, Key, Link, LinkId, PairId, Position, Side};
 use tidegate_sync::policy::{Drift, Existing};
 use tidegate_sync::session::Settlement;
 use tidegate_sync::value::Value;
@@ -12,6 +12,10 @@ use crate::database::Database;
 use crate::store::Store;
 use crate::values::{is_derived, normal, token};
 use crate::world::{Scenario, Token};
+
+/// Steps within which a quiet world must come to rest, and more for each change that it has seen.
+const CALM_STEPS: usize = 300;
+const CALM_STEPS_PER_WORK: usize = 20;
 
 /// A broken invariant.
 #[derive(Clone, Debug, PartialEq)]
@@ -155,6 +159,107 @@ pub fn no_lost_update(facts: &Facts<'_>) -> Check {
     }
 }
 
+/// I2, the other way round: no value is there that nobody wrote.
+pub fn no_invented_value(facts: &Facts<'_>) -> Check {
+    let written: HashSet<u64> = facts.tokens.iter().map(|written| written.token).collect();
+    for side in Side::BOTH {
+        for table in &facts.sides[side].tables {
+            let cells = table.rows.values().flat_map(|row| &row.cells);
+            if let Some(token) = cells.filter_map(token).find(|t| !written.contains(t)) {
+                let text = format!("{} has token {token}, which nobody wrote", side.name());
+                return Violation::check("I2", text);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// I2: where an edit undid a deletion, the conflict record says so.
+pub fn undone_deletions_recorded(facts: &Facts<'_>, kept: &[PairId]) -> Check {
+    for (pair, _) in facts.scenario.pairs() {
+        let kept = kept.iter().filter(|of| **of == pair).count();
+        let conflicts = facts.store.conflicts.iter();
+        let recorded = conflicts.filter(|c| c.pair == pair && c.field.is_none());
+        if recorded.count() < kept {
+            let text = format!("{pair:?}: {kept} deletions were undone, unrecorded");
+            return Violation::check("I2", text);
+        }
+    }
+    Ok(())
+}
+
+/// I10: what can't be synced has a reason of its own: nothing else holds it up.
+pub fn isolated(facts: &Facts<'_>) -> Check {
+    for (pair, side, key) in facts.store.findings.keys() {
+        let code = facts.store.findings[&(*pair, *side, key.clone())].code;
+        if !has_reason(facts, (*pair, *side, key), code) {
+            let text = format!(
+                "{} {key} of {pair:?}: {} for nothing",
+                side.name(),
+                code.name()
+            );
+            return Violation::check("I10", text);
+        }
+    }
+    Ok(())
+}
+
+fn has_reason(
+    facts: &Facts<'_>,
+    (pair, side, key): (PairId, Side, &Key),
+    code: FindingCode,
+) -> bool {
+    let quirks = BySide::from_fn(|side: Side| &facts.sides[side].table(pair).quirks);
+    if quirks.left.refuses || quirks.right.refuses {
+        return true;
+    }
+    let Some(record) = facts.sides[side].table(pair).rows.get(key) else {
+        return false;
+    };
+    let links = facts.store.links.iter().filter(|((of, _), _)| *of == pair);
+    let mut own = links.filter(|(_, link)| link.keys[side].as_ref() == Some(key));
+    let partner = own.find_map(|(_, link)| link.keys[side.other()].as_ref());
+    let is_same = |at: Side, other: &Key| {
+        let is_other = if at == side {
+            other != key
+        } else {
+            Some(other) != partner
+        };
+        let cells = &facts.sides[at].table(pair).rows[other].cells;
+        is_other && cells[0] == record.cells[0]
+    };
+    match code {
+        FindingCode::NullMatchKey | FindingCode::NotNullViolation => true,
+        FindingCode::CheckViolation => quirks.left.rejects.or(quirks.right.rejects).is_some(),
+        FindingCode::ForeignKeyViolation => {
+            let tables = facts
+                .sides
+                .left
+                .tables
+                .iter()
+                .chain(&facts.sides.right.tables);
+            tables
+                .into_iter()
+                .any(|table| table.quirks.refers.is_some())
+        }
+        FindingCode::DuplicateMatchKey
+        | FindingCode::MatchKeyTaken
+        | FindingCode::UniqueViolation => Side::BOTH.iter().any(|&at| {
+            let mut keys = facts.sides[at].table(pair).rows.keys();
+            keys.any(|other| is_same(at, other))
+        }),
+        _ => false,
+    }
+}
+
+/// I14: once the faults are over, everything that is under way comes to an end soon.
+pub fn live_again(steps: usize, work: usize) -> Check {
+    if steps <= CALM_STEPS + CALM_STEPS_PER_WORK * work {
+        return Ok(());
+    }
+    Violation::check("I14", format!("not quiet after {steps} steps"))
+}
+
 /// The person chose to overwrite this side's existing data, or to agree to what differs: then
 /// a later edit of one side overwrites what the other one had.
 fn overwrites(facts: &Facts<'_>, written: &Token) -> bool {
@@ -283,7 +388,11 @@ pub fn honest_settlement(
             let now = BySide::from_fn(|side| link.baseline[side][field]);
             let unmoved = former
                 .is_some_and(|former| BySide::from_fn(|side| former.baseline[side][field]) == now);
-            let is_met = former.is_none_or(Link::is_half);
+            let is_new = |former: &Link| {
+                let mut sides = Side::BOTH.iter();
+                sides.all(|&side| !former.baseline[side][field].is_known())
+            };
+            let is_met = former.is_none_or(|former| former.is_half() || is_new(former));
             if unmoved || (policy.existing == Existing::LinkOnly && is_met) {
                 continue;
             }

@@ -31,8 +31,8 @@ fn i1_sees_unchanged_cells_taken_for_null() {
 }
 
 #[test]
-fn i2_sees_a_write_over_an_unseen_value() {
-    check(Plant::NoGuard, &["I2"]);
+fn i8_sees_a_write_over_an_unseen_value() {
+    check(Plant::NoGuard, &["I8"]);
 }
 
 #[test]
@@ -68,6 +68,16 @@ fn i7_sees_a_baseline_moved_on_one_side_only() {
 #[test]
 fn i9_sees_a_position_acknowledged_before_it_is_settled() {
     check(Plant::AcknowledgeFirst, &["I9"]);
+}
+
+#[test]
+fn i10_sees_a_record_that_is_never_tried_again() {
+    check(Plant::NeverRetry, &["I10"]);
+}
+
+#[test]
+fn i14_sees_a_run_that_waits_for_ever() {
+    check(Plant::LoseReply, &["I14"]);
 }
 
 #[test]

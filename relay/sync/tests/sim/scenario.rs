@@ -1,7 +1,7 @@
 //! Draws what a world is made of: mapping, policies, and how its sides behave.
 
 use tidegate_sync::baseline::Fingerprinter;
-use tidegate_sync::model::{BySide, Side};
+use tidegate_sync::model::{BySide, PairId, Side};
 use tidegate_sync::policy::{
     ConflictPolicy, DeleteConflict, DeletePolicy, Direction, Drift, Existing, FieldPair, PairPolicy,
 };
@@ -14,6 +14,39 @@ use crate::world::{Scenario, Troubles};
 const FIELDS: usize = 5;
 
 pub fn draw(rng: &mut Rng, troubles: Troubles) -> Scenario {
+    let mut scenario = plain(rng, troubles);
+    if troubles.shapes {
+        shape(rng, &mut scenario);
+    }
+    if troubles.broken {
+        let pair = rng.below(scenario.policies.len());
+        let side = *rng.pick(&Side::BOTH);
+        scenario.quirks[side][pair].refuses = true;
+    }
+    scenario
+}
+
+/// Match keys of two fields, and a table that refers to another one.
+fn shape(rng: &mut Rng, scenario: &mut Scenario) {
+    for pair in 0..scenario.policies.len() {
+        if rng.percent(60) {
+            scenario.policies[pair].match_key = vec![0, 4];
+            scenario.kinds[pair][4] = Kind::Word;
+            for side in Side::BOTH {
+                scenario.quirks[side][pair].match_key = vec![0, 4];
+            }
+        }
+    }
+    if scenario.policies.len() > 1 && scenario.policies[1].match_key.len() == 1 && rng.percent(70) {
+        scenario.kinds[1][4] = Kind::Reference;
+        for side in Side::BOTH {
+            let refers = rng.percent(70).then_some((4, PairId(0)));
+            scenario.quirks[side][1].refers = refers;
+        }
+    }
+}
+
+fn plain(rng: &mut Rng, troubles: Troubles) -> Scenario {
     let pairs = 1 + rng.below(2);
     let policies: Vec<PairPolicy> = (0..pairs).map(|_| policy(rng)).collect();
     let quirks = BySide::from_fn(|side| {
@@ -54,6 +87,7 @@ pub fn draw(rng: &mut Rng, troubles: Troubles) -> Scenario {
         replays: rng.percent(30),
         parts: *rng.pick(&[0, 0, 30, 70]),
         troubles,
+        is_mirrored: false,
     }
 }
 
@@ -121,6 +155,9 @@ fn quirks(rng: &mut Rng, side: Side, policy: &PairPolicy, troubles: Troubles) ->
             .iter()
             .map(|field| field.direction.flows_to(side.other()))
             .collect(),
+        match_key: policy.match_key.clone(),
+        refers: None,
+        refuses: false,
     }
 }
 

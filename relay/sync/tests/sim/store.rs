@@ -1,8 +1,9 @@
 //! The simulated store: settlements are atomic, links a bijection, traces purged as the positions
 //! pass them, and the join of scans with links and match keys as the real store does it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use tidegate_sync::baseline::Fingerprint;
 use tidegate_sync::decide::{Match, Scanned};
 use tidegate_sync::model::{
     BySide, Conflict, Finding, FindingCode, Key, Link, LinkId, Lookup, PairId, Place, Position,
@@ -31,6 +32,10 @@ pub struct Store {
     /// More than one reconcile began: records were looked for by their keys.
     pub was_scanned_again: bool,
     pub round: Option<Round>,
+    /// Pairs that were edited, and those that are new, until they are reconciled.
+    pub due: BTreeSet<PairId>,
+    pub fresh: BTreeSet<PairId>,
+    known: BTreeMap<PairId, BySide<u64>>,
     next_id: u64,
     /// Traces are kept for ever, so that old positions can be replayed.
     pub keeps_traces: bool,
@@ -42,8 +47,18 @@ impl Store {
         Resume {
             positions: self.positions.clone(),
             round: self.round.clone(),
-            first_run: vec![!self.was_live; pairs],
+            first_run: self.of_pairs(pairs, |pair| !self.was_live || self.fresh.contains(&pair)),
+            due: self.of_pairs(pairs, |pair| {
+                self.due.contains(&pair) || self.fresh.contains(&pair)
+            }),
+            known: self.of_pairs(pairs, |pair| {
+                self.known.get(&pair).copied().unwrap_or_default()
+            }),
         }
+    }
+
+    fn of_pairs<T>(&self, pairs: usize, of: impl Fn(PairId) -> T) -> Vec<T> {
+        (0..pairs as u32).map(|pair| of(PairId(pair))).collect()
     }
 
     pub fn lookup(&self, side: Side, pair: PairId, key: &Key) -> Lookup {
@@ -107,8 +122,38 @@ impl Store {
         if settlement.round_done {
             self.round = None;
         }
-        self.was_live |= settlement.live;
+        if settlement.live {
+            self.was_live = true;
+            self.due.clear();
+            self.fresh.clear();
+        }
+        for (pair, known) in &settlement.reconciled {
+            self.due.remove(pair);
+            self.fresh.remove(pair);
+            self.known.insert(*pair, *known);
+        }
         Ok(ids)
+    }
+
+    /// A field of the pair was taken out of the mapping and is new in it.
+    pub fn renew_field(&mut self, pair: PairId, field: usize) {
+        for ((of, _), link) in &mut self.links {
+            if *of == pair {
+                for side in Side::BOTH {
+                    link.baseline[side][field] = Fingerprint::NEW;
+                }
+            }
+        }
+        self.due.insert(pair);
+    }
+
+    /// The pair was taken out of the sync and is new in it.
+    pub fn renew_pair(&mut self, pair: PairId) {
+        self.links.retain(|(of, _), _| *of != pair);
+        self.by_key.retain(|(_, of, _), _| *of != pair);
+        self.gone.retain(|(_, of, _), _| *of != pair);
+        self.findings.retain(|(of, ..), _| *of != pair);
+        self.fresh.insert(pair);
     }
 
     fn free(&mut self, pair: PairId, id: LinkId) {

@@ -9,6 +9,10 @@ use crate::rng::Rng;
 pub enum Kind {
     Text,
     Decimal,
+    /// One of a few words, the second part of a match key. Carries no token.
+    Word,
+    /// The match key of a record of the first table. Carries no token.
+    Reference,
 }
 
 /// A fresh value of a person, in a form that a side may normalise.
@@ -20,6 +24,8 @@ pub fn fresh(token: u64, kind: Kind, rng: &mut Rng) -> Value {
         (Kind::Text, 0) => Value::Text(format!(" t{token} ")),
         (Kind::Text, 1) => Value::Text(format!("T{token}")),
         (Kind::Text, _) => Value::Text(format!("t{token}")),
+        (Kind::Word, n) => Value::Text(format!("w{}", n / 2)),
+        (Kind::Reference, _) => Value::Text(format!("k{}", rng.below(14))),
     }
 }
 

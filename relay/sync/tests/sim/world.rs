@@ -4,14 +4,13 @@ use tidegate_sync::baseline::Fingerprinter;
 use tidegate_sync::model::{BySide, Key, PairId, Position, Side};
 use tidegate_sync::policy::PairPolicy;
 use tidegate_sync::session::{Config, Event};
-use tidegate_sync::value::Value;
 
-use crate::database::{Cause, Database, Quirks};
+use crate::database::{Database, Quirks};
 use crate::driver::Driver;
 use crate::oracle::{self, Check, Facts, Violation};
 use crate::rng::Rng;
 use crate::store::Store;
-use crate::values::{Kind, fresh};
+use crate::values::Kind;
 
 /// A bug put in on purpose, so that an oracle can show that it would be seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +28,8 @@ pub enum Plant {
     AcknowledgeFirst,
     IgnorePassed,
     NoMarker,
+    NeverRetry,
+    LoseReply,
     Shuffle,
 }
 
@@ -43,6 +44,15 @@ pub struct Troubles {
     pub crashes: bool,
     /// Positions are lost.
     pub lost_positions: bool,
+    /// The mapping is edited.
+    pub edits: bool,
+    /// Match keys have two fields, and tables refer to each other.
+    pub shapes: bool,
+    /// One table of one side refuses every write of ours.
+    pub broken: bool,
+    /// People delete nothing: history can be replayed from any earlier position. (Records that came
+    /// and went before they were linked would come and go once more.)
+    pub steady: bool,
 }
 
 impl Troubles {
@@ -51,12 +61,21 @@ impl Troubles {
         rekeys: false,
         crashes: false,
         lost_positions: false,
+        edits: false,
+        shapes: false,
+        broken: false,
+        steady: false,
     };
+    /// All but what changes the shape of a world.
     pub const ALL: Troubles = Troubles {
         quirks: true,
         rekeys: true,
         crashes: true,
         lost_positions: true,
+        edits: false,
+        shapes: false,
+        broken: false,
+        steady: false,
     };
 }
 
@@ -80,12 +99,22 @@ pub struct Scenario {
     /// Percent of deliveries that come in parts.
     pub parts: u32,
     pub troubles: Troubles,
+    /// The sides have changed places.
+    pub is_mirrored: bool,
 }
 
 impl Scenario {
     pub fn pairs(&self) -> impl Iterator<Item = (PairId, &PairPolicy)> {
         let numbered = self.policies.iter().enumerate();
         numbered.map(|(number, policy)| (PairId(number as u32), policy))
+    }
+
+    /// Both sides, in the order in which they are looked after.
+    pub fn sides(&self) -> [Side; 2] {
+        match self.is_mirrored {
+            true => [Side::Right, Side::Left],
+            false => Side::BOTH,
+        }
     }
 
     pub fn config(&self, epoch: u32) -> Config {
@@ -119,8 +148,12 @@ pub struct World {
     pub tokens: Vec<Token>,
     pub plant: Plant,
     pub replaying: bool,
-    checkpoint: Option<BySide<Position>>,
-    next_token: u64,
+    pub(crate) checkpoint: Option<BySide<Position>>,
+    /// Pairs of records that were made anew because an edit came before a deletion.
+    pub kept: Vec<PairId>,
+    /// Positions that were settled since the last reconcile.
+    pub passed: Vec<BySide<Position>>,
+    pub next_token: u64,
     /// One line per state change, when somebody wants to read it.
     pub log: Option<Vec<String>>,
 }
@@ -135,8 +168,8 @@ pub struct Summary {
     pub log: Vec<String>,
 }
 
-/// Steps within which a quiet world must have converged.
-const CALM_STEPS: usize = 20_000;
+/// Edits of the mapping in a thousand steps.
+const EDITS: usize = 15;
 
 impl World {
     pub fn new(seed: u64, troubles: Troubles, plant: Plant, logged: bool) -> World {
@@ -147,9 +180,9 @@ impl World {
 
     pub fn of(scenario: Scenario, rng: Rng, plant: Plant, logged: bool) -> World {
         let sides = BySide::from_fn(|side| {
-            let clock = if side == Side::Left { 1_000 } else { 1_300 };
             let quirks = scenario.quirks[side].clone();
-            let mut db = Database::new(side, quirks, scenario.prints.clone(), clock);
+            let is_first = (side == Side::Left) != scenario.is_mirrored;
+            let mut db = Database::new(is_first, quirks, scenario.prints.clone());
             db.plant_no_marker = plant == Plant::NoMarker;
             db.plant_no_outcomes = plant == Plant::NoOutcomes;
             db.plant_toast_null = plant == Plant::ToastIsNull;
@@ -171,6 +204,8 @@ impl World {
             plant,
             replaying: false,
             checkpoint: None,
+            kept: Vec::new(),
+            passed: Vec::new(),
             next_token: 1,
             log: logged.then(Vec::new),
         }
@@ -209,6 +244,9 @@ impl World {
         oracle::no_duplicates(&facts)?;
         oracle::converges(&facts)?;
         oracle::no_lost_update(&facts)?;
+        oracle::no_invented_value(&facts)?;
+        oracle::undone_deletions_recorded(&facts, &self.kept)?;
+        oracle::isolated(&facts)?;
         oracle::no_echo(&facts)?;
         oracle::position_advances(&facts)
     }
@@ -222,9 +260,9 @@ impl World {
         }
     }
 
-    fn populate(&mut self) {
+    pub fn populate(&mut self) {
         for (pair, _) in self.scenario.clone().pairs() {
-            for side in Side::BOTH {
+            for side in self.scenario.sides() {
                 for _ in 0..self.scenario.rows[side] {
                     self.person_inserts(side, pair);
                     self.sides[side].commit();
@@ -242,6 +280,9 @@ impl World {
             self.store.positions = None;
             self.checkpoint = None;
             self.crash()?;
+        }
+        if self.scenario.troubles.edits && self.rng.below(1000) < EDITS {
+            self.edit()?;
         }
         if self.rng.percent(self.scenario.busy) {
             self.people();
@@ -274,11 +315,11 @@ impl World {
     }
 
     /// Nobody writes any more: everything that is under way must come to an end.
-    fn settle_down(&mut self) -> Check {
+    pub fn settle_down(&mut self) -> Check {
         self.calm()?;
         for _ in 0..3 {
             for (pair, _) in self.scenario.clone().pairs() {
-                for side in Side::BOTH {
+                for side in self.scenario.sides() {
                     self.retry(side, pair, usize::MAX);
                 }
             }
@@ -287,13 +328,15 @@ impl World {
         Ok(())
     }
 
-    fn calm(&mut self) -> Check {
-        for _ in 0..CALM_STEPS {
+    pub fn calm(&mut self) -> Check {
+        let work = self.work();
+        for steps in 0.. {
+            oracle::live_again(steps, work)?;
             if !self.driver.pending.is_empty() {
                 self.advance()?;
                 continue;
             }
-            let behind = Side::BOTH.into_iter().find(|&side| {
+            let behind = self.scenario.sides().into_iter().find(|&side| {
                 let stream = self.driver.streams[side].as_ref();
                 stream.is_some_and(|at| at.offset < self.sides[side].lsn)
             });
@@ -304,22 +347,45 @@ impl World {
                     let count = self.driver.session.waiting_count();
                     let open = self.driver.session.describe_open();
                     let text = format!("stuck: {count} records wait: {open}");
-                    return Violation::check("I1", text);
+                    return Violation::check("I14", text);
                 }
             }
         }
-        Violation::check("I1", format!("not quiet after {CALM_STEPS} steps"))
+        Ok(())
     }
 
-    /// I4: starts over from what is settled. A planted loss of memory goes further back.
+    /// How much there is to do at most: everything that ever happened, once more.
+    fn work(&self) -> usize {
+        let of = |side: Side| {
+            let db = &self.sides[side];
+            let rows: usize = db.tables.iter().map(|table| table.rows.len()).sum();
+            rows + db.log_len()
+        };
+        of(Side::Left) + of(Side::Right) + self.store.findings.len()
+    }
+
+    /// I4: starts over from what is settled; in a steady world also from any position that was settled
+    /// before. A planted loss of memory shows there.
     fn replay(&mut self) -> Check {
-        if self.plant == Plant::ForgetSeen
-            && let Some(checkpoint) = self.checkpoint.take()
-        {
-            self.replaying = true;
-            self.store.positions = Some(checkpoint);
-        }
-        self.note(|| "restart".to_owned());
+        self.restart("restart")?;
+        let number = self.rng.below(self.passed.len());
+        // What was refused in the end may have been accepted on the way there.
+        let may_go_back = self.scenario.troubles.steady && self.store.findings.is_empty();
+        let checkpoint = match self.plant {
+            Plant::ForgetSeen => self.checkpoint.take(),
+            _ if may_go_back => self.passed.get(number).cloned(),
+            _ => None,
+        };
+        let Some(checkpoint) = checkpoint else {
+            return Ok(());
+        };
+        self.replaying = true;
+        self.store.positions = Some(checkpoint);
+        self.restart("restart from before")
+    }
+
+    fn restart(&mut self, how: &'static str) -> Check {
+        self.note(|| how.to_owned());
         let before = self.store.written;
         self.crash()?;
         self.calm()?;
@@ -339,147 +405,9 @@ impl World {
         let open = self.store.findings.keys();
         let of_pair = open.filter(|(p, s, _)| *p == pair && *s == side);
         let keys: Vec<Key> = of_pair.map(|(.., key)| key.clone()).take(count).collect();
-        if !keys.is_empty() {
+        if !keys.is_empty() && self.plant != Plant::NeverRetry {
             self.note(|| format!("retry {} {keys:?}", side.name()));
             self.driver.handle(Event::Retry { side, pair, keys });
-        }
-    }
-
-    /// One transaction of a person.
-    fn people(&mut self) {
-        let side = *self.rng.pick(&Side::BOTH);
-        for _ in 0..1 + self.rng.below(3) / 2 {
-            let pair = PairId(self.rng.below(self.scenario.policies.len()) as u32);
-            match self.rng.below(20) {
-                0..5 => self.person_inserts(side, pair),
-                5..8 => self.person_deletes(side, pair),
-                8 | 9 if self.scenario.troubles.rekeys => self.person_rekeys(side, pair),
-                _ => self.person_updates(side, pair),
-            }
-        }
-        self.sides[side].commit();
-    }
-
-    fn new_value(&mut self, pair: PairId, field: usize) -> (Value, Option<u64>) {
-        if self.rng.percent(8) {
-            return (Value::Null, None);
-        }
-        let token = self.next_token;
-        self.next_token += 1;
-        let kind = self.scenario.kinds[pair.0 as usize][field];
-        (fresh(token, kind, &mut self.rng), Some(token))
-    }
-
-    fn match_value(&mut self, side: Side, pair: PairId) -> Value {
-        let generated = self.sides[side].table(pair).quirks.generated;
-        if generated && self.rng.percent(3) {
-            return Value::Null;
-        }
-        Value::Text(format!("k{}", self.rng.below(14)))
-    }
-
-    fn remember(&mut self, side: Side, pair: PairId, tokens: Vec<u64>) {
-        let first_run = !self.store.was_live;
-        for token in tokens {
-            self.tokens.push(Token {
-                token,
-                side,
-                pair,
-                first_run,
-            });
-        }
-    }
-
-    fn person_inserts(&mut self, side: Side, pair: PairId) {
-        let mut cells = vec![self.match_value(side, pair)];
-        let mut tokens = Vec::new();
-        for field in 1..self.scenario.kinds[pair.0 as usize].len() {
-            let (value, token) = self.new_value(pair, field);
-            tokens.extend(token);
-            cells.push(value);
-        }
-        let key = self.former_key(side, pair);
-        let shown = cells.clone();
-        if let Ok(key) = self.sides[side].insert(pair, key, cells, Cause::Person) {
-            self.remember(side, pair, tokens);
-            self.note(|| format!("{} person inserts {}/{key} {shown:?}", side.name(), pair.0));
-        }
-    }
-
-    /// Sometimes a person gives a record the generated key of one deleted before.
-    fn former_key(&mut self, side: Side, pair: PairId) -> Option<Key> {
-        let db = &self.sides[side];
-        if !self.scenario.troubles.rekeys || !db.table(pair).quirks.generated {
-            return None;
-        }
-        let former: Vec<Key> = db
-            .ledger
-            .deleted
-            .iter()
-            .filter(|(p, key)| *p == pair && !db.table(pair).rows.contains_key(key))
-            .map(|(_, key)| key.clone())
-            .collect();
-        (!former.is_empty() && self.rng.percent(25)).then(|| self.rng.pick(&former).clone())
-    }
-
-    fn some_key(&mut self, side: Side, pair: PairId) -> Option<Key> {
-        let rows = &self.sides[side].table(pair).rows;
-        let number = self.rng.below(rows.len());
-        rows.keys().nth(number).cloned()
-    }
-
-    fn person_updates(&mut self, side: Side, pair: PairId) {
-        let Some(key) = self.some_key(side, pair) else {
-            return;
-        };
-        let fields = self.scenario.kinds[pair.0 as usize].len();
-        let mut set = Vec::new();
-        let mut tokens = Vec::new();
-        for _ in 0..1 + self.rng.below(2) {
-            let field = 1 + self.rng.below(fields - 1);
-            if set.iter().any(|(f, _)| *f == field) {
-                continue;
-            }
-            let (value, token) = self.new_value(pair, field);
-            tokens.extend(token);
-            set.push((field, value));
-        }
-        let done = self.sides[side].update(pair, &key, &set, None, Cause::Person);
-        if let Ok(key) = done {
-            self.remember(side, pair, tokens);
-            self.note(|| format!("{} person updates {}/{key} {set:?}", side.name(), pair.0));
-        }
-    }
-
-    fn person_rekeys(&mut self, side: Side, pair: PairId) {
-        let Some(key) = self.some_key(side, pair) else {
-            return;
-        };
-        let generated = self.sides[side].table(pair).quirks.generated;
-        let new_key = (generated && self.rng.percent(50)).then(|| {
-            let number = 2_000 + self.rng.below(20);
-            Key::single(number.to_string())
-        });
-        let set = match new_key {
-            Some(_) => Vec::new(),
-            None => vec![(0, self.match_value(side, pair))],
-        };
-        let done = self.sides[side].update(pair, &key, &set, new_key, Cause::Person);
-        if let Ok(now) = done {
-            self.note(|| {
-                format!(
-                    "{} person rekeys {}/{key} to {now} {set:?}",
-                    side.name(),
-                    pair.0
-                )
-            });
-        }
-    }
-
-    fn person_deletes(&mut self, side: Side, pair: PairId) {
-        if let Some(key) = self.some_key(side, pair) {
-            self.sides[side].delete(pair, &key, Cause::Person);
-            self.note(|| format!("{} person deletes {}/{key}", side.name(), pair.0));
         }
     }
 }

@@ -161,6 +161,22 @@ async fn verify_ends_with_3_when_the_sides_differ() {
 }
 
 #[tokio::test]
+async fn a_repair_is_shown_and_written_only_when_approved() {
+    let desk = Desk::start().await;
+    desk.set(|script| script.equal = false);
+    let repair = ["sync", "verify", "blog", "--repair"];
+    let ran = run(&desk, &repair).await;
+    assert_eq!(ran.code, 3, "{ran:?}");
+    assert!(ran.out.contains("A repair would write:"), "{ran:?}");
+    assert!(ran.err.contains("--yes"), "{ran:?}");
+    let is_repair = |order: &String| order.starts_with("repair");
+    assert!(!desk.orders().iter().any(is_repair));
+    let ran = run(&desk, &[&repair[..], &["--yes"]].concat()).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(desk.orders().contains(&"repair blog, 1 tables".to_owned()));
+}
+
+#[tokio::test]
 async fn the_other_sync_commands_end_with_0_and_print_documents() {
     let desk = Desk::start().await;
     for args in [

@@ -1,12 +1,21 @@
 //! The real binaries against real PostgreSQL, as an operator would run them.
 
+mod asked;
 mod bad_input;
 mod big;
 mod deletes;
+mod editors;
+mod edits;
 mod faults;
 mod looks;
+mod lost_slots;
+mod postgres_faults;
+mod repair;
 mod rights;
 mod secrets;
+mod slot_guard;
+mod soak;
 mod speed;
 mod stage;
 mod two_way;
+mod verify;

@@ -21,7 +21,7 @@ fn text(value: &Value) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn revoked_agent_does_not_keep_its_sync() {
-    let stage = Stage::start("revoked").await;
+    let mut stage = Stage::start("revoked").await;
     stage
         .left
         .client()
@@ -36,6 +36,13 @@ async fn revoked_agent_does_not_keep_its_sync() {
         .await
         .unwrap();
     stage.apply(FILE).await;
+    // Through an agent that is there, the revocation would have dropped all of it.
+    stage.kill_agent();
+    stage
+        .wait("the agent to be gone", async |stage: &Stage| {
+            stage.get("agents/office-db").await["state"] == "offline"
+        })
+        .await;
     stage.post("agents/office-db/revoke", json!({})).await;
 
     let (removed, refusal) = stage.try_delete("syncs/blog").await;

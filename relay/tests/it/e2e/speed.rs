@@ -8,10 +8,11 @@ use std::time::Instant;
 
 use super::stage::Stage;
 
-const TABLE: &str = "create table t (id bigint primary key, code text not null, n int, f float8,
+pub const TABLE: &str =
+    "create table t (id bigint primary key, code text not null, n int, f float8,
                      title text, body text, at timestamptz, flag boolean)";
 
-const FILE: &str = r#"
+pub const FILE: &str = r#"
 name = "speed"
 left = "office-db"
 right = "marketing"
@@ -42,13 +43,7 @@ async fn existing_rows_are_copied_at_thousands_a_second_in_bounded_memory() {
     let (left, right) = (stage.left.client().await, stage.right.client().await);
     left.batch_execute(TABLE).await.unwrap();
     right.batch_execute(TABLE).await.unwrap();
-    let fill = format!(
-        "insert into t select n, 'c-' || n, n * 7 % 1000000, n / 3.0, 'title number ' || n,
-             'a somewhat longer text, record ' || n || ', round 0',
-             '2024-01-01'::timestamptz + n * interval '1.000003 s', n % 2 = 0
-         from generate_series(1, {rows}) n"
-    );
-    left.batch_execute(&fill).await.unwrap();
+    left.batch_execute(&fill(rows)).await.unwrap();
     let began = Instant::now();
     stage.apply(FILE).await;
     let speed = rows as f64 / began.elapsed().as_secs_f64();
@@ -61,7 +56,17 @@ async fn existing_rows_are_copied_at_thousands_a_second_in_bounded_memory() {
     assert!(peak < 400, "{peak} MB");
 }
 
-fn peak_mb(pid: u32) -> u64 {
+/// SQL that fills the table.
+pub fn fill(rows: u64) -> String {
+    format!(
+        "insert into t select n, 'c-' || n, n * 7 % 1000000, n / 3.0, 'title number ' || n,
+             'a somewhat longer text, record ' || n || ', round 0',
+             '2024-01-01'::timestamptz + n * interval '1.000003 s', n % 2 = 0
+         from generate_series(1, {rows}) n"
+    )
+}
+
+pub fn peak_mb(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kib: u64 = line

@@ -80,11 +80,7 @@ impl Stage {
         let invited = stage.post("agents", json!({"name": "office-db"})).await;
         stage.pair(invited["token"].as_str().unwrap());
         stage.start_agent();
-        stage
-            .wait("the agent to come online", async |stage: &Stage| {
-                stage.get("agents/office-db").await["state"] == "online"
-            })
-            .await;
+        stage.wait_agent().await;
         let through = json!({"name": "office-db", "kind": "postgres", "agent": "office-db",
             "target": "main"});
         stage.post("connections", through).await;
@@ -136,6 +132,23 @@ impl Stage {
                 .send()
                 .await
                 .is_ok_and(|answer| answer.status().is_success())
+        })
+        .await;
+    }
+
+    /// Adds to the relay's configuration and starts it anew.
+    pub async fn restart_relay_with(&mut self, more: &str) {
+        self.kill_relay();
+        let path = self.dir.path().join("relay.toml");
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text + more).unwrap();
+        self.start_relay().await;
+        self.wait_agent().await;
+    }
+
+    async fn wait_agent(&self) {
+        self.wait("the agent to come online", async |stage: &Stage| {
+            stage.get("agents/office-db").await["state"] == "online"
         })
         .await;
     }
@@ -326,15 +339,35 @@ impl Stage {
             stage.get("agents/office-db").await["state"] == "offline"
         })
         .await;
+        self.configure_agent(from, to);
+        self.start_agent();
+        self.wait_agent().await;
+    }
+
+    /// Changes the agent's configuration; it is read at the next start.
+    pub fn configure_agent(&self, from: &str, to: &str) {
         let path = self.dir.path().join("agent.toml");
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.contains(from), "{text}");
         fs::write(&path, text.replace(from, to)).unwrap();
-        self.start_agent();
-        self.wait("the agent to come online", async |stage: &Stage| {
-            stage.get("agents/office-db").await["state"] == "online"
-        })
-        .await;
+    }
+
+    /// The document that `tidegate-agent COMMAND --json` prints.
+    pub fn agent_says(&self, command: &str) -> Value {
+        let done = Command::new(agent_binary())
+            .args([command, "--json", "--config"])
+            .arg(self.dir.path().join("agent.toml"))
+            .output()
+            .unwrap();
+        serde_json::from_slice(&done.stdout)
+            .unwrap_or_else(|error| panic!("{command}: {error}\n{}", self.logs()))
+    }
+
+    /// The text of `/metrics`.
+    pub async fn metrics(&self) -> String {
+        let url = format!("http://127.0.0.1:{}/metrics", self.metrics);
+        let answer = self.client.get(url).send().await.unwrap();
+        answer.text().await.unwrap()
     }
 
     fn url(&self, path: &str) -> String {

@@ -201,6 +201,11 @@ fn take_back(path: &std::path::Path) {
          drop table tombstones;
          alter table old_stones rename to tombstones;
          create index tombstones_seen on tombstones (sync, side, seen);
+         drop table definitions;
+         alter table syncs drop column layout;
+         alter table pairs drop column due;
+         alter table pairs drop column left_known;
+         alter table pairs drop column right_known;
          drop table conflicts;
          create table conflicts (id integer primary key, workspace text not null,
              sync integer not null references syncs (id) on delete cascade,
@@ -208,6 +213,7 @@ fn take_back(path: &std::path::Path) {
              field integer, body blob not null
          ) strict;
          create index conflicts_sync on conflicts (sync, at);
+         drop table verifications;
          delete from refinery_schema_history where version >= 4;",
     )
     .unwrap();

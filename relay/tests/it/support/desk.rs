@@ -14,10 +14,11 @@ use tidegate_relay::engine::handle::{
     ControlError, ControlErrorKind, SyncControl,
 };
 use tidegate_relay::engine::report::{
-    FindingReport, HistoryEntry, LeftBehind, LiveEvent, Preview, Removed, SyncStatus, TablePreview,
-    TableStatus, VerifyReport,
+    ConflictReport, FindingReport, HistoryEntry, LeftBehind, LiveEvent, Preview, Removed,
+    SyncStatus, TablePreview, TableRepair, TableStatus, VerifyReport,
 };
 use tidegate_relay::engine::syncfile::SyncFile;
+use tidegate_relay::engine::verify::How;
 use tidegate_relay::store::{Store, tokens};
 use tokio::net::TcpListener;
 use tokio::sync::broadcast;
@@ -235,7 +236,7 @@ impl SyncControl for StandIn {
         })
     }
 
-    async fn verify(&self, name: &str) -> Result<VerifyReport, ControlError> {
+    async fn verify(&self, name: &str, how: How) -> Result<VerifyReport, ControlError> {
         self.status(name).await?;
         let equal = self.script.lock().unwrap().equal;
         let difference_count = u64::from(!equal);
@@ -243,8 +244,27 @@ impl SyncControl for StandIn {
             equal,
             records: 9,
             difference_count,
+            repair: how.repair.then(|| {
+                vec![TableRepair {
+                    update_right: 1,
+                    ..TableRepair::default()
+                }]
+            }),
             ..VerifyReport::default()
         })
+    }
+
+    async fn repair(
+        &self,
+        name: &str,
+        expected: Option<Vec<TableRepair>>,
+    ) -> Result<VerifyReport, ControlError> {
+        self.order(format!(
+            "repair {name}, {} tables",
+            expected.unwrap_or_default().len()
+        ));
+        self.script.lock().unwrap().equal = true;
+        self.verify(name, How::default()).await
     }
 
     async fn findings(&self, name: &str) -> Result<Vec<FindingReport>, ControlError> {
@@ -253,6 +273,16 @@ impl SyncControl for StandIn {
             code: "unique-violation".into(),
             ..FindingReport::default()
         }])
+    }
+
+    async fn conflicts(
+        &self,
+        name: &str,
+        waiting: bool,
+    ) -> Result<Vec<ConflictReport>, ControlError> {
+        self.status(name).await?;
+        self.order(format!("conflicts of {name}, waiting: {waiting}"));
+        Ok(Vec::new())
     }
 
     async fn retry(&self, name: &str) -> Result<(), ControlError> {

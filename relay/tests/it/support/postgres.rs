@@ -111,6 +111,30 @@ impl Server {
         let _ = child.wait();
     }
 
+    /// `kill -9` of all its processes, the postmaster first so that it can't clean up.
+    pub fn kill(&self) {
+        let mut postmaster = self.postmaster.lock().unwrap();
+        let Some(mut child) = postmaster.take() else {
+            return;
+        };
+        let children = children_of(child.id());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        for pid in &children {
+            // One that has ended by itself is as good as killed.
+            let _ = Command::new("kill")
+                .args(["-9", pid])
+                .stderr(Stdio::null())
+                .status();
+        }
+        // A new postmaster refuses to start while one of them holds the shared memory.
+        let began = Instant::now();
+        while children.iter().any(|pid| is_alive(pid)) {
+            assert!(began.elapsed() < START_MAX, "a backend survives kill -9");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Starts it (again) and waits until it takes connections.
     pub fn start(&self) {
         let log = fs::File::options()
@@ -236,6 +260,17 @@ impl Server {
         command
     }
 
+    /// pgbench as [`ROLE`]. Before version 17 its `-d` means something else than elsewhere.
+    pub fn pgbench(&self, database: &str) -> Command {
+        let mut command = self.run(&clients().join("pgbench"));
+        command
+            .envs([("PGPASSWORD", PASSWORD), ("PGDATABASE", database)])
+            .args(["-U", ROLE, "-p", &self.port.to_string()])
+            .arg("-h")
+            .arg(self.dir.path());
+        command
+    }
+
     fn data(&self) -> PathBuf {
         self.dir.path().join("data")
     }
@@ -278,6 +313,14 @@ impl Database {
     /// An ordinary connection as [`ROLE`].
     pub async fn client(&self) -> Client {
         connect(&self.dial_as(ROLE, PASSWORD)).await.unwrap()
+    }
+
+    /// The same, from a server that may be down.
+    pub async fn try_client(&self) -> Option<Client> {
+        let dial = self.dial_as(ROLE, PASSWORD);
+        let label = StreamLabel::default();
+        let stream = dial.dial(Purpose::Session, &label).await.ok()?;
+        sign_in(&dial, stream).await.ok()
     }
 
     /// An ordinary connection as superuser.
@@ -349,11 +392,18 @@ impl Dial for TestDial {
 
 /// An ordinary session over a dial. Its connection task ends when the client is dropped.
 pub async fn connect(dial: &TestDial) -> Result<Client, tokio_postgres::Error> {
-    use secrecy::ExposeSecret;
     let stream = dial
         .dial(Purpose::Session, &StreamLabel::default())
         .await
         .unwrap();
+    sign_in(dial, stream).await
+}
+
+async fn sign_in(
+    dial: &TestDial,
+    stream: Box<dyn ByteStream>,
+) -> Result<Client, tokio_postgres::Error> {
+    use secrecy::ExposeSecret;
     let Login::Password {
         user,
         password,
@@ -375,6 +425,21 @@ pub async fn connect(dial: &TestDial) -> Result<Client, tokio_postgres::Error> {
 fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
+}
+
+/// Process numbers of a process's children. Source: proc(5).
+fn children_of(parent: u32) -> Vec<String> {
+    let file = format!("/proc/{parent}/task/{parent}/children");
+    let children = fs::read_to_string(file).unwrap_or_default();
+    children.split_whitespace().map(str::to_owned).collect()
+}
+
+/// A killed orphan is gone once its new parent has waited for it; until then it is a zombie, which
+/// holds nothing any more.
+fn is_alive(pid: &str) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit(')').next().unwrap_or_default().trim_start();
+    !(state.is_empty() || state.starts_with('Z') || state.starts_with('X'))
 }
 
 /// Whom to run PostgreSQL as, when the tests run as root: whoever owns nothing here.

@@ -55,6 +55,7 @@ pub fn binding(epoch: u32, tables: &[Table<'_>]) -> Binding {
                 table: table.to_string(),
                 columns: fields.iter().map(|field| field.to_string()).collect(),
                 lens: Lens::default(),
+                match_key: Vec::new(),
             })
             .collect(),
         fingerprinter: fingerprinter(),

@@ -2,7 +2,7 @@
 //! and from each type's column into each other type's. `CODEC_CASES` sets the number of random
 //! values for each type.
 
-mod literals;
+pub mod literals;
 mod pairs;
 
 #[path = "../../../../sync/tests/codec/any.rs"]
@@ -93,7 +93,7 @@ pub async fn insert_literals(client: &Client, table: &str, listed: &[ListedType]
     }
 }
 
-fn canonical(cell: &Cell) -> Vec<u8> {
+pub fn canonical(cell: &Cell) -> Vec<u8> {
     let mut bytes = Vec::new();
     if let Cell::Value(value) = cell {
         value.canonical(&mut bytes);

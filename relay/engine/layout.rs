@@ -1,0 +1,171 @@
+//! What a sync's stored links were laid out for, and how that changes when its mapping is edited.
+//!
+//! The store knows pairs and fields by number and place. A [`Layout`] tells what those stand for, so
+//! that an edited sync file finds what was agreed of the fields that stay. Kept with the sync; the
+//! run compares it with its mapping when it starts, the plan of an edit before.
+
+use serde::{Deserialize, Serialize};
+use tidegate_sync::model::PairId;
+use tidegate_sync::policy::{Direction, FieldPair, PairPolicy};
+
+use super::forms::FieldForm;
+use super::mapping::Mapping;
+use super::syncfile::{SyncFile, TableFile};
+use crate::store::layouts::{PairRemap, Remap};
+use crate::store::syncs::SyncRecord;
+
+/// The pairs of a sync in the order of their numbers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Layout {
+    pub pairs: Vec<PairLayout>,
+}
+
+/// One table pair.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct PairLayout {
+    pub left: String,
+    pub right: String,
+    /// The fields stand in the order of the links' fingerprints.
+    pub policy: PairPolicy,
+    /// What each field is made of, beside its columns: an expression, other words, the filters.
+    pub forms: Vec<String>,
+}
+
+impl Layout {
+    pub(super) fn of(file: &SyncFile, mapping: &Mapping) -> Layout {
+        let pairs = file.tables.iter().zip(&mapping.pairs);
+        Layout {
+            pairs: pairs
+                .map(|(table, pair)| PairLayout::of(table, pair.policy.clone()))
+                .collect(),
+        }
+    }
+
+    /// Without the fields that no file lists.
+    fn of_file(file: &SyncFile) -> Layout {
+        let pair = |table: &TableFile| PairLayout::of(table, table.policy.clone());
+        Layout {
+            pairs: file.tables.iter().map(pair).collect(),
+        }
+    }
+
+    /// What the sync's links are laid out for; until a run has noted it, its present file.
+    pub(super) fn of_record(record: &SyncRecord) -> Layout {
+        let noted = record.layout.as_deref();
+        let noted = noted.and_then(|text| serde_json::from_str(text).ok());
+        noted.unwrap_or_else(|| {
+            let file = SyncFile::parse(&record.definition);
+            file.map(|file| Layout::of_file(&file)).unwrap_or_default()
+        })
+    }
+
+    pub(super) fn text(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// What becomes of the stored links when `now` takes this layout's place.
+    pub(super) fn change_to(&self, now: &Layout) -> Remap {
+        let remap = |pair: &PairLayout| match self.find(pair) {
+            Some(number) => pair.follow(PairId(number as u32), &self.pairs[number]),
+            None => PairRemap {
+                fields: vec![None; pair.policy.fields.len()],
+                ..PairRemap::default()
+            },
+        };
+        Remap {
+            pairs: now.pairs.iter().map(remap).collect(),
+        }
+    }
+
+    /// The number of the same pair of tables here.
+    pub(super) fn find(&self, pair: &PairLayout) -> Option<usize> {
+        let is_same = |one: &PairLayout| one.left == pair.left && one.right == pair.right;
+        self.pairs.iter().position(is_same)
+    }
+}
+
+impl PairLayout {
+    fn of(table: &TableFile, policy: PairPolicy) -> PairLayout {
+        let form = |at: usize| match table.forms.get(at) {
+            Some(FieldForm::Same) => String::new(),
+            Some(form) => format!("{form:?}"),
+            None if policy.scope == Some(at) => format!("{:?}", table.filters),
+            None => String::new(),
+        };
+        PairLayout {
+            left: table.left.clone(),
+            right: table.right.clone(),
+            forms: (0..policy.fields.len()).map(form).collect(),
+            policy,
+        }
+    }
+
+    /// The place of the field pair of these columns.
+    pub(super) fn place_of(&self, field: &FieldPair) -> Option<usize> {
+        let is_same = |one: &FieldPair| {
+            let is_listed = |field: &FieldPair| field.direction != Direction::Neither;
+            let names = |field: &FieldPair| (field.left.clone(), field.right.clone());
+            names(one) == names(field) && is_listed(one) == is_listed(field)
+        };
+        self.policy.fields.iter().position(is_same)
+    }
+
+    pub(super) fn form(&self, place: usize) -> &str {
+        self.forms.get(place).map_or("", String::as_str)
+    }
+
+    /// The place that field number `at` had in `before`; `None` for a new one, or one that holds
+    /// other values. Whether a record was in the filters is still known when they are others.
+    fn place_in(&self, before: &PairLayout, at: usize) -> Option<usize> {
+        let field = &self.policy.fields[at];
+        let place = before.place_of(field)?;
+        let is_kept = self.form(at) == before.form(place) || field.direction == Direction::Neither;
+        is_kept.then_some(place)
+    }
+
+    /// Takes over what is stored of `before`, which has this number.
+    fn follow(&self, number: PairId, before: &PairLayout) -> PairRemap {
+        let fields = 0..self.policy.fields.len();
+        let fields: Vec<Option<usize>> = fields.map(|at| self.place_in(before, at)).collect();
+        PairRemap {
+            from: Some(number),
+            due: self.needs_look(before, &fields),
+            fields,
+            fields_before: before.policy.fields.len(),
+        }
+    }
+
+    /// True when the change may mean something for data that is there already: everything but what
+    /// rules over changes to come, and fields that are mapped no more.
+    fn needs_look(&self, before: &PairLayout, fields: &[Option<usize>]) -> bool {
+        let now = &self.policy;
+        let place = |old: &usize| fields.iter().position(|from| *from == Some(*old));
+        let key = before.policy.match_key.iter().map(place);
+        let (Some(match_key), Some(kept)) = (
+            key.collect::<Option<Vec<usize>>>(),
+            fields.iter().copied().collect::<Option<Vec<usize>>>(),
+        ) else {
+            return true;
+        };
+        let mut forms = kept.iter().zip(&self.forms);
+        if forms.any(|(old, form)| before.form(*old) != form) {
+            return true;
+        }
+        let as_before = PairPolicy {
+            fields: kept
+                .into_iter()
+                .map(|old| before.policy.fields[old].clone())
+                .collect(),
+            match_key,
+            scope: before.policy.scope.as_ref().and_then(place),
+            existing: now.existing,
+            deletes: now.deletes,
+            conflict: now.conflict,
+            conflict_delete: now.conflict_delete,
+            archive: now.archive.clone(),
+            ..before.policy.clone()
+        };
+        let was_filtered = before.policy.scope.is_some();
+        as_before != *now || was_filtered != now.scope.is_some()
+    }
+}

@@ -1,0 +1,128 @@
+//! Runs the tests against each mutant, and counts those that nobody notices.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::judged::JUDGED;
+use crate::mutant::{Mutant, Source};
+use crate::scratch::{self, Programs};
+
+/// A run that takes longer has lost its way, which is noticed, too.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Worlds of each kind: first a few, then more.
+const FEW: &str = "150";
+const MANY: &str = "1500";
+
+#[derive(Clone, Copy, PartialEq)]
+enum Fate {
+    Noticed,
+    Survived,
+}
+
+/// Runs the mutants whose names contain `wanted` (all: `all`). True when those that survive are
+/// judged.
+pub fn run(sources: &BTreeMap<&'static str, Source>, mutants: &[Mutant], wanted: &str) -> bool {
+    let began = Instant::now();
+    let programs = scratch::build(sources, mutants);
+    assert!(
+        !is_noticed(&programs, usize::MAX),
+        "the tests fail without a mutant"
+    );
+    let numbers: Vec<usize> = (0..mutants.len())
+        .filter(|&number| wanted == "all" || mutants[number].name.contains(wanted))
+        .collect();
+    println!(
+        "built in {} s; {} to run",
+        began.elapsed().as_secs(),
+        numbers.len()
+    );
+    let fates = try_all(&programs, mutants, &numbers);
+    let mut is_fine = true;
+    for (&number, fate) in numbers.iter().zip(&fates) {
+        let name = &mutants[number].name;
+        let judgement = JUDGED.iter().find(|(judged, _)| judged == name);
+        match (fate, judgement) {
+            (Fate::Noticed, None) => {}
+            (Fate::Noticed, Some(_)) => println!("judged, but noticed by now: {name}"),
+            (Fate::Survived, Some((_, why))) => println!("survives: {name}\n    {why}"),
+            (Fate::Survived, None) => {
+                println!("NOT NOTICED: {name}");
+                is_fine = false;
+            }
+        }
+    }
+    let noticed = fates.iter().filter(|fate| **fate == Fate::Noticed).count();
+    println!(
+        "{noticed} of {} mutants noticed, in {} s",
+        fates.len(),
+        began.elapsed().as_secs()
+    );
+    is_fine
+}
+
+fn try_all(programs: &Programs, mutants: &[Mutant], numbers: &[usize]) -> Vec<Fate> {
+    let next = Mutex::new(0);
+    let fates = Mutex::new(vec![Fate::Survived; numbers.len()]);
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let place = {
+                        let mut next = next.lock().expect("no thread panics here");
+                        *next += 1;
+                        *next - 1
+                    };
+                    let Some(&number) = numbers.get(place) else {
+                        return;
+                    };
+                    if is_noticed(programs, number) {
+                        fates.lock().expect("no thread panics here")[place] = Fate::Noticed;
+                    } else {
+                        println!("  not noticed: {}", mutants[number].name);
+                    }
+                }
+            });
+        }
+    });
+    fates.into_inner().expect("no thread panics here")
+}
+
+/// From the quickest test to the slowest one.
+fn is_noticed(programs: &Programs, number: usize) -> bool {
+    let fails = |program: &Path, seeds: &str, arguments: &[&str]| {
+        let child = Command::new(program)
+            .args(arguments)
+            .env("MUTANT", number.to_string())
+            .env("SIM_SEEDS", seeds)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        is_failure(child.expect("the test program runs"))
+    };
+    // The planted bugs and the same seed run twice say nothing about the sources.
+    let worlds = ["--test-threads=1", "--skip", "plants::"];
+    fails(&programs.unit, FEW, &[])
+        || fails(&programs.sim, FEW, &worlds)
+        || fails(&programs.sim, MANY, &["--test-threads=1", "_worlds_hold_"])
+}
+
+fn is_failure(mut child: std::process::Child) -> bool {
+    let began = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().expect("the child is ours") {
+            return !status.success();
+        }
+        if began.elapsed() > PATIENCE {
+            child.kill().expect("the child is ours");
+            child.wait().expect("the child is ours");
+            return true;
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}

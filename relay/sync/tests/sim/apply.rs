@@ -1,0 +1,186 @@
+//! How a simulated side writes our batches: one transaction each, guarded, read back.
+
+use tidegate_sync::baseline::Fingerprint;
+use tidegate_sync::model::{
+    BatchId, Cell, ChangeKind, FindingCode, Key, Outcome, PairId, Recovered, Step, StepKind, Stored,
+};
+use tidegate_sync::value::Value;
+
+use crate::database::{Cause, Database, Logged, Record};
+
+impl Database {
+    /// Refuses older runs from now on.
+    pub fn fence(&mut self, epoch: u32) {
+        self.epoch = self.epoch.max(epoch);
+    }
+
+    pub fn recovered(&self, batch: BatchId) -> Option<Vec<Recovered>> {
+        self.outcomes.get(&batch).cloned()
+    }
+
+    /// Writes one batch in one transaction. `None` when a newer run has fenced this one off.
+    pub fn apply(
+        &mut self,
+        batch: BatchId,
+        steps: &[Step],
+        recorded: bool,
+    ) -> Option<Vec<Outcome>> {
+        if (batch.0 >> 32) < u64::from(self.epoch) {
+            return None;
+        }
+        if !self.plant_no_marker {
+            self.passed = self.passed.max(batch);
+        }
+        let fence = self.lsn;
+        let outcomes: Vec<Outcome> = steps.iter().map(|step| self.step(step, fence)).collect();
+        if recorded && !self.plant_no_outcomes {
+            let recovered = outcomes.iter().map(|o| self.recovered_form(o)).collect();
+            self.outcomes.insert(batch, recovered);
+        }
+        self.end_transaction(true);
+        Some(outcomes)
+    }
+
+    fn recovered_form(&self, outcome: &Outcome) -> Recovered {
+        match outcome {
+            Outcome::Written(stored) => Recovered::Written {
+                key: stored.key.clone(),
+                fingerprints: self.prints.row(&stored.row),
+            },
+            Outcome::Deleted => Recovered::Deleted,
+            _ => Recovered::NotDone,
+        }
+    }
+
+    fn step(&mut self, step: &Step, fence: u64) -> Outcome {
+        match &step.kind {
+            StepKind::Create { set, matching } => self.create(step.pair, set, matching, fence),
+            StepKind::Update { key, set, expect } => {
+                if let Some(outcome) = self.guard(step.pair, key, expect, fence) {
+                    return outcome;
+                }
+                if self.table(step.pair).quirks.refuses {
+                    return rejected(FindingCode::RejectedBySide);
+                }
+                let result = self.update(step.pair, key, set, None, Cause::Sync);
+                self.written(step.pair, result, set)
+            }
+            StepKind::Delete { key, expect } => {
+                if let Some(outcome) = self.guard(step.pair, key, expect, fence) {
+                    return outcome;
+                }
+                if self.table(step.pair).quirks.refuses {
+                    return rejected(FindingCode::RejectedBySide);
+                }
+                match self.delete(step.pair, key, Cause::Sync) {
+                    true => Outcome::Deleted,
+                    false => rejected(FindingCode::ForeignKeyViolation),
+                }
+            }
+        }
+    }
+
+    fn create(
+        &mut self,
+        pair: PairId,
+        set: &[(usize, Value)],
+        matching: &[(usize, Value)],
+        fence: u64,
+    ) -> Outcome {
+        // Match keys are texts here: equal ones have equal canonical forms.
+        let same = |record: &Record| {
+            let mut wanted = matching.iter();
+            wanted.all(|(field, value)| record.cells[*field] == *value)
+        };
+        let rows = &self.table(pair).rows;
+        let found: Vec<Key> = match matching {
+            [] => Vec::new(),
+            _ => rows
+                .iter()
+                .filter(|(_, record)| same(record))
+                .map(|(key, _)| key.clone())
+                .collect(),
+        };
+        match found.as_slice() {
+            [] => {}
+            [key] => {
+                let row = self.row(pair, key).unwrap_or_default();
+                let key = key.clone();
+                let stored = Stored { key, row };
+                return Outcome::Exists { stored, fence };
+            }
+            _ => return rejected(FindingCode::DuplicateMatchKey),
+        }
+        if self.table(pair).quirks.refuses {
+            return rejected(FindingCode::RejectedBySide);
+        }
+        let fields = self.table(pair).quirks.flows_out.len();
+        let mut cells = vec![Value::Null; fields];
+        for (field, value) in set {
+            cells[*field] = value.clone();
+        }
+        let result = self.insert(pair, None, cells, Cause::Sync);
+        self.written(pair, result, set)
+    }
+
+    /// The row as RETURNING shows it: before AFTER triggers.
+    fn written(
+        &self,
+        pair: PairId,
+        result: Result<Key, FindingCode>,
+        set: &[(usize, Value)],
+    ) -> Outcome {
+        let key = match result {
+            Ok(key) => key,
+            Err(code) => return rejected(code),
+        };
+        let after = self.table(pair).quirks.after_trigger;
+        let current = self.row(pair, &key).unwrap_or_default();
+        let mut own = self.open.iter().rev();
+        let mut own = own.by_ref().filter(|c| c.pair == pair && c.key == key);
+        let row = match own.nth(1).filter(|_| after) {
+            Some(Logged {
+                kind: ChangeKind::Present { row, .. },
+                ..
+            }) => {
+                let mut row = row.clone();
+                tidegate_sync::inbox::fill(&mut row, &current);
+                row
+            }
+            _ => current,
+        };
+        let mut stored = Stored { key, row };
+        if self.plant_no_read_back {
+            for (field, value) in set {
+                stored.row[*field] = Cell::Value(value.clone());
+            }
+        }
+        Outcome::Written(stored)
+    }
+
+    fn guard(
+        &self,
+        pair: PairId,
+        key: &Key,
+        expect: &[Fingerprint],
+        fence: u64,
+    ) -> Option<Outcome> {
+        let Some(row) = self.row(pair, key) else {
+            return Some(Outcome::Missing { fence });
+        };
+        let same = row.iter().zip(expect).all(|(cell, expected)| {
+            !expected.is_known() || self.prints.cell(cell) == Some(*expected)
+        });
+        if same || self.plant_no_guard {
+            return None;
+        }
+        Some(Outcome::Stale { row, fence })
+    }
+}
+
+fn rejected(code: FindingCode) -> Outcome {
+    Outcome::Rejected {
+        code,
+        detail: code.name().to_owned(),
+    }
+}

@@ -1,0 +1,42 @@
+//! People edit the mapping of the running sync: field pairs and table pairs are taken out and are new
+//! in it, and a pair is to be looked at again.
+
+use tidegate_sync::model::PairId;
+
+use crate::oracle::Check;
+use crate::world::World;
+
+impl World {
+    /// The run ends and the next one has another mapping. As in the engine, a round of the former
+    /// mapping must have been settled before.
+    pub fn edit(&mut self) -> Check {
+        if self.store.positions.is_none() || self.store.round.is_some() {
+            return Ok(());
+        }
+        let pair = PairId(self.rng.below(self.scenario.policies.len()) as u32);
+        let fields = self.scenario.policies[pair.0 as usize].fields.len();
+        // What is on its way to the disk gets there: the engine stops at a settlement.
+        self.finish_settling()?;
+        match self.rng.below(3) {
+            0 => {
+                self.note(|| format!("{pair:?} is looked at again"));
+                self.store.due.insert(pair);
+            }
+            1 => {
+                let field = 1 + self.rng.below(fields - 1);
+                self.note(|| format!("field {field} of {pair:?} is new"));
+                self.store.renew_field(pair, field);
+            }
+            _ => {
+                self.note(|| format!("{pair:?} is new"));
+                self.store.renew_pair(pair);
+            }
+        }
+        // What existed is handled as existing data once more.
+        for token in self.tokens.iter_mut().filter(|token| token.pair == pair) {
+            token.first_run = true;
+        }
+        self.checkpoint = None;
+        self.crash()
+    }
+}

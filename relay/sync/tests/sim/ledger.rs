@@ -1,0 +1,63 @@
+//! What became of every value that a person wrote on one side, for the oracles.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use tidegate_sync::baseline::Fingerprint;
+use tidegate_sync::model::{Key, PairId};
+use tidegate_sync::value::Value;
+
+use crate::values::{normal, token};
+
+/// What became of people's values on this side, for the oracles.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    /// Tokens that a person or a trigger replaced or deleted here, or that may not leave this side.
+    pub superseded: HashSet<u64>,
+    /// Keys that a person deleted here.
+    pub deleted: BTreeSet<(PairId, Key)>,
+    /// Keys that a person's record left for another one. A scan that comes after can't tell them from
+    /// deleted ones.
+    pub left: BTreeSet<(PairId, Key)>,
+    /// Tokens that records had since (or when) they took another key.
+    pub moved: HashSet<u64>,
+    /// Changes of records by people and triggers.
+    pub edits: u64,
+    /// Every value that a field ever had here, by fingerprint.
+    pub had: HashMap<Fingerprint, String>,
+    /// Records that people deleted here.
+    pub departed: Vec<Departed>,
+    /// What we wrote to a record's field since somebody else changed it: never the same twice.
+    written: HashMap<(u64, usize), HashSet<u64>>,
+    /// What we wrote again all the same.
+    pub repeated: Option<String>,
+}
+
+/// A record that a person deleted.
+#[derive(Clone, Debug)]
+pub struct Departed {
+    pub pair: PairId,
+    pub key: Key,
+    pub cells: Vec<Value>,
+    /// Every token that one of its fields ever had.
+    pub had: Vec<(usize, u64)>,
+    /// It was linked to a record of the other side, under the key that it always had.
+    pub was_linked: bool,
+}
+
+impl Ledger {
+    /// A write of ours gave a field of a record this value.
+    pub fn note_written(&mut self, record: u64, field: usize, (former, now): (&Value, &Value)) {
+        let Some(token) = token(now).filter(|_| normal(former) != normal(now)) else {
+            return;
+        };
+        let written = self.written.entry((record, field)).or_default();
+        if !written.insert(token) {
+            self.repeated = Some(format!("field {field} of record #{record}: {now:?}"));
+        }
+    }
+
+    /// Somebody else changed a field of a record.
+    pub fn note_changed(&mut self, record: u64, field: usize) {
+        self.written.remove(&(record, field));
+    }
+}

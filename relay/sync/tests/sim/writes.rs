@@ -1,0 +1,167 @@
+//! Oracles that look at one batch of ours as it lands.
+
+use tidegate_sync::model::{BySide, Key, Outcome, PairId, Row, Side, Step, StepKind};
+use tidegate_sync::policy::{DeleteConflict, DeletePolicy, Drift};
+use tidegate_sync::value::Value;
+
+use crate::database::Database;
+use crate::ledger::Departed;
+use crate::oracle::{Check, Violation};
+use crate::values::{is_derived, token};
+use crate::world::Scenario;
+
+/// A batch that was written.
+pub struct Landed<'a> {
+    pub scenario: &'a Scenario,
+    pub sides: &'a BySide<Database>,
+    pub side: Side,
+    pub steps: &'a [Step],
+    pub outcomes: &'a [Outcome],
+    /// What the updated and deleted records looked like before.
+    pub before: &'a [Option<Row>],
+    /// Records are looked for by their match keys before they are created.
+    pub is_live: bool,
+    /// A record that took another key while nobody followed counts as a new one; so does every record
+    /// of a pair that is new in the mapping.
+    pub is_followed: bool,
+}
+
+/// I8: what was overwritten or deleted is what the plan saw, every field of it.
+pub fn guarded(landed: &Landed<'_>) -> Check {
+    let prints = &landed.scenario.prints;
+    for ((step, outcome), before) in landed.steps.iter().zip(landed.outcomes).zip(landed.before) {
+        let (StepKind::Update { key, expect, .. } | StepKind::Delete { key, expect }) = &step.kind
+        else {
+            continue;
+        };
+        let is_done = matches!(outcome, Outcome::Written(_) | Outcome::Deleted);
+        let seen = before.as_ref().map(|row| prints.row(row));
+        if is_done && seen.as_ref() != Some(expect) {
+            let text = format!("{} {key} was written unseen", landed.side.name());
+            return Violation::check("I8", text);
+        }
+    }
+    Ok(())
+}
+
+/// I3: a value is not written to a record again unless somebody else changed it there.
+pub fn not_repeated(landed: &Landed<'_>) -> Check {
+    match &landed.sides[landed.side].ledger.repeated {
+        Some(repeated) => {
+            let text = format!("{} again: {repeated}", landed.side.name());
+            Violation::check("I3", text)
+        }
+        None => Ok(()),
+    }
+}
+
+/// I5: nothing is deleted where deletions stay at home or records do not flow to.
+pub fn deletes_allowed(landed: &Landed<'_>) -> Check {
+    for (step, outcome) in landed.steps.iter().zip(landed.outcomes) {
+        let policy = &landed.scenario.policies[step.pair.0 as usize];
+        let allowed =
+            policy.deletes == DeletePolicy::Propagate && policy.records_flow_to(landed.side);
+        if *outcome == Outcome::Deleted && !allowed {
+            let text = format!(
+                "{} deletion in {:?} by policy",
+                landed.side.name(),
+                step.pair
+            );
+            return Violation::check("I5", text);
+        }
+    }
+    Ok(())
+}
+
+/// I6: a live create makes no second record with a match key that its side had before the batch.
+pub fn no_second_match(landed: &Landed<'_>) -> Check {
+    if !landed.is_live {
+        return Ok(());
+    }
+    for (step, outcome) in landed.steps.iter().zip(landed.outcomes) {
+        let (StepKind::Create { set, .. }, Outcome::Written(stored)) = (&step.kind, outcome) else {
+            continue;
+        };
+        let policy = &landed.scenario.policies[step.pair.0 as usize];
+        let value = |field: usize| set.iter().find(|(f, _)| *f == field).map(|(_, v)| v);
+        let wanted: Vec<&Value> = policy.match_key.iter().filter_map(|&f| value(f)).collect();
+        let rows = &landed.sides[landed.side].table(step.pair).rows;
+        let is_ours = |key: &Key| {
+            let mut written = landed.outcomes.iter();
+            written.any(|outcome| matches!(outcome, Outcome::Written(stored) if stored.key == *key))
+        };
+        let same = rows.iter().find(|(key, record)| {
+            let mut fields = policy.match_key.iter().zip(&wanted);
+            !is_ours(key) && fields.all(|(&f, v)| !v.is_null() && record.cells[f] == **v)
+        });
+        if let Some((key, _)) = same
+            && wanted.len() == policy.match_key.len()
+        {
+            let text = format!(
+                "{} {} has the match key of {key}",
+                landed.side.name(),
+                stored.key
+            );
+            return Violation::check("I6", text);
+        }
+    }
+    Ok(())
+}
+
+/// I1: a deletion travels: the record is made anew only where the other side edited it and the
+/// policy keeps edits, or where the side had no right to delete it. Returns how many edits came
+/// before deletions.
+pub fn deletions_travel(landed: &Landed<'_>) -> Result<Vec<PairId>, Violation> {
+    let mut kept = Vec::new();
+    for (step, outcome) in landed.steps.iter().zip(landed.outcomes) {
+        let (StepKind::Create { set, .. }, Outcome::Written(_)) = (&step.kind, outcome) else {
+            continue;
+        };
+        let departed = landed.sides[landed.side].ledger.departed.iter().rev();
+        let mut departed = departed.filter(|departed| departed.pair == step.pair);
+        let Some(departed) = departed.find(|departed| is_again(departed, set)) else {
+            continue;
+        };
+        if !departed.was_linked || !landed.is_followed {
+            continue;
+        }
+        let policy = &landed.scenario.policies[step.pair.0 as usize];
+        let may_return = match policy.records_flow_to(landed.side.other()) {
+            false => policy.drift == Drift::Overwrite,
+            true => {
+                policy.deletes == DeletePolicy::Propagate
+                    && policy.conflict_delete == DeleteConflict::Keep
+                    && set.iter().any(|(f, value)| is_edit(departed, *f, value))
+            }
+        };
+        if !may_return {
+            let text = format!(
+                "{} {} of {:?} was deleted and is back: {set:?}",
+                landed.side.name(),
+                departed.key,
+                step.pair
+            );
+            return Err(Violation {
+                invariant: "I1",
+                what: text,
+            });
+        }
+        kept.push(step.pair);
+    }
+    Ok(kept)
+}
+
+fn is_again(departed: &Departed, set: &[(usize, Value)]) -> bool {
+    set.iter().any(|(field, value)| {
+        let token = token(value);
+        token.is_some_and(|token| departed.had.contains(&(*field, token)))
+    })
+}
+
+/// A value that the deleted record never had.
+fn is_edit(departed: &Departed, field: usize, value: &Value) -> bool {
+    match token(value) {
+        Some(token) => !departed.had.contains(&(field, token)),
+        None => is_derived(&crate::values::normal(value)) || departed.cells[field] != *value,
+    }
+}

@@ -1,0 +1,103 @@
+//! Conflicts about which a person is asked.
+
+use serde_json::{Value, json};
+use tokio_postgres::Client;
+
+use super::stage::Stage;
+
+const TABLE: &str = "create table t (id int primary key, title text, note text)";
+const FILE: &str = "name = \"t\"\nleft = \"office-db\"\nright = \"marketing\"\n[[table]]\n\
+                    left = \"t\"\nright = \"t\"\nkey = [[\"id\", \"id\"]]\nconflict = \"ask\"\n\
+                    conflict_delete = \"ask\"\nfields = [{ left = \"title\", right = \"title\" }, \
+                    { left = \"note\", right = \"note\" }]\n";
+
+/// Two databases with three equal records, then edits on both sides at once.
+async fn clash(stage: &Stage, left: &Client, right: &Client) {
+    left.batch_execute(TABLE).await.unwrap();
+    right.batch_execute(TABLE).await.unwrap();
+    left.batch_execute("insert into t select n, 'old', 'old' from generate_series(1, 3) n")
+        .await
+        .unwrap();
+    stage.apply(FILE).await;
+    stage.assert_equal("t").await;
+    stage.post("syncs/t/pause", json!({})).await;
+    left.batch_execute(
+        "update t set title = 'from the left', note = 'new' where id = 1; delete from t where id = 2",
+    )
+    .await
+    .unwrap();
+    right
+        .batch_execute("update t set title = 'from the right' where id in (1, 2)")
+        .await
+        .unwrap();
+    stage.post("syncs/t/resume", json!({})).await;
+    wait_asked(stage, 2).await;
+}
+
+async fn wait_asked(stage: &Stage, count: u64) {
+    let asked = async |stage: &Stage| {
+        let status = stage.get("syncs/t").await;
+        status["asked"] == count && status["quiet"] == true
+    };
+    stage.wait("the questions", asked).await;
+}
+
+async fn rows(client: &Client) -> Vec<String> {
+    let sql = "select concat_ws(' ', id, title, note) from t order by id";
+    let rows = client.query(sql, &[]).await.unwrap();
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+async fn waiting(stage: &Stage) -> Vec<Value> {
+    let found = stage.get("syncs/t/conflicts?waiting=true").await;
+    found.as_array().unwrap().clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_stops_nothing_else_and_ends_when_both_sides_agree() {
+    let stage = Stage::start("asked").await;
+    let (left, right) = (stage.left.client().await, stage.right.client().await);
+    clash(&stage, &left, &right).await;
+    assert_eq!(rows(&left).await, ["1 from the left new", "3 old old"]);
+    let kept = ["1 from the right new", "2 from the right old", "3 old old"];
+    assert_eq!(rows(&right).await, kept, "the other field has crossed");
+    let found = waiting(&stage).await;
+    let title = found.iter().find(|c| c["left_field"] == "title").unwrap();
+    let values = (&title["left"], &title["right"], &title["winner"]);
+    let expected = (
+        &json!("from the left"),
+        &json!("from the right"),
+        &Value::Null,
+    );
+    assert_eq!(values, expected);
+
+    // Further edits of such records don't pass the question by.
+    left.batch_execute("update t set note = 'newer' where id = 1")
+        .await
+        .unwrap();
+    right
+        .batch_execute("update t set note = 'right' where id = 3")
+        .await
+        .unwrap();
+    let crossed = async |_: &Stage| rows(&left).await.contains(&"3 old right".to_owned());
+    stage.wait("the other record", crossed).await;
+    let crossed = async |_: &Stage| rows(&right).await[0] == "1 from the right newer";
+    stage.wait("the other field", crossed).await;
+    wait_asked(&stage, 2).await;
+
+    // People settle it by hand.
+    right
+        .batch_execute(
+            "update t set title = 'from the left' where id = 1; delete from t where id = 2",
+        )
+        .await
+        .unwrap();
+    wait_asked(&stage, 0).await;
+    assert_eq!(stage.assert_equal("t").await, 2);
+    let all = stage.get("syncs/t/conflicts").await;
+    assert_eq!(
+        all.as_array().unwrap().len(),
+        2,
+        "they stay on record: {all:#}"
+    );
+}
