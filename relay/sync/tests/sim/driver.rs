@@ -398,7 +398,7 @@ impl World {
             outcomes: &outcomes,
             before: &before,
             is_live: is_of_this_run && !self.driver.session.is_copying(),
-            is_followed: !troubles.edits && !(troubles.rekeys && self.store.was_scanned_again),
+            is_followed: !(troubles.edits || troubles.rekeys && self.store.was_scanned_again),
         };
         writes::guarded(&landed)?;
         writes::not_repeated(&landed)?;

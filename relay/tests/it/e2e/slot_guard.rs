@@ -36,6 +36,7 @@ async fn paused_sync_warns_then_gives_its_slots_up_before_the_bound_and_reconcil
 
     let admin = stage.left.admin().await;
     let mut warned = false;
+    let mut retained = 0;
     // Slowly past the half, so that the warning has its time.
     for segments in [2, 1, 2, 1, 1, 1].into_iter().chain(std::iter::repeat(0)) {
         grow(&admin, segments).await;
@@ -47,6 +48,7 @@ async fn paused_sync_warns_then_gives_its_slots_up_before_the_bound_and_reconcil
         }
         assert_eq!(left["state"], "idle", "{left:#}");
         assert!(left["retained_bytes"].as_i64() < Some(bound), "{left:#}");
+        retained = left["retained_bytes"].as_i64().unwrap_or(0);
         warned |= left["warning"]
             .as_str()
             .is_some_and(|text| text.contains("more than half"));
@@ -54,7 +56,9 @@ async fn paused_sync_warns_then_gives_its_slots_up_before_the_bound_and_reconcil
         let line = "tidegate_slot_retained_bytes{sync=\"blog\",side=\"left\"}";
         assert!(metrics.contains(line), "{metrics}");
     }
-    assert!(warned, "no warning came before the slot was dropped");
+    // Other tests write to the same server: what they write may pass the half and the bound at once.
+    let has_jumped = retained <= bound / 2;
+    assert!(warned || has_jumped, "no warning came at {retained} bytes");
     stage
         .wait("the right slot to be dropped", async |stage: &Stage| {
             slot(&stage.right).await.is_none()
