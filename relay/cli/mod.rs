@@ -14,6 +14,7 @@ mod sync;
 mod token;
 mod types;
 mod watch;
+mod writes;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -8,6 +8,7 @@ mod capture;
 mod control;
 mod crash;
 mod driver;
+mod edits;
 mod forms;
 pub mod handle;
 pub mod limits;
@@ -19,6 +20,7 @@ mod run;
 mod scan;
 mod supervisor;
 pub mod syncfile;
+mod undo;
 mod verify;
 
 pub use control::{EndpointSource, Engine};

@@ -15,11 +15,12 @@ use tokio_util::sync::CancellationToken;
 use super::capture::CaptureTask;
 use super::driver::Driver;
 use super::limits::{COPY_ROUND_RECORDS_MAX, ROUND_RECORDS_MAX};
-use super::mapping::Mapping;
+use super::mapping::{Mapping, PairMapping};
 use super::supervisor::{Phase, Progress, Requests};
 use super::syncfile::SyncFile;
 use crate::endpoint::catalog::Catalog;
 use crate::endpoint::{Class, Endpoint, EndpointError, OpenSide, Writer};
+use crate::store::history::Keeping;
 use crate::store::syncs::SyncId;
 use crate::store::{Ledger, Store, StoreError};
 
@@ -105,6 +106,7 @@ pub(super) async fn run(parts: RunParts, stop: CancellationToken) -> Result<(), 
         return Err(RunError::Refused("a preview can't be run".to_owned()));
     };
     let ledger = Ledger::begin(&parts.store, sync, pairs, now_ms()).await?;
+    let ledger = ledger.keeping(history_of(&parts.file, &mapping)).await?;
     tracing::debug!(sync = mapping.name, epoch = ledger.epoch(), "Run started.");
     let (left, right) = tokio::try_join!(
         open_side(&parts, &mapping, Side::Left, ledger.epoch()),
@@ -150,6 +152,14 @@ pub(super) async fn run(parts: RunParts, stop: CancellationToken) -> Result<(), 
         first_run,
     };
     Driver::new(run, session, sides).drive(stop).await
+}
+
+/// How history is kept.
+fn history_of(file: &SyncFile, mapping: &Mapping) -> Keeping {
+    Keeping {
+        no_values: !file.history.keeps_values(),
+        tables: mapping.pairs.iter().map(PairMapping::names).collect(),
+    }
 }
 
 /// A run with everything that was checked.

@@ -9,6 +9,7 @@ use tidegate_sync::session::Applied;
 use tokio::sync::{Notify, broadcast};
 use tokio_util::sync::CancellationToken;
 
+use super::edits::Edits;
 use super::limits::{RESTART_RESET_AFTER, RESTART_WAIT_MAX, RESTART_WAIT_MIN};
 use super::mapping::Mapping;
 use super::report::{CaptureReport, LiveEvent};
@@ -137,7 +138,9 @@ impl Progress {
             if !live && let Some(copied) = view.copied.get_mut(write.pair.0 as usize) {
                 *copied += 1;
             }
-            if let Some(records) = view.records.get_mut(write.pair.0 as usize) {
+            // An edit is news of its side: it counts when it is carried over.
+            let records = view.records.get_mut(write.pair.0 as usize);
+            if let Some(records) = records.filter(|_| !write.why.is_edit()) {
                 // Live, the other side made or lost its record just before; a copy has counted it.
                 let sides = if live {
                     &Side::BOTH[..]
@@ -226,6 +229,7 @@ pub(super) fn micros_since_2000() -> i64 {
 /// What a person asked of a running sync.
 #[derive(Default)]
 pub(super) struct Requests {
+    pub edits: Edits,
     retry: Notify,
     expected: Mutex<Option<Vec<Tally>>>,
     deletes_approved: std::sync::atomic::AtomicBool,

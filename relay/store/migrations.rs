@@ -14,6 +14,7 @@ const ALL: &[(&str, &str)] = &[
     ("V3__ledger", include_str!("migrations/V3__ledger.sql")),
     ("V4__moments", include_str!("migrations/V4__moments.sql")),
     ("V5__asked", include_str!("migrations/V5__asked.sql")),
+    ("V6__history", include_str!("migrations/V6__history.sql")),
 ];
 
 /// Applies what is missing. Running it again does nothing. Fails when the database holds a

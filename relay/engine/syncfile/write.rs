@@ -19,6 +19,7 @@ impl SyncFile {
             let word = name_in(CAPTURE, self.captures[side]);
             out += &format!("capture_{} = \"{word}\"\n", side.name());
         }
+        out += &format!("history = \"{}\"\n", self.history.render());
         for table in &self.tables {
             table.render(&mut out);
         }

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use tidegate_sync::baseline::{Fingerprint, Fingerprinter};
 use tidegate_sync::model::{
-    BatchId, Cell, Change, ChangeKind, FindingCode, Key, Outcome, PairId, Position, Recovered, Row,
-    Side, Step, StepKind, Stored,
+    BatchId, Before, Cell, Change, ChangeKind, FindingCode, Key, Outcome, PairId, Position,
+    Recovered, Row, Side, Step, StepKind, Stored,
 };
 use tidegate_sync::value::Value;
 
@@ -109,6 +109,10 @@ pub struct Database {
     /// Progress record: the newest run that may write, and outcomes of recorded batches.
     pub epoch: u32,
     outcomes: BTreeMap<BatchId, Vec<Recovered>>,
+    /// Batches of edits: a person asked for them.
+    pub edits: BTreeSet<BatchId>,
+    /// On whose behalf the batch is written that is under way.
+    cause: Cause,
     /// The log before this may be gone.
     pub acknowledged: u64,
     pub ledger: Ledger,
@@ -144,6 +148,8 @@ impl Database {
             passed: BatchId::NONE,
             epoch: 0,
             outcomes: BTreeMap::new(),
+            edits: BTreeSet::new(),
+            cause: Cause::Sync,
             acknowledged: 0,
             ledger: Ledger::default(),
             prints,
@@ -514,6 +520,10 @@ impl Database {
             self.passed = self.passed.max(batch);
         }
         let fence = self.lsn;
+        self.cause = match self.edits.contains(&batch) {
+            true => Cause::Person,
+            false => Cause::Sync,
+        };
         let outcomes: Vec<Outcome> = steps.iter().map(|step| self.step(step, fence)).collect();
         if recorded && !self.plant_no_outcomes {
             let recovered = outcomes.iter().map(|o| self.recovered_form(o)).collect();
@@ -525,11 +535,11 @@ impl Database {
 
     fn recovered_form(&self, outcome: &Outcome) -> Recovered {
         match outcome {
-            Outcome::Written(stored) => Recovered::Written {
+            Outcome::Written(stored, _) => Recovered::Written {
                 key: stored.key.clone(),
                 fingerprints: self.prints.row(&stored.row),
             },
-            Outcome::Deleted => Recovered::Deleted,
+            Outcome::Deleted(_) => Recovered::Deleted,
             _ => Recovered::NotDone,
         }
     }
@@ -541,15 +551,19 @@ impl Database {
                 if let Some(outcome) = self.guard(step.pair, key, expect, fence) {
                     return outcome;
                 }
-                let result = self.update(step.pair, key, set, None, Cause::Sync);
-                self.written(step.pair, result, set)
+                let before = set.iter().map(|(field, _)| *field);
+                let before = self.values(step.pair, key, before);
+                let result = self.update(step.pair, key, set, None, self.cause);
+                self.written(step.pair, result, set).with_before(before)
             }
             StepKind::Delete { key, expect } => {
                 if let Some(outcome) = self.guard(step.pair, key, expect, fence) {
                     return outcome;
                 }
-                self.delete(step.pair, key, Cause::Sync);
-                Outcome::Deleted
+                let fields = self.table(step.pair).quirks.flows_out.len();
+                let before = self.values(step.pair, key, 0..fields);
+                self.delete(step.pair, key, self.cause);
+                Outcome::Deleted(before)
             }
         }
     }
@@ -590,7 +604,7 @@ impl Database {
         for (field, value) in set {
             cells[*field] = value.clone();
         }
-        let result = self.insert(pair, None, cells, Cause::Sync);
+        let result = self.insert(pair, None, cells, self.cause);
         self.written(pair, result, set)
     }
 
@@ -626,7 +640,13 @@ impl Database {
                 stored.row[*field] = Cell::Value(value.clone());
             }
         }
-        Outcome::Written(stored)
+        Outcome::Written(stored, Before::new())
+    }
+
+    fn values(&self, pair: PairId, key: &Key, fields: impl Iterator<Item = usize>) -> Before {
+        let cells = self.table(pair).rows.get(key).map(|record| &record.cells);
+        let value = |field: usize| Some((field, cells?[field].clone()));
+        fields.filter_map(value).collect()
     }
 
     fn guard(

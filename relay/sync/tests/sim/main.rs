@@ -9,6 +9,7 @@
 
 mod database;
 mod driver;
+mod edits;
 mod found;
 mod mirror;
 mod oracle;
@@ -41,6 +42,7 @@ fn search(seeds: impl Iterator<Item = u64>, troubles: Troubles) {
             total.conflicts += summary.conflicts;
             total.findings += summary.findings;
             total.crashes += summary.crashes;
+            total.edits += summary.edits;
         }
         if let (Err(violation), true) = (&result, number("SIM_KEEP_GOING").is_some()) {
             println!(
@@ -71,6 +73,8 @@ fn search(seeds: impl Iterator<Item = u64>, troubles: Troubles) {
         assert!(total.writes > worlds && total.conflicts > 0, "{total:?}");
         assert!(total.crashes > 0 || !troubles.crashes, "{total:?}");
         assert!(total.findings > 0 || !troubles.quirks, "{total:?}");
+        let enough = total.edits as u64 > worlds / 2;
+        assert!(enough == troubles.edits, "{total:?}");
     }
 }
 
@@ -123,6 +127,17 @@ fn rekeyed_worlds_hold_every_invariant() {
         quirks: true,
         rekeys: true,
         ..Troubles::NONE
+    };
+    search(seeds(), troubles);
+}
+
+/// People have the sync write for them, while it crashes and positions are lost.
+#[test]
+fn edited_worlds_hold_every_invariant() {
+    let troubles = Troubles {
+        rekeys: false,
+        edits: true,
+        ..Troubles::ALL
     };
     search(seeds(), troubles);
 }

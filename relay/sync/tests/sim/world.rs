@@ -43,6 +43,8 @@ pub struct Troubles {
     pub crashes: bool,
     /// Positions are lost.
     pub lost_positions: bool,
+    /// People have the sync write for them.
+    pub edits: bool,
 }
 
 impl Troubles {
@@ -51,12 +53,14 @@ impl Troubles {
         rekeys: false,
         crashes: false,
         lost_positions: false,
+        edits: false,
     };
     pub const ALL: Troubles = Troubles {
         quirks: true,
         rekeys: true,
         crashes: true,
         lost_positions: true,
+        edits: false,
     };
 }
 
@@ -132,6 +136,8 @@ pub struct Summary {
     pub conflicts: usize,
     pub findings: usize,
     pub crashes: u32,
+    /// Batches of edits.
+    pub edits: usize,
     pub log: Vec<String>,
 }
 
@@ -199,6 +205,7 @@ impl World {
             conflicts: self.store.conflicts.len(),
             findings: self.store.findings.len(),
             crashes: self.driver.epoch - 1,
+            edits: self.sides.left.edits.len() + self.sides.right.edits.len(),
             log: self.log.take().unwrap_or_default(),
         })
     }
@@ -255,6 +262,9 @@ impl World {
                 Ok(())
             }
             2 => {
+                if self.scenario.troubles.edits {
+                    self.ask_for_edits();
+                }
                 self.retry_some();
                 Ok(())
             }
@@ -360,7 +370,7 @@ impl World {
         self.sides[side].commit();
     }
 
-    fn new_value(&mut self, pair: PairId, field: usize) -> (Value, Option<u64>) {
+    pub fn new_value(&mut self, pair: PairId, field: usize) -> (Value, Option<u64>) {
         if self.rng.percent(8) {
             return (Value::Null, None);
         }
@@ -370,7 +380,7 @@ impl World {
         (fresh(token, kind, &mut self.rng), Some(token))
     }
 
-    fn match_value(&mut self, side: Side, pair: PairId) -> Value {
+    pub fn match_value(&mut self, side: Side, pair: PairId) -> Value {
         let generated = self.sides[side].table(pair).quirks.generated;
         if generated && self.rng.percent(3) {
             return Value::Null;
@@ -378,7 +388,7 @@ impl World {
         Value::Text(format!("k{}", self.rng.below(14)))
     }
 
-    fn remember(&mut self, side: Side, pair: PairId, tokens: Vec<u64>) {
+    pub fn remember(&mut self, side: Side, pair: PairId, tokens: Vec<u64>) {
         let first_run = !self.store.was_live;
         for token in tokens {
             self.tokens.push(Token {
@@ -422,7 +432,7 @@ impl World {
         (!former.is_empty() && self.rng.percent(25)).then(|| self.rng.pick(&former).clone())
     }
 
-    fn some_key(&mut self, side: Side, pair: PairId) -> Option<Key> {
+    pub fn some_key(&mut self, side: Side, pair: PairId) -> Option<Key> {
         let rows = &self.sides[side].table(pair).rows;
         let number = self.rng.below(rows.len());
         rows.keys().nth(number).cloned()
