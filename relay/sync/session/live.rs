@@ -13,9 +13,12 @@ use crate::model::{BatchId, Key, Lookup, PairId, Place, Position, Row, Side, Sin
 const READ_MAX: usize = 500;
 
 impl Session {
-    /// Starts what there is to do, if the session is idle: reads first, then a round.
+    /// Starts what there is to do, if the session is idle: edits and reads first, then a round.
     pub(super) fn next_live(&mut self) {
         let State::Idle = self.state else { return };
+        if self.start_edits() {
+            return;
+        }
         if let Some((side, pair, keys)) = self.book.next_read(READ_MAX) {
             self.state = State::Reading {
                 side,
@@ -177,6 +180,7 @@ impl Session {
         self.state = State::Idle;
         let has_work = Side::BOTH.iter().any(|&side| !self.inbox[side].is_empty())
             || !self.retries.is_empty()
+            || !self.edits.is_empty()
             || self.book.next_read(1).is_some()
             || self.book.has_ready(&self.reach);
         if has_work {
