@@ -13,6 +13,34 @@ use crate::model::{BatchId, Key, Lookup, PairId, Place, Position, Row, Side, Sin
 const READ_MAX: usize = 500;
 
 impl Session {
+    /// Changes taken in and not planned yet, per side: the driver stops reading a side above a
+    /// bound of its own.
+    pub fn backlog(&self, side: Side) -> usize {
+        self.inbox[side].iter().map(|unit| unit.changes.len()).sum()
+    }
+
+    /// The same in bytes, about.
+    pub fn backlog_bytes(&self, side: Side) -> usize {
+        self.inbox[side].iter().map(|unit| unit.bytes).sum()
+    }
+
+    /// [`Session::backlog`] of both sides, by table pair.
+    pub fn backlog_by_pair(&self, pairs: usize) -> Vec<u64> {
+        let mut counts = vec![0; pairs];
+        for side in Side::BOTH {
+            for change in self.inbox[side].iter().flat_map(|unit| &unit.changes) {
+                counts[change.pair.0 as usize] += 1;
+            }
+        }
+        counts
+    }
+
+    pub(super) fn handle_retry(&mut self, side: Side, pair: PairId, keys: Vec<Key>) {
+        self.retries
+            .extend(keys.into_iter().map(|key| (side, pair, key)));
+        self.next_live();
+    }
+
     /// Starts what there is to do, if the session is idle: edits and reads first, then a round.
     pub(super) fn next_live(&mut self) {
         let State::Idle = self.state else { return };

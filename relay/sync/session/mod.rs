@@ -320,28 +320,6 @@ impl Session {
         self.commands.pop_front()
     }
 
-    /// Changes taken in and not planned yet, per side: the driver stops reading a side above a
-    /// bound of its own.
-    pub fn backlog(&self, side: Side) -> usize {
-        self.inbox[side].iter().map(|unit| unit.changes.len()).sum()
-    }
-
-    /// The same in bytes, about.
-    pub fn backlog_bytes(&self, side: Side) -> usize {
-        self.inbox[side].iter().map(|unit| unit.bytes).sum()
-    }
-
-    /// [`Session::backlog`] of both sides, by table pair.
-    pub fn backlog_by_pair(&self, pairs: usize) -> Vec<u64> {
-        let mut counts = vec![0; pairs];
-        for side in Side::BOTH {
-            for change in self.inbox[side].iter().flat_map(|unit| &unit.changes) {
-                counts[change.pair.0 as usize] += 1;
-            }
-        }
-        counts
-    }
-
     /// True when nothing is in progress, queued or waiting.
     pub fn is_quiet(&self) -> bool {
         matches!(self.state, State::Idle)
@@ -699,11 +677,5 @@ impl Session {
             }
             _ => {}
         }
-    }
-
-    fn handle_retry(&mut self, side: Side, pair: PairId, keys: Vec<Key>) {
-        self.retries
-            .extend(keys.into_iter().map(|key| (side, pair, key)));
-        self.next_live();
     }
 }

@@ -233,8 +233,7 @@ impl PendingCase {
     ) -> Option<usize> {
         let mut link = self.link.clone();
         let mut done = BySide::new(false, false);
-        let mut all_done = true;
-        let mut create_failed = false;
+        let (mut all_done, mut create_failed) = (true, false);
         let mut refusals: Vec<(Side, FindingCode, String)> = Vec::new();
         for (step, result) in self.steps.iter().zip(results) {
             let side = step.side;

@@ -580,10 +580,8 @@ fn brief_row(row: &Row) -> String {
 }
 
 fn brief_set(set: &[(usize, tidegate_sync::value::Value)]) -> String {
-    let cells: Vec<String> = set
-        .iter()
-        .map(|(f, v)| format!("{f}={}", normal(v)))
-        .collect();
+    let cells = set.iter().map(|(f, v)| format!("{f}={}", normal(v)));
+    let cells: Vec<String> = cells.collect();
     cells.join(",")
 }
 
