@@ -14,6 +14,7 @@ pub mod metrics;
 mod problem;
 pub mod syncs;
 pub mod tokens;
+pub mod writes;
 
 use std::sync::Arc;
 
@@ -111,7 +112,10 @@ pub fn router(api: Api) -> Router {
         .routes(routes!(syncs::retry_findings))
         .routes(routes!(syncs::list_findings))
         .routes(routes!(conflicts::list_conflicts))
-        .routes(routes!(syncs::sync_history))
+        .routes(routes!(writes::sync_history))
+        .routes(routes!(writes::sync_runs))
+        .routes(routes!(writes::plan_undo))
+        .routes(routes!(writes::undo_writes))
         .routes(routes!(syncs::export_sync))
         .routes(routes!(tokens::list_tokens, tokens::create_token))
         .routes(routes!(tokens::revoke_token))

@@ -1,4 +1,4 @@
-//! Syncs: plan, apply, status, pause, resume, verify, findings, history, export, remove.
+//! Syncs: plan, apply, status, pause, resume, verify, findings, export, remove.
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
@@ -8,7 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{Api, Problem};
 use crate::engine::report::{
-    FindingReport, HistoryEntry, Preview, Removed, SyncStatus, TableRepair, VerifyReport,
+    FindingReport, Preview, Removed, SyncStatus, TableRepair, VerifyReport,
 };
 use crate::engine::verify::How;
 
@@ -204,26 +204,6 @@ pub(super) async fn list_findings(
     Path(name): Path<String>,
 ) -> Result<Json<Vec<FindingReport>>, Problem> {
     Ok(Json(api.syncs.findings(&name).await?))
-}
-
-#[derive(Deserialize, IntoParams)]
-pub(super) struct OfRecord {
-    /// Either side's key; parts of a composite key with commas between them.
-    key: Option<String>,
-}
-
-/// What was written, newest first.
-#[utoipa::path(get, path = "/api/v1/syncs/{name}/history", operation_id = "sync_history",
-    params(("name" = String, Path), OfRecord),
-    responses((status = 200, body = Vec<HistoryEntry>), (status = 401, body = Problem),
-        (status = 404, body = Problem)),
-    security(("token" = [])))]
-pub(super) async fn sync_history(
-    State(api): State<Api>,
-    Path(name): Path<String>,
-    Query(of): Query<OfRecord>,
-) -> Result<Json<Vec<HistoryEntry>>, Problem> {
-    Ok(Json(api.syncs.history(&name, of.key.as_deref()).await?))
 }
 
 /// The sync file.

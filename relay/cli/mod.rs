@@ -17,6 +17,7 @@ mod token;
 mod types;
 mod verify;
 mod watch;
+mod writes;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! `sync`: plan, apply, list, status, pause, resume, verify, findings, history, export, remove.
+//! `sync`: plan, apply, list, status, pause, resume, verify, findings, history, undo, export, remove.
 
 use std::path::{Path, PathBuf};
 
@@ -9,11 +9,12 @@ use super::client::Client;
 use super::output::{or_dash, plain};
 use super::slots;
 use super::watch::{self, Until};
+use super::writes::{self, Selected};
 use super::{CliError, Exit, conflicts, output, verify};
 use crate::api::syncs::ApplyRequest;
 use crate::engine::report::{
-    FindingReport, HistoryEntry, LastVerify, Preview, Removed, RemovedTable, Sample, SyncStatus,
-    TablePreview, TableStatus,
+    FindingReport, LastVerify, Preview, Removed, RemovedTable, Sample, SyncStatus, TablePreview,
+    TableStatus,
 };
 
 #[derive(Debug, Subcommand)]
@@ -85,13 +86,44 @@ pub(super) enum Command {
         #[arg(long)]
         waiting: bool,
     },
-    /// List what was written, newest first.
-    #[command(after_help = "Example:\n  tidegate-relay sync history blog --record 17")]
+    /// List what was written, newest first, with the values that were replaced and left.
+    #[command(
+        after_help = "Example:\n  tidegate-relay sync history blog --record 17\n  tidegate-relay \
+                      sync history blog --since 2h --side right\n  tidegate-relay sync history \
+                      blog --runs"
+    )]
     History {
         name: String,
-        /// Only the record of this key, of either side.
-        #[arg(long, value_name = "KEY")]
-        record: Option<String>,
+        /// Only of this run (12), or of one batch of it (12.345).
+        #[arg(long, value_name = "RUN")]
+        run: Option<String>,
+        #[command(flatten)]
+        selected: Selected,
+        /// How many, at most 1000 (100 unless given).
+        #[arg(long, value_name = "N")]
+        limit: Option<u32>,
+        /// List the runs instead: when each wrote, and how much.
+        #[arg(long, conflicts_with_all = ["run", "side", "table", "since", "until", "record", "limit"])]
+        runs: bool,
+    },
+    /// Put back what a run, or some of its writes, did to one side. Shows the plan and asks; exit code 3:
+    /// there is something to approve, or not all was possible.
+    #[command(
+        after_help = "What is put back counts as an edit of that side: the sync carries it to the \
+                      other side by its rules.\n\nExamples:\n  tidegate-relay sync history blog \
+                      --runs\n  tidegate-relay sync undo blog 12 --side right\n  tidegate-relay \
+                      sync undo blog --since 2h --table public.posts --yes"
+    )]
+    Undo {
+        name: String,
+        /// A run (12) or one batch of it (12.345), as `history` names them.
+        #[arg(value_name = "RUN")]
+        run: Option<String>,
+        #[command(flatten)]
+        selected: Selected,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
     },
     /// Print the file of a sync.
     #[command(after_help = "Example:\n  tidegate-relay sync export blog > blog.toml")]
@@ -141,7 +173,22 @@ pub(super) async fn run(api: &Client, json: bool, command: Command) -> Result<Ex
         Command::Verify(args) => verify::run(api, json, &args).await,
         Command::Findings { name, retry } => findings(api, json, &name, retry).await,
         Command::Conflicts { name, waiting } => conflicts::list(api, json, &name, waiting).await,
-        Command::History { name, record } => history(api, json, &name, record).await,
+        Command::History {
+            name, runs: true, ..
+        } => writes::runs(api, json, &name).await,
+        Command::History {
+            name,
+            run,
+            selected,
+            limit,
+            ..
+        } => writes::history(api, json, &name, &selected.filter(run)?, limit).await,
+        Command::Undo {
+            name,
+            run,
+            selected,
+            yes,
+        } => writes::undo(api, json, &name, selected.filter(run)?, yes).await,
         Command::Export { name } => export(api, json, &name).await,
         Command::Remove { name, force } => remove(api, json, &name, force).await,
     }
@@ -309,48 +356,6 @@ async fn findings(api: &Client, json: bool, name: &str, retry: bool) -> Result<E
         &headers,
         findings.iter().map(row).collect(),
         "There are no findings.",
-    );
-    Ok(Exit::Done)
-}
-
-async fn history(
-    api: &Client,
-    json: bool,
-    name: &str,
-    record: Option<String>,
-) -> Result<Exit, CliError> {
-    let query: Vec<(&str, &str)> = record.iter().map(|key| ("key", key.as_str())).collect();
-    let entries: Vec<HistoryEntry> = api.get_with(&["syncs", name, "history"], &query).await?;
-    if json {
-        output::json(&entries)?;
-        return Ok(Exit::Done);
-    }
-    let row = |entry: &HistoryEntry| {
-        vec![
-            entry.at.clone(),
-            entry.table.clone(),
-            entry.side.clone(),
-            entry.kind.clone(),
-            or_dash(entry.left_key.as_ref()),
-            or_dash(entry.right_key.as_ref()),
-            entry.fields.join(", "),
-            entry.run.to_string(),
-        ]
-    };
-    let headers = [
-        "AT",
-        "TABLE",
-        "SIDE",
-        "WRITE",
-        "LEFT KEY",
-        "RIGHT KEY",
-        "FIELDS",
-        "RUN",
-    ];
-    output::table(
-        &headers,
-        entries.iter().map(row).collect(),
-        "Nothing was written yet.",
     );
     Ok(Exit::Done)
 }

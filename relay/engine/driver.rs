@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use tidegate_sync::decide::Tally;
 use tidegate_sync::model::{BatchId, BySide, LinkId, Outcome, PairId, Position, Side, Step};
-use tidegate_sync::session::{Command, Event, Round, Session, Settlement};
+use tidegate_sync::session::{Applied, Command, Edited, Event, Round, Session, Settlement};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -23,6 +24,7 @@ use super::preview;
 use super::run::{Run, RunError, SideRun, now_ms};
 use super::scan::Scanner;
 use super::supervisor::{Phase, Progress};
+use super::wishes::EditRequest;
 use crate::endpoint::{Captured, EndpointError, Snapshot, Writer};
 use crate::store::{Ledger, StoreError};
 
@@ -38,6 +40,8 @@ pub(super) struct Driver {
     commands: VecDeque<Command>,
     /// While existing data is reconciled.
     pages: Option<Pages>,
+    /// Who asked for the edits that the session was given, in order.
+    editors: VecDeque<oneshot::Sender<Vec<Edited>>>,
     /// A page's settlement on its way to the disk (see [`Driver::settle`]).
     settling: Option<AbortOnDropHandle<Result<Vec<LinkId>, StoreError>>>,
     position_fed: BySide<Instant>,
@@ -52,6 +56,7 @@ pub(super) struct Driver {
 enum Wake {
     Captured(Side, Option<Result<Captured, EndpointError>>),
     Retry,
+    Edit,
     Stop,
 }
 
@@ -64,6 +69,7 @@ impl Driver {
             sides,
             commands: VecDeque::new(),
             pages: None,
+            editors: VecDeque::new(),
             settling: None,
             position_fed: BySide::new(now, now),
             passed_fed: BySide::default(),
@@ -96,6 +102,7 @@ impl Driver {
                     self.plan_doubted();
                     self.retry_findings().await?;
                 }
+                Wake::Edit => self.take_edits(),
                 Wake::Stop => return Ok(()),
             }
         }
@@ -136,6 +143,7 @@ impl Driver {
                 Wake::Captured(Side::Right, captured)
             }
             () = self.run.parts.requests.retry_requested() => Wake::Retry,
+            () = self.run.parts.requests.edits.come(), if self.session.is_live() => Wake::Edit,
             _ = retry.tick() => Wake::Retry,
         }
     }
@@ -180,6 +188,14 @@ impl Driver {
         for (side, pair, key) in self.run.parts.requests.take_doubts() {
             let keys = vec![key];
             self.session.handle(Event::Doubt { side, pair, keys });
+        }
+    }
+
+    fn take_edits(&mut self) {
+        while let Some(request) = self.run.parts.requests.edits.take() {
+            let EditRequest { edits, answer } = request;
+            self.editors.push_back(answer);
+            self.session.handle(Event::Edit { edits });
         }
     }
 
@@ -284,6 +300,13 @@ impl Driver {
             Command::Acknowledge { side, position } => {
                 if let Some(capture) = &self.sides[side].capture {
                     capture.acknowledge(position);
+                }
+                return Ok(());
+            }
+            Command::Edited { edited } => {
+                if let Some(editor) = self.editors.pop_front() {
+                    // Whoever went away finds the edits in the history.
+                    let _ = editor.send(edited);
                 }
                 return Ok(());
             }
@@ -539,7 +562,11 @@ async fn settle(
     mapping: Arc<Mapping>,
     live: bool,
 ) -> Result<Vec<LinkId>, StoreError> {
-    let applied = settlement.applied.clone();
+    let applied: Vec<Applied> = settlement
+        .applied
+        .iter()
+        .map(Applied::without_values)
+        .collect();
     let links = ledger.settle(settlement, now_ms()).await?;
     crash::pass(if live { Point::Settled } else { Point::Copied });
     progress.note_applied(&mapping, &applied, live);

@@ -5,8 +5,8 @@ use thiserror::Error;
 use tokio::sync::broadcast;
 
 use super::report::{
-    ConflictReport, FindingReport, HistoryEntry, LiveEvent, Preview, Removed, SyncStatus,
-    TableRepair, VerifyReport,
+    ConflictReport, FindingReport, HistoryEntry, LiveEvent, Preview, Removed, RunReport,
+    SyncStatus, TableRepair, UndoPlan, UndoReport, VerifyReport, WriteFilter,
 };
 use super::verify::How;
 use crate::endpoint::catalog::Catalog;
@@ -96,12 +96,28 @@ pub trait SyncControl: Send + Sync {
     /// Tries all findings again now.
     async fn retry(&self, name: &str) -> Result<(), ControlError>;
 
-    /// The newest writes first; of one record when `key` is given (either side's key).
+    /// The newest writes first, 100 unless told otherwise and at most 1000; fewer where values are
+    /// long.
     async fn history(
         &self,
         name: &str,
-        key: Option<&str>,
+        filter: &WriteFilter,
+        limit: Option<u32>,
     ) -> Result<Vec<HistoryEntry>, ControlError>;
+
+    /// Runs that wrote something, newest first.
+    async fn runs(&self, name: &str) -> Result<Vec<RunReport>, ControlError>;
+
+    /// What putting back what these writes did to one side would do. Reads that side, writes nothing.
+    async fn plan_undo(&self, name: &str, filter: &WriteFilter) -> Result<UndoPlan, ControlError>;
+
+    /// Does what the plan said, or refuses. Each record is put back only if it still is what the plan saw.
+    async fn undo(
+        &self,
+        name: &str,
+        filter: &WriteFilter,
+        expected: &UndoPlan,
+    ) -> Result<UndoReport, ControlError>;
 
     /// The sync file.
     async fn export(&self, name: &str) -> Result<String, ControlError>;

@@ -76,5 +76,15 @@ pub const VERIFY_LOOKS_MAX: u32 = 20;
 pub const VERIFY_LOOKS_QUIET: u32 = 4;
 pub const VERIFY_LOOK_EVERY: Duration = Duration::from_millis(300);
 
+/// Writes that one undo takes back, and bytes of their values: all of them are in memory at once.
+pub const UNDO_WRITES_MAX: usize = 100_000;
+pub const UNDO_VALUE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Edits in one round.
+pub const UNDO_EDITS_AT_ONCE: usize = 1_000;
+
+/// Records with their field differences in the plan of an undo, per table.
+pub const UNDO_SAMPLES_MAX: usize = 5;
+
 /// How long losing values of conflicts, and the history of writes, are kept.
 pub const RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use tidegate_sync::baseline::Fingerprinter;
 use tidegate_sync::codec::{Relation, relate};
 use tidegate_sync::model::{BySide, PairId, Side};
-use tidegate_sync::policy::{Direction, PairPolicy};
+use tidegate_sync::policy::{Direction, FieldPair, PairPolicy};
 
 use super::forms::{FieldForm, looks};
 use super::report::CaptureReport;
@@ -15,6 +15,7 @@ use crate::endpoint::catalog::{Catalog, Problem, Table};
 use crate::endpoint::lens::Lens;
 use crate::endpoint::level::{Chosen, Level, Offer, choose};
 use crate::endpoint::{Binding, TableBinding};
+use crate::store::mappings::MappedTable;
 
 /// One table pair of a checked sync.
 #[derive(Clone, Debug)]
@@ -28,12 +29,25 @@ pub struct PairMapping {
 }
 
 impl PairMapping {
+    pub(super) fn names(&self) -> MappedTable {
+        names((&self.tables.left, &self.tables.right), &self.policy)
+    }
+
     pub(super) fn field_name(&self, side: Side, field: usize) -> String {
         let pair = &self.policy.fields[field];
         match side {
             Side::Left => pair.left.clone(),
             Side::Right => pair.right.clone(),
         }
+    }
+}
+
+/// What history remembers of a table pair's names.
+pub(super) fn names(tables: (&str, &str), policy: &PairPolicy) -> MappedTable {
+    let field = |field: &FieldPair| (field.left.clone(), field.right.clone());
+    MappedTable {
+        tables: (tables.0.to_owned(), tables.1.to_owned()),
+        fields: policy.fields.iter().map(field).collect(),
     }
 }
 

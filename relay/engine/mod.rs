@@ -23,6 +23,8 @@ mod run;
 mod scan;
 mod supervisor;
 pub mod syncfile;
+mod undo;
 pub mod verify;
+mod wishes;
 
 pub use control::{EndpointSource, Engine};

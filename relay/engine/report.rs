@@ -2,7 +2,8 @@
 //! samples that a person asked for.
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use tidegate_sync::decide::Write;
+use utoipa::{IntoParams, ToSchema};
 
 /// What a start (or a reconcile) would do.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -334,19 +335,156 @@ pub struct ConflictReport {
     pub picked_at: Option<String>,
 }
 
+/// Some of a sync's writes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema, IntoParams)]
+#[serde(default)]
+pub struct WriteFilter {
+    /// A run's number (`12`), or one batch of a run (`12.345`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
+    /// Writes to this side: `left` or `right`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub side: Option<String>,
+    /// The left or the right table of a table pair, as the sync file names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub table: Option<String>,
+    /// RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// RFC 3339, exclusive.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// Either side's key of a record; parts of a composite key with commas between them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+}
+
+/// One write.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct HistoryEntry {
+    pub id: i64,
     /// RFC 3339.
     pub at: String,
     pub table: String,
+    /// The side that was written.
     pub side: String,
     /// `create`, `update` or `delete`.
     pub kind: String,
+    /// `change` (of the other side), `copy` (the first one), `conflict` (a policy chose), `restore` (of
+    /// a field that flows one way) or `undo`.
+    pub why: String,
     pub left_key: Option<String>,
     pub right_key: Option<String>,
     pub fields: Vec<String>,
+    /// What the write replaced and left, while it is kept.
+    pub changes: Vec<FieldChange>,
+    /// Why it is not kept, if it is not.
+    pub no_values: Option<String>,
     /// The run's number.
     pub run: u32,
+    /// The batch's number within the run.
+    pub batch: u32,
+}
+
+/// One field of a write.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct FieldChange {
+    /// Its name on the side that is written.
+    pub field: String,
+    /// `null` for null, and where there was no record.
+    pub before: Option<String>,
+    pub after: Option<String>,
+}
+
+/// A run that wrote something.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RunReport {
+    pub run: u32,
+    /// Of its first and its last write, RFC 3339.
+    pub from: String,
+    pub to: String,
+    pub left: Writes,
+    pub right: Writes,
+}
+
+/// Writes to one side.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Writes {
+    pub creates: u64,
+    pub updates: u64,
+    pub deletes: u64,
+}
+
+impl Writes {
+    pub fn count(&mut self, write: Write) {
+        match write {
+            Write::Create => self.creates += 1,
+            Write::Update => self.updates += 1,
+            Write::Delete => self.deletes += 1,
+        }
+    }
+
+    pub fn total(&self) -> u64 {
+        self.creates + self.updates + self.deletes
+    }
+}
+
+/// What an undo would do.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct UndoPlan {
+    pub sync: String,
+    /// The side on which the records are put back; `null` when nothing was written.
+    pub side: Option<String>,
+    /// Writes that are meant.
+    pub writes: u64,
+    /// The newest of them: what is written later does not count.
+    pub upto: i64,
+    pub tables: Vec<UndoTable>,
+    pub samples: Vec<UndoSample>,
+}
+
+/// One table of an undo.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct UndoTable {
+    pub table: String,
+    /// The table of the other side.
+    pub counterpart: String,
+    pub puts_back: Writes,
+    /// What the sync's rules then do to the other side.
+    pub then: Writes,
+    /// Records that are as they were already.
+    pub as_before: u64,
+    pub cannot: u64,
+    pub reasons: Vec<UndoCannot>,
+}
+
+/// Records that can't be put back.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct UndoCannot {
+    pub reason: String,
+    pub count: u64,
+    /// Some of them.
+    pub keys: Vec<String>,
+}
+
+/// One record that would be put back.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct UndoSample {
+    /// `create`, `update` or `delete`.
+    pub kind: String,
+    pub key: String,
+    /// From what it is now to what it was.
+    pub changes: Vec<FieldChange>,
+}
+
+/// What an undo did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct UndoReport {
+    pub sync: String,
+    pub side: Option<String>,
+    pub done: Writes,
+    /// What the plan wanted and was not possible any more.
+    pub cannot: Vec<UndoCannot>,
 }
 
 /// One change as it crosses. No row values.

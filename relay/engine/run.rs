@@ -16,11 +16,12 @@ use super::capture::CaptureTask;
 use super::driver::Driver;
 use super::edited;
 use super::limits::{COPY_ROUND_RECORDS_MAX, ROUND_RECORDS_MAX};
-use super::mapping::Mapping;
+use super::mapping::{Mapping, PairMapping};
 use super::supervisor::{Phase, Progress, Requests};
 use super::syncfile::SyncFile;
 use crate::endpoint::catalog::Catalog;
 use crate::endpoint::{Class, Endpoint, EndpointError, OpenSide, Writer};
+use crate::store::history::Keeping;
 use crate::store::syncs::SyncId;
 use crate::store::{Ledger, Store, StoreError};
 
@@ -106,6 +107,7 @@ pub(super) async fn run(parts: RunParts, stop: CancellationToken) -> Result<(), 
     };
     let record = edited::record(&parts.store, sync).await?;
     let ledger = Ledger::begin(&parts.store, sync, 0, now_ms()).await?;
+    let ledger = ledger.keeping(history_of(&parts.file, &mapping)).await?;
     tracing::debug!(sync = mapping.name, epoch = ledger.epoch(), "Run started.");
     edited::lay_out(&parts, &mapping, &ledger, &record).await?;
     let mut sides = open_sides(&parts, &mapping, ledger.epoch()).await?;
@@ -145,6 +147,14 @@ pub(super) async fn run(parts: RunParts, stop: CancellationToken) -> Result<(), 
         first_run,
     };
     Driver::new(run, session, sides).drive(stop).await
+}
+
+/// How history is kept.
+fn history_of(file: &SyncFile, mapping: &Mapping) -> Keeping {
+    Keeping {
+        no_values: !file.history.keeps_values(),
+        tables: mapping.pairs.iter().map(PairMapping::names).collect(),
+    }
 }
 
 /// A run with everything that was checked.

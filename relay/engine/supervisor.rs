@@ -14,6 +14,7 @@ use super::mapping::Mapping;
 use super::report::{CaptureReport, LiveEvent};
 use super::run::{RunError, RunParts, run};
 use super::verify::periodic;
+use super::wishes::Edits;
 
 /// What a running sync is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -165,7 +166,9 @@ impl Progress {
             if !live && let Some(copied) = view.copied.get_mut(write.pair.0 as usize) {
                 *copied += 1;
             }
-            if let Some(records) = view.records.get_mut(write.pair.0 as usize) {
+            // An edit is news of its side: it counts when it is carried over.
+            let records = view.records.get_mut(write.pair.0 as usize);
+            if let Some(records) = records.filter(|_| !write.why.is_edit()) {
                 // Live, the other side made or lost its record just before; a copy has counted it.
                 let sides = if live {
                     &Side::BOTH[..]
@@ -254,6 +257,7 @@ pub(super) fn micros_since_2000() -> i64 {
 /// What a person asked of a running sync.
 #[derive(Default)]
 pub(super) struct Requests {
+    pub edits: Edits,
     retry: Notify,
     expected: Mutex<Option<Vec<Tally>>>,
     deletes_approved: std::sync::atomic::AtomicBool,

@@ -18,7 +18,10 @@ use crate::endpoint::expression::Expression;
 use crate::endpoint::level::Level;
 use crate::place::{FileError, parse_toml};
 
+mod retention;
 mod write;
+
+pub use retention::Retention;
 
 #[cfg(test)]
 mod tests;
@@ -50,6 +53,7 @@ pub struct SyncFile {
     pub captures: BySide<Option<Level>>,
     /// How often both sides are compared by themselves; `None`: only when a person asks.
     pub verify: Option<Duration>,
+    pub history: Retention,
     /// Table pairs in the order of the file; the index is the pair's `PairId`. Never empty.
     pub tables: Vec<TableFile>,
 }
@@ -157,6 +161,7 @@ struct RawSync {
     capture_left: Option<Spanned<String>>,
     capture_right: Option<Spanned<String>>,
     verify: Option<Spanned<String>>,
+    history: Option<Spanned<String>>,
     #[serde(default)]
     table: Vec<Spanned<RawTable>>,
 }
@@ -247,6 +252,7 @@ impl Reader<'_> {
             self.word(raw.capture_left.as_ref(), CAPTURE, None)?,
             self.word(raw.capture_right.as_ref(), CAPTURE, None)?,
         );
+        let history = self.history(raw.history.as_ref())?;
         let mut tables: Vec<TableFile> = Vec::with_capacity(raw.table.len());
         for table in raw.table {
             let raw = table.into_inner();
@@ -268,6 +274,7 @@ impl Reader<'_> {
             left: raw.left.into_inner(),
             right: raw.right.into_inner(),
             captures,
+            history,
             tables,
         })
     }
@@ -293,6 +300,14 @@ impl Reader<'_> {
                 Err(self.error(raw, message))
             }
         }
+    }
+
+    fn history(&self, raw: Option<&Spanned<String>>) -> Result<Retention, FileError> {
+        let Some(raw) = raw else {
+            return Ok(Retention::default());
+        };
+        let message = "expected how long history keeps values, from \"1h\" to \"366d\", or \"off\"";
+        Retention::parse(raw.get_ref()).ok_or_else(|| self.error(raw, message))
     }
 
     fn table(&self, raw: RawTable) -> Result<TableFile, FileError> {

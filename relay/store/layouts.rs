@@ -4,7 +4,7 @@
 //! The layout itself is a text of the engine's, kept with the sync; this room knows only numbers and
 //! places. Nothing is deleted in a database: a pair that is gone is forgotten here.
 
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use tidegate_sync::baseline::Fingerprint;
 use tidegate_sync::model::PairId;
 
@@ -87,7 +87,7 @@ pub struct LayoutChange {
 }
 
 /// Tables whose rows name a pair. History is not among them: it names the fields of the run that
-/// wrote it (see [`definitions`]).
+/// wrote it (see [`super::mappings`]).
 const OF_PAIR: [&str; 6] = [
     "pairs",
     "links",
@@ -150,13 +150,11 @@ pub(super) fn apply(
     Ok(())
 }
 
-/// The texts of the sync file, each with the first run that used it, oldest first. Without any, the
-/// present one was used by all.
-pub fn definitions(conn: &Connection, sync: SyncId) -> Result<Vec<(u32, String)>, StoreError> {
+/// The sync file's text that the first runs used; `None` when it was never edited.
+pub fn first_definition(conn: &Connection, sync: SyncId) -> Result<Option<String>, StoreError> {
     let mut statement =
-        conn.prepare_cached("select epoch, text from definitions where sync = ?1 order by epoch")?;
-    let rows = statement.query_map([sync.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    Ok(rows.collect::<Result<_, _>>()?)
+        conn.prepare_cached("select text from definitions where sync = ?1 order by epoch limit 1")?;
+    Ok(statement.query_row([sync.0], |row| row.get(0)).optional()?)
 }
 
 fn forget(tx: &Transaction<'_>, sync: SyncId, pair: PairId) -> Result<(), StoreError> {

@@ -3,16 +3,21 @@
 //! Holds the run's epoch. Every write checks it in its own transaction, so that a run that was
 //! replaced can store nothing more.
 
+use std::sync::Arc;
+
 use rusqlite::Transaction;
 use tidegate_sync::model::{Key, LinkId, Lookup, PairId, Side};
 use tidegate_sync::session::{Resume, Round, Settlement};
 
+use super::history::Keeping;
 use super::keys::RecordKeys;
 use super::layouts::{self, LayoutChange};
 use super::scans::Scan;
 use super::settle::{Prepared, Settler};
 use super::syncs::{self, SyncId};
-use super::{Store, StoreError, findings, intents, limits, links, pairs, positions, tombstones};
+use super::{
+    Store, StoreError, findings, intents, limits, links, mappings, pairs, positions, tombstones,
+};
 
 /// The durable memory of one run of a sync. Cheap to clone.
 #[derive(Clone)]
@@ -21,6 +26,7 @@ pub struct Ledger {
     keys: RecordKeys,
     sync: SyncId,
     epoch: u32,
+    keeping: Arc<Keeping>,
 }
 
 impl Ledger {
@@ -44,7 +50,17 @@ impl Ledger {
             keys: RecordKeys::new(store.sealer(), sync),
             sync,
             epoch,
+            keeping: Arc::default(),
         })
+    }
+
+    /// History is kept so from here on; values are kept unless told otherwise.
+    pub async fn keeping(mut self, keeping: Keeping) -> Result<Ledger, StoreError> {
+        let (sync, keeping) = (self.sync, Arc::new(keeping));
+        self.keeping = keeping.clone();
+        self.fenced(move |tx| mappings::put(tx, sync, &keeping.tables))
+            .await?;
+        Ok(self)
     }
 
     /// The run's epoch: batches are numbered within it, and streams name it.
@@ -136,12 +152,12 @@ impl Ledger {
         }
         let (keys, sync, epoch) = (self.keys.clone(), self.sync, self.epoch);
         let prepared = tokio::task::spawn_blocking({
-            let keys = keys.clone();
-            move || Prepared::new(&keys, settlement)
+            let (keys, keeping) = (keys.clone(), self.keeping.clone());
+            move || Prepared::new(&keys, settlement, &keeping)
         });
         let prepared = prepared
             .await
-            .map_err(|error| StoreError::Panicked(error.to_string()))?;
+            .map_err(|error| StoreError::Panicked(error.to_string()))??;
         self.store
             .transact(move |tx| {
                 let settler = Settler {

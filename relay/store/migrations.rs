@@ -19,6 +19,7 @@ const ALL: &[(&str, &str)] = &[
         "V7__verifications",
         include_str!("migrations/V7__verifications.sql"),
     ),
+    ("V8__history", include_str!("migrations/V8__history.sql")),
 ];
 
 /// Applies what is missing. Running it again does nothing. Fails when the database holds a

@@ -25,6 +25,8 @@ mod intents;
 pub mod conflicts;
 pub mod findings;
 pub mod history;
+pub mod mappings;
+pub mod runs;
 pub mod verifications;
 
 mod settle;
@@ -72,6 +74,11 @@ pub mod limits {
     /// Links of a copy that are entered into the index of keys in one transaction. More of them
     /// touch each page of the index less often; other writers wait for about a second.
     pub const LINKS_INDEXED_AT_ONCE: u32 = 100_000;
+    /// Longest values of one write that history keeps, bytes, as JSON: a few long texts. The store would
+    /// else grow by the size of every document that is edited, twice.
+    pub const HISTORY_VALUE_BYTES_MAX: usize = 256 * 1024;
+    /// Writes that history forgets in one transaction: other writers wait for some ten milliseconds.
+    pub const HISTORY_FORGOTTEN_AT_ONCE: u32 = 5_000;
     /// Pages of 4 KiB in the write-ahead log before they are moved to the database: a page that
     /// several settlements change is moved once.
     pub const WAL_PAGES_MAX: i64 = 8_000;

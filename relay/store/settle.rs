@@ -3,33 +3,44 @@
 use std::collections::BTreeMap;
 
 use rusqlite::{Transaction, params};
-use tidegate_sync::model::{LinkId, PairId, Side};
+use tidegate_sync::model::{BySide, LinkId, PairId, Side};
 use tidegate_sync::session::{Noted, Settlement};
 
+use super::history::{HistoryRow, Keeping};
 use super::keys::RecordKeys;
 use super::links::{LinkRow, Placing};
 use super::pairs::Delta;
 use super::syncs::SyncId;
 use super::{
-    StoreError, conflicts, findings, history, intents, links, pairs, positions, syncs, tombstones,
+    StoreError, conflicts, findings, intents, links, pairs, positions, runs, syncs, tombstones,
 };
 
-/// A settlement with its links hashed and sealed, which needs no turn of the writer.
+/// A settlement with its links and writes hashed and sealed, which needs no turn of the writer.
 pub(super) struct Prepared {
     links: Vec<LinkRow>,
+    history: Vec<HistoryRow>,
     rest: Settlement,
 }
 
 impl Prepared {
-    pub(super) fn new(keys: &RecordKeys, mut settlement: Settlement) -> Self {
+    pub(super) fn new(
+        keys: &RecordKeys,
+        mut settlement: Settlement,
+        keeping: &Keeping,
+    ) -> Result<Self, StoreError> {
         let links = std::mem::take(&mut settlement.links);
         let rows = links
             .into_iter()
             .map(|(pair, link)| LinkRow::new(keys, pair, link));
-        Self {
+        let applied = std::mem::take(&mut settlement.applied);
+        let history = applied
+            .iter()
+            .map(|applied| HistoryRow::new(keys, applied, keeping));
+        Ok(Self {
             links: rows.collect(),
+            history: history.collect::<Result<_, _>>()?,
             rest: settlement,
-        }
+        })
     }
 }
 
@@ -57,7 +68,8 @@ impl Settler<'_> {
             tombstones::put(tx, self.keys, self.sync, gone)?;
         }
         self.put_conflicts(tx, prepared, &ids)?;
-        self.put_reports(tx, settlement, &mut deltas)?;
+        self.put_findings(tx, settlement)?;
+        self.put_history(tx, &prepared.history, &mut deltas)?;
         self.put_positions(tx, settlement)?;
         for (pair, delta) in &deltas {
             pairs::add(tx, self.sync, *pair, delta)?;
@@ -143,12 +155,10 @@ impl Settler<'_> {
         Ok(())
     }
 
-    /// What people read: findings and history.
-    fn put_reports(
+    fn put_findings(
         &self,
         tx: &Transaction<'_>,
         settlement: &Settlement,
-        deltas: &mut BTreeMap<PairId, Delta>,
     ) -> Result<(), StoreError> {
         let workspace = self.workspace(tx)?;
         let owner = (self.sync, workspace.as_str());
@@ -158,10 +168,35 @@ impl Settler<'_> {
         for finding in &settlement.findings {
             findings::put(tx, self.keys, owner, finding, self.now_ms)?;
         }
+        Ok(())
+    }
+
+    fn put_history(
+        &self,
+        tx: &Transaction<'_>,
+        rows: &[HistoryRow],
+        deltas: &mut BTreeMap<PairId, Delta>,
+    ) -> Result<(), StoreError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let workspace = self.workspace(tx)?;
         let run = (self.sync, workspace.as_str(), self.epoch);
-        for applied in &settlement.applied {
-            history::add(tx, self.keys, run, applied, self.now_ms)?;
-            deltas.entry(applied.pair).or_default().writes[applied.side] += 1;
+        let mut writes: BySide<runs::Writes> = BySide::default();
+        for row in rows {
+            row.add(tx, run, self.now_ms)?;
+            let (pair, side) = row.place();
+            writes[side].count(row.write);
+            deltas.entry(pair).or_default().writes[side] += 1;
+        }
+        for side in Side::BOTH {
+            runs::add(
+                tx,
+                (self.sync, self.epoch),
+                side,
+                &writes[side],
+                self.now_ms,
+            )?;
         }
         Ok(())
     }

@@ -61,6 +61,15 @@ impl Fingerprinter {
             .collect()
     }
 
+    /// One fingerprint of a whole record, of those of its fields.
+    pub fn record(&self, prints: &[Fingerprint]) -> Fingerprint {
+        let bytes: Vec<u8> = prints
+            .iter()
+            .flat_map(|print| print.0.to_be_bytes())
+            .collect();
+        Fingerprint(self.hash64(&bytes).max(1))
+    }
+
     /// 128 bits for the values of a match key; `None` when one is null or was not sent.
     pub fn match_key(&self, values: &[&Cell]) -> Option<[u8; 16]> {
         let mut canonical = Vec::with_capacity(64);

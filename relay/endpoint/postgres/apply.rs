@@ -4,13 +4,16 @@
 //! row (so that a newer epoch shuts older ones out), guard, writes, progress, commit. Reads and
 //! writes of a batch are pipelined: about three round trips whatever its size.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use futures_util::future::join3;
 use tidegate_sync::baseline::{Fingerprint, Fingerprinter};
-use tidegate_sync::model::{BatchId, FindingCode, Key, Outcome, PairId, Row, Step, StepKind};
+use tidegate_sync::model::{
+    BatchId, Before, FindingCode, Key, Outcome, PairId, Row, Step, StepKind,
+};
 use tokio_postgres::types::Oid;
 
 use super::bulk::{self, Copied, Part};
@@ -198,9 +201,15 @@ impl PgWriter {
         outcomes: &mut [Option<Outcome>],
     ) -> Result<(), Failure> {
         let mut writes: Vec<Write> = Vec::new();
+        let mut overwritten: HashMap<usize, Before> = HashMap::new();
         for (step, verdict) in judged? {
             match verdict {
-                Verdict::Write(write) => writes.push(write),
+                Verdict::Write(write, before) => {
+                    if !before.is_empty() {
+                        overwritten.insert(step, before);
+                    }
+                    writes.push(write);
+                }
                 Verdict::Settled(outcome) => outcomes[step] = Some(outcome),
             }
         }
@@ -217,13 +226,14 @@ impl PgWriter {
             Care::Careful => tables.sift(session, writes.clone()).await?,
         };
         for (step, outcome) in done {
-            outcomes[step] = Some(outcome);
+            let before = overwritten.remove(&step).unwrap_or_default();
+            outcomes[step] = Some(outcome.with_before(before));
         }
         if care == Care::Careful {
             self.concede(session, (guard, steps), &writes, outcomes)
                 .await?;
         }
-        writes.retain(|write| matches!(outcomes[write.step], Some(Outcome::Written(_))));
+        writes.retain(|write| matches!(outcomes[write.step], Some(Outcome::Written(..))));
         tables.advance_sequences(session, &writes).await
     }
 
@@ -309,7 +319,7 @@ impl PgWriter {
     ) -> Result<(), Failure> {
         let record = recorded.then(|| {
             progress::encode(outcomes, |outcome| match outcome {
-                Outcome::Written(stored) => self.fingerprinter.row(&stored.row),
+                Outcome::Written(stored, _) => self.fingerprinter.row(&stored.row),
                 _ => Vec::<Fingerprint>::new(),
             })
         });
@@ -453,8 +463,8 @@ fn written(steps: &[Step], outcomes: &[Outcome]) -> Vec<(PairId, Key)> {
     let mut records = Vec::new();
     for (step, outcome) in steps.iter().zip(outcomes) {
         let now = match outcome {
-            Outcome::Written(stored) => Some(&stored.key),
-            Outcome::Deleted => None,
+            Outcome::Written(stored, _) => Some(&stored.key),
+            Outcome::Deleted(_) => None,
             _ => continue,
         };
         let before = key_of(step).filter(|before| Some(*before) != now);

@@ -10,7 +10,7 @@ use std::pin::pin;
 use bytes::{Bytes, BytesMut};
 use futures_util::SinkExt;
 use futures_util::future::join;
-use tidegate_sync::model::{Key, Outcome, Row, Stored};
+use tidegate_sync::model::{Before, Key, Outcome, Row, Stored};
 use tokio_postgres::Error;
 use tokio_postgres::types::Type;
 
@@ -131,7 +131,10 @@ pub(super) async fn write(
     find_others(session, shape, &keys, &mut found).await?;
     let outcome = |(write, found): (&Write, Option<(Key, Row)>)| {
         let (key, row) = found?;
-        Some((write.step, Outcome::Written(Stored { key, row })))
+        Some((
+            write.step,
+            Outcome::Written(Stored { key, row }, Before::new()),
+        ))
     };
     let outcomes: Option<Outcomes> = writes.iter().zip(found).map(outcome).collect();
     Ok(outcomes.map_or(Copied::Unfit, Copied::Done))

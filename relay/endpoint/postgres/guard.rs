@@ -7,7 +7,9 @@ use std::collections::{HashMap, HashSet};
 
 use futures_util::future::join_all;
 use tidegate_sync::baseline::{Fingerprint, Fingerprinter};
-use tidegate_sync::model::{FindingCode, Key, Outcome, PairId, Row, Step, StepKind, Stored};
+use tidegate_sync::model::{
+    Before, Cell, FindingCode, Key, Outcome, PairId, Row, Step, StepKind, Stored,
+};
 use tidegate_sync::value::Value;
 use tokio_postgres::Error;
 
@@ -48,7 +50,8 @@ pub(super) type Fields = Vec<(usize, Option<String>)>;
 
 /// What the guard says to one step.
 pub(super) enum Verdict {
-    Write(Write),
+    /// What the write will overwrite comes with it.
+    Write(Write, Before),
     Settled(Outcome),
 }
 
@@ -211,12 +214,9 @@ impl Guard<'_> {
     ) -> Result<Verdict, EndpointError> {
         let table = self.table(step.pair)?;
         let shape = &self.shapes[table];
-        let write = |kind| {
-            Verdict::Write(Write {
-                step: index,
-                table,
-                kind,
-            })
+        let write = |kind, before| {
+            let step = index;
+            Verdict::Write(Write { step, table, kind }, before)
         };
         let settled = |outcome| Ok(Verdict::Settled(outcome));
         let record = records.pop();
@@ -235,7 +235,7 @@ impl Guard<'_> {
                 settled(Outcome::Exists { stored, fence: 0 })
             }
             (StepKind::Create { set, .. }, None) => Ok(match encode_fields(shape, set) {
-                Ok(set) => write(WriteKind::Create { set }),
+                Ok(set) => write(WriteKind::Create { set }, Before::new()),
                 Err(outcome) => Verdict::Settled(outcome),
             }),
             (_, None) => settled(Outcome::Missing { fence: 0 }),
@@ -247,20 +247,31 @@ impl Guard<'_> {
                     fence: 0,
                 })
             }
-            (StepKind::Delete { key, .. }, Some(_)) => {
-                Ok(write(WriteKind::Delete { key: key.clone() }))
+            (StepKind::Delete { key, .. }, Some(stored)) => {
+                let key = key.clone();
+                Ok(write(WriteKind::Delete { key }, before(stored.row, None)))
             }
             (StepKind::Update { set, .. }, Some(stored)) if set.is_empty() => {
-                settled(Outcome::Written(stored))
+                settled(Outcome::Written(stored, Before::new()))
             }
-            (StepKind::Update { key, set, .. }, Some(_)) => Ok(match encode_fields(shape, set) {
-                Ok(set) => write(WriteKind::Update {
-                    moves_key: moves_key(shape, key, &set),
-                    key: key.clone(),
-                    set,
-                }),
-                Err(outcome) => Verdict::Settled(outcome),
-            }),
+            (StepKind::Update { key, set, .. }, Some(stored)) => {
+                Ok(match encode_fields(shape, set) {
+                    Ok(set) => {
+                        let before = before(stored.row, Some(&set));
+                        let moves_key = moves_key(shape, key, &set);
+                        let key = key.clone();
+                        write(
+                            WriteKind::Update {
+                                key,
+                                set,
+                                moves_key,
+                            },
+                            before,
+                        )
+                    }
+                    Err(outcome) => Verdict::Settled(outcome),
+                })
+            }
         }
     }
 
@@ -311,6 +322,17 @@ fn encode_fields(shape: &Shape, set: &[(usize, Value)]) -> Result<Fields, Outcom
         fields.push((number, text));
     }
     Ok(fields)
+}
+
+/// What the fields `set` hold, or all of them.
+fn before(row: Row, set: Option<&Fields>) -> Before {
+    let is_set = |field: usize| set.is_none_or(|set| set.iter().any(|(f, _)| *f == field));
+    let fields = row.into_iter().enumerate();
+    let value = |(field, cell): (usize, Cell)| match cell {
+        Cell::Value(value) if is_set(field) => Some((field, value)),
+        _ => None,
+    };
+    fields.filter_map(value).collect()
 }
 
 /// Does the update give the record another key?

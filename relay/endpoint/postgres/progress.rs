@@ -221,7 +221,7 @@ pub(super) fn encode(
     let mut bytes = vec![FORMAT];
     for outcome in outcomes {
         match outcome {
-            Outcome::Written(stored) => {
+            Outcome::Written(stored, _) => {
                 bytes.push(b'w');
                 let key = stored.key.to_bytes();
                 bytes.extend_from_slice(&(key.len() as u32).to_be_bytes());
@@ -232,7 +232,7 @@ pub(super) fn encode(
                     bytes.extend_from_slice(&fingerprint.0.to_be_bytes());
                 }
             }
-            Outcome::Deleted => bytes.push(b'd'),
+            Outcome::Deleted(_) => bytes.push(b'd'),
             _ => bytes.push(b'n'),
         }
     }
@@ -290,15 +290,16 @@ mod tests {
 
     #[test]
     fn outcomes_round_trip_and_garbage_is_refused() {
-        let written = Outcome::Written(Stored {
+        let stored = Stored {
             key: Key(vec!["1".into(), "ü".into()]),
             row: Vec::new(),
-        });
+        };
+        let written = Outcome::Written(stored, Vec::new());
         let rejected = Outcome::Rejected {
             code: FindingCode::CheckViolation,
             detail: String::new(),
         };
-        let outcomes = [written, Outcome::Deleted, rejected];
+        let outcomes = [written, Outcome::Deleted(Vec::new()), rejected];
         let bytes = encode(&outcomes, |_| vec![Fingerprint(7), Fingerprint::UNKNOWN]);
         let expected = vec![
             Recovered::Written {

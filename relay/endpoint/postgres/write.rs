@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use futures_util::future::{join_all, join4};
-use tidegate_sync::model::{FindingCode, Outcome};
+use tidegate_sync::model::{Before, FindingCode, Outcome};
 use tokio::time::Instant;
 use tokio_postgres::Error;
 use tokio_postgres::types::Type;
@@ -336,7 +336,8 @@ impl Tables<'_> {
     }
 
     /// Matches what was returned with what was sent. Updates and deletes return their place;
-    /// inserts can't, but return rows in the order of insertion, unless one was dropped.
+    /// inserts can't, but return rows in the order of insertion, unless one was dropped. What was
+    /// overwritten is known to the guard alone.
     fn read_back(
         &self,
         statement: &Statement<'_>,
@@ -357,8 +358,8 @@ impl Tables<'_> {
                 EndpointError::bug("odd-place", "a write returned a row that was not sent")
             })?;
             let outcome = match write.kind {
-                WriteKind::Delete { .. } => Outcome::Deleted,
-                _ => Outcome::Written(stored(shape, row)?),
+                WriteKind::Delete { .. } => Outcome::Deleted(Before::new()),
+                _ => Outcome::Written(stored(shape, row)?, Before::new()),
             };
             outcomes.push((write.step, outcome));
         }

@@ -49,7 +49,7 @@ fn report(file: &SyncFile, found: &ConflictRecord) -> ConflictReport {
     let values = BySide::from_fn(|side| shown(&conflict.values[side]));
     ConflictReport {
         id: found.id,
-        at: super::sync_control::rfc3339(found.at_ms),
+        at: super::writes::rfc3339(found.at_ms),
         table: table.map(|table| table.left.clone()).unwrap_or_default(),
         left_key: key(Side::Left),
         right_key: key(Side::Right),
@@ -60,9 +60,7 @@ fn report(file: &SyncFile, found: &ConflictRecord) -> ConflictReport {
         winner: conflict.winner.map(|side| side.name().to_owned()),
         waiting: found.waiting,
         picked: found.picked.map(|(side, _)| side.name().to_owned()),
-        picked_at: found
-            .picked
-            .map(|(_, at_ms)| super::sync_control::rfc3339(at_ms)),
+        picked_at: found.picked.map(|(_, at_ms)| super::writes::rfc3339(at_ms)),
     }
 }
 

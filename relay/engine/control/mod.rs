@@ -2,17 +2,19 @@
 //!
 //! `removal` takes a sync away with what it left on its sides, `drafts` keeps what was planned,
 //! `sync_control` and `connection_control` implement the traits of `engine::handle`, `status` tells
-//! how a sync goes, `past` remembers the
-//! files that a sync had, `errors` turns what rooms below say into answers.
+//! how a sync goes and `writes` what it wrote, which `undo` puts back, `retention` forgets, `errors`
+//! turns what rooms below say into answers.
 
 mod conflict_control;
 mod connection_control;
 mod drafts;
 mod errors;
-mod past;
 mod removal;
+mod retention;
 mod status;
 mod sync_control;
+mod undo;
+mod writes;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,7 +30,6 @@ pub(super) use self::errors::failed;
 use self::errors::{internal, invalid, named, unreachable};
 use super::guardian;
 use super::handle::ControlError;
-use super::limits::RETENTION;
 use super::report::LiveEvent;
 use super::run::{RunParts, now_ms};
 use super::supervisor::{Phase, Progress, Requests, Supervised};
@@ -36,7 +37,7 @@ use super::syncfile::SyncFile;
 use crate::endpoint::{Endpoint, EndpointError};
 use crate::store::connections::{self, ConnectionRecord, Via};
 use crate::store::syncs::{self, NewSync, SyncId, SyncRecord, Wanted};
-use crate::store::{DEFAULT_WORKSPACE, Store, conflicts, history};
+use crate::store::{DEFAULT_WORKSPACE, Store};
 
 /// Makes the endpoint of a connection; `app` knows tunnels and sockets.
 #[async_trait]
@@ -99,19 +100,6 @@ impl Engine {
         for sync in running {
             sync.stop().await;
         }
-    }
-
-    /// Removes conflicts and history that are older than the retention time.
-    pub async fn forget_old(&self) -> Result<(), ControlError> {
-        let before_ms = now_ms() - RETENTION.as_millis() as i64;
-        self.store
-            .transact(move |tx| {
-                conflicts::forget_before(tx, before_ms)?;
-                history::forget_before(tx, before_ms)
-            })
-            .await
-            .map_err(internal)?;
-        Ok(())
     }
 
     /// For readiness: names of running syncs whose sides were not reached by their last run.

@@ -3,7 +3,7 @@
 use tidegate_sync::model::PairId;
 
 use super::errors::internal;
-use super::sync_control::rfc3339;
+use super::writes::rfc3339;
 use super::{Engine, parse};
 use crate::engine::handle::ControlError;
 use crate::engine::report::{LastVerify, SyncStatus, TableStatus, VerifyProgress};

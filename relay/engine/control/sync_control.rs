@@ -1,26 +1,26 @@
 //! Syncs by name: plan, apply, pause, verify and the rest of what a person asks.
 
 use async_trait::async_trait;
-use tidegate_sync::model::{Key, PairId, Side};
 use tokio::sync::broadcast;
 
 use super::errors::{failed, internal, invalid};
+use super::writes::{rfc3339, table_name};
 use super::{Engine, parse};
 use crate::engine::handle::{ControlError, ControlErrorKind, SyncControl};
 use crate::engine::layout::Layout;
 use crate::engine::preview;
 use crate::engine::report::{
-    ConflictReport, FindingReport, HistoryEntry, LiveEvent, Preview, Removed, SyncStatus,
-    TableRepair, VerifyReport,
+    ConflictReport, FindingReport, HistoryEntry, LiveEvent, Preview, Removed, RunReport,
+    SyncStatus, TableRepair, UndoPlan, UndoReport, VerifyReport, WriteFilter,
 };
 use crate::engine::run::{check_mapping, now_ms};
-use crate::engine::supervisor::{Supervised, write_name};
+use crate::engine::supervisor::Supervised;
 use crate::engine::syncfile::SyncFile;
 use crate::engine::verify::{How, periodic, repair};
 use crate::store::syncs::{self, SyncRecord, Wanted};
-use crate::store::{RecordKeys, findings, history};
+use crate::store::{RecordKeys, findings};
 
-/// Findings and history entries listed at once.
+/// Findings listed at once.
 const LIST_MAX: u32 = 1000;
 
 #[async_trait]
@@ -171,36 +171,27 @@ impl SyncControl for Engine {
     async fn history(
         &self,
         name: &str,
-        key: Option<&str>,
+        filter: &WriteFilter,
+        limit: Option<u32>,
     ) -> Result<Vec<HistoryEntry>, ControlError> {
-        let record = self.record(name).await?;
-        let past = self.past(&record).await?;
-        let (id, keys) = (record.id, RecordKeys::new(self.store.sealer(), record.id));
-        let key = key.map(|text| Key(text.split(',').map(str::to_owned).collect()));
-        let found = self
-            .store
-            .view(move |conn| match &key {
-                Some(key) => history::of_record(conn, &keys, id, key, LIST_MAX),
-                None => history::list(conn, &keys, id, None, LIST_MAX),
-            })
-            .await
-            .map_err(internal)?;
-        let entry = |found: history::HistoryRecord| {
-            let applied = found.applied;
-            let file = past.file_of(found.epoch);
-            let name = |&field: &usize| field_name(file, applied.pair, (applied.side, field));
-            HistoryEntry {
-                at: rfc3339(found.at_ms),
-                table: table_name(file, applied.pair, applied.side),
-                side: applied.side.name().to_owned(),
-                kind: write_name(applied.write).to_owned(),
-                left_key: applied.keys.left.as_ref().map(ToString::to_string),
-                right_key: applied.keys.right.as_ref().map(ToString::to_string),
-                fields: applied.fields.iter().filter_map(name).collect(),
-                run: found.epoch,
-            }
-        };
-        Ok(found.into_iter().map(entry).collect())
+        self.list_writes(name, filter, limit).await
+    }
+
+    async fn runs(&self, name: &str) -> Result<Vec<RunReport>, ControlError> {
+        self.list_runs(name).await
+    }
+
+    async fn plan_undo(&self, name: &str, filter: &WriteFilter) -> Result<UndoPlan, ControlError> {
+        self.undo_plan(name, filter).await
+    }
+
+    async fn undo(
+        &self,
+        name: &str,
+        filter: &WriteFilter,
+        expected: &UndoPlan,
+    ) -> Result<UndoReport, ControlError> {
+        self.undo_writes(name, filter, expected).await
     }
 
     async fn export(&self, name: &str) -> Result<String, ControlError> {
@@ -294,29 +285,4 @@ fn is_edit(record: &SyncRecord, file: &SyncFile) -> Result<bool, ControlError> {
         "sync-exists",
         text,
     ))
-}
-
-fn table_name(file: &SyncFile, pair: PairId, side: Side) -> String {
-    file.tables
-        .get(pair.0 as usize)
-        .map_or_else(String::new, |table| match side {
-            Side::Left => table.left.clone(),
-            Side::Right => table.right.clone(),
-        })
-}
-
-/// `None` for a field that the file does not list, as an archive mark.
-fn field_name(file: &SyncFile, pair: PairId, (side, field): (Side, usize)) -> Option<String> {
-    let table = file.tables.get(pair.0 as usize)?;
-    let field = table.policy.fields.get(field)?;
-    Some(match side {
-        Side::Left => field.left.clone(),
-        Side::Right => field.right.clone(),
-    })
-}
-
-pub(super) fn rfc3339(at_ms: i64) -> String {
-    jiff::Timestamp::from_millisecond(at_ms)
-        .map(|at| at.to_string())
-        .unwrap_or_default()
 }

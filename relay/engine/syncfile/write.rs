@@ -22,6 +22,7 @@ impl SyncFile {
         if let Some(every) = self.verify {
             out += &format!("verify = \"{}m\"\n", every.as_secs() / 60);
         }
+        out += &format!("history = \"{}\"\n", self.history.render());
         for table in &self.tables {
             table.render(&mut out);
         }

@@ -10,7 +10,9 @@ pub use change::{Cell, Change, ChangeKind, Position, Row};
 pub use key::Key;
 pub use link::{Link, LinkId, Lookup, Place, Since, Trace};
 pub use side::{BySide, Side};
-pub use step::{Conflict, Finding, FindingCode, Outcome, Recovered, Step, StepKind, Stored};
+pub use step::{
+    Before, Conflict, Finding, FindingCode, Outcome, Recovered, Step, StepKind, Stored,
+};
 
 /// Index of a table pair within its sync, in the order of the sync file.
 #[derive(

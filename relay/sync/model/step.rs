@@ -40,12 +40,16 @@ pub struct Stored {
     pub row: Row,
 }
 
+/// What fields held before a write, as it locked and read them: index of the field pair, value.
+/// Empty for a create; the fields that were set of an update; every field of a deletion.
+pub type Before = Vec<(usize, Value)>;
+
 /// What came of one step.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
     /// Created or updated; the record now reads so.
-    Written(Stored),
-    Deleted,
+    Written(Stored, Before),
+    Deleted(Before),
     /// Update, delete: the record is no longer what the plan saw. It reads so; whatever made it
     /// so is in the side's history at or before `fence`.
     Stale {
@@ -66,6 +70,17 @@ pub enum Outcome {
         code: FindingCode,
         detail: String,
     },
+}
+
+impl Outcome {
+    /// The outcome of a write, with what it overwrote.
+    pub fn with_before(self, before: Before) -> Outcome {
+        match self {
+            Outcome::Written(stored, _) => Outcome::Written(stored, before),
+            Outcome::Deleted(_) => Outcome::Deleted(before),
+            other => other,
+        }
+    }
 }
 
 /// One step's outcome as the side's own progress record remembers it, for recovery after a crash.

@@ -13,9 +13,40 @@ use crate::model::{BatchId, Key, Lookup, PairId, Place, Position, Row, Side, Sin
 const READ_MAX: usize = 500;
 
 impl Session {
-    /// Starts what there is to do, if the session is idle: reads first, then a round.
+    /// Changes taken in and not planned yet, per side: the driver stops reading a side above a
+    /// bound of its own.
+    pub fn backlog(&self, side: Side) -> usize {
+        self.inbox[side].iter().map(|unit| unit.changes.len()).sum()
+    }
+
+    /// The same in bytes, about.
+    pub fn backlog_bytes(&self, side: Side) -> usize {
+        self.inbox[side].iter().map(|unit| unit.bytes).sum()
+    }
+
+    /// [`Session::backlog`] of both sides, by table pair.
+    pub fn backlog_by_pair(&self, pairs: usize) -> Vec<u64> {
+        let mut counts = vec![0; pairs];
+        for side in Side::BOTH {
+            for change in self.inbox[side].iter().flat_map(|unit| &unit.changes) {
+                counts[change.pair.0 as usize] += 1;
+            }
+        }
+        counts
+    }
+
+    pub(super) fn handle_retry(&mut self, side: Side, pair: PairId, keys: Vec<Key>) {
+        self.retries
+            .extend(keys.into_iter().map(|key| (side, pair, key)));
+        self.next_live();
+    }
+
+    /// Starts what there is to do, if the session is idle: edits and reads first, then a round.
     pub(super) fn next_live(&mut self) {
         let State::Idle = self.state else { return };
+        if self.start_edits() {
+            return;
+        }
         if let Some((side, pair, keys)) = self.book.next_read(READ_MAX) {
             self.state = State::Reading {
                 side,
@@ -177,6 +208,7 @@ impl Session {
         self.state = State::Idle;
         let has_work = Side::BOTH.iter().any(|&side| !self.inbox[side].is_empty())
             || !self.retries.is_empty()
+            || !self.edits.is_empty()
             || self.book.next_read(1).is_some()
             || self.book.has_ready(&self.reach);
         if has_work {

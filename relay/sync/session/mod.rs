@@ -17,6 +17,7 @@ mod book;
 mod book_tests;
 mod copying;
 mod counterpart;
+mod edit;
 mod live;
 mod open;
 mod reach;
@@ -26,8 +27,9 @@ mod waiting;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
+pub use edit::{Edit, Edited, PendingEdit};
 pub use round::{PendingCase, Round};
-pub use settlement::{Applied, Gone, Noted, Settlement};
+pub use settlement::{Applied, FieldWrite, Gone, Noted, Settlement, Values, Why};
 
 use self::book::{Book, Slot};
 use self::copying::Copying;
@@ -87,7 +89,7 @@ impl Resume {
     }
 }
 
-/// What the driver is asked to do. Every command but `Acknowledge` is answered by its event.
+/// What the driver is asked to do. Every command but the last two is answered by its event.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
     /// Fence older runs off and tell what became of these batches.
@@ -126,6 +128,8 @@ pub enum Command {
     Settle(Box<Settlement>),
     /// The side may forget its history up to this position.
     Acknowledge { side: Side, position: Position },
+    /// What became of the edits of one event, in their order; they are settled.
+    Edited { edited: Vec<Edited> },
 }
 
 /// What the driver reports.
@@ -187,6 +191,10 @@ pub enum Event {
         side: Side,
         pair: PairId,
         keys: Vec<Key>,
+    },
+    /// A person asks for these writes; they are sent once changes are streamed.
+    Edit {
+        edits: Vec<Edit>,
     },
 }
 
@@ -265,6 +273,8 @@ pub struct Session {
     retries: Vec<Slot>,
     /// Those of them whose baselines are in doubt.
     doubted: HashSet<Slot>,
+    /// What a person asked for, by event.
+    edits: VecDeque<Vec<Edit>>,
     book: Book,
     reach: BySide<Reach>,
     /// Open cases whose links get their numbers with the settlement, and the places there.
@@ -290,6 +300,7 @@ impl Session {
             taken: BySide::default(),
             retries: Vec::new(),
             doubted: HashSet::new(),
+            edits: VecDeque::new(),
             book: Book::default(),
             reach: BySide::default(),
             unnumbered: Vec::new(),
@@ -309,34 +320,13 @@ impl Session {
         self.commands.pop_front()
     }
 
-    /// Changes taken in and not planned yet, per side: the driver stops reading a side above a
-    /// bound of its own.
-    pub fn backlog(&self, side: Side) -> usize {
-        self.inbox[side].iter().map(|unit| unit.changes.len()).sum()
-    }
-
-    /// The same in bytes, about.
-    pub fn backlog_bytes(&self, side: Side) -> usize {
-        self.inbox[side].iter().map(|unit| unit.bytes).sum()
-    }
-
-    /// [`Session::backlog`] of both sides, by table pair.
-    pub fn backlog_by_pair(&self, pairs: usize) -> Vec<u64> {
-        let mut counts = vec![0; pairs];
-        for side in Side::BOTH {
-            for change in self.inbox[side].iter().flat_map(|unit| &unit.changes) {
-                counts[change.pair.0 as usize] += 1;
-            }
-        }
-        counts
-    }
-
     /// True when nothing is in progress, queued or waiting.
     pub fn is_quiet(&self) -> bool {
         matches!(self.state, State::Idle)
             && self.commands.is_empty()
             && self.book.is_empty()
             && self.retries.is_empty()
+            && self.edits.is_empty()
             && Side::BOTH.iter().all(|&side| self.inbox[side].is_empty())
     }
 
@@ -417,6 +407,10 @@ impl Session {
                 self.doubted.extend(slots);
                 self.handle_retry(side, pair, keys);
             }
+            Event::Edit { edits } => {
+                self.edits.push_back(edits);
+                self.next_live();
+            }
             Event::Recovered { outcomes } => self.handle_recovered(&outcomes),
             Event::Scanned { positions } => self.handle_scanned(positions),
             Event::Matches { found, done } => self.handle_matches(found, done),
@@ -449,7 +443,7 @@ impl Session {
         };
         let mut settlement = Settlement::default();
         if let Some(round) = self.resume.round.take() {
-            round.settle_recovered(outcomes, &mut settlement);
+            round.settle_recovered(outcomes, &self.config.prints, &mut settlement);
         }
         self.state = State::SettlingRecovery;
         self.commands
@@ -563,6 +557,7 @@ impl Session {
                 if steps.is_empty() && pending.is_idle() {
                     return;
                 }
+                pending.explain(policy);
                 if copying {
                     pending.forget_finding();
                 }
@@ -635,6 +630,9 @@ impl Session {
         let settled = current
             .round
             .settle(&outcomes, &self.config.prints, &mut settlement);
+        let edited = current
+            .round
+            .settle_edits(&outcomes, &self.config.prints, &mut settlement);
         settlement.round_done = current.recorded && current.round.has_steps();
         self.unnumbered.clear();
         let opens = std::mem::take(&mut current.cases);
@@ -653,6 +651,9 @@ impl Session {
             }
         }
         self.finish_settlement(settlement);
+        if !edited.is_empty() {
+            self.commands.push_back(Command::Edited { edited });
+        }
     }
 
     fn handle_settled(&mut self, links: &[LinkId]) {
@@ -676,11 +677,5 @@ impl Session {
             }
             _ => {}
         }
-    }
-
-    fn handle_retry(&mut self, side: Side, pair: PairId, keys: Vec<Key>) {
-        self.retries
-            .extend(keys.into_iter().map(|key| (side, pair, key)));
-        self.next_live();
     }
 }

@@ -360,7 +360,7 @@ impl Open {
                         is_touched: false,
                     });
                 }
-                (Outcome::Written(stored), _) => {
+                (Outcome::Written(stored, _), _) => {
                     self.case.wrote(side, stored, batch);
                     continue;
                 }

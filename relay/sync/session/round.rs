@@ -6,21 +6,26 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::edit::{Edited, PendingEdit};
 use super::open::Open;
-use super::settlement::{Applied, Gone, Noted, Settlement};
+use super::settlement::{Applied, Gone, Noted, Settlement, Values, Why};
 use crate::baseline::{Fingerprint, Fingerprinter};
 use crate::decide::Write;
 use crate::model::{
-    BatchId, BySide, Conflict, Finding, FindingCode, Key, Link, LinkId, Outcome, PairId, Place,
-    Recovered, Side, Since, Step, StepKind, Trace,
+    BatchId, Before, BySide, Conflict, Finding, FindingCode, Key, Link, LinkId, Outcome, PairId,
+    Place, Recovered, Row, Side, Since, Step, StepKind, Trace,
 };
 use crate::plan::{Decided, LinkFate};
+use crate::policy::{Direction, PairPolicy};
 
 /// What was intended: committed before it is sent, removed by the settlement that completes it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Round {
     pub batches: BySide<Option<BatchId>>,
     pub cases: Vec<PendingCase>,
+    /// What a person asked for; a round has either cases or edits.
+    #[serde(default)]
+    pub edits: Vec<PendingEdit>,
 }
 
 /// One planned record of a round.
@@ -46,6 +51,9 @@ pub struct PendingCase {
     conflicts: Vec<Conflict>,
     findings: Vec<(Side, Key)>,
     steps: Vec<PendingStep>,
+    /// Why each side is written.
+    #[serde(default)]
+    why: BySide<Why>,
 }
 
 /// One step of a case: number `index` of its side's batch.
@@ -69,14 +77,39 @@ enum StepResult {
     Written {
         key: Key,
         prints: Vec<Fingerprint>,
+        wrote: Wrote,
     },
-    Deleted,
+    Deleted(Wrote),
     Rejected {
         code: FindingCode,
         detail: String,
     },
     /// Not done; the case is planned again.
     Again,
+}
+
+impl StepResult {
+    fn written(key: Key, row: Vec<Fingerprint>, values: Values, prints: &Fingerprinter) -> Self {
+        let print = prints.record(&row);
+        let wrote = Wrote { values, print };
+        StepResult::Written {
+            key,
+            prints: row,
+            wrote,
+        }
+    }
+
+    fn deleted(values: Values) -> Self {
+        let print = Fingerprint::UNKNOWN;
+        StepResult::Deleted(Wrote { values, print })
+    }
+}
+
+/// What history keeps of a write.
+struct Wrote {
+    values: Values,
+    /// Of the whole record.
+    print: Fingerprint,
 }
 
 impl PendingCase {
@@ -132,6 +165,25 @@ impl PendingCase {
             conflicts: decided.conflicts,
             findings: open.findings.clone(),
             steps: Vec::new(),
+            why: BySide::from_fn(|_| match case.existing {
+                Some(_) => Why::Copy,
+                None => Why::Change,
+            }),
+        }
+    }
+
+    /// Notes why its sides are written, as far as its conflicts tell.
+    pub(super) fn explain(&mut self, policy: &PairPolicy) {
+        for conflict in &self.conflicts {
+            let Some(winner) = conflict.winner else {
+                continue;
+            };
+            let field = conflict.field.map(|field| &policy.fields[field]);
+            let is_one_way = field.is_some_and(|field| field.direction != Direction::Both);
+            self.why[winner.other()] = match is_one_way {
+                true => Why::Restore,
+                false => Why::Conflict,
+            };
         }
     }
 
@@ -181,14 +233,13 @@ impl PendingCase {
     ) -> Option<usize> {
         let mut link = self.link.clone();
         let mut done = BySide::new(false, false);
-        let mut all_done = true;
-        let mut create_failed = false;
+        let (mut all_done, mut create_failed) = (true, false);
         let mut refusals: Vec<(Side, FindingCode, String)> = Vec::new();
         for (step, result) in self.steps.iter().zip(results) {
             let side = step.side;
             let batch = batches[side].unwrap_or_default();
             match result {
-                StepResult::Written { key, prints } => {
+                StepResult::Written { key, prints, wrote } => {
                     self.agree(&mut link, step, &prints);
                     if link.keys[side].as_ref() != Some(&key) {
                         link.since[side] = Since::written(batch);
@@ -196,10 +247,12 @@ impl PendingCase {
                     link.keys[side] = Some(key);
                     link.written[side] = batch;
                     done[side] = true;
+                    out.applied.push(self.applied(step, &link, wrote));
                 }
-                StepResult::Deleted => {
+                StepResult::Deleted(wrote) => {
                     link.written[side] = batch;
                     done[side] = true;
+                    out.applied.push(self.applied(step, &link, wrote));
                 }
                 StepResult::Rejected { code, detail } => {
                     refusals.push((side, code, detail));
@@ -210,9 +263,6 @@ impl PendingCase {
                     all_done = false;
                     create_failed |= step.write == Write::Create;
                 }
-            }
-            if done[side] {
-                out.applied.push(self.applied(step, &link));
             }
         }
         let rejected = !refusals.is_empty();
@@ -377,14 +427,30 @@ impl PendingCase {
             .extend(findings.map(|(side, key)| (self.pair, side, key)));
     }
 
-    fn applied(&self, step: &PendingStep, link: &Link) -> Applied {
+    fn applied(&self, step: &PendingStep, link: &Link, wrote: Wrote) -> Applied {
+        let side = step.side;
+        let planned = self.planned[side].as_ref().map(|(key, _)| key);
+        let former = planned.filter(|key| Some(*key) != link.keys[side].as_ref());
         Applied {
             pair: self.pair,
-            side: step.side,
+            side,
             write: step.write,
+            why: self.why[side],
+            batch: link.written[side],
             keys: link.keys.clone(),
+            former_key: former.filter(|_| step.write == Write::Update).cloned(),
             fields: step.fields.clone(),
-            source_time: self.times[step.side.other()],
+            values: wrote.values,
+            print: wrote.print,
+            source_time: self.times[side.other()],
+        }
+    }
+
+    /// The values that a step of the case replaced and left.
+    fn values(&self, step: &PendingStep, row: &Row, before: &Before) -> Values {
+        match step.write {
+            Write::Create if self.why[step.side] == Why::Copy => Values::Copied,
+            write => Values::of(write, &step.fields, row, before),
         }
     }
 }
@@ -424,20 +490,9 @@ pub(super) fn number_steps(
 ) -> BySide<Vec<Step>> {
     let mut steps: BySide<Vec<Step>> = BySide::default();
     let mut ordered = planned;
-    ordered.sort_by_key(|(case, _, kind, _)| {
-        let rank = i64::from(ranks[cases[*case].pair.0 as usize]);
-        match kind {
-            StepKind::Create { .. } => (0, rank),
-            StepKind::Update { .. } => (1, rank),
-            StepKind::Delete { .. } => (2, -rank),
-        }
-    });
+    ordered.sort_by_key(|(case, _, kind, _)| order(kind, ranks[cases[*case].pair.0 as usize]));
     for (case, side, kind, fields) in ordered {
-        let write = match kind {
-            StepKind::Create { .. } => Write::Create,
-            StepKind::Update { .. } => Write::Update,
-            StepKind::Delete { .. } => Write::Delete,
-        };
+        let write = write_of(&kind);
         let index = steps[side].len() as u32;
         let pair = cases[case].pair;
         cases[case].steps.push(PendingStep {
@@ -449,6 +504,24 @@ pub(super) fn number_steps(
         steps[side].push(Step { pair, kind });
     }
     steps
+}
+
+/// Where a step comes in its batch.
+pub(super) fn order(kind: &StepKind, rank: u32) -> (u8, i64) {
+    let rank = i64::from(rank);
+    match kind {
+        StepKind::Create { .. } => (0, rank),
+        StepKind::Update { .. } => (1, rank),
+        StepKind::Delete { .. } => (2, -rank),
+    }
+}
+
+pub(super) fn write_of(kind: &StepKind) -> Write {
+    match kind {
+        StepKind::Create { .. } => Write::Create,
+        StepKind::Update { .. } => Write::Update,
+        StepKind::Delete { .. } => Write::Delete,
+    }
 }
 
 impl Round {
@@ -497,11 +570,15 @@ impl Round {
                 .steps
                 .iter()
                 .map(|step| match &outcomes[step.side][step.index as usize] {
-                    Outcome::Written(stored) => StepResult::Written {
-                        key: stored.key.clone(),
-                        prints: prints.row(&stored.row),
-                    },
-                    Outcome::Deleted => StepResult::Deleted,
+                    Outcome::Written(stored, before) => {
+                        let values = case.values(step, &stored.row, before);
+                        let key = stored.key.clone();
+                        let row = prints.row(&stored.row);
+                        StepResult::written(key, row, values, prints)
+                    }
+                    Outcome::Deleted(before) => {
+                        StepResult::deleted(case.values(step, &Row::new(), before))
+                    }
                     Outcome::Rejected { code, detail } => StepResult::Rejected {
                         code: *code,
                         detail: detail.clone(),
@@ -520,11 +597,25 @@ impl Round {
         settled
     }
 
+    /// The settlement of a round of edits; what became of each, in the order asked.
+    pub(super) fn settle_edits(
+        &self,
+        outcomes: &BySide<Vec<Outcome>>,
+        prints: &Fingerprinter,
+        out: &mut Settlement,
+    ) -> Vec<Edited> {
+        let edits = self.edits.iter();
+        edits
+            .map(|edit| edit.settle(&self.batches, outcomes, prints, out))
+            .collect()
+    }
+
     /// The settlement of a round that a crash interrupted. `None`: that side's batch was never
     /// committed and never will be.
     pub(super) fn settle_recovered(
         &self,
         recovered: &BySide<Option<Vec<Recovered>>>,
+        prints: &Fingerprinter,
         out: &mut Settlement,
     ) {
         for case in &self.cases {
@@ -534,11 +625,11 @@ impl Round {
                 .map(|step| {
                     let found = recovered[step.side].as_ref();
                     match found.and_then(|steps| steps.get(step.index as usize)) {
-                        Some(Recovered::Written { key, fingerprints }) => StepResult::Written {
-                            key: key.clone(),
-                            prints: fingerprints.clone(),
-                        },
-                        Some(Recovered::Deleted) => StepResult::Deleted,
+                        Some(Recovered::Written { key, fingerprints }) => {
+                            let (key, row) = (key.clone(), fingerprints.clone());
+                            StepResult::written(key, row, Values::Interrupted, prints)
+                        }
+                        Some(Recovered::Deleted) => StepResult::deleted(Values::Interrupted),
                         Some(Recovered::NotDone) | None => StepResult::Again,
                     }
                 })
@@ -548,6 +639,9 @@ impl Round {
                 continue;
             }
             case.settle(&self.batches, results, out);
+        }
+        for edit in &self.edits {
+            edit.settle_recovered(&self.batches, recovered, prints, out);
         }
         out.round_done = true;
     }

@@ -138,8 +138,8 @@ const GUARDS: &[Listed] = &[
     (
         "a write expects the baseline and not what was seen",
         "plan.rs",
-        "if now.is_known() { *now } else { *base }",
-        "if base.is_known() { *base } else { *now }",
+        "«[now, base]».into_iter().find(|print| print.is_known())",
+        "[base, now]",
     ),
     (
         "a create does not look for its match key",

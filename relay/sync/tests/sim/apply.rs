@@ -2,7 +2,8 @@
 
 use tidegate_sync::baseline::Fingerprint;
 use tidegate_sync::model::{
-    BatchId, Cell, ChangeKind, FindingCode, Key, Outcome, PairId, Recovered, Step, StepKind, Stored,
+    BatchId, Before, Cell, ChangeKind, FindingCode, Key, Outcome, PairId, Recovered, Step,
+    StepKind, Stored,
 };
 use tidegate_sync::value::Value;
 
@@ -32,6 +33,10 @@ impl Database {
             self.passed = self.passed.max(batch);
         }
         let fence = self.lsn;
+        self.cause = match self.edits.contains(&batch) {
+            true => Cause::Person,
+            false => Cause::Sync,
+        };
         let outcomes: Vec<Outcome> = steps.iter().map(|step| self.step(step, fence)).collect();
         if recorded && !self.plant_no_outcomes {
             let recovered = outcomes.iter().map(|o| self.recovered_form(o)).collect();
@@ -43,11 +48,11 @@ impl Database {
 
     fn recovered_form(&self, outcome: &Outcome) -> Recovered {
         match outcome {
-            Outcome::Written(stored) => Recovered::Written {
+            Outcome::Written(stored, _) => Recovered::Written {
                 key: stored.key.clone(),
                 fingerprints: self.prints.row(&stored.row),
             },
-            Outcome::Deleted => Recovered::Deleted,
+            Outcome::Deleted(_) => Recovered::Deleted,
             _ => Recovered::NotDone,
         }
     }
@@ -62,8 +67,10 @@ impl Database {
                 if self.table(step.pair).quirks.refuses {
                     return rejected(FindingCode::RejectedBySide);
                 }
-                let result = self.update(step.pair, key, set, None, Cause::Sync);
-                self.written(step.pair, result, set)
+                let before = set.iter().map(|(field, _)| *field);
+                let before = self.values(step.pair, key, before);
+                let result = self.update(step.pair, key, set, None, self.cause);
+                self.written(step.pair, result, set).with_before(before)
             }
             StepKind::Delete { key, expect } => {
                 if let Some(outcome) = self.guard(step.pair, key, expect, fence) {
@@ -72,8 +79,10 @@ impl Database {
                 if self.table(step.pair).quirks.refuses {
                     return rejected(FindingCode::RejectedBySide);
                 }
-                match self.delete(step.pair, key, Cause::Sync) {
-                    true => Outcome::Deleted,
+                let fields = self.table(step.pair).quirks.flows_out.len();
+                let before = self.values(step.pair, key, 0..fields);
+                match self.delete(step.pair, key, self.cause) {
+                    true => Outcome::Deleted(before),
                     false => rejected(FindingCode::ForeignKeyViolation),
                 }
             }
@@ -119,7 +128,7 @@ impl Database {
         for (field, value) in set {
             cells[*field] = value.clone();
         }
-        let result = self.insert(pair, None, cells, Cause::Sync);
+        let result = self.insert(pair, None, cells, self.cause);
         self.written(pair, result, set)
     }
 
@@ -155,7 +164,13 @@ impl Database {
                 stored.row[*field] = Cell::Value(value.clone());
             }
         }
-        Outcome::Written(stored)
+        Outcome::Written(stored, Before::new())
+    }
+
+    fn values(&self, pair: PairId, key: &Key, fields: impl Iterator<Item = usize>) -> Before {
+        let cells = self.table(pair).rows.get(key).map(|record| &record.cells);
+        let value = |field: usize| Some((field, cells?[field].clone()));
+        fields.filter_map(value).collect()
     }
 
     fn guard(

@@ -1,7 +1,7 @@
 //! One simulated PostgreSQL side: tables, constraints, triggers, a commit log with LSNs, a progress
 //! record, and the ledger of what became of every value that a person wrote.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_sync::baseline::Fingerprinter;
 use tidegate_sync::model::{
@@ -115,6 +115,10 @@ pub struct Database {
     /// Progress record: the newest run that may write, and outcomes of recorded batches.
     pub epoch: u32,
     pub outcomes: BTreeMap<BatchId, Vec<Recovered>>,
+    /// Batches of edits: a person asked for them.
+    pub edits: BTreeSet<BatchId>,
+    /// On whose behalf the batch is written that is under way.
+    pub cause: Cause,
     /// The log before this may be gone.
     pub acknowledged: u64,
     pub ledger: Ledger,
@@ -152,6 +156,8 @@ impl Database {
             passed: BatchId::NONE,
             epoch: 0,
             outcomes: BTreeMap::new(),
+            edits: BTreeSet::new(),
+            cause: Cause::Sync,
             acknowledged: 0,
             ledger: Ledger::default(),
             prints,

@@ -21,6 +21,7 @@ mod rng;
 mod scenario;
 mod store;
 mod twins;
+mod undo;
 mod values;
 mod world;
 mod writes;
@@ -50,6 +51,7 @@ fn search(seeds: impl Iterator<Item = u64>, troubles: Troubles) {
             total.conflicts += summary.conflicts;
             total.findings += summary.findings;
             total.crashes += summary.crashes;
+            total.undos += summary.undos;
         }
         if let (Err(violation), true) = (&result, number("SIM_KEEP_GOING").is_some()) {
             println!(
@@ -80,6 +82,8 @@ fn search(seeds: impl Iterator<Item = u64>, troubles: Troubles) {
         assert!(total.writes > worlds && total.conflicts > 0, "{total:?}");
         assert!(total.crashes > 0 || !troubles.crashes, "{total:?}");
         assert!(total.findings > 0 || !troubles.quirks, "{total:?}");
+        let enough = total.undos as u64 > worlds / 2;
+        assert!(enough == troubles.undos, "{total:?}");
     }
 }
 
@@ -132,6 +136,17 @@ fn rekeyed_worlds_hold_every_invariant() {
         quirks: true,
         rekeys: true,
         ..Troubles::NONE
+    };
+    search(seeds(), troubles);
+}
+
+/// People have the sync write for them, while it crashes and positions are lost.
+#[test]
+fn undone_worlds_hold_every_invariant() {
+    let troubles = Troubles {
+        rekeys: false,
+        undos: true,
+        ..Troubles::ALL
     };
     search(seeds(), troubles);
 }

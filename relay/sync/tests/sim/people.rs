@@ -23,7 +23,7 @@ impl World {
         self.sides[side].commit();
     }
 
-    fn new_value(&mut self, pair: PairId, field: usize) -> (Value, Option<u64>) {
+    pub fn new_value(&mut self, pair: PairId, field: usize) -> (Value, Option<u64>) {
         if self.rng.percent(8) {
             return (Value::Null, None);
         }
@@ -36,7 +36,7 @@ impl World {
         (fresh(token, kind, &mut self.rng), Some(token))
     }
 
-    fn match_value(&mut self, side: Side, pair: PairId) -> Value {
+    pub fn match_value(&mut self, side: Side, pair: PairId) -> Value {
         let generated = self.sides[side].table(pair).quirks.generated;
         if generated && self.rng.percent(3) {
             return Value::Null;
@@ -44,7 +44,7 @@ impl World {
         Value::Text(format!("k{}", self.rng.below(14)))
     }
 
-    fn remember(&mut self, side: Side, pair: PairId, tokens: Vec<u64>) {
+    pub fn remember(&mut self, side: Side, pair: PairId, tokens: Vec<u64>) {
         let store = &self.store;
         let is_due = store.fresh.contains(&pair) || store.due.contains(&pair);
         let first_run = !store.was_live || is_due;
@@ -90,7 +90,7 @@ impl World {
         (!former.is_empty() && self.rng.percent(25)).then(|| self.rng.pick(&former).clone())
     }
 
-    fn some_key(&mut self, side: Side, pair: PairId) -> Option<Key> {
+    pub fn some_key(&mut self, side: Side, pair: PairId) -> Option<Key> {
         let rows = &self.sides[side].table(pair).rows;
         let number = self.rng.below(rows.len());
         rows.keys().nth(number).cloned()

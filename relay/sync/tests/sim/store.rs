@@ -117,7 +117,8 @@ impl Store {
                 .iter()
                 .map(|noted| noted.conflict.clone()),
         );
-        self.written += settlement.applied.len() as u64;
+        let written = settlement.applied.iter().filter(|a| !a.why.is_edit());
+        self.written += written.count() as u64;
         self.put_positions(settlement)?;
         if settlement.round_done {
             self.round = None;

@@ -46,6 +46,8 @@ pub struct Troubles {
     pub lost_positions: bool,
     /// The mapping is edited.
     pub edits: bool,
+    /// People have the sync write for them.
+    pub undos: bool,
     /// Match keys have two fields, and tables refer to each other.
     pub shapes: bool,
     /// One table of one side refuses every write of ours.
@@ -62,6 +64,7 @@ impl Troubles {
         crashes: false,
         lost_positions: false,
         edits: false,
+        undos: false,
         shapes: false,
         broken: false,
         steady: false,
@@ -73,6 +76,7 @@ impl Troubles {
         crashes: true,
         lost_positions: true,
         edits: false,
+        undos: false,
         shapes: false,
         broken: false,
         steady: false,
@@ -165,6 +169,8 @@ pub struct Summary {
     pub conflicts: usize,
     pub findings: usize,
     pub crashes: u32,
+    /// Batches of edits.
+    pub undos: usize,
     pub log: Vec<String>,
 }
 
@@ -234,6 +240,7 @@ impl World {
             conflicts: self.store.conflicts.len(),
             findings: self.store.findings.len(),
             crashes: self.driver.epoch - 1,
+            undos: self.sides.left.edits.len() + self.sides.right.edits.len(),
             log: self.log.take().unwrap_or_default(),
         })
     }
@@ -296,6 +303,9 @@ impl World {
                 Ok(())
             }
             2 => {
+                if self.scenario.troubles.undos {
+                    self.ask_for_edits();
+                }
                 self.retry_some();
                 Ok(())
             }

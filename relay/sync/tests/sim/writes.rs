@@ -34,7 +34,7 @@ pub fn guarded(landed: &Landed<'_>) -> Check {
         else {
             continue;
         };
-        let is_done = matches!(outcome, Outcome::Written(_) | Outcome::Deleted);
+        let is_done = matches!(outcome, Outcome::Written(..) | Outcome::Deleted(_));
         let seen = before.as_ref().map(|row| prints.row(row));
         if is_done && seen.as_ref() != Some(expect) {
             let text = format!("{} {key} was written unseen", landed.side.name());
@@ -61,7 +61,7 @@ pub fn deletes_allowed(landed: &Landed<'_>) -> Check {
         let policy = &landed.scenario.policies[step.pair.0 as usize];
         let allowed =
             policy.deletes == DeletePolicy::Propagate && policy.records_flow_to(landed.side);
-        if *outcome == Outcome::Deleted && !allowed {
+        if matches!(outcome, Outcome::Deleted(_)) && !allowed {
             let text = format!(
                 "{} deletion in {:?} by policy",
                 landed.side.name(),
@@ -79,7 +79,8 @@ pub fn no_second_match(landed: &Landed<'_>) -> Check {
         return Ok(());
     }
     for (step, outcome) in landed.steps.iter().zip(landed.outcomes) {
-        let (StepKind::Create { set, .. }, Outcome::Written(stored)) = (&step.kind, outcome) else {
+        let (StepKind::Create { set, .. }, Outcome::Written(stored, _)) = (&step.kind, outcome)
+        else {
             continue;
         };
         let policy = &landed.scenario.policies[step.pair.0 as usize];
@@ -88,7 +89,8 @@ pub fn no_second_match(landed: &Landed<'_>) -> Check {
         let rows = &landed.sides[landed.side].table(step.pair).rows;
         let is_ours = |key: &Key| {
             let mut written = landed.outcomes.iter();
-            written.any(|outcome| matches!(outcome, Outcome::Written(stored) if stored.key == *key))
+            written
+                .any(|outcome| matches!(outcome, Outcome::Written(stored, _) if stored.key == *key))
         };
         let same = rows.iter().find(|(key, record)| {
             let mut fields = policy.match_key.iter().zip(&wanted);
@@ -114,7 +116,7 @@ pub fn no_second_match(landed: &Landed<'_>) -> Check {
 pub fn deletions_travel(landed: &Landed<'_>) -> Result<Vec<PairId>, Violation> {
     let mut kept = Vec::new();
     for (step, outcome) in landed.steps.iter().zip(landed.outcomes) {
-        let (StepKind::Create { set, .. }, Outcome::Written(_)) = (&step.kind, outcome) else {
+        let (StepKind::Create { set, .. }, Outcome::Written(..)) = (&step.kind, outcome) else {
             continue;
         };
         let departed = landed.sides[landed.side].ledger.departed.iter().rev();

@@ -7,6 +7,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 use tidegate_relay::engine::handle::ConnectionProblem;
+use tidegate_relay::engine::report::{UndoPlan, UndoTable, Writes};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
@@ -177,6 +178,43 @@ async fn a_repair_is_shown_and_written_only_when_approved() {
 }
 
 #[tokio::test]
+async fn an_undo_shows_its_plan_asks_and_does_that_one() {
+    let desk = Desk::start().await;
+    let args = ["sync", "undo", "blog", "12", "--side", "right"];
+    let ran = run(&desk, &args).await;
+    assert_eq!(ran.code, 0, "nothing to put back: {ran:?}");
+    desk.set(|script| {
+        script.undo = UndoPlan {
+            upto: 77,
+            tables: vec![UndoTable {
+                table: "public.posts".into(),
+                puts_back: Writes {
+                    deletes: 2,
+                    ..Writes::default()
+                },
+                ..UndoTable::default()
+            }],
+            ..UndoPlan::default()
+        }
+    });
+    let ran = run(&desk, &args).await;
+    assert_eq!(ran.code, 3, "{ran:?}");
+    assert!(ran.out.contains("public.posts"), "{ran:?}");
+    let planned = "plan undo blog Some(\"12\") Some(\"right\")";
+    assert_eq!(
+        desk.orders(),
+        [planned, planned],
+        "nothing is written unasked"
+    );
+    let ran = run(&desk, &[&args[..], &["--yes", "--json"]].concat()).await;
+    assert_eq!(
+        (ran.code, &document(&ran)["done"]["deletes"]),
+        (0, &Value::from(2))
+    );
+    assert_eq!(desk.orders().last().unwrap(), "undo blog up to 77");
+}
+
+#[tokio::test]
 async fn the_other_sync_commands_end_with_0_and_print_documents() {
     let desk = Desk::start().await;
     for args in [
@@ -185,7 +223,8 @@ async fn the_other_sync_commands_end_with_0_and_print_documents() {
         vec!["sync", "pause", "blog"],
         vec!["sync", "resume", "blog"],
         vec!["sync", "findings", "blog", "--retry"],
-        vec!["sync", "history", "blog", "--record", "17"],
+        vec!["sync", "history", "blog", "--record", "17", "--since", "2h"],
+        vec!["sync", "history", "blog", "--runs"],
         vec!["sync", "export", "blog"],
         vec!["sync", "remove", "blog"],
         vec!["agent", "list"],

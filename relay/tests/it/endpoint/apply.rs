@@ -39,7 +39,7 @@ async fn a_record_is_created_updated_and_deleted_and_reads_back() {
     ];
     let done = apply(&mut writer, 2, &steps).await;
     assert_eq!(written(&done[0]).row, row(&post(5, "changed")));
-    assert_eq!(done[1], Outcome::Deleted);
+    assert!(matches!(done[1], Outcome::Deleted(_)));
 
     // The side's own next number is past the explicit ones.
     let own = client
@@ -47,6 +47,42 @@ async fn a_record_is_created_updated_and_deleted_and_reads_back() {
         .await
         .unwrap();
     assert_eq!(own.get::<_, i32>(0), 7);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_tells_what_it_overwrote_also_when_another_record_is_refused() {
+    let database = Server::shared().database("apply").await;
+    let client = database.client().await;
+    client.batch_execute(POSTS).await.unwrap();
+    client
+        .batch_execute(
+            "insert into posts values (1, 'one', 'text'), (2, 'two', null), (3, 'three', null)",
+        )
+        .await
+        .unwrap();
+    let mut writer = writer(&database, 1, &[("posts", FIELDS)]).await;
+    let body = |id, title: &str, body: &str| vec![Value::Int(id), text(title), text(body)];
+    let null = (1, Value::Null);
+    let steps = [
+        create(&post(4, "four")),
+        update(
+            key(1),
+            &[(1, text("new")), (2, Value::Null)],
+            &body(1, "one", "text"),
+        ),
+        update(key(2), &[null], &post(2, "two")),
+        delete(key(3), &post(3, "three")),
+    ];
+    let done = apply(&mut writer, 1, &steps).await;
+    let before = |place: usize| match &done[place] {
+        Outcome::Written(_, before) | Outcome::Deleted(before) => before.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(before(0), []);
+    assert_eq!(before(1), [(1, text("one")), (2, text("text"))]);
+    assert!(matches!(done[2], Outcome::Rejected { .. }));
+    let whole: Vec<_> = post(3, "three").into_iter().enumerate().collect();
+    assert_eq!(before(3), whole);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -188,9 +224,9 @@ async fn parents_come_before_children_and_go_after_them() {
     ];
     let done = apply(&mut writer, 1, &steps).await;
     written(&done[0]);
-    assert_eq!(done[1], Outcome::Deleted);
+    assert!(matches!(done[1], Outcome::Deleted(_)));
     written(&done[2]);
-    assert_eq!(done[3], Outcome::Deleted);
+    assert!(matches!(done[3], Outcome::Deleted(_)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

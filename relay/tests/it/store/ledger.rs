@@ -5,12 +5,13 @@ use tidegate_relay::store::{
     Class, Ledger, Store, StoreError, conflicts, findings, history, pairs,
 };
 use tidegate_relay::store::{RecordKeys, syncs};
+use tidegate_sync::baseline::Fingerprint;
 use tidegate_sync::decide::Write;
 use tidegate_sync::model::{
     BatchId, BySide, Cell, Conflict, Finding, FindingCode, Key, Link, Lookup, PairId, Place,
     Position, Side, Since, Trace,
 };
-use tidegate_sync::session::{Applied, Gone, Noted, Round, Settlement};
+use tidegate_sync::session::{Applied, FieldWrite, Gone, Noted, Round, Settlement, Values, Why};
 use tidegate_sync::value::Value;
 
 use super::{World, link};
@@ -260,7 +261,7 @@ async fn an_intended_round_is_found_again_until_a_settlement_completes_it() {
     let sync = world.add_sync("blog").await;
     let round = Round {
         batches: BySide::new(Some(BatchId::of_run(1, 1)), None),
-        cases: Vec::new(),
+        ..Round::default()
     };
     begin(&world.store, sync)
         .await
@@ -404,8 +405,17 @@ async fn conflicts_and_history_read_back_as_settled() {
         pair: PAIR,
         side,
         write,
+        why: Why::Conflict,
+        batch: BatchId::of_run(1, 7),
         keys: keys.clone(),
+        former_key: Some(Key::single("former")),
         fields: vec![0, 2],
+        values: Values::Kept(vec![FieldWrite {
+            field: 2,
+            before: Some(Value::Null),
+            after: Some(Value::Bytes(vec![0, 255])),
+        }]),
+        print: Fingerprint(9),
         source_time: Some(-3),
     };
     let writes = vec![
@@ -430,20 +440,16 @@ async fn conflicts_and_history_read_back_as_settled() {
     assert_eq!((found.len(), found[0].at_ms), (1, 77));
     assert_eq!(found[0].conflict, conflict);
     let keys = RecordKeys::new(world.store.sealer(), sync);
-    let (all, of_record, of_other) = world
+    let all = history::Filter {
+        limit: 10,
+        ..history::Filter::default()
+    };
+    let listed = world
         .store
-        .view(move |conn| {
-            Ok((
-                history::list_after(conn, &keys, sync, 0, 10)?,
-                history::of_record(conn, &keys, sync, &Key::single("r"), 10)?,
-                history::of_record(conn, &keys, sync, &Key::single("other"), 10)?,
-            ))
-        })
-        .await
-        .unwrap();
-    let applied: Vec<_> = all.into_iter().map(|record| record.applied).collect();
-    assert_eq!(applied, writes);
-    assert_eq!((of_record.len(), of_other.len()), (2, 0));
-    let pairs = world.store.view(move |conn| pairs::list(conn, sync)).await;
-    assert_eq!(pairs.unwrap()[0].writes, BySide::new(1, 1));
+        .view(move |conn| history::list(conn, &keys, sync, &all));
+    let all = listed.await.unwrap();
+    let applied = all.into_iter().rev().map(|record| record.applied);
+    assert_eq!(applied.collect::<Vec<_>>(), writes);
+    let counted = world.store.view(move |conn| pairs::list(conn, sync)).await;
+    assert_eq!(counted.unwrap()[0].writes, BySide::new(1, 1));
 }

@@ -1,5 +1,6 @@
 //! The store's claims, checked through what other rooms call.
 
+mod history;
 mod layouts;
 mod ledger;
 mod moments;

@@ -214,6 +214,14 @@ fn take_back(path: &std::path::Path) {
          ) strict;
          create index conflicts_sync on conflicts (sync, at);
          drop table verifications;
+         drop table runs;
+         drop table mappings;
+         alter table history drop column mapping;
+         alter table history drop column why;
+         alter table history drop column batch;
+         alter table history drop column print;
+         alter table history drop column kept;
+         alter table history drop column values_sealed;
          delete from refinery_schema_history where version >= 4;",
     )
     .unwrap();

@@ -9,9 +9,12 @@ use tidegate_relay::store::scans::ScanRow;
 use tidegate_relay::store::{
     Class, DEFAULT_WORKSPACE, KeySource, Ledger, Store, StoreError, connections, tokens,
 };
+use tidegate_sync::baseline::Fingerprint;
 use tidegate_sync::decide::Write;
-use tidegate_sync::model::{BySide, Cell, Conflict, Finding, FindingCode, Key, PairId, Side};
-use tidegate_sync::session::{Applied, Noted, Settlement};
+use tidegate_sync::model::{
+    BatchId, BySide, Cell, Conflict, Finding, FindingCode, Key, PairId, Side,
+};
+use tidegate_sync::session::{Applied, FieldWrite, Noted, Settlement, Values, Why};
 use tidegate_sync::value::Value;
 
 use super::{World, link};
@@ -62,8 +65,17 @@ fn planted_settlement(pair: PairId) -> Settlement {
             pair,
             side: Side::Left,
             write: Write::Create,
+            why: Why::Change,
+            batch: BatchId::NONE,
             keys: BySide::new(Some(key()), None),
+            former_key: Some(key()),
             fields: vec![0],
+            values: Values::Kept(vec![FieldWrite {
+                field: 0,
+                before: Some(Value::Text("planted-value-before".to_owned())),
+                after: Some(Value::Text("planted-value-after".to_owned())),
+            }]),
+            print: Fingerprint::UNKNOWN,
             source_time: None,
         }],
         ..Settlement::default()

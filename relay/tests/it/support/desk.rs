@@ -15,7 +15,8 @@ use tidegate_relay::engine::handle::{
 };
 use tidegate_relay::engine::report::{
     ConflictReport, FindingReport, HistoryEntry, LeftBehind, LiveEvent, Preview, Removed,
-    SyncStatus, TablePreview, TableRepair, TableStatus, VerifyReport,
+    RunReport, SyncStatus, TablePreview, TableRepair, TableStatus, UndoPlan, UndoReport,
+    VerifyReport, WriteFilter,
 };
 use tidegate_relay::engine::syncfile::SyncFile;
 use tidegate_relay::engine::verify::How;
@@ -26,6 +27,7 @@ use tokio::task::JoinHandle;
 
 /// What the stand-ins answer, and what they were asked.
 pub struct Script {
+    pub undo: UndoPlan,
     pub preview: Preview,
     pub equal: bool,
     /// States that `status` walks through; the last one stays.
@@ -41,6 +43,7 @@ pub struct Script {
 impl Default for Script {
     fn default() -> Self {
         Script {
+            undo: UndoPlan::default(),
             preview: Preview {
                 sync: "blog".into(),
                 tables: vec![TablePreview {
@@ -293,13 +296,43 @@ impl SyncControl for StandIn {
     async fn history(
         &self,
         name: &str,
-        key: Option<&str>,
+        filter: &WriteFilter,
+        limit: Option<u32>,
     ) -> Result<Vec<HistoryEntry>, ControlError> {
         self.status(name).await?;
+        self.order(format!("history {name} {filter:?} {limit:?}"));
         Ok(vec![HistoryEntry {
-            left_key: key.map(str::to_owned),
+            left_key: filter.key.clone(),
             ..HistoryEntry::default()
         }])
+    }
+
+    async fn runs(&self, name: &str) -> Result<Vec<RunReport>, ControlError> {
+        self.status(name).await?;
+        Ok(vec![RunReport::default()])
+    }
+
+    async fn plan_undo(&self, name: &str, filter: &WriteFilter) -> Result<UndoPlan, ControlError> {
+        self.status(name).await?;
+        self.order(format!(
+            "plan undo {name} {:?} {:?}",
+            filter.run, filter.side
+        ));
+        Ok(self.script.lock().unwrap().undo.clone())
+    }
+
+    async fn undo(
+        &self,
+        name: &str,
+        _filter: &WriteFilter,
+        expected: &UndoPlan,
+    ) -> Result<UndoReport, ControlError> {
+        self.order(format!("undo {name} up to {}", expected.upto));
+        let done = expected.tables[0].puts_back.clone();
+        Ok(UndoReport {
+            done,
+            ..UndoReport::default()
+        })
     }
 
     async fn export(&self, name: &str) -> Result<String, ControlError> {

@@ -139,7 +139,7 @@ pub fn row(values: &[Value]) -> Row {
 #[track_caller]
 pub fn written(outcome: &Outcome) -> &Stored {
     match outcome {
-        Outcome::Written(stored) => stored,
+        Outcome::Written(stored, _) => stored,
         other => panic!("not written: {other:?}"),
     }
 }

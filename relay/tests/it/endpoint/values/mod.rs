@@ -210,7 +210,7 @@ async fn copy_and_compare(
     let done = apply(writer, 2, &steps).await;
     assert!(
         done.iter()
-            .all(|outcome| matches!(outcome, Outcome::Written(_))),
+            .all(|outcome| matches!(outcome, Outcome::Written(..))),
         "{done:?}"
     );
     for (number, of) in listed.iter().enumerate() {

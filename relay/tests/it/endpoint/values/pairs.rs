@@ -104,7 +104,7 @@ async fn check(
     let done = writer.apply(batch, steps, true).await.unwrap();
     for (sent, outcome) in here.iter().zip(&done) {
         let (from, to) = (listed[sent.from].sql, listed[to].sql);
-        let Outcome::Written(stored) = outcome else {
+        let Outcome::Written(stored, _) = outcome else {
             panic!("{from} to {to}: {:?}: {outcome:?}", sent.value);
         };
         let is_same = canonical(&stored.row[0]) == canonical(&Cell::Value(sent.value.clone()));

@@ -1,0 +1,83 @@
+//! What syncs wrote: history, runs, and undo.
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::{Api, Problem};
+use crate::engine::report::{HistoryEntry, RunReport, UndoPlan, UndoReport, WriteFilter};
+
+#[derive(Deserialize, IntoParams)]
+pub(super) struct HowMany {
+    /// At most 1000; 100 unless given. The answer has fewer where values are long.
+    limit: Option<u32>,
+}
+
+/// What was written, newest first.
+#[utoipa::path(get, path = "/api/v1/syncs/{name}/history", operation_id = "sync_history",
+    params(("name" = String, Path), WriteFilter, HowMany),
+    responses((status = 200, body = Vec<HistoryEntry>), (status = 401, body = Problem),
+        (status = 404, body = Problem), (status = 422, body = Problem)),
+    security(("token" = [])))]
+pub(super) async fn sync_history(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    Query(filter): Query<WriteFilter>,
+    Query(HowMany { limit }): Query<HowMany>,
+) -> Result<Json<Vec<HistoryEntry>>, Problem> {
+    Ok(Json(api.syncs.history(&name, &filter, limit).await?))
+}
+
+/// Runs that wrote something, newest first.
+#[utoipa::path(get, path = "/api/v1/syncs/{name}/runs", operation_id = "sync_runs",
+    params(("name" = String, Path)),
+    responses((status = 200, body = Vec<RunReport>), (status = 401, body = Problem),
+        (status = 404, body = Problem)),
+    security(("token" = [])))]
+pub(super) async fn sync_runs(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+) -> Result<Json<Vec<RunReport>>, Problem> {
+    Ok(Json(api.syncs.runs(&name).await?))
+}
+
+/// Writes to put back, and the plan that was confirmed.
+#[derive(Serialize, Deserialize, ToSchema)]
+pub struct UndoRequest {
+    pub filter: WriteFilter,
+    /// It does exactly this, or refuses.
+    pub expected: UndoPlan,
+}
+
+/// What putting back what these writes did to one side would do. Writes nothing.
+#[utoipa::path(post, path = "/api/v1/syncs/{name}/undo/plan", operation_id = "plan_undo",
+    params(("name" = String, Path)),
+    request_body = WriteFilter,
+    responses((status = 200, body = UndoPlan), (status = 401, body = Problem),
+        (status = 404, body = Problem), (status = 422, body = Problem), (status = 502, body = Problem)),
+    security(("token" = [])))]
+pub(super) async fn plan_undo(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    Json(filter): Json<WriteFilter>,
+) -> Result<Json<UndoPlan>, Problem> {
+    Ok(Json(api.syncs.plan_undo(&name, &filter).await?))
+}
+
+/// Puts back what these writes did to one side, as if a person did; the sync's rules carry it on.
+#[utoipa::path(post, path = "/api/v1/syncs/{name}/undo", operation_id = "undo_writes",
+    params(("name" = String, Path)),
+    request_body = UndoRequest,
+    responses((status = 200, body = UndoReport), (status = 401, body = Problem),
+        (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem),
+        (status = 502, body = Problem)),
+    security(("token" = [])))]
+pub(super) async fn undo_writes(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    Json(request): Json<UndoRequest>,
+) -> Result<Json<UndoReport>, Problem> {
+    let UndoRequest { filter, expected } = request;
+    Ok(Json(api.syncs.undo(&name, &filter, &expected).await?))
+}
