@@ -15,7 +15,7 @@ use crate::engine::run::{check_mapping, now_ms};
 use crate::engine::supervisor::Supervised;
 use crate::engine::syncfile::SyncFile;
 use crate::engine::{preview, verify};
-use crate::store::syncs::{self, SyncRecord, Wanted};
+use crate::store::syncs::{self, SyncId, SyncRecord, Wanted};
 use crate::store::{DEFAULT_WORKSPACE, RecordKeys, findings};
 
 /// Findings listed at once.
@@ -45,6 +45,7 @@ impl SyncControl for Engine {
                 check_unchanged(&record, &file)?;
                 // The same file again: whoever applies it confirms what stands in the way.
                 self.stop_sync(&file.name).await;
+                self.make_findings_due(record.id).await?;
                 record
             }
             Err(error) if error.kind == ControlErrorKind::NotFound => {
@@ -142,10 +143,7 @@ impl SyncControl for Engine {
 
     async fn retry(&self, name: &str) -> Result<(), ControlError> {
         let id = self.record(name).await?.id;
-        self.store
-            .transact(move |tx| findings::retry_now(tx, id, now_ms()))
-            .await
-            .map_err(internal)?;
+        self.make_findings_due(id).await?;
         if let Some(sync) = self.running.lock().await.get(name) {
             sync.parts.requests.retry();
         }
@@ -188,6 +186,15 @@ impl SyncControl for Engine {
 }
 
 impl Engine {
+    /// What was in a record's way may be gone.
+    async fn make_findings_due(&self, sync: SyncId) -> Result<(), ControlError> {
+        self.store
+            .transact(move |tx| findings::retry_now(tx, sync, now_ms()))
+            .await
+            .map_err(internal)?;
+        Ok(())
+    }
+
     /// Refuses a new sync that can't be, or that would do something else than was expected. Where
     /// nothing is, the sides are opened but not read: the run reads them anyway.
     async fn check_start(
