@@ -110,7 +110,7 @@ pub(super) enum Command {
     /// there is something to approve, or not all was possible.
     #[command(
         after_help = "What is put back counts as an edit of that side: the sync carries it to the \
-                      other side by its rules.\n\nExamples:\n  tidegate-relay sync history blog \
+                      other side by its rules.\n\nExample:\n  tidegate-relay sync history blog \
                       --runs\n  tidegate-relay sync undo blog 12 --side right\n  tidegate-relay \
                       sync undo blog --since 2h --table public.posts --yes"
     )]

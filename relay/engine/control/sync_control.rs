@@ -17,7 +17,7 @@ use crate::engine::run::{check_mapping, now_ms};
 use crate::engine::supervisor::Supervised;
 use crate::engine::syncfile::SyncFile;
 use crate::engine::verify::{How, periodic, repair};
-use crate::store::syncs::{self, SyncRecord, Wanted};
+use crate::store::syncs::{self, SyncId, SyncRecord, Wanted};
 use crate::store::{RecordKeys, findings};
 
 /// Findings listed at once.
@@ -48,6 +48,7 @@ impl SyncControl for Engine {
             Ok(record) => {
                 // The same file again: whoever applies it confirms what stands in the way.
                 self.stop_sync(&file.name).await;
+                self.make_findings_due(record.id).await?;
                 record
             }
             Err(error) if error.kind == ControlErrorKind::NotFound => {
@@ -158,10 +159,7 @@ impl SyncControl for Engine {
 
     async fn retry(&self, name: &str) -> Result<(), ControlError> {
         let id = self.record(name).await?.id;
-        self.store
-            .transact(move |tx| findings::retry_now(tx, id, now_ms()))
-            .await
-            .map_err(internal)?;
+        self.make_findings_due(id).await?;
         if let Some(sync) = self.running.lock().await.get(name) {
             sync.parts.requests.retry();
         }
@@ -226,6 +224,15 @@ impl Engine {
     fn is_awaited(&self, record: &SyncRecord, expected: &Preview) -> bool {
         let is_edit = !expected.edits.is_empty();
         !record.live || is_edit && expected.tables.iter().any(|table| !table.untouched)
+    }
+
+    /// What was in a record's way may be gone.
+    async fn make_findings_due(&self, sync: SyncId) -> Result<(), ControlError> {
+        self.store
+            .transact(move |tx| findings::retry_now(tx, sync, now_ms()))
+            .await
+            .map_err(internal)?;
+        Ok(())
     }
 
     /// Refuses a new sync that can't be, or that would do something else than was expected. Where

@@ -175,6 +175,14 @@ async fn one_refused_record_is_a_finding_and_the_others_go_on() {
         !finding.to_string().contains("long long"),
         "no row value in {finding}"
     );
+    // Its own batch went through without it, and everybody sees that it is missing.
+    let there = right.query_one("select count(*) from posts", &[]).await;
+    assert_eq!(there.unwrap().get::<_, i64>(0), 199);
+    let status = stage.get("syncs/blog").await;
+    assert_eq!(
+        (&status["findings"], &status["tables"][0]["findings"]),
+        (&json!(1), &json!(1))
+    );
     right
         .batch_execute("alter table posts drop constraint short")
         .await
@@ -191,6 +199,39 @@ async fn one_refused_record_is_a_finding_and_the_others_go_on() {
         })
         .await;
     assert_eq!(stage.assert_equal("blog").await, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_applies_the_file_again_has_findings_tried_again_at_once() {
+    let stage = Stage::start("reapplied").await;
+    tables(&stage, POSTS).await;
+    let (left, right) = (stage.left.client().await, stage.right.client().await);
+    let check = "alter table posts add constraint short check (length(title) < 20)";
+    right.batch_execute(check).await.unwrap();
+    stage.apply(FILE).await;
+    let insert = "insert into posts (slug, title) values ('a', repeat('long ', 10))";
+    left.batch_execute(insert).await.unwrap();
+    let findings = async |stage: &Stage| {
+        let found = stage.get("syncs/blog/findings").await;
+        found.as_array().unwrap().len()
+    };
+    stage
+        .wait("the finding", async |stage: &Stage| {
+            findings(stage).await == 1
+        })
+        .await;
+    let drop = "alter table posts drop constraint short";
+    right.batch_execute(drop).await.unwrap();
+    let began = std::time::Instant::now();
+    stage.apply(FILE).await;
+    stage
+        .wait("the finding to heal", async |stage: &Stage| {
+            findings(stage).await == 0
+        })
+        .await;
+    // By itself it would be tried again after a minute.
+    assert!(began.elapsed().as_secs() < 45, "{:?}", began.elapsed());
+    assert_eq!(stage.assert_equal("blog").await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
