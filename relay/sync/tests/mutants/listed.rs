@@ -219,7 +219,7 @@ const BASELINES: &[Listed] = &[
     (
         "the batch that deleted a record is forgotten",
         "session/round.rs",
-        "StepResult::Deleted => {\n                    «link.written[side] = batch;»",
+        "StepResult::Deleted(wrote) => {\n                    «link.written[side] = batch;»",
         "",
     ),
     (
@@ -302,8 +302,8 @@ const ORDER: &[Listed] = &[
     (
         "a scan takes earlier batches for later ones",
         "session/copying.rs",
-        "positions[side].passed = BatchId::of_run(self.config.epoch, 0);",
-        "",
+        "None => «*passed = BatchId::of_run(self.config.epoch, 0)»,",
+        "{}",
     ),
     (
         "children are deleted after their parents",
