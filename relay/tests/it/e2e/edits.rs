@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -224,6 +225,8 @@ async fn write_on_both(stage: &Stage, stop: &Arc<AtomicBool>) -> JoinSet<()> {
                 ] {
                     client.batch_execute(&sql).await.unwrap();
                 }
+                // A pace that an unoptimised relay on two cores keeps up with.
+                tokio::time::sleep(Duration::from_millis(10)).await;
             }
         });
     }
