@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use serde::Deserialize;
-use tidegate_sync::model::{BySide, Side};
+use tidegate_sync::model::BySide;
 use tidegate_sync::policy::{
     ConflictPolicy, DeleteConflict, DeletePolicy, Direction, Drift, Existing, FieldPair, PairPolicy,
 };
@@ -18,6 +18,7 @@ use crate::endpoint::expression::Expression;
 use crate::endpoint::level::Level;
 use crate::place::{FileError, parse_toml};
 
+mod fields;
 mod retention;
 mod write;
 
@@ -398,141 +399,6 @@ impl Reader<'_> {
         })
     }
 
-    fn fields(
-        &self,
-        raw: &Spanned<Vec<Spanned<RawField>>>,
-    ) -> Result<(Vec<FieldPair>, Vec<FieldForm>), FileError> {
-        let mut fields: Vec<FieldPair> = Vec::with_capacity(raw.get_ref().len());
-        let mut forms = Vec::with_capacity(raw.get_ref().len());
-        for spanned in raw.get_ref() {
-            let raw = spanned.get_ref();
-            if let Some(link) = &raw.link {
-                let message = "this version can't do links to other table pairs yet: leave it out \
-                               to copy the value itself";
-                return Err(self.error(link, message));
-            }
-            let left = self.end(spanned, raw.left.as_ref(), raw.left_value.as_ref())?;
-            let right = self.end(spanned, raw.right.as_ref(), raw.right_value.as_ref())?;
-            let is_left_taken = fields.iter().any(|one| one.left == left.name);
-            let is_right_taken = fields.iter().any(|one| one.right == right.name);
-            for (side, end, is_taken) in [
-                ("left", &left, is_left_taken),
-                ("right", &right, is_right_taken),
-            ] {
-                if is_taken {
-                    let message = format!("the {side} field `{}` is mapped twice", end.name);
-                    return Err(FileError::at(self.text, end.at.clone(), message));
-                }
-            }
-            let (form, direction) = self.form(spanned, &left, &right)?;
-            fields.push(FieldPair {
-                left: left.name,
-                right: right.name,
-                direction,
-            });
-            forms.push(form);
-        }
-        Ok((fields, forms))
-    }
-
-    /// One end of a field pair: a column, or an expression.
-    fn end(
-        &self,
-        field: &Spanned<RawField>,
-        column: Option<&Spanned<String>>,
-        value: Option<&Spanned<String>>,
-    ) -> Result<End, FileError> {
-        match (column, value) {
-            (Some(column), None) => {
-                self.check_filled(column, "a field")?;
-                Ok(End {
-                    name: column.get_ref().clone(),
-                    source: None,
-                    at: column.span(),
-                })
-            }
-            (None, Some(value)) => {
-                self.check_expression(value)?;
-                Ok(End {
-                    name: format!("= {}", value.get_ref()),
-                    source: Some(value.get_ref().clone()),
-                    at: value.span(),
-                })
-            }
-            _ => {
-                let message = "expected one of `left` and `left_value`, and one of `right` and \
-                               `right_value`";
-                Err(self.error(field, message))
-            }
-        }
-    }
-
-    fn form(
-        &self,
-        spanned: &Spanned<RawField>,
-        left: &End,
-        right: &End,
-    ) -> Result<(FieldForm, Direction), FileError> {
-        let raw = spanned.get_ref();
-        let has_words = raw.values.is_some() || raw.null_left.is_some() || raw.null_right.is_some();
-        let computed = match (&left.source, &right.source) {
-            (None, None) => None,
-            (Some(source), None) => Some((Side::Left, source)),
-            (None, Some(source)) => Some((Side::Right, source)),
-            (Some(_), Some(_)) => {
-                let message = "one of the two fields must be a column that can be written";
-                return Err(self.error(spanned, message));
-            }
-        };
-        let Some((on, source)) = computed else {
-            let direction = self.word(raw.direction.as_ref(), DIRECTION, Direction::default())?;
-            let form = if has_words {
-                self.words(raw)?
-            } else {
-                FieldForm::Same
-            };
-            return Ok((form, direction));
-        };
-        if has_words {
-            let message = "a computed field takes no value map: let the expression say it";
-            return Err(self.error(spanned, message));
-        }
-        let away = match on {
-            Side::Left => Direction::LeftToRight,
-            Side::Right => Direction::RightToLeft,
-        };
-        if self.word(raw.direction.as_ref(), DIRECTION, away)? != away {
-            let message = "a computed field flows away from its expression only: leave `direction` \
-                           out";
-            return Err(self.error(spanned, message));
-        }
-        let source = source.clone();
-        Ok((FieldForm::Computed { on, source }, away))
-    }
-
-    /// The words of a value map: one to one.
-    fn words(&self, raw: &RawField) -> Result<FieldForm, FileError> {
-        let mut values: Vec<(Scalar, Scalar)> = Vec::new();
-        for pair in raw.values.iter().flat_map(|values| values.get_ref()) {
-            let [left, right] = pair.get_ref().as_slice() else {
-                return Err(self.error(pair, VALUES_EXPECTED));
-            };
-            let (left, right) = (Scalar::from(left), Scalar::from(right));
-            if values.iter().any(|(l, r)| *l == left || *r == right) {
-                let message = "this value is in the map already: each value has one counterpart";
-                return Err(self.error(pair, message));
-            }
-            values.push((left, right));
-        }
-        let null = |raw: &Option<Spanned<RawScalar>>| {
-            raw.as_ref().map(|value| Scalar::from(value.get_ref()))
-        };
-        Ok(FieldForm::Words {
-            values,
-            null: BySide::new(null(&raw.null_left), null(&raw.null_right)),
-        })
-    }
-
     /// Indices of the key's fields. One that `fields` does not list is added in front of them.
     fn match_key(
         &self,
@@ -659,14 +525,5 @@ impl Reader<'_> {
     }
 }
 
-/// One end of a field pair as the file has it.
-struct End {
-    name: String,
-    source: Option<String>,
-    at: std::ops::Range<usize>,
-}
-
-const VALUES_EXPECTED: &str = "expected pairs of a left and a right value, such as \
-                               [[\"draft\", \"Draft\"]]";
 const KEY_EXPECTED: &str = "expected pairs of a left and a right field, each once, such as \
                             [[\"slug\", \"Slug\"]]";

@@ -1,5 +1,7 @@
 //! What a sync file may say, and how it is told what is wrong with it.
 
+use tidegate_sync::model::Side;
+
 use super::*;
 
 const BLOG: &str = r#"name  = "blog"

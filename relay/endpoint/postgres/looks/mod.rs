@@ -28,7 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tidegate_sync::model::{BatchId, Key, PairId, Position};
+use tidegate_sync::model::{Key, PairId, Position};
 use tokio::time::Instant;
 use tokio_postgres::Error;
 use tokio_postgres::types::{ToSql, Type};
@@ -117,11 +117,7 @@ pub(super) async fn anchor(
     name: &OutboxName,
     snapshot: &str,
 ) -> Result<Position, EndpointError> {
-    Ok(Position {
-        cursor: outbox::cursor(session, FILLED_BY).await?,
-        offset: ticks::begin(session, name, snapshot).await?,
-        passed: BatchId::NONE,
-    })
+    outbox::anchor(session, (name, FILLED_BY), snapshot).await
 }
 
 /// Can changes be told on from `position` without a hole? `Err(reason)` when they can't.

@@ -12,7 +12,7 @@ mod rows;
 pub(super) mod ticks;
 
 use async_trait::async_trait;
-use tidegate_sync::model::{PairId, Position, Side};
+use tidegate_sync::model::{BatchId, PairId, Position, Side};
 use tokio_postgres::types::Type;
 
 use super::ask::Ask;
@@ -80,11 +80,21 @@ pub(super) trait Filler: Send + Sync {
     ) -> Result<Vec<(PairId, &'static str)>, EndpointError>;
 }
 
+/// Makes `snapshot`, a view's own (`10:20:10,14`), the first tick: changes are told from there on.
+pub(super) async fn anchor(
+    session: &Connected,
+    (name, filled_by): (&OutboxName, &str),
+    snapshot: &str,
+) -> Result<Position, EndpointError> {
+    Ok(Position {
+        cursor: cursor(session, filled_by).await?,
+        offset: ticks::begin(session, name, snapshot).await?,
+        passed: BatchId::NONE,
+    })
+}
+
 /// Which server, and in what way its outbox is filled.
-pub(super) async fn cursor(
-    mut session: &Connected,
-    filled_by: &str,
-) -> Result<String, EndpointError> {
+async fn cursor(mut session: &Connected, filled_by: &str) -> Result<String, EndpointError> {
     let identity = session.identity().await?;
     Ok(format!("{filled_by} {}", slots::cursor(&identity)))
 }

@@ -32,7 +32,7 @@ pub(super) use install::{forget_side, forget_sql};
 
 use super::capture::PgCapture;
 use super::connect::Connected;
-use super::outbox::{self, Filler, OutboxName, read, ticks};
+use super::outbox::{self, Filler, OutboxName, read};
 use super::publication::Ddl;
 use super::shape::Shape;
 use crate::endpoint::EndpointError;
@@ -65,11 +65,7 @@ pub(super) async fn anchor(
     name: &OutboxName,
     snapshot: &str,
 ) -> Result<Position, EndpointError> {
-    Ok(Position {
-        cursor: outbox::cursor(session, FILLED_BY).await?,
-        offset: ticks::begin(session, name, snapshot).await?,
-        passed: BatchId::NONE,
-    })
+    outbox::anchor(session, (name, FILLED_BY), snapshot).await
 }
 
 /// From here on, every change of these tables is in the outbox.
