@@ -1,4 +1,4 @@
-//! Conflicts: list, pick.
+//! Conflicts, with both values.
 
 use axum::Json;
 use axum::extract::{Path, Query, State};

@@ -1,4 +1,4 @@
-//! `sync conflicts`: list, pick.
+//! `sync conflicts`: the fields that both sides changed, with both values.
 
 use super::client::Client;
 use super::output::{self, or_dash};
