@@ -1,9 +1,10 @@
-//! Conflicts, with both values.
+//! Conflicts: listed with both values, and one of them picked.
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
-use serde::Deserialize;
-use utoipa::IntoParams;
+use serde::{Deserialize, Serialize};
+use tidegate_sync::model::Side;
+use utoipa::{IntoParams, ToSchema};
 
 use super::{Api, Problem};
 use crate::engine::report::ConflictReport;
@@ -28,4 +29,36 @@ pub(super) async fn list_conflicts(
     Query(which): Query<WhichConflicts>,
 ) -> Result<Json<Vec<ConflictReport>>, Problem> {
     Ok(Json(api.syncs.conflicts(&name, which.waiting).await?))
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum PickedSide {
+    Left,
+    Right,
+}
+
+/// Whose value both sides shall have.
+#[derive(Serialize, Deserialize, ToSchema)]
+pub struct PickRequest {
+    pub side: PickedSide,
+}
+
+/// Has one of two conflicting values written where the other one is.
+#[utoipa::path(post, path = "/api/v1/syncs/{name}/conflicts/{id}/pick", operation_id = "pick_value",
+    params(("name" = String, Path), ("id" = i64, Path)), request_body = PickRequest,
+    responses((status = 200, body = ConflictReport), (status = 401, body = Problem),
+        (status = 404, body = Problem), (status = 409, body = Problem),
+        (status = 502, body = Problem)),
+    security(("token" = [])))]
+pub(super) async fn pick_value(
+    State(api): State<Api>,
+    Path((name, id)): Path<(String, i64)>,
+    Json(request): Json<PickRequest>,
+) -> Result<Json<ConflictReport>, Problem> {
+    let side = match request.side {
+        PickedSide::Left => Side::Left,
+        PickedSide::Right => Side::Right,
+    };
+    Ok(Json(api.syncs.pick(&name, id, side).await?))
 }

@@ -6,7 +6,7 @@
 
 pub mod agents;
 mod auth;
-mod conflicts;
+pub mod conflicts;
 pub mod connections;
 mod events;
 pub mod health;
@@ -112,6 +112,7 @@ pub fn router(api: Api) -> Router {
         .routes(routes!(syncs::retry_findings))
         .routes(routes!(syncs::list_findings))
         .routes(routes!(conflicts::list_conflicts))
+        .routes(routes!(conflicts::pick_value))
         .routes(routes!(writes::sync_history))
         .routes(routes!(writes::sync_runs))
         .routes(routes!(writes::plan_undo))

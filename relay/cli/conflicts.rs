@@ -1,16 +1,59 @@
-//! `sync conflicts`: the fields that both sides changed, with both values.
+//! `sync conflicts`: the fields that both sides changed, with both values, and picking one.
+
+use clap::{Args, ValueEnum};
 
 use super::client::Client;
 use super::output::{self, or_dash};
 use super::{CliError, Exit};
+use crate::api::conflicts::{PickRequest, PickedSide};
 use crate::engine::report::ConflictReport;
 
-pub(super) async fn list(
-    api: &Client,
-    json: bool,
-    name: &str,
+#[derive(Debug, Args)]
+pub(super) struct Conflicts {
+    name: String,
+    /// Only those that wait for you (`conflict = "ask"`).
+    #[arg(long)]
     waiting: bool,
-) -> Result<Exit, CliError> {
+    /// Give both sides this side's value, in the conflicts with these numbers.
+    #[arg(long, value_name = "SIDE", requires = "ids")]
+    pick: Option<Pick>,
+    /// Numbers of conflicts.
+    #[arg(requires = "pick", value_name = "ID")]
+    ids: Vec<i64>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Pick {
+    Left,
+    Right,
+}
+
+pub(super) async fn run(api: &Client, json: bool, args: &Conflicts) -> Result<Exit, CliError> {
+    match args.pick {
+        Some(side) => pick(api, json, args, side).await,
+        None => list(api, json, &args.name, args.waiting).await,
+    }
+}
+
+async fn pick(api: &Client, json: bool, args: &Conflicts, side: Pick) -> Result<Exit, CliError> {
+    let mut picked: Vec<ConflictReport> = Vec::new();
+    for id in &args.ids {
+        let side = match side {
+            Pick::Left => PickedSide::Left,
+            Pick::Right => PickedSide::Right,
+        };
+        let path = ["syncs", &args.name, "conflicts", &id.to_string(), "pick"];
+        picked.push(api.post(&path, &PickRequest { side }).await?);
+    }
+    if json {
+        output::json(&picked)?;
+    } else {
+        output::note(&format!("Picked in {} conflicts.", picked.len()));
+    }
+    Ok(Exit::Done)
+}
+
+async fn list(api: &Client, json: bool, name: &str, waiting: bool) -> Result<Exit, CliError> {
     let query: &[(&str, &str)] = if waiting { &[("waiting", "true")] } else { &[] };
     let found: Vec<ConflictReport> = api.get_with(&["syncs", name, "conflicts"], query).await?;
     if json {

@@ -78,14 +78,12 @@ pub(super) enum Command {
         #[arg(long)]
         retry: bool,
     },
-    /// List the fields that both sides changed to different values.
-    #[command(after_help = "Example:\n  tidegate-relay sync conflicts blog --waiting")]
-    Conflicts {
-        name: String,
-        /// Only those that wait for you (`conflict = "ask"`).
-        #[arg(long)]
-        waiting: bool,
-    },
+    /// List the fields that both sides changed to different values, or pick one of the values.
+    #[command(
+        after_help = "Example:\n  tidegate-relay sync conflicts blog --waiting\n  \
+                            tidegate-relay sync conflicts blog --pick left 17 18"
+    )]
+    Conflicts(conflicts::Conflicts),
     /// List what was written, newest first, with the values that were replaced and left.
     #[command(
         after_help = "Example:\n  tidegate-relay sync history blog --record 17\n  tidegate-relay \
@@ -172,7 +170,7 @@ pub(super) async fn run(api: &Client, json: bool, command: Command) -> Result<Ex
         Command::Approve { name } => act(api, json, &name, "approve").await,
         Command::Verify(args) => verify::run(api, json, &args).await,
         Command::Findings { name, retry } => findings(api, json, &name, retry).await,
-        Command::Conflicts { name, waiting } => conflicts::list(api, json, &name, waiting).await,
+        Command::Conflicts(args) => conflicts::run(api, json, &args).await,
         Command::History {
             name, runs: true, ..
         } => writes::runs(api, json, &name).await,

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use thiserror::Error;
+use tidegate_sync::model::Side;
 use tokio::sync::broadcast;
 
 use super::report::{
@@ -92,6 +93,9 @@ pub trait SyncControl: Send + Sync {
         name: &str,
         waiting: bool,
     ) -> Result<Vec<ConflictReport>, ControlError>;
+
+    /// Has the value of `side` written where the other one is; refused if that changed since.
+    async fn pick(&self, name: &str, id: i64, side: Side) -> Result<ConflictReport, ControlError>;
 
     /// Tries all findings again now.
     async fn retry(&self, name: &str) -> Result<(), ControlError>;

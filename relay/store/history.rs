@@ -299,6 +299,7 @@ fn why_number(why: Why) -> i64 {
         Why::Conflict => 2,
         Why::Restore => 3,
         Why::Undo => 4,
+        Why::Pick => 5,
     }
 }
 
@@ -309,6 +310,7 @@ fn why_of(number: i64) -> Result<Why, StoreError> {
         2 => Ok(Why::Conflict),
         3 => Ok(Why::Restore),
         4 => Ok(Why::Undo),
+        5 => Ok(Why::Pick),
         _ => Err(StoreError::Malformed("history.why")),
     }
 }

@@ -1,13 +1,19 @@
-//! Conflicts by sync: listed with both values.
+//! Conflicts by sync: listed with both values, and one of them picked.
 
-use tidegate_sync::model::{BySide, Cell, Side};
+use tidegate_sync::baseline::{Fingerprint, Fingerprinter};
+use tidegate_sync::model::{BySide, Cell, Side, Step, StepKind};
+use tidegate_sync::session::{Edit, Edited, Why};
 
-use super::errors::internal;
+use super::errors::{conflict, internal};
 use super::{Engine, parse};
-use crate::engine::handle::ControlError;
+use crate::engine::handle::{ControlError, ControlErrorKind};
 use crate::engine::report::ConflictReport;
+use crate::engine::run::now_ms;
+use crate::engine::supervisor::Phase;
 use crate::engine::syncfile::SyncFile;
+use crate::engine::wishes::NotEdited;
 use crate::store::conflicts::{self, ConflictRecord};
+use crate::store::syncs::SyncId;
 
 /// Conflicts listed at once.
 const LIST_MAX: u32 = 1000;
@@ -31,6 +37,124 @@ impl Engine {
             .map_err(internal)?;
         let found = found.iter().filter(|found| found.waiting || !waiting_only);
         Ok(found.map(|found| report(&file, found)).collect())
+    }
+
+    /// Has the value of `side` written where the other one is, if that still is what the conflict
+    /// says. It is an edit like a person's, which the sync carries over.
+    pub(super) async fn pick_value(
+        &self,
+        name: &str,
+        (id, side): (i64, Side),
+    ) -> Result<ConflictReport, ControlError> {
+        let (record, parts) = self.running_parts(name).await?;
+        let found = self.conflict_of(record.id, name, id).await?;
+        if parts.progress.view().phase != Phase::Live {
+            let text = format!("sync `{name}` is not live: a pick is written by its run");
+            return Err(conflict("sync-not-live", text));
+        }
+        let edit = edit(&found, side, (&parts.file, &parts.prints))?;
+        let edited = parts.requests.edits.ask(vec![edit]).await;
+        let edited = edited.map_err(|error| {
+            let text = match error {
+                NotEdited::NotTaken => "the sync is not live any more: nothing was written",
+                NotEdited::Interrupted => "the sync was interrupted: look at the conflict again",
+            };
+            ControlError::new(ControlErrorKind::Unavailable, "pick-interrupted", text)
+        })?;
+        if let Some(reason) = edited.first().and_then(not_done) {
+            return Err(conflict("pick-refused", reason));
+        }
+        let sync = record.id;
+        let noted = self
+            .store
+            .transact(move |tx| conflicts::note_pick(tx, sync, (id, side), now_ms()));
+        noted.await.map_err(internal)?;
+        let found = self.conflict_of(sync, name, id).await?;
+        Ok(report(&parts.file, &found))
+    }
+
+    async fn conflict_of(
+        &self,
+        sync: SyncId,
+        name: &str,
+        id: i64,
+    ) -> Result<ConflictRecord, ControlError> {
+        let sealer = self.store.sealer().clone();
+        let found = self
+            .store
+            .view(move |conn| conflicts::by_id(conn, &sealer, sync, id))
+            .await
+            .map_err(internal)?;
+        found.ok_or_else(|| {
+            let text = format!("sync `{name}` has no conflict {id}: see `sync conflicts {name}`");
+            ControlError::new(ControlErrorKind::NotFound, "not-found", text)
+        })
+    }
+}
+
+/// The write by which the value of `side` comes to be on both sides.
+fn edit(
+    found: &ConflictRecord,
+    side: Side,
+    (file, prints): (&SyncFile, &Fingerprinter),
+) -> Result<Edit, ControlError> {
+    let clash = &found.conflict;
+    let table = file.tables.get(clash.pair.0 as usize);
+    let field = clash.field.zip(table).and_then(|(at, table)| {
+        let field = table.policy.fields.get(at)?;
+        Some((at, field))
+    });
+    let Some((at, field)) = field else {
+        let text = "this conflict is about a deletion: delete the record, or create it anew";
+        return Err(conflict("pick-refused", text.to_owned()));
+    };
+    if clash.winner == Some(side) || !found.waiting && clash.winner.is_none() {
+        let text = "both sides have that value already, or agreed otherwise by themselves";
+        return Err(conflict("pick-refused", text.to_owned()));
+    }
+    // Where the other value is: on the far side while a person is asked, by now on both else. A field
+    // that flows one way is written where it comes from.
+    let target = match found.waiting {
+        true => side.other(),
+        false if field.direction.flows_to(side.other()) => side,
+        false => side.other(),
+    };
+    let value = |side: Side| clash.values[side].value();
+    let (Some(wanted), Some(there)) = (value(side), value(side.other())) else {
+        return Err(conflict(
+            "pick-refused",
+            "the value was not kept".to_owned(),
+        ));
+    };
+    let Some(key) = clash.keys[target].clone() else {
+        return Err(conflict(
+            "pick-refused",
+            "the record is not there any more".to_owned(),
+        ));
+    };
+    let mut expect = vec![Fingerprint::UNKNOWN; at + 1];
+    expect[at] = prints.value(there);
+    Ok(Edit {
+        side: target,
+        step: Step {
+            pair: clash.pair,
+            kind: StepKind::Update {
+                key,
+                set: vec![(at, wanted.clone())],
+                expect,
+            },
+        },
+        keys: clash.keys.clone(),
+        why: Why::Pick,
+    })
+}
+
+fn not_done(edited: &Edited) -> Option<String> {
+    match edited {
+        Edited::Done => None,
+        Edited::Changed => Some("the record changed since: look at the conflicts again".to_owned()),
+        Edited::Missing | Edited::Exists => Some("the record is not there any more".to_owned()),
+        Edited::Refused { code, detail } => Some(format!("{}: {detail}", code.name())),
     }
 }
 

@@ -9,6 +9,10 @@ pub(super) fn invalid(code: &'static str, message: String) -> ControlError {
     ControlError::new(ControlErrorKind::Invalid, code, message)
 }
 
+pub(super) fn conflict(code: &'static str, message: String) -> ControlError {
+    ControlError::new(ControlErrorKind::Conflict, code, message)
+}
+
 pub(super) fn internal(error: StoreError) -> ControlError {
     ControlError::new(ControlErrorKind::Internal, "store", error.to_string())
 }

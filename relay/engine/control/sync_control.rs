@@ -1,6 +1,7 @@
 //! Syncs by name: plan, apply, pause, verify and the rest of what a person asks.
 
 use async_trait::async_trait;
+use tidegate_sync::model::Side;
 use tokio::sync::broadcast;
 
 use super::errors::{failed, internal, invalid};
@@ -155,6 +156,10 @@ impl SyncControl for Engine {
         waiting: bool,
     ) -> Result<Vec<ConflictReport>, ControlError> {
         self.conflicts_of(name, waiting).await
+    }
+
+    async fn pick(&self, name: &str, id: i64, side: Side) -> Result<ConflictReport, ControlError> {
+        self.pick_value(name, (id, side)).await
     }
 
     async fn retry(&self, name: &str) -> Result<(), ControlError> {

@@ -8,7 +8,7 @@ use tidegate_sync::policy::DeletePolicy;
 use tidegate_sync::session::{Edit, Edited, Why};
 
 use super::Engine;
-use super::errors::{failed, internal, invalid};
+use super::errors::{conflict, failed, internal, invalid};
 use super::writes::{Names, bytes_of, selection, shown};
 use crate::endpoint::catalog::Catalog;
 use crate::endpoint::{EndpointError, Snapshot, Wanted};
@@ -482,8 +482,4 @@ fn write_of(kind: &StepKind) -> Write {
         StepKind::Update { .. } => Write::Update,
         StepKind::Delete { .. } => Write::Delete,
     }
-}
-
-fn conflict(code: &'static str, text: String) -> ControlError {
-    ControlError::new(ControlErrorKind::Conflict, code, text)
 }

@@ -207,6 +207,7 @@ fn why_name(why: Why) -> &'static str {
         Why::Conflict => "conflict",
         Why::Restore => "restore",
         Why::Undo => "undo",
+        Why::Pick => "pick",
     }
 }
 

@@ -114,12 +114,14 @@ pub enum Why {
     Restore,
     /// A person took earlier writes back.
     Undo,
+    /// A person picked one of two conflicting values.
+    Pick,
 }
 
 impl Why {
     /// True for what a person asked the sync to write: news of the side that is written.
     pub fn is_edit(self) -> bool {
-        self == Why::Undo
+        matches!(self, Why::Undo | Why::Pick)
     }
 }
 

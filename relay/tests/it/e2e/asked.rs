@@ -101,3 +101,49 @@ async fn a_question_stops_nothing_else_and_ends_when_both_sides_agree() {
         "they stay on record: {all:#}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_picks_either_value_also_after_a_policy_decided() {
+    let stage = Stage::start("picked").await;
+    let (left, right) = (stage.left.client().await, stage.right.client().await);
+    clash(&stage, &left, &right).await;
+    let found = waiting(&stage).await;
+    let title = found.iter().find(|c| c["left_field"] == "title").unwrap();
+    let path = format!("syncs/t/conflicts/{}/pick", title["id"]);
+    let picked = stage.post(&path, json!({"side": "right"})).await;
+    assert_eq!(picked["picked"], "right", "{picked:#}");
+    let crossed = async |_: &Stage| rows(&left).await[0] == "1 from the right new";
+    stage.wait("the picked value", crossed).await;
+    wait_asked(&stage, 1).await;
+    // The same again, and a deletion: refused, and nothing is written.
+    for conflict in &found {
+        let path = format!("syncs/t/conflicts/{}/pick", conflict["id"]);
+        let (done, refusal) = stage.try_post(&path, json!({"side": "right"})).await;
+        assert!(!done && refusal["code"] == "pick-refused", "{refusal:#}");
+    }
+
+    // The left side wins by policy from now on; its value can be taken back.
+    let file = FILE.replace("conflict = \"ask\"", "conflict = \"left\"");
+    stage.apply(&file).await;
+    stage.post("syncs/t/pause", json!({})).await;
+    for (client, title) in [(&left, "L"), (&right, "R")] {
+        let sql = format!("update t set title = '{title}' where id = 3");
+        client.batch_execute(&sql).await.unwrap();
+    }
+    stage.post("syncs/t/resume", json!({})).await;
+    let crossed = async |_: &Stage| rows(&right).await.contains(&"3 L old".to_owned());
+    stage.wait("the winner", crossed).await;
+    let all = stage.get("syncs/t/conflicts").await;
+    let lost = all.as_array().unwrap().iter().find(|c| c["right"] == "R");
+    let path = format!("syncs/t/conflicts/{}/pick", lost.unwrap()["id"]);
+    stage.post(&path, json!({"side": "right"})).await;
+    let crossed = async |_: &Stage| rows(&left).await.contains(&"3 R old".to_owned());
+    stage.wait("the loser's value", crossed).await;
+    let history = stage.get("syncs/t/history").await;
+    let mut whys = history
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| &entry["why"]);
+    assert!(whys.any(|why| why == "pick"), "{history:#}");
+}

@@ -21,6 +21,7 @@ use tidegate_relay::engine::report::{
 use tidegate_relay::engine::syncfile::SyncFile;
 use tidegate_relay::engine::verify::How;
 use tidegate_relay::store::{Store, tokens};
+use tidegate_sync::model::Side;
 use tokio::net::TcpListener;
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
@@ -286,6 +287,12 @@ impl SyncControl for StandIn {
         self.status(name).await?;
         self.order(format!("conflicts of {name}, waiting: {waiting}"));
         Ok(Vec::new())
+    }
+
+    async fn pick(&self, name: &str, id: i64, side: Side) -> Result<ConflictReport, ControlError> {
+        self.status(name).await?;
+        self.order(format!("pick {} in {id} of {name}", side.name()));
+        Ok(ConflictReport::default())
     }
 
     async fn retry(&self, name: &str) -> Result<(), ControlError> {
