@@ -62,7 +62,8 @@ fn main() {
 fn check_judged(mutants: &[Mutant]) {
     let names: HashSet<&str> = mutants.iter().map(|mutant| mutant.name.as_str()).collect();
     assert_eq!(names.len(), mutants.len(), "two mutants share a name");
-    for (name, _) in judged::JUDGED {
-        assert!(names.contains(name), "judged, but there is none: {name}");
+    for (judged, _) in judged::JUDGED {
+        let is_any = names.iter().any(|name| name.starts_with(judged));
+        assert!(is_any, "judged, but there is none: {judged}");
     }
 }
