@@ -133,17 +133,24 @@ async fn a_person_picks_either_value_also_after_a_policy_decided() {
     stage.post("syncs/t/resume", json!({})).await;
     let crossed = async |_: &Stage| rows(&right).await.contains(&"3 L old".to_owned());
     stage.wait("the winner", crossed).await;
-    let all = stage.get("syncs/t/conflicts").await;
-    let lost = all.as_array().unwrap().iter().find(|c| c["right"] == "R");
-    let path = format!("syncs/t/conflicts/{}/pick", lost.unwrap()["id"]);
+    // A row is there before its settlement is: records of it are waited for.
+    let recorded = async |stage: &Stage| lost(stage).await.is_some();
+    stage.wait("the conflict's record", recorded).await;
+    let path = format!("syncs/t/conflicts/{}/pick", lost(&stage).await.unwrap());
     stage.post(&path, json!({"side": "right"})).await;
     let crossed = async |_: &Stage| rows(&left).await.contains(&"3 R old".to_owned());
     stage.wait("the loser's value", crossed).await;
-    let history = stage.get("syncs/t/history").await;
-    let mut whys = history
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|entry| &entry["why"]);
-    assert!(whys.any(|why| why == "pick"), "{history:#}");
+    let told = async |stage: &Stage| {
+        let history = stage.get("syncs/t/history").await;
+        let entries = history.as_array().unwrap();
+        entries.iter().any(|entry| entry["why"] == "pick")
+    };
+    stage.wait("the pick in the history", told).await;
+}
+
+/// Which conflict the right side lost with its value `R`.
+async fn lost(stage: &Stage) -> Option<Value> {
+    let all = stage.get("syncs/t/conflicts").await;
+    let found = all.as_array().unwrap().iter().find(|c| c["right"] == "R");
+    found.map(|conflict| conflict["id"].clone())
 }
