@@ -71,7 +71,7 @@ pub trait AgentControl: Send + Sync {
 /// All agents.
 #[utoipa::path(get, path = "/api/v1/agents", operation_id = "list_agents",
     responses((status = 200, body = Vec<AgentStatus>), (status = 401, body = Problem)),
-    security(("token" = [])))]
+    security(("token" = []), ("session" = [])))]
 pub(super) async fn list_agents(State(api): State<Api>) -> Result<Json<Vec<AgentStatus>>, Problem> {
     Ok(Json(api.agents.list().await?))
 }
@@ -81,7 +81,7 @@ pub(super) async fn list_agents(State(api): State<Api>) -> Result<Json<Vec<Agent
     request_body = InviteRequest,
     responses((status = 201, body = Invited), (status = 401, body = Problem),
         (status = 409, body = Problem), (status = 422, body = Problem)),
-    security(("token" = [])))]
+    security(("token" = []), ("session" = [])))]
 pub(super) async fn invite_agent(
     State(api): State<Api>,
     Json(request): Json<InviteRequest>,
@@ -95,7 +95,7 @@ pub(super) async fn invite_agent(
     params(("name" = String, Path)),
     responses((status = 200, body = AgentStatus), (status = 401, body = Problem),
         (status = 404, body = Problem)),
-    security(("token" = [])))]
+    security(("token" = []), ("session" = [])))]
 pub(super) async fn show_agent(
     State(api): State<Api>,
     Path(name): Path<String>,
@@ -108,7 +108,7 @@ pub(super) async fn show_agent(
     params(("name" = String, Path)),
     responses((status = 200, body = AgentStatus), (status = 401, body = Problem),
         (status = 404, body = Problem)),
-    security(("token" = [])))]
+    security(("token" = []), ("session" = [])))]
 pub(super) async fn revoke_agent(
     State(api): State<Api>,
     Path(name): Path<String>,

@@ -22,7 +22,7 @@ pub(super) struct WhichConflicts {
     params(("name" = String, Path), WhichConflicts),
     responses((status = 200, body = Vec<ConflictReport>), (status = 401, body = Problem),
         (status = 404, body = Problem)),
-    security(("token" = [])))]
+    security(("token" = []), ("session" = [])))]
 pub(super) async fn list_conflicts(
     State(api): State<Api>,
     Path(name): Path<String>,
@@ -50,7 +50,7 @@ pub struct PickRequest {
     responses((status = 200, body = ConflictReport), (status = 401, body = Problem),
         (status = 404, body = Problem), (status = 409, body = Problem),
         (status = 502, body = Problem)),
-    security(("token" = [])))]
+    security(("token" = []), ("session" = [])))]
 pub(super) async fn pick_value(
     State(api): State<Api>,
     Path((name, id)): Path<(String, i64)>,

@@ -39,7 +39,7 @@ pub struct Fixed {
 /// All connections, without their secrets.
 #[utoipa::path(get, path = "/api/v1/connections", operation_id = "list_connections",
     responses((status = 200, body = Vec<ConnectionInfo>), (status = 401, body = Problem)),
-    security(("token" = [])))]
+    security(("token" = []), ("session" = [])))]
 pub(super) async fn list_connections(
     State(api): State<Api>,
 ) -> Result<Json<Vec<ConnectionInfo>>, Problem> {
@@ -52,7 +52,7 @@ pub(super) async fn list_connections(
     responses((status = 201, body = ConnectionInfo), (status = 401, body = Problem),
         (status = 404, body = Problem), (status = 409, body = Problem),
         (status = 422, body = Problem)),
-    security(("token" = [])))]
+    security(("token" = []), ("session" = [])))]
 pub(super) async fn add_connection(
     State(api): State<Api>,
     Json(new): Json<NewConnection>,
@@ -80,7 +80,7 @@ pub(super) async fn add_connection(
     params(("name" = String, Path)),
     responses((status = 200, body = ConnectionInfo), (status = 401, body = Problem),
         (status = 404, body = Problem)),
-    security(("token" = [])))]
+    security(("token" = []), ("session" = [])))]
 pub(super) async fn show_connection(
     State(api): State<Api>,
     Path(name): Path<String>,
@@ -93,7 +93,7 @@ pub(super) async fn show_connection(
     params(("name" = String, Path)),
     responses((status = 204), (status = 401, body = Problem), (status = 404, body = Problem),
         (status = 409, body = Problem)),
-    security(("token" = [])))]
+    security(("token" = []), ("session" = [])))]
 pub(super) async fn remove_connection(
     State(api): State<Api>,
     Path(name): Path<String>,
@@ -107,7 +107,7 @@ pub(super) async fn remove_connection(
     params(("name" = String, Path)),
     responses((status = 200, body = ConnectionTest), (status = 401, body = Problem),
         (status = 404, body = Problem), (status = 502, body = Problem)),
-    security(("token" = [])))]
+    security(("token" = []), ("session" = [])))]
 pub(super) async fn test_connection(
     State(api): State<Api>,
     Path(name): Path<String>,
@@ -120,7 +120,7 @@ pub(super) async fn test_connection(
     params(("name" = String, Path)),
     responses((status = 200, body = serde_json::Value), (status = 401, body = Problem),
         (status = 404, body = Problem), (status = 502, body = Problem)),
-    security(("token" = [])))]
+    security(("token" = []), ("session" = [])))]
 pub(super) async fn connection_tables(
     State(api): State<Api>,
     Path(name): Path<String>,
@@ -134,7 +134,7 @@ pub(super) async fn connection_tables(
     responses((status = 200, body = Fixed), (status = 401, body = Problem),
         (status = 404, body = Problem), (status = 422, body = Problem),
         (status = 502, body = Problem)),
-    security(("token" = [])))]
+    security(("token" = []), ("session" = [])))]
 pub(super) async fn fix_key(
     State(api): State<Api>,
     Path(name): Path<String>,

@@ -40,7 +40,7 @@ pub(super) struct Which {
 #[utoipa::path(get, path = "/api/v1/events", operation_id = "live_events", params(Which),
     responses((status = 200, content_type = "text/event-stream", body = String),
         (status = 401, body = Problem)),
-    security(("token" = [])))]
+    security(("token" = []), ("session" = [])))]
 pub(super) async fn live_events(
     State(api): State<Api>,
     Extension(streams): Extension<Streams>,

@@ -40,7 +40,7 @@ pub struct Egress {
 /// The address that apps and firewalls see.
 #[utoipa::path(get, path = "/api/v1/egress", operation_id = "egress",
     responses((status = 200, body = Egress), (status = 401, body = super::Problem)),
-    security(("token" = [])))]
+    security(("token" = []), ("session" = [])))]
 pub(super) async fn egress(State(api): State<Api>) -> Json<Egress> {
     Json(Egress {
         public: api.egress.clone(),

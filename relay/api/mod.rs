@@ -1,11 +1,11 @@
 //! The HTTP API: everything that CLI and console can do, one file per resource.
 //!
 //! It knows the engine, pairing and store only through the traits of `engine::handle` and
-//! [`agents::AgentControl`]; `app` hands them in. Every route but health and the OpenAPI document
-//! needs a bearer token.
+//! [`agents::AgentControl`]; `app` hands them in. Who may call what is told here, where the routes
+//! are listed by the role that they need; see [`access`].
 
+pub mod access;
 pub mod agents;
-mod auth;
 pub mod conflicts;
 pub mod connections;
 mod events;
@@ -25,14 +25,16 @@ pub use problem::Problem;
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
 use utoipa::OpenApi;
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Content, RefOr, Response};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use self::access::{Access, session, setup, users};
 use self::agents::AgentControl;
 use crate::engine::handle::{ConnectionControl, SyncControl};
 use crate::store::Store;
+use crate::store::roles::Role;
 
 /// Bounds of the API.
 pub mod limits {
@@ -57,6 +59,7 @@ pub struct Api {
     pub egress: Vec<String>,
     /// Names of running syncs whose sides are not reached, for `/readyz`.
     pub readiness: Arc<dyn Readiness>,
+    pub access: Arc<Access>,
 }
 
 /// Tells whether the relay can do its work.
@@ -69,66 +72,41 @@ pub trait Readiness: Send + Sync {
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Tidegate relay", description = "Two-way sync of a private PostgreSQL."),
-    modifiers(&BearerToken)
+    modifiers(&Schemes)
 )]
 struct Document;
 
-struct BearerToken;
+struct Schemes;
 
-impl utoipa::Modify for BearerToken {
+impl utoipa::Modify for Schemes {
     fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
         let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
         let components = openapi.components.get_or_insert_with(Default::default);
         components.add_security_scheme("token", SecurityScheme::Http(scheme));
+        let cookie = ApiKey::Cookie(ApiKeyValue::new(access::COOKIE));
+        components.add_security_scheme("session", SecurityScheme::ApiKey(cookie));
     }
 }
 
 /// The routes and their OpenAPI document, built from one call each.
 pub fn router(api: Api) -> Router {
+    let for_role = |least: Role, routes: OpenApiRouter<Api>| {
+        routes.route_layer(axum::middleware::from_fn(move |request, next| {
+            access::require(least, request, next)
+        }))
+    };
     let (protected, document) = OpenApiRouter::with_openapi(Document::openapi())
-        .routes(routes!(agents::list_agents, agents::invite_agent))
-        .routes(routes!(agents::show_agent))
-        .routes(routes!(agents::revoke_agent))
-        .routes(routes!(
-            connections::list_connections,
-            connections::add_connection
+        .merge(for_role(Role::Viewer, viewer_routes()))
+        .merge(for_role(Role::Editor, editor_routes()))
+        .merge(for_role(Role::Admin, admin_routes()))
+        .route_layer(axum::middleware::from_fn_with_state(
+            api.clone(),
+            access::check,
         ))
-        .routes(routes!(
-            connections::show_connection,
-            connections::remove_connection
-        ))
-        .routes(routes!(connections::test_connection))
-        .routes(routes!(connections::connection_tables))
-        .routes(routes!(connections::fix_key))
-        .routes(routes!(syncs::plan_sync))
-        .routes(routes!(syncs::apply_sync))
-        .routes(routes!(syncs::list_syncs))
-        .routes(routes!(syncs::sync_status, syncs::remove_sync))
-        .routes(routes!(syncs::pause_sync))
-        .routes(routes!(syncs::resume_sync))
-        .routes(routes!(syncs::approve_sync))
-        .routes(routes!(syncs::verify_sync))
-        .routes(routes!(syncs::repair_sync))
-        .routes(routes!(syncs::retry_findings))
-        .routes(routes!(syncs::list_findings))
-        .routes(routes!(conflicts::list_conflicts))
-        .routes(routes!(conflicts::pick_value))
-        .routes(routes!(writes::sync_history))
-        .routes(routes!(writes::sync_runs))
-        .routes(routes!(writes::plan_undo))
-        .routes(routes!(writes::undo_writes))
-        .routes(routes!(syncs::export_sync))
-        .routes(routes!(tokens::list_tokens, tokens::create_token))
-        .routes(routes!(tokens::revoke_token))
-        .routes(routes!(events::live_events))
-        .routes(routes!(health::egress))
+        .merge(open_routes())
         .split_for_parts();
     let document = Arc::new(with_problems(document));
     let streams = events::Streams::default();
-    let protected = protected.layer(axum::middleware::from_fn_with_state(
-        api.clone(),
-        auth::check,
-    ));
     Router::new()
         .merge(protected)
         .route("/healthz", get(health::healthz))
@@ -148,6 +126,67 @@ pub fn router(api: Api) -> Router {
         .with_state(api)
 }
 
+/// What whoever is not known yet may ask.
+fn open_routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(setup::entrance))
+        .routes(routes!(setup::set_up))
+        .routes(routes!(session::sign_in))
+}
+
+/// Reads, and what concerns oneself.
+fn viewer_routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(session::who_am_i, session::sign_out))
+        .routes(routes!(session::change_password))
+        .routes(routes!(agents::list_agents))
+        .routes(routes!(agents::show_agent))
+        .routes(routes!(connections::list_connections))
+        .routes(routes!(connections::show_connection))
+        .routes(routes!(connections::connection_tables))
+        .routes(routes!(syncs::list_syncs))
+        .routes(routes!(syncs::sync_status))
+        .routes(routes!(syncs::list_findings))
+        .routes(routes!(conflicts::list_conflicts))
+        .routes(routes!(writes::sync_history))
+        .routes(routes!(writes::sync_runs))
+        .routes(routes!(syncs::export_sync))
+        .routes(routes!(events::live_events))
+        .routes(routes!(health::egress))
+}
+
+/// What plans, changes or reads through a sync.
+fn editor_routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(connections::test_connection))
+        .routes(routes!(syncs::plan_sync))
+        .routes(routes!(syncs::apply_sync))
+        .routes(routes!(syncs::remove_sync))
+        .routes(routes!(syncs::pause_sync))
+        .routes(routes!(syncs::resume_sync))
+        .routes(routes!(syncs::approve_sync))
+        .routes(routes!(syncs::verify_sync))
+        .routes(routes!(syncs::repair_sync))
+        .routes(routes!(syncs::retry_findings))
+        .routes(routes!(conflicts::pick_value))
+        .routes(routes!(writes::plan_undo))
+        .routes(routes!(writes::undo_writes))
+}
+
+/// Who and what takes part, and changes of a database's schema.
+fn admin_routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(agents::invite_agent))
+        .routes(routes!(agents::revoke_agent))
+        .routes(routes!(connections::add_connection))
+        .routes(routes!(connections::remove_connection))
+        .routes(routes!(connections::fix_key))
+        .routes(routes!(users::list_users, users::add_user))
+        .routes(routes!(users::change_user, users::remove_user))
+        .routes(routes!(tokens::list_tokens, tokens::create_token))
+        .routes(routes!(tokens::revoke_token))
+}
+
 /// Says of each operation that its refusals are problem documents.
 fn with_problems(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
     let schema = utoipa::openapi::Ref::from_schema_name(<Problem as utoipa::ToSchema>::name());
@@ -157,6 +196,7 @@ fn with_problems(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::Ope
             &mut item.get,
             &mut item.post,
             &mut item.put,
+            &mut item.patch,
             &mut item.delete,
         ];
         for operation in operations.into_iter().flatten() {

@@ -27,7 +27,7 @@ pub struct ApplyRequest {
     responses((status = 200, body = Preview), (status = 401, body = Problem),
         (status = 409, body = Problem), (status = 422, body = Problem),
         (status = 502, body = Problem)),
-    security(("token" = [])))]
+    security(("token" = []), ("session" = [])))]
 pub(super) async fn plan_sync(
     State(api): State<Api>,
     file: String,
@@ -41,7 +41,7 @@ pub(super) async fn plan_sync(
     responses((status = 200, body = SyncStatus), (status = 401, body = Problem),
         (status = 404, body = Problem), (status = 409, body = Problem),
         (status = 422, body = Problem), (status = 502, body = Problem)),
-    security(("token" = [])))]
+    security(("token" = []), ("session" = [])))]
 pub(super) async fn apply_sync(
     State(api): State<Api>,
     Json(request): Json<ApplyRequest>,
@@ -54,7 +54,7 @@ pub(super) async fn apply_sync(
 /// All syncs.
 #[utoipa::path(get, path = "/api/v1/syncs", operation_id = "list_syncs",
     responses((status = 200, body = Vec<SyncStatus>), (status = 401, body = Problem)),
-    security(("token" = [])))]
+    security(("token" = []), ("session" = [])))]
 pub(super) async fn list_syncs(State(api): State<Api>) -> Result<Json<Vec<SyncStatus>>, Problem> {
     Ok(Json(api.syncs.list().await?))
 }
@@ -64,7 +64,7 @@ pub(super) async fn list_syncs(State(api): State<Api>) -> Result<Json<Vec<SyncSt
     params(("name" = String, Path)),
     responses((status = 200, body = SyncStatus), (status = 401, body = Problem),
         (status = 404, body = Problem)),
-    security(("token" = [])))]
+    security(("token" = []), ("session" = [])))]
 pub(super) async fn sync_status(
     State(api): State<Api>,
     Path(name): Path<String>,
@@ -84,7 +84,7 @@ pub(super) struct HowRemoved {
     params(("name" = String, Path), HowRemoved),
     responses((status = 200, body = Removed), (status = 401, body = Problem), (status = 404, body = Problem),
         (status = 502, body = Problem)),
-    security(("token" = [])))]
+    security(("token" = []), ("session" = [])))]
 pub(super) async fn remove_sync(
     State(api): State<Api>,
     Path(name): Path<String>,
@@ -98,7 +98,7 @@ pub(super) async fn remove_sync(
     params(("name" = String, Path)),
     responses((status = 200, body = SyncStatus), (status = 401, body = Problem),
         (status = 404, body = Problem)),
-    security(("token" = [])))]
+    security(("token" = []), ("session" = [])))]
 pub(super) async fn pause_sync(
     State(api): State<Api>,
     Path(name): Path<String>,
@@ -111,7 +111,7 @@ pub(super) async fn pause_sync(
     params(("name" = String, Path)),
     responses((status = 200, body = SyncStatus), (status = 401, body = Problem),
         (status = 404, body = Problem)),
-    security(("token" = [])))]
+    security(("token" = []), ("session" = [])))]
 pub(super) async fn resume_sync(
     State(api): State<Api>,
     Path(name): Path<String>,
@@ -124,7 +124,7 @@ pub(super) async fn resume_sync(
     params(("name" = String, Path)),
     responses((status = 200, body = SyncStatus), (status = 401, body = Problem),
         (status = 404, body = Problem)),
-    security(("token" = [])))]
+    security(("token" = []), ("session" = [])))]
 pub(super) async fn approve_sync(
     State(api): State<Api>,
     Path(name): Path<String>,
@@ -147,7 +147,7 @@ pub(super) struct HowVerified {
     params(("name" = String, Path), HowVerified),
     responses((status = 200, body = VerifyReport), (status = 401, body = Problem),
         (status = 404, body = Problem), (status = 502, body = Problem)),
-    security(("token" = [])))]
+    security(("token" = []), ("session" = [])))]
 pub(super) async fn verify_sync(
     State(api): State<Api>,
     Path(name): Path<String>,
@@ -171,7 +171,7 @@ pub struct RepairRequest {
     responses((status = 200, body = VerifyReport), (status = 401, body = Problem),
         (status = 404, body = Problem), (status = 409, body = Problem),
         (status = 502, body = Problem)),
-    security(("token" = [])))]
+    security(("token" = []), ("session" = [])))]
 pub(super) async fn repair_sync(
     State(api): State<Api>,
     Path(name): Path<String>,
@@ -184,7 +184,7 @@ pub(super) async fn repair_sync(
 #[utoipa::path(post, path = "/api/v1/syncs/{name}/retry", operation_id = "retry_findings",
     params(("name" = String, Path)),
     responses((status = 204), (status = 401, body = Problem), (status = 404, body = Problem)),
-    security(("token" = [])))]
+    security(("token" = []), ("session" = [])))]
 pub(super) async fn retry_findings(
     State(api): State<Api>,
     Path(name): Path<String>,
@@ -198,7 +198,7 @@ pub(super) async fn retry_findings(
     params(("name" = String, Path)),
     responses((status = 200, body = Vec<FindingReport>), (status = 401, body = Problem),
         (status = 404, body = Problem)),
-    security(("token" = [])))]
+    security(("token" = []), ("session" = [])))]
 pub(super) async fn list_findings(
     State(api): State<Api>,
     Path(name): Path<String>,
@@ -211,7 +211,7 @@ pub(super) async fn list_findings(
     params(("name" = String, Path)),
     responses((status = 200, body = String, content_type = "text/plain"),
         (status = 401, body = Problem), (status = 404, body = Problem)),
-    security(("token" = [])))]
+    security(("token" = []), ("session" = [])))]
 pub(super) async fn export_sync(
     State(api): State<Api>,
     Path(name): Path<String>,

@@ -1,25 +1,34 @@
 //! API tokens: list, create, revoke.
 
-use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::access::Caller;
 use super::{Api, Problem};
-use crate::store::DEFAULT_WORKSPACE;
-use crate::store::audit::{self, AuditEvent};
-use crate::store::tokens::{self, SCOPE_ADMIN};
+use crate::store::audit;
+use crate::store::roles::Role;
+use crate::store::tokens;
 
 #[derive(Serialize, Deserialize, ToSchema)]
 pub struct TokenInfo {
     pub name: String,
-    pub scope: String,
+    pub role: Role,
+    /// RFC 3339; absent for a token that does not expire.
+    pub expires_at: Option<String>,
 }
 
 #[derive(Serialize, Deserialize, ToSchema)]
 pub struct NewToken {
     pub name: String,
+    /// What it may do; everything unless given.
+    #[serde(default)]
+    pub role: Option<Role>,
+    /// Its life, seconds; for ever unless given.
+    #[serde(default)]
+    pub expires_s: Option<u64>,
 }
 
 /// A new token. Shown once.
@@ -32,36 +41,42 @@ pub struct CreatedToken {
 /// All tokens, without their text.
 #[utoipa::path(get, path = "/api/v1/tokens", operation_id = "list_tokens",
     responses((status = 200, body = Vec<TokenInfo>), (status = 401, body = Problem)),
-    security(("token" = [])))]
-pub(super) async fn list_tokens(State(api): State<Api>) -> Result<Json<Vec<TokenInfo>>, Problem> {
+    security(("token" = []), ("session" = [])))]
+pub(super) async fn list_tokens(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Json<Vec<TokenInfo>>, Problem> {
     let found = api
         .store
-        .view(|conn| tokens::list(conn, DEFAULT_WORKSPACE))
+        .view(move |conn| tokens::list(conn, &caller.workspace))
         .await?;
     let info = |token: tokens::TokenRecord| TokenInfo {
         name: token.name,
-        scope: token.scope,
+        role: token.role,
+        expires_at: token.expires_at_ms.and_then(rfc3339),
     };
     Ok(Json(found.into_iter().map(info).collect()))
 }
 
-/// Makes a token that may do everything.
+/// Makes a token for a program.
 #[utoipa::path(post, path = "/api/v1/tokens", operation_id = "create_token",
     request_body = NewToken,
     responses((status = 201, body = CreatedToken), (status = 401, body = Problem),
         (status = 409, body = Problem)),
-    security(("token" = [])))]
+    security(("token" = []), ("session" = [])))]
 pub(super) async fn create_token(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     Json(new): Json<NewToken>,
 ) -> Result<(StatusCode, Json<CreatedToken>), Problem> {
     let (name, sealer) = (new.name.clone(), api.store.sealer().clone());
-    let event = event("token.create", &name);
+    let event = caller.did("token.create", &name);
+    let expires = new.expires_s.map(|life| after(event.at_ms, life));
     let token = api
         .store
         .transact(move |tx| {
-            let names = (name.as_str(), SCOPE_ADMIN);
-            let token = tokens::create(tx, DEFAULT_WORKSPACE, names, None, event.at_ms)?;
+            let who = (name.as_str(), new.role.unwrap_or(Role::Admin));
+            let token = tokens::create(tx, &caller.workspace, who, expires, event.at_ms)?;
             audit::append(tx, &sealer, &event)?;
             Ok(token)
         })
@@ -79,28 +94,34 @@ pub(super) async fn create_token(
 #[utoipa::path(delete, path = "/api/v1/tokens/{name}", operation_id = "revoke_token",
     params(("name" = String, Path)),
     responses((status = 204), (status = 401, body = Problem), (status = 404, body = Problem)),
-    security(("token" = [])))]
+    security(("token" = []), ("session" = [])))]
 pub(super) async fn revoke_token(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    let (sealer, event) = (api.store.sealer().clone(), event("token.revoke", &name));
+    let (sealer, event) = (
+        api.store.sealer().clone(),
+        caller.did("token.revoke", &name),
+    );
     api.store
         .transact(move |tx| {
-            tokens::revoke(tx, DEFAULT_WORKSPACE, &name)?;
+            tokens::revoke(tx, &caller.workspace, &name)?;
             audit::append(tx, &sealer, &event)
         })
         .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// For the audit log. Whoever holds a token may do everything, so far.
-fn event(action: &str, token: &str) -> AuditEvent {
-    AuditEvent {
-        at_ms: jiff::Timestamp::now().as_millisecond(),
-        workspace: DEFAULT_WORKSPACE.to_owned(),
-        actor: "api".to_owned(),
-        action: action.to_owned(),
-        object: token.to_owned(),
-    }
+fn rfc3339(at_ms: i64) -> Option<String> {
+    let at = jiff::Timestamp::from_millisecond(at_ms).ok()?;
+    Some(at.to_string())
+}
+
+/// So many seconds after a moment; one that is too far away is the last there is.
+fn after(at_ms: i64, life_s: u64) -> i64 {
+    let life_ms = i64::try_from(life_s)
+        .unwrap_or(i64::MAX)
+        .saturating_mul(1000);
+    at_ms.saturating_add(life_ms)
 }

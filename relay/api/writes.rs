@@ -19,7 +19,7 @@ pub(super) struct HowMany {
     params(("name" = String, Path), WriteFilter, HowMany),
     responses((status = 200, body = Vec<HistoryEntry>), (status = 401, body = Problem),
         (status = 404, body = Problem), (status = 422, body = Problem)),
-    security(("token" = [])))]
+    security(("token" = []), ("session" = [])))]
 pub(super) async fn sync_history(
     State(api): State<Api>,
     Path(name): Path<String>,
@@ -34,7 +34,7 @@ pub(super) async fn sync_history(
     params(("name" = String, Path)),
     responses((status = 200, body = Vec<RunReport>), (status = 401, body = Problem),
         (status = 404, body = Problem)),
-    security(("token" = [])))]
+    security(("token" = []), ("session" = [])))]
 pub(super) async fn sync_runs(
     State(api): State<Api>,
     Path(name): Path<String>,
@@ -56,7 +56,7 @@ pub struct UndoRequest {
     request_body = WriteFilter,
     responses((status = 200, body = UndoPlan), (status = 401, body = Problem),
         (status = 404, body = Problem), (status = 422, body = Problem), (status = 502, body = Problem)),
-    security(("token" = [])))]
+    security(("token" = []), ("session" = [])))]
 pub(super) async fn plan_undo(
     State(api): State<Api>,
     Path(name): Path<String>,
@@ -72,7 +72,7 @@ pub(super) async fn plan_undo(
     responses((status = 200, body = UndoReport), (status = 401, body = Problem),
         (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem),
         (status = 502, body = Problem)),
-    security(("token" = [])))]
+    security(("token" = []), ("session" = [])))]
 pub(super) async fn undo_writes(
     State(api): State<Api>,
     Path(name): Path<String>,

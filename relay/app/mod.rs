@@ -24,7 +24,7 @@ use crate::config::{Config, RelayName};
 use crate::engine::Engine;
 use crate::identity::Custody;
 use crate::pairing::{Pairing, PairingConfig};
-use crate::store::{Store, tokens};
+use crate::store::{Store, tokens, users};
 use crate::tunnel::{Agents, Listener, ListenerConfig, system_clock};
 
 /// How long agents wait at least before they come back after a goodbye.
@@ -103,6 +103,7 @@ impl App {
                 .map(ToString::to_string)
                 .collect(),
             readiness: Arc::new(EngineReadiness(engine.clone())),
+            access: Arc::default(),
             store,
         };
         let metrics = match config.metrics.listen {
@@ -115,6 +116,7 @@ impl App {
         };
         let http_listener = bind(config.http.listen, "HTTP").await?;
         let http = http_listener.local_addr()?;
+        tell_setup(&api, http).await?;
         let server = tokio::spawn(serve(http_listener, api::router(api), stop));
         Ok(App {
             tunnel,
@@ -153,6 +155,16 @@ impl App {
     }
 }
 
+/// While nobody can sign in: says where the first administrator comes in. Not as an event of the log:
+/// whoever starts the relay by hand should see it whatever the log's level and form are.
+async fn tell_setup(api: &Api, http: SocketAddr) -> anyhow::Result<()> {
+    if !api.store.view(users::any).await? {
+        let path = api.access.setup.path();
+        eprintln!("Set up the console, once: http://{http}{}", *path);
+    }
+    Ok(())
+}
+
 async fn bind(address: SocketAddr, what: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address)
         .await
@@ -160,8 +172,10 @@ async fn bind(address: SocketAddr, what: &str) -> anyhow::Result<TcpListener> {
 }
 
 async fn serve(listener: TcpListener, router: axum::Router, stop: CancellationToken) {
-    let served =
-        axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await });
+    // The address of whoever signs in is counted.
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let served = axum::serve(listener, service)
+        .with_graceful_shutdown(async move { stop.cancelled().await });
     if let Err(error) = served.await {
         tracing::error!(%error, "An HTTP listener failed.");
     }

@@ -143,7 +143,7 @@ fn show(agent: &AgentStatus) {
 }
 
 /// `90s`, `30m`, `1h`, `7d`, in seconds.
-fn seconds(text: &str) -> Result<u64, String> {
+pub(super) fn seconds(text: &str) -> Result<u64, String> {
     let wrong = || "expected a time such as 30m, 1h or 7d".to_owned();
     let unit = text.chars().last().ok_or_else(wrong)?;
     let factor: u64 = match unit {

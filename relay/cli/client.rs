@@ -95,6 +95,15 @@ impl Client {
         .await
     }
 
+    pub(super) async fn patch<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        body: &(impl Serialize + Sync),
+    ) -> Result<T, CliError> {
+        let request = self.request(Method::PATCH, path).json(body);
+        decode(self.send(request).await?).await
+    }
+
     /// Posts a text and reads a document.
     pub(super) async fn post_text<T: DeserializeOwned>(
         &self,

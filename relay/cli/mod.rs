@@ -15,6 +15,7 @@ mod slots;
 mod sync;
 mod token;
 mod types;
+mod user;
 mod verify;
 mod watch;
 mod writes;
@@ -78,6 +79,9 @@ enum Command {
     /// Plan, start and watch syncs.
     #[command(subcommand)]
     Sync(sync::Command),
+    /// Add and remove people who may sign in to the console.
+    #[command(subcommand)]
+    User(user::Command),
     /// Create and revoke API tokens.
     #[command(subcommand)]
     Token(token::Command),
@@ -115,6 +119,7 @@ fn on_api(global: &Global, command: Command) -> Result<Exit, CliError> {
             Command::Agent(command) => agent::run(&api, json, command).await,
             Command::Connection(command) => connection::run(&api, json, command).await,
             Command::Sync(command) => sync::run(&api, json, command).await,
+            Command::User(command) => user::run(&api, json, command).await,
             Command::Token(command) => token::run(&api, json, command).await,
             // Handled by the caller.
             Command::Serve | Command::Check => Ok(Exit::Done),

@@ -3,15 +3,25 @@
 use clap::Subcommand;
 use serde_json::json;
 
+use super::agent::seconds;
 use super::client::Client;
+use super::user::RoleArg;
 use super::{CliError, Exit, output};
 use crate::api::tokens::{CreatedToken, NewToken, TokenInfo};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Make a token; it is printed once, alone on stdout.
-    #[command(after_help = "Example:\n  tidegate-relay token create ci > ci.token")]
-    Create { name: String },
+    #[command(after_help = "Example:\n  tidegate-relay token create ci --role viewer > ci.token")]
+    Create {
+        name: String,
+        /// What it may do.
+        #[arg(long, value_enum, default_value = "admin")]
+        role: RoleArg,
+        /// Its life, such as 90m or 24h; for ever unless given.
+        #[arg(long, value_name = "TIME", value_parser = seconds)]
+        expires: Option<u64>,
+    },
     /// List the tokens, without their text.
     #[command(after_help = "Example:\n  tidegate-relay token list")]
     List,
@@ -22,8 +32,17 @@ pub(super) enum Command {
 
 pub(super) async fn run(api: &Client, json: bool, command: Command) -> Result<Exit, CliError> {
     match command {
-        Command::Create { name } => {
-            let created: CreatedToken = api.post(&["tokens"], &NewToken { name }).await?;
+        Command::Create {
+            name,
+            role,
+            expires,
+        } => {
+            let new = NewToken {
+                name,
+                role: Some(role.into()),
+                expires_s: expires,
+            };
+            let created: CreatedToken = api.post(&["tokens"], &new).await?;
             if json {
                 output::json(&created)?;
             } else {
@@ -36,11 +55,12 @@ pub(super) async fn run(api: &Client, json: bool, command: Command) -> Result<Ex
             if json {
                 output::json(&tokens)?;
             } else {
-                let rows = tokens
-                    .into_iter()
-                    .map(|token| vec![token.name, token.scope])
-                    .collect();
-                output::table(&["NAME", "SCOPE"], rows, "There are no tokens.");
+                let row = |token: TokenInfo| {
+                    let expires = output::or_dash(token.expires_at);
+                    vec![token.name, token.role.to_string(), expires]
+                };
+                let rows = tokens.into_iter().map(row).collect();
+                output::table(&["NAME", "ROLE", "EXPIRES"], rows, "There are no tokens.");
             }
         }
         Command::Revoke { name } => {

@@ -20,6 +20,7 @@ const ALL: &[(&str, &str)] = &[
         include_str!("migrations/V7__verifications.sql"),
     ),
     ("V8__history", include_str!("migrations/V8__history.sql")),
+    ("V9__users", include_str!("migrations/V9__users.sql")),
 ];
 
 /// Applies what is missing. Running it again does nothing. Fails when the database holds a

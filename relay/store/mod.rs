@@ -35,7 +35,11 @@ mod ledger;
 
 pub mod agents;
 pub mod audit;
+pub mod roles;
+pub mod secret;
+pub mod sessions;
 pub mod tokens;
+pub mod users;
 
 mod error;
 mod keys;

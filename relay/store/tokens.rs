@@ -1,17 +1,15 @@
 //! API tokens, and the operator token that the relay's own host uses.
 //!
-//! Only SHA-256 hashes are stored: the tokens have 256 random bits, so a slow hash would add
-//! nothing. The operator token's text is in a file that only the relay's user can read.
+//! Only hashes are stored. The operator token's text is in a file that only the relay's user can read.
 
 use std::fs;
 
-use aws_lc_rs::digest::{SHA256, digest};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use zeroize::Zeroizing;
 
-use super::sealer::{fill_random, write_secret_file};
+use super::roles::Role;
+use super::sealer::write_secret_file;
+use super::secret::{hash, random_text};
 use super::{DEFAULT_WORKSPACE, Store, StoreError};
 
 /// Prefix of every API token, for secret scanners.
@@ -20,8 +18,6 @@ pub const TOKEN_PREFIX: &str = "tg_api_";
 pub const OPERATOR_TOKEN_FILE: &str = "operator.token";
 /// Name of the operator token among the tokens.
 pub const OPERATOR_TOKEN_NAME: &str = "operator";
-/// What the operator token may do: everything.
-pub const SCOPE_ADMIN: &str = "admin";
 
 /// A token without its secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +25,7 @@ pub struct TokenRecord {
     pub id: i64,
     pub workspace: String,
     pub name: String,
-    pub scope: String,
+    pub role: Role,
     pub expires_at_ms: Option<i64>,
     pub created_at_ms: i64,
     pub used_at_ms: Option<i64>,
@@ -39,15 +35,22 @@ pub struct TokenRecord {
 pub fn create(
     tx: &Transaction<'_>,
     workspace: &str,
-    (name, scope): (&str, &str),
+    (name, role): (&str, Role),
     expires_at_ms: Option<i64>,
     now_ms: i64,
 ) -> Result<Zeroizing<String>, StoreError> {
-    let text = random_token();
+    let text = random_text(TOKEN_PREFIX);
     let inserted = tx.execute(
         "insert into tokens (workspace, name, hash, scope, expires_at, created_at)
          values (?1, ?2, ?3, ?4, ?5, ?6)",
-        params![workspace, name, hash(&text), scope, expires_at_ms, now_ms],
+        params![
+            workspace,
+            name,
+            hash(&text),
+            role.name(),
+            expires_at_ms,
+            now_ms
+        ],
     );
     StoreError::named(inserted, "token", name)?;
     Ok(text)
@@ -59,7 +62,6 @@ pub fn verify(
     text: &str,
     now_ms: i64,
 ) -> Result<Option<TokenRecord>, StoreError> {
-    // Looked up by hash: what timing could tell about a hash tells nothing about the token.
     let mut statement = conn.prepare_cached(
         "select id, workspace, name, scope, expires_at, created_at, used_at from tokens
          where hash = ?1 and (expires_at is null or expires_at > ?2)",
@@ -115,7 +117,7 @@ pub async fn ensure_operator_token(store: &Store, now_ms: i64) -> Result<(), Sto
                 "delete from tokens where workspace = ?1 and name = ?2",
                 [DEFAULT_WORKSPACE, OPERATOR_TOKEN_NAME],
             )?;
-            let names = (OPERATOR_TOKEN_NAME, SCOPE_ADMIN);
+            let names = (OPERATOR_TOKEN_NAME, Role::Admin);
             let text = create(tx, DEFAULT_WORKSPACE, names, None, now_ms)?;
             // Before the commit: a crash in between leaves a file that the next start replaces.
             write_secret_file(&path, &Zeroizing::new(format!("{}\n", *text)))
@@ -123,25 +125,14 @@ pub async fn ensure_operator_token(store: &Store, now_ms: i64) -> Result<(), Sto
         .await
 }
 
-fn random_token() -> Zeroizing<String> {
-    let mut secret = Zeroizing::new([0u8; 32]);
-    fill_random(secret.as_mut());
-    let mut text = Zeroizing::new(String::with_capacity(TOKEN_PREFIX.len() + 43));
-    text.push_str(TOKEN_PREFIX);
-    URL_SAFE_NO_PAD.encode_string(secret.as_slice(), &mut text);
-    text
-}
-
-fn hash(text: &str) -> Vec<u8> {
-    digest(&SHA256, text.as_bytes()).as_ref().to_vec()
-}
-
 fn from_row(row: &Row<'_>) -> rusqlite::Result<TokenRecord> {
+    let scope: String = row.get(3)?;
     Ok(TokenRecord {
         id: row.get(0)?,
         workspace: row.get(1)?,
         name: row.get(2)?,
-        scope: row.get(3)?,
+        // A scope of another version gives the least.
+        role: Role::parse(&scope).unwrap_or(Role::Viewer),
         expires_at_ms: row.get(4)?,
         created_at_ms: row.get(5)?,
         used_at_ms: row.get(6)?,

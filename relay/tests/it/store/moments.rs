@@ -216,6 +216,8 @@ fn take_back(path: &std::path::Path) {
          drop table verifications;
          drop table runs;
          drop table mappings;
+         drop table sessions;
+         drop table users;
          alter table history drop column mapping;
          alter table history drop column why;
          alter table history drop column batch;

@@ -4,6 +4,7 @@ use rusqlite::Connection;
 use secrecy::{ExposeSecret, SecretString};
 use tidegate_relay::store::audit::{AuditEvent, Chain};
 use tidegate_relay::store::connections::{Route, Via};
+use tidegate_relay::store::roles::Role;
 use tidegate_relay::store::syncs::Wanted;
 use tidegate_relay::store::{
     Class, DEFAULT_WORKSPACE, Store, StoreError, audit, connections, syncs, tokens,
@@ -178,7 +179,7 @@ async fn a_token_is_accepted_until_it_expires_or_is_revoked() {
     let world = World::new();
     let text = world
         .store
-        .transact(|tx| tokens::create(tx, DEFAULT_WORKSPACE, ("ci", "read"), Some(100), 1))
+        .transact(|tx| tokens::create(tx, DEFAULT_WORKSPACE, ("ci", Role::Viewer), Some(100), 1))
         .await
         .unwrap();
     let check = |text: String, now| {
@@ -190,7 +191,10 @@ async fn a_token_is_accepted_until_it_expires_or_is_revoked() {
                 .unwrap()
         }
     };
-    assert_eq!(check(text.to_string(), 99).await.unwrap().scope, "read");
+    assert_eq!(
+        check(text.to_string(), 99).await.unwrap().role,
+        Role::Viewer
+    );
     assert!(check(text.to_string(), 100).await.is_none());
     assert!(check(format!("{}x", *text), 99).await.is_none());
     let revoke = world

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use secrecy::SecretString;
+use tidegate_relay::store::roles::Role;
 use tidegate_relay::store::scans::ScanRow;
 use tidegate_relay::store::{
     Class, DEFAULT_WORKSPACE, KeySource, Ledger, Store, StoreError, connections, tokens,
@@ -113,7 +114,7 @@ async fn keys_values_and_passwords_are_not_readable_on_disk() {
                 &route,
                 1,
             )?;
-            tokens::create(tx, DEFAULT_WORKSPACE, ("ci", "admin"), None, 1)
+            tokens::create(tx, DEFAULT_WORKSPACE, ("ci", Role::Admin), None, 1)
         })
         .await
         .unwrap();

@@ -1,11 +1,13 @@
 //! An API over stand-ins for engine and pairing, with a real store and a real socket.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use tempfile::TempDir;
+use tidegate_relay::api::access::Access;
 use tidegate_relay::api::agents::{AgentControl, AgentStatus, Invited};
 use tidegate_relay::api::{self, Api, Readiness};
 use tidegate_relay::endpoint::catalog::{Catalog, Fix, Problem, Table};
@@ -80,6 +82,8 @@ impl StandIn {
 pub struct Desk {
     pub base: String,
     pub token: String,
+    /// Path of the link by which the first administrator comes in.
+    pub setup: String,
     pub dir: TempDir,
     pub script: Arc<Mutex<Script>>,
     pub events: broadcast::Sender<LiveEvent>,
@@ -98,6 +102,8 @@ impl Desk {
             script: script.clone(),
             events: events.clone(),
         };
+        let access: Arc<Access> = Arc::default();
+        let setup = access.setup.path().to_string();
         let router = api::router(Api {
             store,
             syncs: Arc::new(stand_in.clone()),
@@ -105,13 +111,18 @@ impl Desk {
             agents: Arc::new(stand_in.clone()),
             egress: vec!["203.0.113.7".into()],
             readiness: Arc::new(stand_in),
+            access,
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
-        let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        let server = tokio::spawn(async move {
+            let service = router.into_make_service_with_connect_info::<SocketAddr>();
+            axum::serve(listener, service).await.unwrap();
+        });
         Desk {
             base,
             token: token.trim().to_owned(),
+            setup,
             dir,
             script,
             events,
