@@ -2,12 +2,13 @@
 
 use async_trait::async_trait;
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Api, Problem};
+use super::Problem;
+use super::workspace::Workspace;
 use crate::engine::handle::ControlError;
 
 /// One agent, paired or not, connected or not.
@@ -72,8 +73,8 @@ pub trait AgentControl: Send + Sync {
 #[utoipa::path(get, path = "/api/v1/agents", operation_id = "list_agents",
     responses((status = 200, body = Vec<AgentStatus>), (status = 401, body = Problem)),
     security(("token" = []), ("session" = [])))]
-pub(super) async fn list_agents(State(api): State<Api>) -> Result<Json<Vec<AgentStatus>>, Problem> {
-    Ok(Json(api.agents.list().await?))
+pub(super) async fn list_agents(work: Workspace) -> Result<Json<Vec<AgentStatus>>, Problem> {
+    Ok(Json(work.agents.list().await?))
 }
 
 /// Makes a pairing token for a new agent, or for one that was never paired.
@@ -83,10 +84,10 @@ pub(super) async fn list_agents(State(api): State<Api>) -> Result<Json<Vec<Agent
         (status = 409, body = Problem), (status = 422, body = Problem)),
     security(("token" = []), ("session" = [])))]
 pub(super) async fn invite_agent(
-    State(api): State<Api>,
+    work: Workspace,
     Json(request): Json<InviteRequest>,
 ) -> Result<(StatusCode, Json<Invited>), Problem> {
-    let invited = api.agents.invite(&request.name, request.expires_s).await?;
+    let invited = work.agents.invite(&request.name, request.expires_s).await?;
     Ok((StatusCode::CREATED, Json(invited)))
 }
 
@@ -97,10 +98,10 @@ pub(super) async fn invite_agent(
         (status = 404, body = Problem)),
     security(("token" = []), ("session" = [])))]
 pub(super) async fn show_agent(
-    State(api): State<Api>,
+    work: Workspace,
     Path(name): Path<String>,
 ) -> Result<Json<AgentStatus>, Problem> {
-    Ok(Json(api.agents.show(&name).await?))
+    Ok(Json(work.agents.show(&name).await?))
 }
 
 /// Takes the agent's identity away and cuts its connection.
@@ -110,8 +111,8 @@ pub(super) async fn show_agent(
         (status = 404, body = Problem)),
     security(("token" = []), ("session" = [])))]
 pub(super) async fn revoke_agent(
-    State(api): State<Api>,
+    work: Workspace,
     Path(name): Path<String>,
 ) -> Result<Json<AgentStatus>, Problem> {
-    Ok(Json(api.agents.revoke(&name).await?))
+    Ok(Json(work.agents.revoke(&name).await?))
 }

@@ -1,12 +1,13 @@
 //! Conflicts: listed with both values, and one of them picked.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, Query};
 use serde::{Deserialize, Serialize};
 use tidegate_sync::model::Side;
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Api, Problem};
+use super::Problem;
+use super::workspace::Workspace;
 use crate::engine::report::ConflictReport;
 
 #[derive(Deserialize, IntoParams)]
@@ -24,11 +25,11 @@ pub(super) struct WhichConflicts {
         (status = 404, body = Problem)),
     security(("token" = []), ("session" = [])))]
 pub(super) async fn list_conflicts(
-    State(api): State<Api>,
+    work: Workspace,
     Path(name): Path<String>,
     Query(which): Query<WhichConflicts>,
 ) -> Result<Json<Vec<ConflictReport>>, Problem> {
-    Ok(Json(api.syncs.conflicts(&name, which.waiting).await?))
+    Ok(Json(work.syncs.conflicts(&name, which.waiting).await?))
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
@@ -52,7 +53,7 @@ pub struct PickRequest {
         (status = 502, body = Problem)),
     security(("token" = []), ("session" = [])))]
 pub(super) async fn pick_value(
-    State(api): State<Api>,
+    work: Workspace,
     Path((name, id)): Path<(String, i64)>,
     Json(request): Json<PickRequest>,
 ) -> Result<Json<ConflictReport>, Problem> {
@@ -60,5 +61,5 @@ pub(super) async fn pick_value(
         PickedSide::Left => Side::Left,
         PickedSide::Right => Side::Right,
     };
-    Ok(Json(api.syncs.pick(&name, id, side).await?))
+    Ok(Json(work.syncs.pick(&name, id, side).await?))
 }

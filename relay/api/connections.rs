@@ -1,13 +1,14 @@
 //! Connections: add, list, show, test, tables, fix a missing key, remove.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::StatusCode;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Api, Problem};
+use super::Problem;
+use super::workspace::Workspace;
 use crate::endpoint::catalog::Catalog;
 use crate::engine::handle::{ConnectionInfo, ConnectionTarget, ConnectionTest};
 
@@ -41,9 +42,9 @@ pub struct Fixed {
     responses((status = 200, body = Vec<ConnectionInfo>), (status = 401, body = Problem)),
     security(("token" = []), ("session" = [])))]
 pub(super) async fn list_connections(
-    State(api): State<Api>,
+    work: Workspace,
 ) -> Result<Json<Vec<ConnectionInfo>>, Problem> {
-    Ok(Json(api.connections.list().await?))
+    Ok(Json(work.connections.list().await?))
 }
 
 /// Adds a connection. It is not dialled: test it.
@@ -54,7 +55,7 @@ pub(super) async fn list_connections(
         (status = 422, body = Problem)),
     security(("token" = []), ("session" = [])))]
 pub(super) async fn add_connection(
-    State(api): State<Api>,
+    work: Workspace,
     Json(new): Json<NewConnection>,
 ) -> Result<(StatusCode, Json<ConnectionInfo>), Problem> {
     let target = match (new.agent, new.target, new.url) {
@@ -71,7 +72,7 @@ pub(super) async fn add_connection(
             ));
         }
     };
-    let added = api.connections.add(&new.name, &new.kind, target).await?;
+    let added = work.connections.add(&new.name, &new.kind, target).await?;
     Ok((StatusCode::CREATED, Json(added)))
 }
 
@@ -82,10 +83,10 @@ pub(super) async fn add_connection(
         (status = 404, body = Problem)),
     security(("token" = []), ("session" = [])))]
 pub(super) async fn show_connection(
-    State(api): State<Api>,
+    work: Workspace,
     Path(name): Path<String>,
 ) -> Result<Json<ConnectionInfo>, Problem> {
-    Ok(Json(api.connections.show(&name).await?))
+    Ok(Json(work.connections.show(&name).await?))
 }
 
 /// Removes a connection that no sync uses.
@@ -95,10 +96,10 @@ pub(super) async fn show_connection(
         (status = 409, body = Problem)),
     security(("token" = []), ("session" = [])))]
 pub(super) async fn remove_connection(
-    State(api): State<Api>,
+    work: Workspace,
     Path(name): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    api.connections.remove(&name).await?;
+    work.connections.remove(&name).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -109,10 +110,10 @@ pub(super) async fn remove_connection(
         (status = 404, body = Problem), (status = 502, body = Problem)),
     security(("token" = []), ("session" = [])))]
 pub(super) async fn test_connection(
-    State(api): State<Api>,
+    work: Workspace,
     Path(name): Path<String>,
 ) -> Result<Json<ConnectionTest>, Problem> {
-    Ok(Json(api.connections.test(&name).await?))
+    Ok(Json(work.connections.test(&name).await?))
 }
 
 /// Tables, columns, keys, and what stands in a sync's way.
@@ -122,10 +123,10 @@ pub(super) async fn test_connection(
         (status = 404, body = Problem), (status = 502, body = Problem)),
     security(("token" = []), ("session" = [])))]
 pub(super) async fn connection_tables(
-    State(api): State<Api>,
+    work: Workspace,
     Path(name): Path<String>,
 ) -> Result<Json<Catalog>, Problem> {
-    Ok(Json(api.connections.tables(&name).await?))
+    Ok(Json(work.connections.tables(&name).await?))
 }
 
 /// Gives a table a primary key.
@@ -136,11 +137,11 @@ pub(super) async fn connection_tables(
         (status = 502, body = Problem)),
     security(("token" = []), ("session" = [])))]
 pub(super) async fn fix_key(
-    State(api): State<Api>,
+    work: Workspace,
     Path(name): Path<String>,
     Json(fix): Json<FixKey>,
 ) -> Result<Json<Fixed>, Problem> {
-    let sql = api
+    let sql = work
         .connections
         .fix_key(&name, &fix.table, fix.column.as_deref())
         .await?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Extension;
-use axum::extract::{Query, State};
+use axum::extract::Query;
 use axum::http::StatusCode;
 use axum::response::Sse;
 use axum::response::sse::{Event, KeepAlive};
@@ -14,7 +14,8 @@ use tokio::sync::Semaphore;
 use tokio::sync::broadcast::error::RecvError;
 use utoipa::IntoParams;
 
-use super::{Api, Problem, limits};
+use super::workspace::Workspace;
+use super::{Problem, limits};
 
 /// Comment lines keep proxies from closing an idle stream.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -42,7 +43,7 @@ pub(super) struct Which {
         (status = 401, body = Problem)),
     security(("token" = []), ("session" = [])))]
 pub(super) async fn live_events(
-    State(api): State<Api>,
+    work: Workspace,
     Extension(streams): Extension<Streams>,
     Query(which): Query<Which>,
 ) -> Result<Sse<impl futures_util::Stream<Item = Result<Event, Infallible>>>, Problem> {
@@ -51,7 +52,7 @@ pub(super) async fn live_events(
         let detail = format!("{most} event streams are open already: close one first");
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too-many-streams", detail)
     })?;
-    let receiver = api.syncs.events();
+    let receiver = work.syncs.events();
     let stream = futures_util::stream::unfold(
         (receiver, which.sync, permit),
         |(mut receiver, sync, permit)| async move {

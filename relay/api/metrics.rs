@@ -9,9 +9,12 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-use super::Api;
+use super::access::Caller;
 use super::agents::AgentStatus;
+use super::{Api, Problem};
 use crate::engine::report::{SlotStatus, SyncStatus, TableStatus};
+use crate::store::roles::Role;
+use crate::store::workspaces;
 
 /// Text format 0.0.4 of Prometheus.
 const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -26,19 +29,35 @@ pub fn router(api: Api) -> Router {
 }
 
 async fn metrics(State(api): State<Api>) -> Response {
-    match (api.agents.list().await, api.syncs.list().await) {
-        (Ok(agents), Ok(syncs)) => (
+    match everything(&api).await {
+        Ok((agents, syncs)) => (
             [(header::CONTENT_TYPE, MEDIA_TYPE)],
             render(&agents, &syncs),
         )
             .into_response(),
         // A scrape that fails is what Prometheus takes for "down".
-        (Err(error), _) | (_, Err(error)) => {
-            tracing::warn!(%error, "The metrics could not be read.");
+        Err(error) => {
+            tracing::warn!(error = error.detail, "The metrics could not be read.");
             let text = "the metrics could not be read: see the relay's log\n";
             (StatusCode::INTERNAL_SERVER_ERROR, text).into_response()
         }
     }
+}
+
+/// Agents and syncs of all workspaces.
+async fn everything(api: &Api) -> Result<(Vec<AgentStatus>, Vec<SyncStatus>), Problem> {
+    let (mut agents, mut syncs) = (Vec::new(), Vec::new());
+    for workspace in api.store.view(workspaces::all).await? {
+        let scraper = Caller {
+            workspace,
+            name: "metrics".to_owned(),
+            role: Role::Viewer,
+            is_person: false,
+        };
+        syncs.extend(api.rooms.syncs(&scraper.workspace).list().await?);
+        agents.extend(api.rooms.agents(&scraper).list().await?);
+    }
+    Ok((agents, syncs))
 }
 
 fn render(agents: &[AgentStatus], syncs: &[SyncStatus]) -> String {
@@ -71,12 +90,12 @@ fn of_syncs(page: &mut Page, syncs: &[SyncStatus]) {
     page.family("tidegate_sync_live", "gauge", help);
     for sync in syncs {
         let live = usize::from(sync.state == "live");
-        page.sample("tidegate_sync_live", &[("sync", &sync.name)], live);
+        page.sample("tidegate_sync_live", &named(sync), live);
     }
     let help = "Records written since the sync was started on this relay.";
     page.family("tidegate_sync_writes_total", "counter", help);
     for sync in syncs {
-        let labels = [("sync", sync.name.as_str())];
+        let labels = named(sync);
         page.sample("tidegate_sync_writes_total", &labels, sync.writes);
     }
     let help = "Records that differed in the last verify; absent until there was one.";
@@ -87,14 +106,14 @@ fn of_syncs(page: &mut Page, syncs: &[SyncStatus]) {
             .filter_map(|sync| Some((sync, sync.verified.as_ref()?)))
     };
     for (sync, last) in verified() {
-        let labels = [("sync", sync.name.as_str())];
+        let labels = named(sync);
         let name = "tidegate_verify_differences";
         page.sample(name, &labels, last.difference_count);
     }
     let help = "When the last verify ended, in seconds since 1970.";
     page.family("tidegate_verify_timestamp_seconds", "gauge", help);
     for (sync, last) in verified() {
-        let labels = [("sync", sync.name.as_str())];
+        let labels = named(sync);
         if let Ok(at) = last.at.parse::<jiff::Timestamp>() {
             let name = "tidegate_verify_timestamp_seconds";
             page.sample(name, &labels, at.as_second());
@@ -197,10 +216,11 @@ fn of_slots(page: &mut Page, syncs: &[SyncStatus]) {
 }
 
 /// All slots with their labels.
-fn slots(syncs: &[SyncStatus]) -> impl Iterator<Item = ([(&'static str, &str); 2], &SlotStatus)> {
+fn slots(syncs: &[SyncStatus]) -> impl Iterator<Item = ([(&'static str, &str); 3], &SlotStatus)> {
     syncs.iter().flat_map(|sync| {
         sync.slots.iter().map(|slot| {
-            let labels = [("sync", sync.name.as_str()), ("side", slot.side.as_str())];
+            let [workspace, name] = named(sync);
+            let labels = [workspace, name, ("side", slot.side.as_str())];
             (labels, slot)
         })
     })
@@ -214,12 +234,15 @@ fn tables(syncs: &[SyncStatus]) -> impl Iterator<Item = (&SyncStatus, &TableStat
         .flat_map(|(sync, tables)| tables.iter().map(move |table| (sync, table)))
 }
 
-fn labels<'a>(sync: &'a SyncStatus, table: &'a TableStatus) -> [(&'static str, &'a str); 3] {
-    [
-        ("sync", &sync.name),
-        ("left", &table.left),
-        ("right", &table.right),
-    ]
+fn labels<'a>(sync: &'a SyncStatus, table: &'a TableStatus) -> [(&'static str, &'a str); 4] {
+    let [workspace, name] = named(sync);
+    let sides = [("left", table.left.as_str()), ("right", &table.right)];
+    [workspace, name, sides[0], sides[1]]
+}
+
+/// Names are unique within a workspace only.
+fn named(sync: &SyncStatus) -> [(&'static str, &str); 2] {
+    [("workspace", &sync.workspace), ("sync", &sync.name)]
 }
 
 /// The text so far. Writing to a string doesn't fail.

@@ -1,7 +1,7 @@
 //! The HTTP API: everything that CLI and console can do, one file per resource.
 //!
-//! It knows the engine, pairing and store only through the traits of `engine::handle` and
-//! [`agents::AgentControl`]; `app` hands them in. Who may call what is told here, where the routes
+//! It knows the engine and pairing only through the traits of `engine::handle` and
+//! [`agents::AgentControl`]; `app` hands them in, and a handler sees its caller's [`workspace`] alone. Who may call what is told here, where the routes
 //! are listed by the role that they need; see [`access`].
 
 pub mod access;
@@ -14,6 +14,7 @@ pub mod metrics;
 mod problem;
 pub mod syncs;
 pub mod tokens;
+pub mod workspace;
 pub mod writes;
 
 use std::sync::Arc;
@@ -31,8 +32,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use self::access::{Access, session, setup, users};
-use self::agents::AgentControl;
-use crate::engine::handle::{ConnectionControl, SyncControl};
+use self::workspace::Rooms;
 use crate::store::Store;
 use crate::store::roles::Role;
 
@@ -52,9 +52,7 @@ pub mod limits {
 #[derive(Clone)]
 pub struct Api {
     pub store: Store,
-    pub syncs: Arc<dyn SyncControl>,
-    pub connections: Arc<dyn ConnectionControl>,
-    pub agents: Arc<dyn AgentControl>,
+    pub rooms: Arc<dyn Rooms>,
     /// Addresses that apps and firewalls will see.
     pub egress: Vec<String>,
     /// Names of running syncs whose sides are not reached, for `/readyz`.

@@ -1,12 +1,13 @@
 //! Syncs: plan, apply, status, pause, resume, verify, findings, export, remove.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, Query};
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Api, Problem};
+use super::Problem;
+use super::workspace::Workspace;
 use crate::engine::report::{
     FindingReport, Preview, Removed, SyncStatus, TableRepair, VerifyReport,
 };
@@ -28,11 +29,8 @@ pub struct ApplyRequest {
         (status = 409, body = Problem), (status = 422, body = Problem),
         (status = 502, body = Problem)),
     security(("token" = []), ("session" = [])))]
-pub(super) async fn plan_sync(
-    State(api): State<Api>,
-    file: String,
-) -> Result<Json<Preview>, Problem> {
-    Ok(Json(api.syncs.plan(&file).await?))
+pub(super) async fn plan_sync(work: Workspace, file: String) -> Result<Json<Preview>, Problem> {
+    Ok(Json(work.syncs.plan(&file).await?))
 }
 
 /// Starts the sync of this file.
@@ -43,11 +41,11 @@ pub(super) async fn plan_sync(
         (status = 422, body = Problem), (status = 502, body = Problem)),
     security(("token" = []), ("session" = [])))]
 pub(super) async fn apply_sync(
-    State(api): State<Api>,
+    work: Workspace,
     Json(request): Json<ApplyRequest>,
 ) -> Result<Json<SyncStatus>, Problem> {
     Ok(Json(
-        api.syncs.apply(&request.file, request.expected).await?,
+        work.syncs.apply(&request.file, request.expected).await?,
     ))
 }
 
@@ -55,8 +53,8 @@ pub(super) async fn apply_sync(
 #[utoipa::path(get, path = "/api/v1/syncs", operation_id = "list_syncs",
     responses((status = 200, body = Vec<SyncStatus>), (status = 401, body = Problem)),
     security(("token" = []), ("session" = [])))]
-pub(super) async fn list_syncs(State(api): State<Api>) -> Result<Json<Vec<SyncStatus>>, Problem> {
-    Ok(Json(api.syncs.list().await?))
+pub(super) async fn list_syncs(work: Workspace) -> Result<Json<Vec<SyncStatus>>, Problem> {
+    Ok(Json(work.syncs.list().await?))
 }
 
 /// How a sync goes.
@@ -66,10 +64,10 @@ pub(super) async fn list_syncs(State(api): State<Api>) -> Result<Json<Vec<SyncSt
         (status = 404, body = Problem)),
     security(("token" = []), ("session" = [])))]
 pub(super) async fn sync_status(
-    State(api): State<Api>,
+    work: Workspace,
     Path(name): Path<String>,
 ) -> Result<Json<SyncStatus>, Problem> {
-    Ok(Json(api.syncs.status(&name).await?))
+    Ok(Json(work.syncs.status(&name).await?))
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -86,11 +84,11 @@ pub(super) struct HowRemoved {
         (status = 502, body = Problem)),
     security(("token" = []), ("session" = [])))]
 pub(super) async fn remove_sync(
-    State(api): State<Api>,
+    work: Workspace,
     Path(name): Path<String>,
     Query(how): Query<HowRemoved>,
 ) -> Result<Json<Removed>, Problem> {
-    Ok(Json(api.syncs.remove(&name, how.force).await?))
+    Ok(Json(work.syncs.remove(&name, how.force).await?))
 }
 
 /// Stops at the next settle; changes wait on their sides.
@@ -100,10 +98,10 @@ pub(super) async fn remove_sync(
         (status = 404, body = Problem)),
     security(("token" = []), ("session" = [])))]
 pub(super) async fn pause_sync(
-    State(api): State<Api>,
+    work: Workspace,
     Path(name): Path<String>,
 ) -> Result<Json<SyncStatus>, Problem> {
-    Ok(Json(api.syncs.pause(&name).await?))
+    Ok(Json(work.syncs.pause(&name).await?))
 }
 
 /// Goes on where it stopped.
@@ -113,10 +111,10 @@ pub(super) async fn pause_sync(
         (status = 404, body = Problem)),
     security(("token" = []), ("session" = [])))]
 pub(super) async fn resume_sync(
-    State(api): State<Api>,
+    work: Workspace,
     Path(name): Path<String>,
 ) -> Result<Json<SyncStatus>, Problem> {
-    Ok(Json(api.syncs.resume(&name).await?))
+    Ok(Json(work.syncs.resume(&name).await?))
 }
 
 /// Goes on although many records will be deleted.
@@ -126,10 +124,10 @@ pub(super) async fn resume_sync(
         (status = 404, body = Problem)),
     security(("token" = []), ("session" = [])))]
 pub(super) async fn approve_sync(
-    State(api): State<Api>,
+    work: Workspace,
     Path(name): Path<String>,
 ) -> Result<Json<SyncStatus>, Problem> {
-    Ok(Json(api.syncs.approve(&name).await?))
+    Ok(Json(work.syncs.approve(&name).await?))
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -149,13 +147,13 @@ pub(super) struct HowVerified {
         (status = 404, body = Problem), (status = 502, body = Problem)),
     security(("token" = []), ("session" = [])))]
 pub(super) async fn verify_sync(
-    State(api): State<Api>,
+    work: Workspace,
     Path(name): Path<String>,
     Query(asked): Query<HowVerified>,
 ) -> Result<Json<VerifyReport>, Problem> {
     let HowVerified { full, repair } = asked;
     let how = How { full, repair };
-    Ok(Json(api.syncs.verify(&name, how).await?))
+    Ok(Json(work.syncs.verify(&name, how).await?))
 }
 
 /// The repair that was confirmed.
@@ -173,11 +171,11 @@ pub struct RepairRequest {
         (status = 502, body = Problem)),
     security(("token" = []), ("session" = [])))]
 pub(super) async fn repair_sync(
-    State(api): State<Api>,
+    work: Workspace,
     Path(name): Path<String>,
     Json(request): Json<RepairRequest>,
 ) -> Result<Json<VerifyReport>, Problem> {
-    Ok(Json(api.syncs.repair(&name, request.expected).await?))
+    Ok(Json(work.syncs.repair(&name, request.expected).await?))
 }
 
 /// Tries all findings again now.
@@ -186,10 +184,10 @@ pub(super) async fn repair_sync(
     responses((status = 204), (status = 401, body = Problem), (status = 404, body = Problem)),
     security(("token" = []), ("session" = [])))]
 pub(super) async fn retry_findings(
-    State(api): State<Api>,
+    work: Workspace,
     Path(name): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    api.syncs.retry(&name).await?;
+    work.syncs.retry(&name).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -200,10 +198,10 @@ pub(super) async fn retry_findings(
         (status = 404, body = Problem)),
     security(("token" = []), ("session" = [])))]
 pub(super) async fn list_findings(
-    State(api): State<Api>,
+    work: Workspace,
     Path(name): Path<String>,
 ) -> Result<Json<Vec<FindingReport>>, Problem> {
-    Ok(Json(api.syncs.findings(&name).await?))
+    Ok(Json(work.syncs.findings(&name).await?))
 }
 
 /// The sync file.
@@ -213,8 +211,8 @@ pub(super) async fn list_findings(
         (status = 401, body = Problem), (status = 404, body = Problem)),
     security(("token" = []), ("session" = [])))]
 pub(super) async fn export_sync(
-    State(api): State<Api>,
+    work: Workspace,
     Path(name): Path<String>,
 ) -> Result<String, Problem> {
-    Ok(api.syncs.export(&name).await?)
+    Ok(work.syncs.export(&name).await?)
 }

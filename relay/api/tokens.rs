@@ -29,6 +29,9 @@ pub struct NewToken {
     /// Its life, seconds; for ever unless given.
     #[serde(default)]
     pub expires_s: Option<u64>,
+    /// The caller's own unless given.
+    #[serde(default)]
+    pub workspace: Option<String>,
 }
 
 /// A new token. Shown once.
@@ -70,13 +73,14 @@ pub(super) async fn create_token(
     Json(new): Json<NewToken>,
 ) -> Result<(StatusCode, Json<CreatedToken>), Problem> {
     let (name, sealer) = (new.name.clone(), api.store.sealer().clone());
+    let workspace = caller.chosen(new.workspace)?;
     let event = caller.did("token.create", &name);
     let expires = new.expires_s.map(|life| after(event.at_ms, life));
     let token = api
         .store
         .transact(move |tx| {
             let who = (name.as_str(), new.role.unwrap_or(Role::Admin));
-            let token = tokens::create(tx, &caller.workspace, who, expires, event.at_ms)?;
+            let token = tokens::create(tx, &workspace, who, expires, event.at_ms)?;
             audit::append(tx, &sealer, &event)?;
             Ok(token)
         })

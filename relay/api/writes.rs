@@ -1,11 +1,12 @@
 //! What syncs wrote: history, runs, and undo.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, Query};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Api, Problem};
+use super::Problem;
+use super::workspace::Workspace;
 use crate::engine::report::{HistoryEntry, RunReport, UndoPlan, UndoReport, WriteFilter};
 
 #[derive(Deserialize, IntoParams)]
@@ -21,12 +22,12 @@ pub(super) struct HowMany {
         (status = 404, body = Problem), (status = 422, body = Problem)),
     security(("token" = []), ("session" = [])))]
 pub(super) async fn sync_history(
-    State(api): State<Api>,
+    work: Workspace,
     Path(name): Path<String>,
     Query(filter): Query<WriteFilter>,
     Query(HowMany { limit }): Query<HowMany>,
 ) -> Result<Json<Vec<HistoryEntry>>, Problem> {
-    Ok(Json(api.syncs.history(&name, &filter, limit).await?))
+    Ok(Json(work.syncs.history(&name, &filter, limit).await?))
 }
 
 /// Runs that wrote something, newest first.
@@ -36,10 +37,10 @@ pub(super) async fn sync_history(
         (status = 404, body = Problem)),
     security(("token" = []), ("session" = [])))]
 pub(super) async fn sync_runs(
-    State(api): State<Api>,
+    work: Workspace,
     Path(name): Path<String>,
 ) -> Result<Json<Vec<RunReport>>, Problem> {
-    Ok(Json(api.syncs.runs(&name).await?))
+    Ok(Json(work.syncs.runs(&name).await?))
 }
 
 /// Writes to put back, and the plan that was confirmed.
@@ -58,11 +59,11 @@ pub struct UndoRequest {
         (status = 404, body = Problem), (status = 422, body = Problem), (status = 502, body = Problem)),
     security(("token" = []), ("session" = [])))]
 pub(super) async fn plan_undo(
-    State(api): State<Api>,
+    work: Workspace,
     Path(name): Path<String>,
     Json(filter): Json<WriteFilter>,
 ) -> Result<Json<UndoPlan>, Problem> {
-    Ok(Json(api.syncs.plan_undo(&name, &filter).await?))
+    Ok(Json(work.syncs.plan_undo(&name, &filter).await?))
 }
 
 /// Puts back what these writes did to one side, as if a person did; the sync's rules carry it on.
@@ -74,10 +75,10 @@ pub(super) async fn plan_undo(
         (status = 502, body = Problem)),
     security(("token" = []), ("session" = [])))]
 pub(super) async fn undo_writes(
-    State(api): State<Api>,
+    work: Workspace,
     Path(name): Path<String>,
     Json(request): Json<UndoRequest>,
 ) -> Result<Json<UndoReport>, Problem> {
     let UndoRequest { filter, expected } = request;
-    Ok(Json(api.syncs.undo(&name, &filter, &expected).await?))
+    Ok(Json(work.syncs.undo(&name, &filter, &expected).await?))
 }

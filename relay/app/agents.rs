@@ -10,37 +10,30 @@ use crate::engine::Engine;
 use crate::engine::handle::{ControlError, ControlErrorKind};
 use crate::pairing::{Asker, Pairing, PairingError};
 use crate::store::agents::AgentRecord;
-use crate::store::{DEFAULT_WORKSPACE, Store, agents};
+use crate::store::{Store, agents};
 use crate::tunnel::{AgentLive, Agents};
 
 /// Life of a pairing token unless told otherwise.
 const INVITATION_LIFE: Duration = Duration::from_secs(3600);
 
-/// Whoever holds an API token may do everything, so far.
-const ASKER: Asker<'static> = Asker {
-    workspace: DEFAULT_WORKSPACE,
-    actor: "api",
-};
-
+/// The agents of one workspace, for one caller.
+#[derive(Clone)]
 pub(super) struct AgentDesk {
-    store: Store,
-    pairing: Arc<Pairing>,
-    agents: Agents,
-    engine: Arc<Engine>,
+    pub(super) store: Store,
+    pub(super) pairing: Arc<Pairing>,
+    pub(super) agents: Agents,
+    /// Of the same workspace.
+    pub(super) engine: Engine,
+    pub(super) workspace: String,
+    /// For the audit log.
+    pub(super) actor: String,
 }
 
 impl AgentDesk {
-    pub(super) fn new(
-        store: Store,
-        pairing: Arc<Pairing>,
-        agents: Agents,
-        engine: Arc<Engine>,
-    ) -> AgentDesk {
-        AgentDesk {
-            store,
-            pairing,
-            agents,
-            engine,
+    fn asker(&self) -> Asker<'_> {
+        Asker {
+            workspace: &self.workspace,
+            actor: &self.actor,
         }
     }
 
@@ -93,7 +86,7 @@ impl AgentControl for AgentDesk {
         let expires = expires_s.map_or(INVITATION_LIFE, Duration::from_secs);
         let invited = self
             .pairing
-            .invite(ASKER, name, expires, SystemTime::now())
+            .invite(self.asker(), name, expires, SystemTime::now())
             .await
             .map_err(refused)?;
         let expires_at = jiff::Timestamp::try_from(invited.expires_at);
@@ -105,19 +98,20 @@ impl AgentControl for AgentDesk {
     }
 
     async fn list(&self) -> Result<Vec<AgentStatus>, ControlError> {
+        let workspace = self.workspace.clone();
         let records = self
             .store
-            .view(|conn| agents::list(conn, DEFAULT_WORKSPACE, false))
+            .view(move |conn| agents::list(conn, &workspace, false))
             .await
             .map_err(|error| refused(error.into()))?;
         Ok(records.iter().map(|record| self.status(record)).collect())
     }
 
     async fn show(&self, name: &str) -> Result<AgentStatus, ControlError> {
-        let wanted = name.to_owned();
+        let (workspace, wanted) = (self.workspace.clone(), name.to_owned());
         let found = self
             .store
-            .view(move |conn| agents::find_by_name(conn, DEFAULT_WORKSPACE, &wanted))
+            .view(move |conn| agents::find_by_name(conn, &workspace, &wanted))
             .await
             .map_err(|error| refused(error.into()))?;
         let record = found.ok_or_else(|| refused(PairingError::NoAgent(name.to_owned())))?;
@@ -126,7 +120,10 @@ impl AgentControl for AgentDesk {
 
     async fn revoke(&self, name: &str) -> Result<AgentStatus, ControlError> {
         let stopped = self.engine.leave_agent(name).await;
-        let revoked = self.pairing.revoke(ASKER, name, SystemTime::now()).await;
+        let revoked = self
+            .pairing
+            .revoke(self.asker(), name, SystemTime::now())
+            .await;
         self.engine.take_up(&stopped).await;
         revoked.map_err(refused)?;
         Ok(AgentStatus {

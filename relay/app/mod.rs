@@ -5,6 +5,7 @@
 
 mod agents;
 mod reach;
+mod rooms;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,8 +18,8 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use self::agents::AgentDesk;
 use self::reach::Reach;
+use self::rooms::House;
 use crate::api::{self, Api, Readiness};
 use crate::config::{Config, RelayName};
 use crate::engine::Engine;
@@ -88,14 +89,12 @@ impl App {
         let bound_bytes = config.sync.slot_wal_max;
         let guardian = tokio::spawn(engine.clone().guard(bound_bytes, stop.clone()));
         let api = Api {
-            syncs: engine.clone(),
-            connections: engine.clone(),
-            agents: Arc::new(AgentDesk::new(
-                store.clone(),
+            rooms: Arc::new(House {
+                store: store.clone(),
                 pairing,
-                agents.clone(),
-                engine.clone(),
-            )),
+                agents: agents.clone(),
+                engine: engine.clone(),
+            }),
             egress: config
                 .egress
                 .visible()

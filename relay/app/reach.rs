@@ -16,7 +16,7 @@ use crate::endpoint::{
     ByteStream, Class, Dial, Endpoint, EndpointError, Login, Purpose, StreamLabel,
 };
 use crate::engine::EndpointSource;
-use crate::store::{DEFAULT_WORKSPACE, Store, agents};
+use crate::store::{Store, agents};
 use crate::tunnel::{Agents, OpenError};
 
 /// Makes endpoints of connections.
@@ -38,10 +38,11 @@ impl Reach {
 
 #[async_trait]
 impl EndpointSource for Reach {
-    fn through_agent(&self, agent: &str, target: &str) -> Arc<dyn Endpoint> {
+    fn through_agent(&self, workspace: &str, agent: &str, target: &str) -> Arc<dyn Endpoint> {
         let dial = TunnelDial {
             store: self.store.clone(),
             agents: self.agents.clone(),
+            workspace: workspace.to_owned(),
             agent: agent.to_owned(),
             target: target.to_owned(),
         };
@@ -57,11 +58,11 @@ impl EndpointSource for Reach {
         PostgresEndpoint::forget_sql(sync, side).unwrap_or_default()
     }
 
-    async fn knows_agent(&self, agent: &str) -> bool {
-        let name = agent.to_owned();
+    async fn knows_agent(&self, workspace: &str, agent: &str) -> bool {
+        let (workspace, name) = (workspace.to_owned(), agent.to_owned());
         let found = self
             .store
-            .view(move |conn| agents::find_by_name(conn, DEFAULT_WORKSPACE, &name))
+            .view(move |conn| agents::find_by_name(conn, &workspace, &name))
             .await;
         matches!(found, Ok(Some(_)))
     }
@@ -71,16 +72,17 @@ impl EndpointSource for Reach {
 struct TunnelDial {
     store: Store,
     agents: Agents,
+    workspace: String,
     agent: String,
     target: String,
 }
 
 impl TunnelDial {
     async fn agent_id(&self) -> Result<String, EndpointError> {
-        let name = self.agent.clone();
+        let (workspace, name) = (self.workspace.clone(), self.agent.clone());
         let found = self
             .store
-            .view(move |conn| agents::find_by_name(conn, DEFAULT_WORKSPACE, &name))
+            .view(move |conn| agents::find_by_name(conn, &workspace, &name))
             .await
             .map_err(|error| EndpointError::bug("store", error.to_string()))?;
         let name = &self.agent;

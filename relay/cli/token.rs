@@ -21,6 +21,9 @@ pub(super) enum Command {
         /// Its life, such as 90m or 24h; for ever unless given.
         #[arg(long, value_name = "TIME", value_parser = seconds)]
         expires: Option<u64>,
+        /// Whose it is; your own unless given.
+        #[arg(long, value_name = "NAME")]
+        workspace: Option<String>,
     },
     /// List the tokens, without their text.
     #[command(after_help = "Example:\n  tidegate-relay token list")]
@@ -36,11 +39,13 @@ pub(super) async fn run(api: &Client, json: bool, command: Command) -> Result<Ex
             name,
             role,
             expires,
+            workspace,
         } => {
             let new = NewToken {
                 name,
                 role: Some(role.into()),
                 expires_s: expires,
+                workspace,
             };
             let created: CreatedToken = api.post(&["tokens"], &new).await?;
             if json {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Subcommand, ValueEnum};
 use serde_json::json;
 use zeroize::Zeroizing;
 
@@ -23,8 +23,12 @@ pub(super) enum Command {
         name: String,
         #[arg(long, value_enum, default_value = "viewer")]
         role: RoleArg,
-        #[command(flatten)]
-        password: PasswordArg,
+        /// File with the password, - for stdin.
+        #[arg(long, value_name = "FILE")]
+        password_file: PathBuf,
+        /// Where the person works; your own workspace unless given.
+        #[arg(long, value_name = "NAME")]
+        workspace: Option<String>,
     },
     /// List who may sign in.
     #[command(after_help = "Example:\n  tidegate-relay user list")]
@@ -42,13 +46,6 @@ pub(super) enum Command {
     /// Remove somebody: signed out from the next request on.
     #[command(after_help = "Example:\n  tidegate-relay user remove ada@example.com")]
     Remove { name: String },
-}
-
-#[derive(Debug, Args)]
-pub(super) struct PasswordArg {
-    /// File with the password, - for stdin.
-    #[arg(long, value_name = "FILE")]
-    password_file: PathBuf,
 }
 
 /// A role on the command line.
@@ -74,12 +71,14 @@ pub(super) async fn run(api: &Client, json: bool, command: Command) -> Result<Ex
         Command::Add {
             name,
             role,
-            password,
+            password_file,
+            workspace,
         } => {
             let new = NewUser {
                 name,
                 role: role.into(),
-                password: read_password(&password.password_file)?,
+                password: read_password(&password_file)?,
+                workspace,
             };
             let added: UserInfo = api.post(&["users"], &new).await?;
             show(json, &added, "was added")?;

@@ -103,6 +103,9 @@ pub struct FieldDiff {
 /// How a sync goes. Stable keys (see the interfaces page).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SyncStatus {
+    /// Whose it is.
+    #[serde(default)]
+    pub workspace: String,
     pub name: String,
     pub left: String,
     pub right: String,

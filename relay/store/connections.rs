@@ -73,6 +73,14 @@ pub fn list(conn: &Sqlite, workspace: &str) -> Result<Vec<ConnectionRecord>, Sto
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// All connections of all workspaces.
+pub fn list_everywhere(conn: &Sqlite) -> Result<Vec<ConnectionRecord>, StoreError> {
+    let sql = format!("select {COLUMNS} from connections order by id");
+    let mut statement = conn.prepare_cached(&sql)?;
+    let rows = statement.query_map([], from_row)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// The connection of that name.
 pub fn by_name(conn: &Sqlite, workspace: &str, name: &str) -> Result<ConnectionRecord, StoreError> {
     let sql = format!("select {COLUMNS} from connections where workspace = ?1 and name = ?2");

@@ -40,6 +40,7 @@ pub mod secret;
 pub mod sessions;
 pub mod tokens;
 pub mod users;
+pub mod workspaces;
 
 mod error;
 mod keys;

@@ -122,6 +122,14 @@ pub fn list_wanted(conn: &Connection) -> Result<Vec<SyncRecord>, StoreError> {
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// All syncs of all workspaces.
+pub fn list_everywhere(conn: &Connection) -> Result<Vec<SyncRecord>, StoreError> {
+    let sql = format!("select {COLUMNS} from syncs order by id");
+    let mut statement = conn.prepare_cached(&sql)?;
+    let rows = statement.query_map([], from_row)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// The sync of that name.
 pub fn by_name(conn: &Connection, workspace: &str, name: &str) -> Result<SyncRecord, StoreError> {
     let sql = format!("select {COLUMNS} from syncs where workspace = ?1 and name = ?2");

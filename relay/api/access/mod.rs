@@ -22,7 +22,7 @@ use self::throttle::Throttle;
 use super::{Api, Problem};
 use crate::store::audit::AuditEvent;
 use crate::store::roles::Role;
-use crate::store::{sessions, tokens};
+use crate::store::{DEFAULT_WORKSPACE, sessions, tokens};
 
 /// The cookie of a session.
 pub(super) const COOKIE: &str = "tidegate_session";
@@ -50,6 +50,20 @@ impl Caller {
     pub fn actor(&self) -> String {
         let kind = if self.is_person { "user" } else { "token" };
         format!("{kind}:{}", self.name)
+    }
+
+    /// The workspace that the caller names for somebody new; the own one unless one is named. Only
+    /// whoever hosts the relay opens workspaces: its admins are those of the default one.
+    pub(super) fn chosen(&self, workspace: Option<String>) -> Result<String, Problem> {
+        match workspace {
+            None => Ok(self.workspace.clone()),
+            Some(own) if own == self.workspace => Ok(own),
+            Some(other) if self.workspace == DEFAULT_WORKSPACE => users::named(&other),
+            Some(_) => {
+                let detail = "only admins of the default workspace may name another one";
+                Err(Problem::new(StatusCode::FORBIDDEN, "workspace", detail))
+            }
+        }
     }
 
     /// What the caller did just now to an object, for the audit log.

@@ -34,6 +34,9 @@ pub struct NewUser {
     pub role: Role,
     #[schema(value_type = String)]
     pub password: Zeroizing<String>,
+    /// The caller's own unless given.
+    #[serde(default)]
+    pub workspace: Option<String>,
 }
 
 /// What changes; the rest stays.
@@ -73,16 +76,16 @@ pub(in crate::api) async fn add_user(
     Extension(caller): Extension<Caller>,
     Json(new): Json<NewUser>,
 ) -> Result<(StatusCode, Json<UserInfo>), Problem> {
-    let name = named(&new.name)?;
+    let (name, workspace) = (named(&new.name)?, caller.chosen(new.workspace)?);
     let hash = password::hash(new.password).await?;
     let (sealer, event) = (api.store.sealer().clone(), caller.did("user.add", &name));
     let added = api
         .store
         .transact(move |tx| {
             let who = (name.as_str(), new.role);
-            users::add(tx, &caller.workspace, who, Some(&hash), now_ms())?;
+            users::add(tx, &workspace, who, Some(&hash), now_ms())?;
             audit::append(tx, &sealer, &event)?;
-            users::by_name(tx, &caller.workspace, &name)
+            users::by_name(tx, &workspace, &name)
         })
         .await?;
     Ok((StatusCode::CREATED, Json(info(added))))

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::Engine;
-use super::errors::{internal, invalid, named, unreachable};
+use super::errors::{invalid, named, unreachable};
 use crate::endpoint::catalog::{Catalog, Fix, Problem};
 use crate::endpoint::level::choose;
 use crate::engine::handle::{
@@ -12,7 +12,6 @@ use crate::engine::handle::{
     ControlError, ControlErrorKind,
 };
 use crate::engine::run::now_ms;
-use crate::store::DEFAULT_WORKSPACE;
 use crate::store::connections::{self, ConnectionRecord, Route, Via};
 
 #[async_trait]
@@ -30,7 +29,7 @@ impl ConnectionControl for Engine {
         }
         let route = match target {
             ConnectionTarget::Agent { agent, target } => {
-                if !self.sources.knows_agent(&agent).await {
+                if !self.sources.knows_agent(&self.workspace, &agent).await {
                     let text = format!(
                         "there is no agent `{agent}`: make one with `agent invite {agent}` and pair it"
                     );
@@ -55,10 +54,11 @@ impl ConnectionControl for Engine {
             kind.to_owned(),
             self.store.sealer().clone(),
         );
+        let workspace = self.workspace.clone();
         self.store
             .transact(move |tx| {
                 let called = (owned.as_str(), kind.as_str());
-                connections::add(tx, &sealer, DEFAULT_WORKSPACE, called, &route, now_ms())
+                connections::add(tx, &sealer, &workspace, called, &route, now_ms())
             })
             .await
             .map_err(|error| named(error, "connection", name))?;
@@ -66,11 +66,7 @@ impl ConnectionControl for Engine {
     }
 
     async fn list(&self) -> Result<Vec<ConnectionInfo>, ControlError> {
-        let records = self
-            .store
-            .view(|conn| connections::list(conn, DEFAULT_WORKSPACE))
-            .await
-            .map_err(internal)?;
+        let records = self.all_connections().await?;
         Ok(records.into_iter().map(info).collect())
     }
 
@@ -79,9 +75,9 @@ impl ConnectionControl for Engine {
     }
 
     async fn remove(&self, name: &str) -> Result<(), ControlError> {
-        let owned = name.to_owned();
+        let (workspace, owned) = (self.workspace.clone(), name.to_owned());
         self.store
-            .transact(move |tx| connections::remove(tx, DEFAULT_WORKSPACE, &owned))
+            .transact(move |tx| connections::remove(tx, &workspace, &owned))
             .await
             .map_err(|error| named(error, "connection", name))
     }

@@ -16,32 +16,39 @@ const DRAFTS_MAX: usize = 64;
 
 pub(super) type Key = Zeroizing<[u8; 32]>;
 
+/// A sync's workspace and name.
+type Named = (String, String);
+
 #[derive(Default)]
 pub(super) struct Drafts {
     /// The newest last.
-    keys: Mutex<VecDeque<(String, Key)>>,
+    keys: Mutex<VecDeque<(Named, Key)>>,
 }
 
 impl Drafts {
     /// The key that a sync of this name would get.
-    pub(super) fn key(&self, name: &str) -> Key {
+    pub(super) fn key(&self, workspace: &str, name: &str) -> Key {
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, key)) = keys.iter().find(|(known, _)| known == name) {
+        if let Some((_, key)) = keys.iter().find(|(known, _)| is(known, workspace, name)) {
             return key.clone();
         }
         if keys.len() >= DRAFTS_MAX {
             keys.pop_front();
         }
         let key = syncs::new_key();
-        keys.push_back((name.to_owned(), key.clone()));
+        keys.push_back(((workspace.to_owned(), name.to_owned()), key.clone()));
         key
     }
 
     /// The sync exists now, or never will: the next one of its name gets another key.
-    pub(super) fn forget(&self, name: &str) {
+    pub(super) fn forget(&self, workspace: &str, name: &str) {
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        keys.retain(|(known, _)| known != name);
+        keys.retain(|(known, _)| !is(known, workspace, name));
     }
+}
+
+fn is(known: &Named, workspace: &str, name: &str) -> bool {
+    known.0 == workspace && known.1 == name
 }
 
 #[cfg(test)]
@@ -51,14 +58,14 @@ mod tests {
     #[test]
     fn a_key_stays_until_its_sync_exists_or_too_many_were_planned() {
         let drafts = Drafts::default();
-        let blog = drafts.key("blog");
-        assert_eq!(drafts.key("blog"), blog);
-        drafts.forget("blog");
-        let blog_again = drafts.key("blog");
+        let blog = drafts.key("w", "blog");
+        assert_eq!(drafts.key("w", "blog"), blog);
+        drafts.forget("w", "blog");
+        let blog_again = drafts.key("w", "blog");
         assert_ne!(blog_again, blog);
         for number in 0..DRAFTS_MAX {
-            drafts.key(&number.to_string());
+            drafts.key("w", &number.to_string());
         }
-        assert_ne!(drafts.key("blog"), blog_again);
+        assert_ne!(drafts.key("w", "blog"), blog_again);
     }
 }

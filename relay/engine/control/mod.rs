@@ -3,7 +3,8 @@
 //! `removal` takes a sync away with what it left on its sides, `drafts` keeps what was planned,
 //! `sync_control` and `connection_control` implement the traits of `engine::handle`, `status` tells
 //! how a sync goes and `writes` what it wrote, which `undo` puts back, `retention` forgets, `errors`
-//! turns what rooms below say into answers.
+//! turns what rooms below say into answers,
+//! `workspaces` keeps what each workspace has of its own.
 
 mod conflict_control;
 mod connection_control;
@@ -14,6 +15,7 @@ mod retention;
 mod status;
 mod sync_control;
 mod undo;
+mod workspaces;
 mod writes;
 
 use std::collections::HashMap;
@@ -28,6 +30,7 @@ use tokio::sync::{Mutex, broadcast};
 use self::drafts::{Drafts, Key};
 pub(super) use self::errors::failed;
 use self::errors::{internal, invalid, named, unreachable};
+use self::workspaces::Channels;
 use super::guardian;
 use super::handle::ControlError;
 use super::report::LiveEvent;
@@ -42,39 +45,52 @@ use crate::store::{DEFAULT_WORKSPACE, Store};
 /// Makes the endpoint of a connection; `app` knows tunnels and sockets.
 #[async_trait]
 pub trait EndpointSource: Send + Sync + 'static {
-    fn through_agent(&self, agent: &str, target: &str) -> Arc<dyn Endpoint>;
+    /// Agents and their names belong to a workspace.
+    fn through_agent(&self, workspace: &str, agent: &str, target: &str) -> Arc<dyn Endpoint>;
     /// Refuses a URL that can't be used, with what to write instead.
     fn direct(&self, url: &SecretString) -> Result<Arc<dyn Endpoint>, EndpointError>;
     /// The SQL that drops what a sync left on a side, for a person who runs it by hand.
     fn leftovers(&self, sync: &str, side: Side) -> Vec<String>;
     /// True when there is an agent of that name.
-    async fn knows_agent(&self, agent: &str) -> bool;
+    async fn knows_agent(&self, workspace: &str, agent: &str) -> bool;
 }
 
-/// Live events that a slow receiver may lag behind before it loses the oldest.
-const EVENTS_MAX: usize = 1024;
-
-/// All syncs of this relay.
+/// The syncs of one workspace. All views share what runs.
+#[derive(Clone)]
 pub struct Engine {
+    workspace: Arc<str>,
     store: Store,
     sources: Arc<dyn EndpointSource>,
-    running: Mutex<HashMap<String, Supervised>>,
-    drafts: Drafts,
+    running: Arc<Mutex<HashMap<SyncId, Supervised>>>,
+    drafts: Arc<Drafts>,
+    channels: Arc<Channels>,
     events: broadcast::Sender<LiveEvent>,
     /// What the guardian saw last.
-    pub(in crate::engine) slots: guardian::Views,
+    pub(in crate::engine) slots: Arc<guardian::Views>,
 }
 
 impl Engine {
+    /// An engine, seen from the default workspace.
     pub fn new(store: Store, sources: Arc<dyn EndpointSource>) -> Engine {
-        let (events, _) = broadcast::channel(EVENTS_MAX);
+        let channels = Arc::new(Channels::default());
         Engine {
+            workspace: DEFAULT_WORKSPACE.into(),
             store,
             sources,
-            running: Mutex::new(HashMap::new()),
-            drafts: Drafts::default(),
-            events,
-            slots: guardian::Views::default(),
+            running: Arc::default(),
+            drafts: Arc::default(),
+            events: channels.of(DEFAULT_WORKSPACE),
+            channels,
+            slots: Arc::default(),
+        }
+    }
+
+    /// The same engine, seen from another workspace.
+    pub fn of(&self, workspace: &str) -> Engine {
+        Engine {
+            workspace: workspace.into(),
+            events: self.channels.of(workspace),
+            ..self.clone()
         }
     }
 
@@ -86,7 +102,7 @@ impl Engine {
             .await
             .map_err(internal)?;
         for record in wanted {
-            self.start_sync(&record).await?;
+            self.of(&record.workspace).start_sync(&record).await?;
         }
         Ok(())
     }
@@ -107,23 +123,23 @@ impl Engine {
         let running = self.running.lock().await;
         let waits = |sync: &Supervised| sync.progress().view().phase == Phase::Waiting;
         running
-            .iter()
-            .filter(|(_, sync)| waits(sync))
-            .map(|(name, _)| name.clone())
+            .values()
+            .filter(|sync| waits(sync))
+            .map(|sync| sync.parts.file.name.clone())
             .collect()
     }
 
     async fn start_sync(&self, record: &SyncRecord) -> Result<(), ControlError> {
         let parts = self.parts(record).await?;
         let mut running = self.running.lock().await;
-        if !running.contains_key(&record.name) {
-            running.insert(record.name.clone(), Supervised::start(parts));
-        }
+        running
+            .entry(record.id)
+            .or_insert_with(|| Supervised::start(parts));
         Ok(())
     }
 
-    async fn stop_sync(&self, name: &str) {
-        let found = self.running.lock().await.remove(name);
+    async fn stop_sync(&self, sync: SyncId) {
+        let found = self.running.lock().await.remove(&sync);
         if let Some(sync) = found {
             sync.stop().await;
         }
@@ -169,7 +185,7 @@ impl Engine {
 
     /// For the preview of a sync that does not exist yet.
     async fn draft_parts(&self, file: SyncFile) -> Result<RunParts, ControlError> {
-        let key = self.drafts.key(&file.name);
+        let key = self.drafts.key(&self.workspace, &file.name);
         let endpoints = self.endpoints(&file).await?;
         let progress = Arc::new(Progress::new(
             &file.name,
@@ -195,10 +211,10 @@ impl Engine {
     }
 
     async fn connection(&self, name: &str) -> Result<ConnectionRecord, ControlError> {
-        let wanted = name.to_owned();
+        let (workspace, wanted) = (self.workspace.clone(), name.to_owned());
         let found = self
             .store
-            .view(move |conn| connections::by_name(conn, DEFAULT_WORKSPACE, &wanted))
+            .view(move |conn| connections::by_name(conn, &workspace, &wanted))
             .await;
         found.map_err(|error| named(error, "connection", name))
     }
@@ -208,7 +224,10 @@ impl Engine {
         record: &ConnectionRecord,
     ) -> Result<Arc<dyn Endpoint>, ControlError> {
         match &record.via {
-            Via::Agent { agent, target } => Ok(self.sources.through_agent(agent, target)),
+            Via::Agent { agent, target } => {
+                let workspace = &record.workspace;
+                Ok(self.sources.through_agent(workspace, agent, target))
+            }
             Via::Direct => {
                 let (id, sealer) = (record.id, self.store.sealer().clone());
                 let url = self
@@ -225,13 +244,29 @@ impl Engine {
     pub(in crate::engine) async fn all_connections(
         &self,
     ) -> Result<Vec<ConnectionRecord>, ControlError> {
-        let list = |conn: &_| connections::list(conn, DEFAULT_WORKSPACE);
+        let workspace = self.workspace.clone();
+        let list = move |conn: &_| connections::list(conn, &workspace);
         self.store.view(list).await.map_err(internal)
     }
 
     pub(in crate::engine) async fn all_records(&self) -> Result<Vec<SyncRecord>, ControlError> {
-        let list = |conn: &_| syncs::list(conn, DEFAULT_WORKSPACE);
+        let workspace = self.workspace.clone();
+        let list = move |conn: &_| syncs::list(conn, &workspace);
         self.store.view(list).await.map_err(internal)
+    }
+
+    pub(in crate::engine) async fn records_everywhere(
+        &self,
+    ) -> Result<Vec<SyncRecord>, ControlError> {
+        let listed = self.store.view(syncs::list_everywhere).await;
+        listed.map_err(internal)
+    }
+
+    pub(in crate::engine) async fn connections_everywhere(
+        &self,
+    ) -> Result<Vec<ConnectionRecord>, ControlError> {
+        let listed = self.store.view(connections::list_everywhere).await;
+        listed.map_err(internal)
     }
 
     /// What the sync's slots, publications and progress rows are named after.
@@ -243,10 +278,10 @@ impl Engine {
     }
 
     async fn record(&self, name: &str) -> Result<SyncRecord, ControlError> {
-        let wanted = name.to_owned();
+        let (workspace, wanted) = (self.workspace.clone(), name.to_owned());
         let found = self
             .store
-            .view(move |conn| syncs::by_name(conn, DEFAULT_WORKSPACE, &wanted))
+            .view(move |conn| syncs::by_name(conn, &workspace, &wanted))
             .await;
         found.map_err(|error| named(error, "sync", name))
     }
@@ -263,11 +298,15 @@ impl Engine {
         let left = self.connection(&file.left).await?.id;
         let right = self.connection(&file.right).await?.id;
         let (name, text) = (file.name.clone(), text.to_owned());
-        let (sealer, key) = (self.store.sealer().clone(), self.drafts.key(&file.name));
+        let workspace = self.workspace.clone();
+        let (sealer, key) = (
+            self.store.sealer().clone(),
+            self.drafts.key(&self.workspace, &file.name),
+        );
         self.store
             .transact(move |tx| {
                 let new = NewSync {
-                    workspace: DEFAULT_WORKSPACE,
+                    workspace: &workspace,
                     name: &name,
                     left_conn: left,
                     right_conn: right,
@@ -278,14 +317,14 @@ impl Engine {
             })
             .await
             .map_err(|error| named(error, "sync", &file.name))?;
-        self.drafts.forget(&file.name);
+        self.drafts.forget(&self.workspace, &file.name);
         self.record(&file.name).await
     }
 
     async fn running_parts(&self, name: &str) -> Result<(SyncRecord, RunParts), ControlError> {
         let record = self.record(name).await?;
         let running = self.running.lock().await;
-        if let Some(sync) = running.get(name) {
+        if let Some(sync) = running.get(&record.id) {
             return Ok((record, sync.parts.clone()));
         }
         drop(running);

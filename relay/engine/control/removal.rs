@@ -30,7 +30,7 @@ impl Engine {
         let slug = self.slug_of(&record).await?;
         // A relay that starts again before it is removed must not make a slot anew.
         self.set_wanted(record.id, Wanted::Paused).await?;
-        self.stop_sync(name).await;
+        self.stop_sync(record.id).await;
         let mut removed = Removed {
             name: name.to_owned(),
             left_behind: Vec::new(),
@@ -104,7 +104,7 @@ impl Engine {
             if behind.iter().all(Option::is_none) {
                 continue;
             }
-            self.stop_sync(&record.name).await;
+            self.stop_sync(record.id).await;
             let slug = self.slug_of(&record).await?;
             if record.wanted == Wanted::Running {
                 stopped.push(record);

@@ -7,7 +7,7 @@ use crate::engine::limits::RETENTION;
 use crate::engine::run::now_ms;
 use crate::engine::syncfile::{Retention, SyncFile};
 use crate::store::syncs::{self, SyncId};
-use crate::store::{DEFAULT_WORKSPACE, StoreError, conflicts, history, runs};
+use crate::store::{StoreError, conflicts, history, runs};
 
 impl Engine {
     /// Removes conflicts and history that are older than their retention time.
@@ -17,7 +17,7 @@ impl Engine {
             .transact(move |tx| conflicts::forget_before(tx, before_ms))
             .await
             .map_err(internal)?;
-        let listed = self.store.view(|conn| syncs::list(conn, DEFAULT_WORKSPACE));
+        let listed = self.store.view(syncs::list_everywhere);
         for record in listed.await.map_err(internal)? {
             // A file of another version that this one refuses has the default time.
             let file = SyncFile::parse(&record.definition);

@@ -26,7 +26,7 @@ impl Engine {
         let file = parse(&record.definition)?;
         let counts = self.counts(record.id, file.tables.len()).await?;
         let running = self.running.lock().await;
-        let view = running.get(&record.name).map(|sync| sync.progress().view());
+        let view = running.get(&record.id).map(|sync| sync.progress().view());
         drop(running);
         let sync = record.id;
         let last = self.store.view(move |conn| verifications::last(conn, sync));
@@ -34,6 +34,7 @@ impl Engine {
         let paused = record.wanted == Wanted::Paused;
         let tables = table_statuses(&file, &counts, view.as_ref());
         let mut status = SyncStatus {
+            workspace: record.workspace.clone(),
             name: record.name.clone(),
             left: file.left.clone(),
             right: file.right.clone(),

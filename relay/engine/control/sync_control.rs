@@ -48,7 +48,7 @@ impl SyncControl for Engine {
             Ok(record) if is_edit(&record, &file)? => self.edit(&record, &file, text).await?,
             Ok(record) => {
                 // The same file again: whoever applies it confirms what stands in the way.
-                self.stop_sync(&file.name).await;
+                self.stop_sync(record.id).await;
                 self.make_findings_due(record.id).await?;
                 record
             }
@@ -67,7 +67,7 @@ impl SyncControl for Engine {
         self.running
             .lock()
             .await
-            .insert(file.name.clone(), Supervised::start(parts));
+            .insert(record.id, Supervised::start(parts));
         self.status(&file.name).await
     }
 
@@ -87,14 +87,14 @@ impl SyncControl for Engine {
     async fn pause(&self, name: &str) -> Result<SyncStatus, ControlError> {
         let record = self.record(name).await?;
         self.set_wanted(record.id, Wanted::Paused).await?;
-        self.stop_sync(name).await;
+        self.stop_sync(record.id).await;
         self.status(name).await
     }
 
     async fn resume(&self, name: &str) -> Result<SyncStatus, ControlError> {
         let record = self.record(name).await?;
         self.set_wanted(record.id, Wanted::Running).await?;
-        self.stop_sync(name).await;
+        self.stop_sync(record.id).await;
         self.start_sync(&record).await?;
         self.status(name).await
     }
@@ -102,11 +102,11 @@ impl SyncControl for Engine {
     async fn approve(&self, name: &str) -> Result<SyncStatus, ControlError> {
         let record = self.record(name).await?;
         self.set_wanted(record.id, Wanted::Running).await?;
-        self.stop_sync(name).await;
+        self.stop_sync(record.id).await;
         let parts = self.parts(&record).await?;
         parts.requests.approve_deletes();
         let started = Supervised::start(parts);
-        self.running.lock().await.insert(name.to_owned(), started);
+        self.running.lock().await.insert(record.id, started);
         self.status(name).await
     }
 
@@ -165,7 +165,7 @@ impl SyncControl for Engine {
     async fn retry(&self, name: &str) -> Result<(), ControlError> {
         let id = self.record(name).await?.id;
         self.make_findings_due(id).await?;
-        if let Some(sync) = self.running.lock().await.get(name) {
+        if let Some(sync) = self.running.lock().await.get(&id) {
             sync.parts.requests.retry();
         }
         Ok(())
@@ -216,7 +216,7 @@ impl Engine {
     ) -> Result<SyncRecord, ControlError> {
         let parts = self.parts_with(record, file.clone()).await?;
         check_mapping(&parts).await.map_err(failed)?;
-        self.stop_sync(&file.name).await;
+        self.stop_sync(record.id).await;
         let (id, text, layout) = (record.id, text.to_owned(), Layout::of_record(record).text());
         self.store
             .transact(move |tx| syncs::set_definition(tx, id, (&text, &layout), now_ms()))

@@ -104,10 +104,10 @@ impl Engine {
 
     /// Connections that a sync uses.
     async fn guarded_connections(&self) -> Result<Vec<ConnectionRecord>, ControlError> {
-        let syncs = self.all_records().await?;
+        let syncs = self.records_everywhere().await?;
         self.slots
             .retain(|sync| syncs.iter().any(|record| record.id == sync));
-        let mut connections = self.all_connections().await?;
+        let mut connections = self.connections_everywhere().await?;
         connections.retain(|connection| {
             let uses = |sync: &SyncRecord| [sync.left_conn, sync.right_conn];
             syncs.iter().any(|sync| uses(sync).contains(&connection.id))
@@ -118,7 +118,7 @@ impl Engine {
     /// The logs on one connection.
     async fn guarded_logs(&self, connection: i64) -> Result<Vec<Guarded>, ControlError> {
         let mut logs = Vec::new();
-        for record in self.all_records().await? {
+        for record in self.records_everywhere().await? {
             let sides = [
                 (Side::Left, record.left_conn),
                 (Side::Right, record.right_conn),

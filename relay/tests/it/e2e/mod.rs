@@ -21,3 +21,4 @@ mod stage;
 mod two_way;
 mod undo;
 mod verify;
+mod workspaces;

@@ -53,7 +53,8 @@ async fn paused_sync_warns_then_gives_its_slots_up_before_the_bound_and_reconcil
             .as_str()
             .is_some_and(|text| text.contains("more than half"));
         let metrics = stage.metrics().await;
-        let line = "tidegate_slot_retained_bytes{sync=\"blog\",side=\"left\"}";
+        let line =
+            "tidegate_slot_retained_bytes{workspace=\"default\",sync=\"blog\",side=\"left\"}";
         assert!(metrics.contains(line), "{metrics}");
     }
     // Other tests write to the same server: what they write may pass the half and the bound at once.
@@ -66,7 +67,7 @@ async fn paused_sync_warns_then_gives_its_slots_up_before_the_bound_and_reconcil
         .await;
     assert!(slot(&stage.left).await.is_none());
     let metrics = stage.metrics().await;
-    let line = "tidegate_slot_drops_total{sync=\"blog\",side=\"left\"} 1";
+    let line = "tidegate_slot_drops_total{workspace=\"default\",sync=\"blog\",side=\"left\"} 1";
     assert!(metrics.contains(line), "{metrics}");
 
     stage.post("syncs/blog/resume", json!({})).await;

@@ -370,7 +370,7 @@ impl Stage {
         answer.text().await.unwrap()
     }
 
-    fn url(&self, path: &str) -> String {
+    pub fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}/api/v1/{path}", self.http)
     }
 

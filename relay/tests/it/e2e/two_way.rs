@@ -106,12 +106,12 @@ async fn check_metrics(stage: &Stage) {
         "{media_type}"
     );
     let page = page.text().await.unwrap();
-    let pair = "{sync=\"blog\",left=\"public.posts\",right=\"public.posts\"}";
+    let pair = "{workspace=\"default\",sync=\"blog\",left=\"public.posts\",right=\"public.posts\"}";
     for sample in [
         "tidegate_up 1".to_owned(),
         "tidegate_agents{state=\"online\"} 1".to_owned(),
         "tidegate_syncs{state=\"live\"} 1".to_owned(),
-        "tidegate_sync_live{sync=\"blog\"} 1".to_owned(),
+        "tidegate_sync_live{workspace=\"default\",sync=\"blog\"} 1".to_owned(),
         format!("tidegate_linked_records{pair} 800"),
         format!("tidegate_findings{pair} 0"),
     ] {

@@ -219,9 +219,9 @@ async fn a_sync_is_verified_from_time_to_time_where_its_file_says_so() {
         .await;
     let page = reqwest::get(format!("http://127.0.0.1:{}/metrics", stage.metrics)).await;
     let page = page.unwrap().text().await.unwrap();
-    let sample = "tidegate_verify_differences{sync=\"notes\"} 0";
+    let sample = "tidegate_verify_differences{workspace=\"default\",sync=\"notes\"} 0";
     assert!(page.lines().any(|line| line == sample), "{page}");
-    let at = "tidegate_verify_timestamp_seconds{sync=\"notes\"} ";
+    let at = "tidegate_verify_timestamp_seconds{workspace=\"default\",sync=\"notes\"} ";
     assert!(page.lines().any(|line| line.starts_with(at)), "{page}");
 }
 

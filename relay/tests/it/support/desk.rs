@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use tempfile::TempDir;
-use tidegate_relay::api::access::Access;
+use tidegate_relay::api::access::{Access, Caller};
 use tidegate_relay::api::agents::{AgentControl, AgentStatus, Invited};
+use tidegate_relay::api::workspace::Rooms;
 use tidegate_relay::api::{self, Api, Readiness};
 use tidegate_relay::endpoint::catalog::{Catalog, Fix, Problem, Table};
 use tidegate_relay::engine::handle::{
@@ -78,6 +79,21 @@ impl StandIn {
     }
 }
 
+/// One workspace is like another here; `e2e::workspaces` crosses real ones.
+impl Rooms for StandIn {
+    fn syncs(&self, _: &str) -> Arc<dyn SyncControl> {
+        Arc::new(self.clone())
+    }
+
+    fn connections(&self, _: &str) -> Arc<dyn ConnectionControl> {
+        Arc::new(self.clone())
+    }
+
+    fn agents(&self, _: &Caller) -> Arc<dyn AgentControl> {
+        Arc::new(self.clone())
+    }
+}
+
 /// A running API. Stops when dropped.
 pub struct Desk {
     pub base: String,
@@ -106,9 +122,7 @@ impl Desk {
         let setup = access.setup.path().to_string();
         let router = api::router(Api {
             store,
-            syncs: Arc::new(stand_in.clone()),
-            connections: Arc::new(stand_in.clone()),
-            agents: Arc::new(stand_in.clone()),
+            rooms: Arc::new(stand_in.clone()),
             egress: vec!["203.0.113.7".into()],
             readiness: Arc::new(stand_in),
             access,
