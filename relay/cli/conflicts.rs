@@ -14,7 +14,8 @@ pub(super) struct Conflicts {
     /// Only those that wait for you (`conflict = "ask"`).
     #[arg(long)]
     waiting: bool,
-    /// Give both sides this side's value, in the conflicts with these numbers.
+    /// Give both sides this side's value, in the conflicts with these numbers; of a deletion: have both
+    /// delete the record, or keep it, as this side did.
     #[arg(long, value_name = "SIDE", requires = "ids")]
     pick: Option<Pick>,
     /// Numbers of conflicts.

@@ -235,6 +235,7 @@ impl Driver {
     fn note_phase(&mut self) {
         if self.session.is_quiet() {
             self.blast.note_quiet();
+            self.run.parts.requests.end_old_approval();
         }
         if self.session.is_live() {
             self.run.parts.progress.set_phase(Phase::Live);
@@ -502,7 +503,7 @@ impl Driver {
         for (pair, tally) in self.run.mapping.pairs.iter().zip(tallies) {
             for side in Side::BOTH {
                 let (deletes, table) = (tally.deletes[side], &pair.tables[side]);
-                if blast::is_too_much(deletes, tally.records[side]) {
+                if blast::is_too_much(deletes, tally.records[side], pair.unasked) {
                     return Err(RunError::Refused(blast::refusal(deletes, table, side)));
                 }
             }
@@ -515,7 +516,8 @@ impl Driver {
         if !self.session.is_live() {
             return Ok(());
         }
-        if !self.blast.count(round, Instant::now()) {
+        let mapping = &self.run.mapping;
+        if !self.blast.count(round, mapping, Instant::now()) {
             return Ok(());
         }
         if self.run.parts.requests.take_approval() {

@@ -10,7 +10,7 @@ use super::layout::{Layout, PairLayout};
 use super::mapping::Mapping;
 use super::report::RemovedTable;
 use super::run::{RunError, RunParts};
-use super::syncfile::SyncFile;
+use super::syncfile::{SyncFile, TableFile};
 use crate::store::layouts::Remap;
 use crate::store::pairs::{self, PairRecord};
 use crate::store::syncs::SyncRecord;
@@ -52,10 +52,8 @@ impl Look {
             edits: describe(&before, &now),
             ..Look::default()
         };
-        let file = SyncFile::parse(&record.definition);
-        if file.is_ok_and(|file| file.captures != parts.file.captures) {
-            look.edits
-                .push("changes are read in another way: everything is compared again".to_owned());
+        if let Ok(file) = SyncFile::parse(&record.definition) {
+            look.edits.extend(settings(&file, &parts.file));
         }
         for (pair, number) in remap.pairs.iter().zip(0..) {
             let stored = of(pair.from);
@@ -87,6 +85,32 @@ async fn known(parts: &RunParts) -> Result<Vec<PairRecord>, RunError> {
     };
     let listed = parts.store.view(move |conn| pairs::list(conn, sync));
     Ok(listed.await?)
+}
+
+/// What is different beside the mapping.
+fn settings(before: &SyncFile, now: &SyncFile) -> Vec<String> {
+    let mut edits = Vec::new();
+    let mut tell = |what: &str| edits.push(what.to_owned());
+    if before.captures != now.captures {
+        tell("changes are read in another way: everything is compared again");
+    }
+    if before.verify != now.verify {
+        tell("both sides are compared by themselves at other times");
+    }
+    if before.history != now.history {
+        tell("history is kept for another time");
+    }
+    for table in &now.tables {
+        let is_it = |one: &&TableFile| (&one.left, &one.right) == (&table.left, &table.right);
+        let unasked = before.tables.iter().find(is_it).map(|one| one.unasked);
+        if unasked.is_some_and(|unasked| unasked != table.unasked) {
+            let (left, right) = (&table.left, &table.right);
+            tell(&format!(
+                "left {left} and right {right}: another number of records is deleted unasked"
+            ));
+        }
+    }
+    edits
 }
 
 /// One sentence for each thing that is different.

@@ -46,10 +46,14 @@ pub const RETRY_EVERY: Duration = Duration::from_secs(2);
 pub const RETRY_RECORDS_MAX: usize = 500;
 
 /// Deletes in one reconcile, or within [`DELETES_WINDOW`] live, that stop the sync when both are
-/// passed: a lost or truncated table must not empty the other side unasked.
-pub const DELETES_UNASKED_MAX: u64 = 50;
-pub const DELETES_UNASKED_PERCENT_MAX: u64 = 5;
+/// passed, unless its file says otherwise: a lost or truncated table must not empty the other side
+/// unasked.
+pub const DELETES_UNASKED_MAX: u32 = 50;
+pub const DELETES_UNASKED_PERCENT_MAX: u32 = 5;
 pub const DELETES_WINDOW: Duration = Duration::from_secs(60);
+
+/// How long an approval of deletions holds while none come: it is for what is on its way.
+pub const APPROVAL_IDLE_MAX: Duration = Duration::from_secs(600);
 
 /// How long a stop waits for the round under way.
 pub const STOP_DEADLINE: Duration = Duration::from_secs(10);

@@ -10,7 +10,7 @@ use tidegate_sync::policy::{Direction, FieldPair, PairPolicy};
 
 use super::forms::{FieldForm, looks};
 use super::report::CaptureReport;
-use super::syncfile::{SyncFile, TableFile};
+use super::syncfile::{SyncFile, TableFile, Unasked};
 use crate::endpoint::catalog::{Catalog, Problem, Table};
 use crate::endpoint::lens::Lens;
 use crate::endpoint::level::{Chosen, Level, Offer, choose};
@@ -26,6 +26,7 @@ pub struct PairMapping {
     pub columns: BySide<Vec<String>>,
     /// How they make the fields.
     pub lenses: BySide<Lens>,
+    pub unasked: Unasked,
 }
 
 impl PairMapping {
@@ -230,6 +231,7 @@ fn check_table(
         policy: looks.policy,
         columns: looks.columns,
         lenses: looks.lenses,
+        unasked: file.unasked,
     })
 }
 

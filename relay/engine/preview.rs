@@ -6,6 +6,7 @@ use tidegate_sync::decide::{Decision, Match, Tally, Write};
 use tidegate_sync::model::{BySide, Cell, Key, PairId, Row, Side};
 use tidegate_sync::policy::{ConflictPolicy, Existing};
 
+use super::blast::is_too_much;
 use super::edits::Look;
 use super::limits::PREVIEW_SAMPLES_MAX;
 use super::mapping::{Mapping, PairMapping};
@@ -13,6 +14,7 @@ use super::report::{CaptureReport, FieldDiff, Preview, Sample, TablePreview};
 use super::run::{RunError, RunParts, check_mapping};
 use super::scan::Scanner;
 use super::supervisor::write_name;
+use super::syncfile::Unasked;
 use crate::endpoint::level::Level;
 use crate::endpoint::{OpenSide, Snapshot, Wanted as EndpointWanted};
 use crate::store::scans::Scan;
@@ -269,6 +271,7 @@ fn warnings(mapping: &Mapping, tallies: &[Tally]) -> Vec<String> {
                 pair.tables.left
             ));
         }
+        warnings.extend(deletions_warning(pair, tally));
         if tally.findings > 0 {
             warnings.push(format!(
                 "{}: {} records can't be matched and will be listed as findings",
@@ -277,6 +280,25 @@ fn warnings(mapping: &Mapping, tallies: &[Tally]) -> Vec<String> {
         }
     }
     warnings
+}
+
+/// Says what may be deleted without asking where the file says it, and where this start does more.
+fn deletions_warning(pair: &PairMapping, tally: &Tally) -> Option<String> {
+    let Unasked { records, percent } = pair.unasked;
+    let (table, deletes) = (&pair.tables.left, tally.deletes);
+    let is_much = |side: Side| is_too_much(deletes[side], tally.records[side], pair.unasked);
+    if Side::BOTH.into_iter().any(is_much) {
+        return Some(format!(
+            "{table}: more than {records} records and {percent} % of them would be deleted: to apply \
+             this is to approve it"
+        ));
+    }
+    if pair.unasked == Unasked::default() {
+        return None;
+    }
+    Some(format!(
+        "{table}: up to {records} records or {percent} % of them are deleted at once without asking"
+    ))
 }
 
 /// A record whose values the preview shows.

@@ -9,7 +9,7 @@ use tidegate_sync::session::Applied;
 use tokio::sync::{Notify, broadcast};
 use tokio_util::sync::CancellationToken;
 
-use super::limits::{RESTART_RESET_AFTER, RESTART_WAIT_MAX, RESTART_WAIT_MIN};
+use super::limits::{APPROVAL_IDLE_MAX, RESTART_RESET_AFTER, RESTART_WAIT_MAX, RESTART_WAIT_MIN};
 use super::mapping::Mapping;
 use super::report::{CaptureReport, LiveEvent};
 use super::run::{RunError, RunParts, run};
@@ -260,7 +260,7 @@ pub(super) struct Requests {
     pub edits: Edits,
     retry: Notify,
     expected: Mutex<Option<Vec<Tally>>>,
-    deletes_approved: std::sync::atomic::AtomicBool,
+    deletes_approved: Mutex<Option<Instant>>,
     /// Records that a verify found to differ, to be planned.
     doubts: Mutex<Vec<(Side, PairId, Key)>>,
     verifies: tokio::sync::Mutex<()>,
@@ -314,14 +314,26 @@ impl Requests {
 
     /// A person saw how many records would be deleted and confirmed it.
     pub(super) fn approve_deletes(&self) {
-        self.deletes_approved
-            .store(true, std::sync::atomic::Ordering::Relaxed);
+        *self.lock_approval() = Some(Instant::now());
     }
 
     /// True once after an approval.
     pub(super) fn take_approval(&self) -> bool {
+        self.lock_approval().take().is_some()
+    }
+
+    /// Nothing is under way: an approval that nothing came of for long is not for what comes later.
+    pub(super) fn end_old_approval(&self) {
+        let mut approval = self.lock_approval();
+        if approval.is_some_and(|at| at.elapsed() >= APPROVAL_IDLE_MAX) {
+            *approval = None;
+        }
+    }
+
+    fn lock_approval(&self) -> MutexGuard<'_, Option<Instant>> {
         self.deletes_approved
-            .swap(false, std::sync::atomic::Ordering::Relaxed)
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

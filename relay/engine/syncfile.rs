@@ -20,9 +20,11 @@ use crate::place::{FileError, parse_toml};
 
 mod fields;
 mod retention;
+mod unasked;
 mod write;
 
 pub use retention::Retention;
+pub use unasked::Unasked;
 
 #[cfg(test)]
 mod tests;
@@ -71,6 +73,7 @@ pub struct TableFile {
     pub filters: BySide<Option<String>>,
     /// On which side what is set instead of a deletion.
     pub archive: BySide<Option<Mark>>,
+    pub unasked: Unasked,
 }
 
 impl SyncFile {
@@ -177,6 +180,7 @@ struct RawTable {
     existing: Option<Spanned<String>>,
     changes: Option<Spanned<String>>,
     deletes: Option<Spanned<String>>,
+    deletes_unasked: Option<Spanned<unasked::RawUnasked>>,
     conflict: Option<Spanned<String>>,
     conflict_delete: Option<Spanned<String>>,
     drift: Option<Spanned<String>>,
@@ -322,6 +326,7 @@ impl Reader<'_> {
             self.check_expression(filter)?;
         }
         let archive = self.archive(&raw)?;
+        let unasked = self.unasked(raw.deletes_unasked.as_ref())?;
         let policy = PairPolicy {
             fields,
             match_key,
@@ -346,6 +351,7 @@ impl Reader<'_> {
             policy,
             forms,
             archive,
+            unasked,
         })
     }
 

@@ -8,7 +8,7 @@ use tidegate_sync::model::{Conflict, Link, LinkId, PairId, Side};
 
 use super::keys::{Bits, RecordKeys, side_number};
 use super::syncs::SyncId;
-use super::{Sealer, StoreError};
+use super::{Sealer, StoreError, links};
 
 const LABEL: &str = "conflicts.body";
 const COLUMNS: &str = "id, at, body, waiting, picked, picked_at";
@@ -206,6 +206,27 @@ pub fn by_id(
     let mut statement = conn.prepare_cached(&sql)?;
     let mut rows = statement.query(params![sync.0, id])?;
     rows.next()?.map(|row| record(row, sealer)).transpose()
+}
+
+/// The link of the conflict's records as it is now; `None` when it is no more.
+pub fn link_of(
+    conn: &Connection,
+    keys: &RecordKeys,
+    sync: SyncId,
+    id: i64,
+) -> Result<Option<Link>, StoreError> {
+    let mut statement = conn.prepare_cached(
+        "select l.id from conflicts c join links l
+             on l.id = c.link and l.sync = c.sync and l.pair = c.pair
+         where c.sync = ?1 and c.id = ?2",
+    )?;
+    let number: Option<i64> = statement
+        .query_row(params![sync.0, id], |row| row.get(0))
+        .optional()?;
+    match number {
+        Some(number) => links::by_id(conn, keys, number),
+        None => Ok(None),
+    }
 }
 
 fn record(row: &Row<'_>, sealer: &Sealer) -> Result<ConflictRecord, StoreError> {

@@ -15,6 +15,9 @@ use crate::engine::wishes::NotEdited;
 use crate::store::conflicts::{self, ConflictRecord};
 use crate::store::syncs::SyncId;
 
+pub(super) const AGREED: &str = "both sides have that already, or agreed otherwise by themselves";
+pub(super) const NOT_THERE: &str = "the record is not there any more";
+
 /// Conflicts listed at once.
 const LIST_MAX: u32 = 1000;
 /// Characters of a value that a list shows.
@@ -52,7 +55,13 @@ impl Engine {
             let text = format!("sync `{name}` is not live: a pick is written by its run");
             return Err(conflict("sync-not-live", text));
         }
-        let edit = edit(&found, side, (&parts.file, &parts.prints))?;
+        let edit = match found.conflict.field {
+            Some(at) => edit((&found, at), side, (&parts.file, &parts.prints))?,
+            None => {
+                self.edit_about_deletion(&record, &parts, (&found, side))
+                    .await?
+            }
+        };
         let edited = parts.requests.edits.ask(vec![edit]).await;
         let edited = edited.map_err(|error| {
             let text = match error {
@@ -94,23 +103,17 @@ impl Engine {
 
 /// The write by which the value of `side` comes to be on both sides.
 fn edit(
-    found: &ConflictRecord,
+    (found, at): (&ConflictRecord, usize),
     side: Side,
     (file, prints): (&SyncFile, &Fingerprinter),
 ) -> Result<Edit, ControlError> {
     let clash = &found.conflict;
     let table = file.tables.get(clash.pair.0 as usize);
-    let field = clash.field.zip(table).and_then(|(at, table)| {
-        let field = table.policy.fields.get(at)?;
-        Some((at, field))
-    });
-    let Some((at, field)) = field else {
-        let text = "this conflict is about a deletion: delete the record, or create it anew";
-        return Err(conflict("pick-refused", text.to_owned()));
+    let Some(field) = table.and_then(|table| table.policy.fields.get(at)) else {
+        return Err(refused("its field is not mapped any more"));
     };
     if clash.winner == Some(side) || !found.waiting && clash.winner.is_none() {
-        let text = "both sides have that value already, or agreed otherwise by themselves";
-        return Err(conflict("pick-refused", text.to_owned()));
+        return Err(refused(AGREED));
     }
     // Where the other value is: on the far side while a person is asked, by now on both else. A field
     // that flows one way is written where it comes from.
@@ -121,16 +124,10 @@ fn edit(
     };
     let value = |side: Side| clash.values[side].value();
     let (Some(wanted), Some(there)) = (value(side), value(side.other())) else {
-        return Err(conflict(
-            "pick-refused",
-            "the value was not kept".to_owned(),
-        ));
+        return Err(refused("the value was not kept"));
     };
     let Some(key) = clash.keys[target].clone() else {
-        return Err(conflict(
-            "pick-refused",
-            "the record is not there any more".to_owned(),
-        ));
+        return Err(refused(NOT_THERE));
     };
     let mut expect = vec![Fingerprint::UNKNOWN; at + 1];
     expect[at] = prints.value(there);
@@ -149,11 +146,16 @@ fn edit(
     })
 }
 
+pub(super) fn refused(reason: &str) -> ControlError {
+    conflict("pick-refused", reason.to_owned())
+}
+
 fn not_done(edited: &Edited) -> Option<String> {
     match edited {
         Edited::Done => None,
         Edited::Changed => Some("the record changed since: look at the conflicts again".to_owned()),
-        Edited::Missing | Edited::Exists => Some("the record is not there any more".to_owned()),
+        Edited::Missing => Some(NOT_THERE.to_owned()),
+        Edited::Exists => Some("a record with its match key is there already".to_owned()),
         Edited::Refused { code, detail } => Some(format!("{}: {detail}", code.name())),
     }
 }

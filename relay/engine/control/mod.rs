@@ -8,6 +8,7 @@
 
 mod conflict_control;
 mod connection_control;
+mod deletion_pick;
 mod drafts;
 mod errors;
 mod removal;

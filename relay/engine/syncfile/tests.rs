@@ -162,6 +162,27 @@ fn what_comes_later_is_refused_with_one_clear_sentence() {
     );
 }
 
+#[test]
+fn how_many_deletions_pass_unasked_is_read_in_parts_and_written_again() {
+    let unasked = |line: &str| with(&format!("key = [[\"id\", \"id\"]]\nfields = []\n{line}"));
+    let read = |line: &str| unasked(line).expect("valid").tables[0].unasked;
+    assert_eq!(read(""), Unasked::default());
+    let some = read("deletes_unasked = { records = 7 }");
+    let percent = Unasked::default().percent;
+    let records = 7;
+    assert_eq!(some, Unasked { records, percent });
+    let file = unasked("deletes_unasked = { records = 0, percent = 100 }").expect("valid");
+    assert_eq!(SyncFile::parse(&file.render()).expect("valid"), file);
+    for line in [
+        "deletes_unasked = { percent = 101 }",
+        "deletes_unasked = { records = -1 }",
+        "deletes_unasked = { rows = 7 }",
+        "deletes_unasked = 7",
+    ] {
+        assert!(unasked(line).is_err(), "{line}");
+    }
+}
+
 /// Every kind of field, filters and an archive mark.
 const RICH: &str = r#"key = [["slug", "Slug"]]
 changes = "existing"

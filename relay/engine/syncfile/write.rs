@@ -45,6 +45,7 @@ impl TableFile {
             *out += "changes = \"existing\"\n";
         }
         *out += &format!("deletes = \"{}\"\n", name_in(DELETES, policy.deletes));
+        *out += &format!("deletes_unasked = {}\n", self.unasked.render());
         for side in Side::BOTH {
             if let Some(mark) = &self.archive[side] {
                 let (side, field, value) = (side.name(), quote(&mark.field), scalar(&mark.value));

@@ -32,6 +32,9 @@ impl Planner<'_> {
         let lost = match self.policy.conflict_delete {
             _ if edited.is_empty() => Vec::new(),
             DeleteConflict::Keep => return self.recreate_on(side, link),
+            DeleteConflict::Ask if self.has_mark(other, link, archive) => {
+                return self.detach(side, link);
+            }
             DeleteConflict::Ask => return self.widow(side, link),
             DeleteConflict::Delete => {
                 let conflict = |&field| self.conflict(Some(field), Some(side));
@@ -42,6 +45,13 @@ impl Planner<'_> {
             Some(mark) => self.archive_on(other, link, mark, lost),
             None => self.delete_on(other, link, lost),
         }
+    }
+
+    /// True when a person who was asked has archived the record.
+    fn has_mark(&self, side: Side, link: &Link, mark: Option<&(usize, Value)>) -> bool {
+        mark.is_some_and(|(field, value)| {
+            self.expect(side, link)[*field] == self.prints.value(value)
+        })
     }
 
     /// A deletion that waits for a person's word.

@@ -115,12 +115,18 @@ async fn a_person_picks_either_value_also_after_a_policy_decided() {
     let crossed = async |_: &Stage| rows(&left).await[0] == "1 from the right new";
     stage.wait("the picked value", crossed).await;
     wait_asked(&stage, 1).await;
-    // The same again, and a deletion: refused, and nothing is written.
-    for conflict in &found {
-        let path = format!("syncs/t/conflicts/{}/pick", conflict["id"]);
-        let (done, refusal) = stage.try_post(&path, json!({"side": "right"})).await;
-        assert!(!done && refusal["code"] == "pick-refused", "{refusal:#}");
-    }
+    let (done, refusal) = stage.try_post(&path, json!({"side": "right"})).await;
+    assert!(!done && refusal["code"] == "pick-refused", "{refusal:#}");
+    let deletion = found.iter().find(|c| c["left_field"].is_null()).unwrap();
+    pick(&stage, deletion, "right").await;
+    wait_asked(&stage, 0).await;
+    assert!(
+        rows(&left)
+            .await
+            .contains(&"2 from the right old".to_owned())
+    );
+    let (done, refusal) = try_pick(&stage, deletion, "left").await;
+    assert!(!done && refusal["code"] == "pick-refused", "{refusal:#}");
 
     // The left side wins by policy from now on; its value can be taken back.
     let file = FILE.replace("conflict = \"ask\"", "conflict = \"left\"");
@@ -146,6 +152,126 @@ async fn a_person_picks_either_value_also_after_a_policy_decided() {
         entries.iter().any(|entry| entry["why"] == "pick")
     };
     stage.wait("the pick in the history", told).await;
+}
+
+async fn pick(stage: &Stage, conflict: &Value, side: &str) {
+    let (done, picked) = try_pick(stage, conflict, side).await;
+    assert!(done && picked["picked"] == side, "{picked:#}");
+}
+
+async fn try_pick(stage: &Stage, conflict: &Value, side: &str) -> (bool, Value) {
+    let path = format!("syncs/t/conflicts/{}/pick", conflict["id"]);
+    stage.try_post(&path, json!({"side": side})).await
+}
+
+/// Keys are each side's own here.
+const NUMBERED: &str = "create table t (id serial primary key, slug text unique not null, \
+                        title text, archived boolean not null default false)";
+
+async fn slugs(client: &Client) -> Vec<String> {
+    let sql = "select concat_ws(' ', slug, title, case when archived then 'archived' end)
+               from t order by slug";
+    let rows = client.query(sql, &[]).await.unwrap();
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+/// Equal records `a` to `d`; then the left side deletes what the right side edits.
+async fn deletions_clash(stage: &Stage, sides: [&Client; 2], deletes: &str, ask: &str) {
+    for client in sides {
+        client.batch_execute(NUMBERED).await.unwrap();
+    }
+    let sql = "insert into t (slug, title) select unnest('{a,b,c,d}'::text[]), 'old'";
+    sides[0].batch_execute(sql).await.unwrap();
+    let file = format!(
+        "name = \"t\"\nleft = \"office-db\"\nright = \"marketing\"\n[[table]]\nleft = \"t\"\n\
+         right = \"t\"\nkey = [[\"slug\", \"slug\"]]\n{deletes}\nconflict_delete = \"{ask}\"\n\
+         fields = [{{ left = \"title\", right = \"title\" }}]\n"
+    );
+    stage.apply(&file).await;
+    stage.assert_equal("t").await;
+    stage.post("syncs/t/pause", json!({})).await;
+    let gone = "delete from t where slug in ('a', 'b', 'c')";
+    sides[0].batch_execute(gone).await.unwrap();
+    let edited = "update t set title = 'new' where slug in ('a', 'b', 'c')";
+    sides[1].batch_execute(edited).await.unwrap();
+    stage.post("syncs/t/resume", json!({})).await;
+}
+
+async fn about<'a>(stage: &Stage, found: &'a [Value], client: &Client, slug: &str) -> &'a Value {
+    let sql = "select id::text from t where slug = $1";
+    let id: String = client.query_one(sql, &[&slug]).await.unwrap().get(0);
+    let is_it = |conflict: &&Value| conflict["right_key"] == id;
+    let logs = || panic!("{found:#?}\n{}", stage.logs());
+    found.iter().find(is_it).unwrap_or_else(logs)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_has_both_sides_delete_or_keep_what_one_deleted_and_the_other_edited() {
+    let stage = Stage::start("asked_gone").await;
+    let (left, right) = (stage.left.client().await, stage.right.client().await);
+    deletions_clash(&stage, [&left, &right], "", "ask").await;
+    wait_asked(&stage, 3).await;
+    assert_eq!(slugs(&left).await, ["d old"]);
+    let found = waiting(&stage).await;
+    pick(&stage, about(&stage, &found, &right, "a").await, "left").await;
+    wait_asked(&stage, 2).await;
+    assert_eq!(slugs(&right).await, ["b new", "c new", "d old"]);
+    // An edit that comes after the question goes along.
+    right
+        .batch_execute("update t set title = 'newer' where slug = 'b'")
+        .await
+        .unwrap();
+    pick(&stage, about(&stage, &found, &right, "b").await, "right").await;
+    wait_asked(&stage, 1).await;
+    assert_eq!(slugs(&left).await, ["b newer", "d old"]);
+    // A person who creates it anew by hand has answered, too.
+    left.batch_execute("insert into t (slug, title) values ('c', 'new')")
+        .await
+        .unwrap();
+    wait_asked(&stage, 0).await;
+    assert_eq!(stage.assert_equal("t").await, 3);
+    // All of them are linked again.
+    left.batch_execute("update t set title = 'again'")
+        .await
+        .unwrap();
+    let crossed = async |_: &Stage| slugs(&right).await == ["b again", "c again", "d again"];
+    stage.wait("the edits of all", crossed).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_that_lost_by_policy_is_picked_later() {
+    let stage = Stage::start("kept_gone").await;
+    let (left, right) = (stage.left.client().await, stage.right.client().await);
+    deletions_clash(&stage, [&left, &right], "", "keep").await;
+    let kept = async |stage: &Stage| {
+        let all = stage.get("syncs/t/conflicts").await;
+        all.as_array().unwrap().len() == 3 && stage.get("syncs/t").await["quiet"] == true
+    };
+    stage.wait("the records to be kept", kept).await;
+    assert_eq!(slugs(&left).await, ["a new", "b new", "c new", "d old"]);
+    let all = stage.get("syncs/t/conflicts").await;
+    let conflict = about(&stage, all.as_array().unwrap(), &right, "b").await;
+    let (done, refusal) = try_pick(&stage, conflict, "right").await;
+    assert!(!done && refusal["code"] == "pick-refused", "{refusal:#}");
+    pick(&stage, conflict, "left").await;
+    let gone = async |_: &Stage| slugs(&right).await == ["a new", "c new", "d old"];
+    stage.wait("the deletion", gone).await;
+    assert_eq!(stage.assert_equal("t").await, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_picked_deletion_archives_where_deletions_do() {
+    let stage = Stage::start("asked_archive").await;
+    let (left, right) = (stage.left.client().await, stage.right.client().await);
+    let archive = "deletes = \"archive\"\narchive_right = { field = \"archived\", value = true }";
+    deletions_clash(&stage, [&left, &right], archive, "ask").await;
+    wait_asked(&stage, 3).await;
+    let found = waiting(&stage).await;
+    pick(&stage, about(&stage, &found, &right, "a").await, "left").await;
+    wait_asked(&stage, 2).await;
+    let expected = ["a new archived", "b new", "c new", "d old"];
+    assert_eq!(slugs(&right).await, expected);
+    assert_eq!(slugs(&left).await, ["d old"]);
 }
 
 /// Which conflict the right side lost with its value `R`.

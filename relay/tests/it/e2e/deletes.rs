@@ -45,3 +45,52 @@ async fn a_table_is_not_emptied_before_a_person_approves() {
     stage.wait_live("t").await;
     assert_eq!(stage.assert_equal("t").await, 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_file_says_how_many_deletions_pass_unasked() {
+    let stage = Stage::start("deletes_few").await;
+    let (left, right) = (stage.left.client().await, stage.right.client().await);
+    let table = "create table t (id int primary key)";
+    left.batch_execute(table).await.unwrap();
+    right.batch_execute(table).await.unwrap();
+    left.batch_execute("insert into t select generate_series(1, 100)")
+        .await
+        .unwrap();
+    let with = |unasked: &str| FILE.replace("fields", &format!("{unasked}\nfields"));
+    let few = with("deletes_unasked = { records = 3, percent = 1 }");
+    let plan = stage.plan(&few).await;
+    let notes = plan["warnings"].to_string();
+    assert!(notes.contains("up to 3 records or 1 %"), "{plan:#}");
+    stage.apply(&few).await;
+    assert_eq!(stage.assert_equal("t").await, 100);
+    left.batch_execute("delete from t where id <= 3")
+        .await
+        .unwrap();
+    assert_eq!(stage.assert_equal("t").await, 97);
+    left.batch_execute("delete from t where id <= 10")
+        .await
+        .unwrap();
+    let asks = async |stage: &Stage| {
+        let status = stage.get("syncs/t").await;
+        let error = status["last_error"].as_str().unwrap_or_default();
+        error.contains("sync approve")
+    };
+    stage.wait("the sync to ask", asks).await;
+
+    // With another bound they pass.
+    let many = with("deletes_unasked = { records = 90 }");
+    let plan = stage.plan(&many).await;
+    assert_eq!(plan["edits"].as_array().unwrap().len(), 1, "{plan:#}");
+    stage.apply(&many).await;
+    assert_eq!(stage.assert_equal("t").await, 90);
+    // To apply is to approve; that ends with a new start.
+    stage.post("syncs/t/resume", serde_json::json!({})).await;
+    stage.wait_live("t").await;
+    left.batch_execute("delete from t where id <= 60")
+        .await
+        .unwrap();
+    assert_eq!(stage.assert_equal("t").await, 40);
+    let count = "select count(*) from t";
+    let rest = right.query_one(count, &[]).await.unwrap();
+    assert_eq!(rest.get::<_, i64>(0), 40);
+}
