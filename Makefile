@@ -2,7 +2,7 @@
 # compiler; what else is missing is installed from the distribution's packages.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-pg lint bans fmt sim mutants soak
+.PHONY: help demo test test-pg test-apps lint bans fmt sim mutants soak
 
 # Seconds until the demo ends by itself; empty: it runs until Ctrl-C.
 DEMO_SECONDS ?=
@@ -41,6 +41,10 @@ test-pg: ## The tests of the PostgreSQL side on other versions (PG="13 14 15 16 
 	  if [ $$major -lt 14 ]; then claims="endpoint::ladder::outbox endpoint::ladder::triggers"; fi; \
 	  TIDEGATE_PG_BIN=$$bin cargo test --locked -p tidegate-relay --test it -- $$claims; \
 	done
+
+# The clients come from npm and PyPI, pinned, into target/apps.
+test-apps: ## The vendors' own clients against our doubles of their apps
+	@./packaging/test-apps.sh
 
 # Each kind of world by itself: KIND=worst runs only these.
 KIND ?=
