@@ -93,6 +93,9 @@ pub enum Recovered {
     Deleted,
     /// Nothing was written for this step: it is derived again.
     NotDone,
+    /// Nobody can tell: the side keeps no record of our writes, and the answer was lost. It is derived
+    /// again, and what it may have overwritten is recorded.
+    Unknown,
 }
 
 /// Stable codes of findings; part of the API.

@@ -48,7 +48,7 @@ pub enum Edited {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PendingEdit {
     pair: PairId,
-    side: Side,
+    pub(super) side: Side,
     index: u32,
     write: Write,
     why: Why,
@@ -163,7 +163,7 @@ impl PendingEdit {
                 (Some(key.clone()), prints.record(fingerprints))
             }
             Some(Recovered::Deleted) => (self.keys[self.side].clone(), Fingerprint::UNKNOWN),
-            Some(Recovered::NotDone) | None => return,
+            Some(Recovered::NotDone | Recovered::Unknown) | None => return,
         };
         let values = Values::Interrupted;
         out.applied.push(self.applied(batch, key, values, print));

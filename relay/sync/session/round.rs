@@ -271,12 +271,8 @@ impl PendingCase {
         }
         self.settle_conflicts(&done, out);
         let wrote = done.left || done.right;
-        // What is left undone is remembered by a finding, and is read anew after a crash: a replay of
-        // what came before a value that was written already would look like an edit.
         if all_done || wrote {
-            for side in Side::BOTH {
-                link.seen[side] = link.seen[side].max(self.seen[side]);
-            }
+            self.see(&mut link);
         }
         if rejected || all_done {
             self.resolve_findings(out);
@@ -294,6 +290,15 @@ impl PendingCase {
             return None;
         }
         self.settle_link(link, all_done, out)
+    }
+
+    /// The sides' histories are accounted for as far as the plan knew them. What is left undone is
+    /// remembered by a finding and is read anew after a crash: a replay of what came before a value
+    /// that was written already would look like an edit.
+    fn see(&self, link: &mut Link) {
+        for side in Side::BOTH {
+            link.seen[side] = link.seen[side].max(self.seen[side]);
+        }
     }
 
     /// Both sides have the fields that a step wrote.
@@ -388,6 +393,24 @@ impl PendingCase {
             let loser = conflict.winner.map(Side::other);
             let awaits = |loser| self.steps.iter().any(|step| step.side == loser) && !done[loser];
             if !loser.is_some_and(awaits) {
+                out.conflicts.push(Noted {
+                    conflict: conflict.clone(),
+                    link: None,
+                });
+            }
+        }
+    }
+
+    /// A value that may have been overwritten is in the conflict record, even if it was not.
+    fn keep_conflicts(&self, recovered: &BySide<Option<Vec<Recovered>>>, out: &mut Settlement) {
+        let is_unknown = |step: &PendingStep| {
+            let found = recovered[step.side].as_ref();
+            found.and_then(|steps| steps.get(step.index as usize)) == Some(&Recovered::Unknown)
+        };
+        for conflict in &self.conflicts {
+            let loser = conflict.winner.map(Side::other);
+            let mut steps = self.steps.iter();
+            if steps.any(|step| Some(step.side) == loser && is_unknown(step)) {
                 out.conflicts.push(Noted {
                     conflict: conflict.clone(),
                     link: None,
@@ -630,7 +653,7 @@ impl Round {
                             StepResult::written(key, row, Values::Interrupted, prints)
                         }
                         Some(Recovered::Deleted) => StepResult::deleted(Values::Interrupted),
-                        Some(Recovered::NotDone) | None => StepResult::Again,
+                        Some(Recovered::NotDone | Recovered::Unknown) | None => StepResult::Again,
                     }
                 })
                 .collect();
@@ -639,10 +662,20 @@ impl Round {
                 continue;
             }
             case.settle(&self.batches, results, out);
+            case.keep_conflicts(recovered, out);
         }
         for edit in &self.edits {
             edit.settle_recovered(&self.batches, recovered, prints, out);
         }
         out.round_done = true;
+    }
+
+    /// What an endpoint answers that keeps no progress record, once no call of the round's run can
+    /// be carried out any more.
+    pub fn unknown(&self, side: Side) -> Vec<Recovered> {
+        let steps = self.cases.iter().flat_map(|case| &case.steps);
+        let sides = steps.map(|step| step.side);
+        let sides = sides.chain(self.edits.iter().map(|edit| edit.side));
+        vec![Recovered::Unknown; sides.filter(|of| *of == side).count()]
     }
 }

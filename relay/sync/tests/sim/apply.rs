@@ -96,6 +96,12 @@ impl Database {
         matching: &[(usize, Value)],
         fence: u64,
     ) -> Outcome {
+        // Were the answer lost, nobody would find it again.
+        let match_key = &self.table(pair).quirks.match_key;
+        let is_null = |field: &usize| !set.iter().any(|(f, v)| f == field && !v.is_null());
+        if self.app.is_some() && match_key.iter().any(is_null) {
+            return rejected(FindingCode::NullMatchKey);
+        }
         // Match keys are texts here: equal ones have equal canonical forms.
         let same = |record: &Record| {
             let mut wanted = matching.iter();
@@ -106,7 +112,7 @@ impl Database {
             [] => Vec::new(),
             _ => rows
                 .iter()
-                .filter(|(_, record)| same(record))
+                .filter(|(key, record)| same(record) && !self.is_hidden(pair, key))
                 .map(|(key, _)| key.clone())
                 .collect(),
         };

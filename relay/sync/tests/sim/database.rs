@@ -9,6 +9,7 @@ use tidegate_sync::model::{
 };
 use tidegate_sync::value::Value;
 
+use crate::app::App;
 use crate::ledger::{Departed, Ledger};
 use crate::values::{derived, normal, token};
 
@@ -122,6 +123,8 @@ pub struct Database {
     /// The log before this may be gone.
     pub acknowledged: u64,
     pub ledger: Ledger,
+    /// Set where this side is an app.
+    pub app: Option<App>,
     pub prints: Fingerprinter,
     /// Planted bug: own batches leave no marker in the log.
     pub plant_no_marker: bool,
@@ -160,6 +163,7 @@ impl Database {
             cause: Cause::Sync,
             acknowledged: 0,
             ledger: Ledger::default(),
+            app: None,
             prints,
             plant_no_marker: false,
             plant_no_outcomes: false,

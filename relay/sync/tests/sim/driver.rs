@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 
 use tidegate_sync::decide::{Match, Scanned};
 use tidegate_sync::model::{
-    BatchId, BySide, Cell, ChangeKind, Key, Link, LinkId, Outcome, PairId, Position, Row, Side,
-    Since, Step, StepKind, Trace,
+    BatchId, BySide, Cell, ChangeKind, Key, LinkId, Outcome, PairId, Position, Row, Side, Step,
+    StepKind,
 };
 use tidegate_sync::session::{Command, Config, Event, Session, Settlement};
 
+use crate::brief::{brief, brief_change, brief_command, brief_outcome};
 use crate::database::Record;
 use crate::oracle::{self, Check, Violation};
 use crate::store::ScanRow;
@@ -23,6 +24,8 @@ pub enum Pending {
     Do(Box<Command>),
     /// One side's half of a scan.
     View(Side),
+    /// The second half of the pages of an app's scan.
+    ViewRest(Side),
     Reply(Box<Event>),
 }
 
@@ -53,6 +56,7 @@ pub struct Driver {
     /// A copied page's settlement on its way to the disk, while the next page is begun.
     settling: Option<Settlement>,
     views: BySide<Option<View>>,
+    is_viewing: BySide<bool>,
     matches: BTreeMap<PairId, Vec<Match>>,
     /// What is scanned, and whether the logs go on where they are.
     scan: (Vec<PairId>, bool),
@@ -68,6 +72,7 @@ impl Driver {
             streams: BySide::default(),
             settling: None,
             views: BySide::default(),
+            is_viewing: BySide::default(),
             matches: BTreeMap::new(),
             scan: (Vec::new(), false),
         };
@@ -94,6 +99,7 @@ impl Driver {
 impl World {
     /// The run ends without warning; what was sent may still happen. Then the next run starts.
     pub fn crash(&mut self) -> Check {
+        self.unsure.extend(self.sent.drain());
         let mut zombies = std::mem::take(&mut self.driver.zombies);
         for pending in std::mem::take(&mut self.driver.pending) {
             let Pending::Do(command) = pending else {
@@ -160,6 +166,7 @@ impl World {
                 Ok(())
             }
             Pending::View(side) => self.take_view(side),
+            Pending::ViewRest(side) => self.finish_view(side),
             Pending::Do(command) => self.carry_out(*command),
         }
     }
@@ -169,7 +176,10 @@ impl World {
         let Some(from) = self.driver.streams[side].clone() else {
             return;
         };
-        let (mut changes, position) = self.sides[side].changes(&from, limit);
+        let (mut changes, position) = match &self.sides[side].app {
+            Some(app) => self.sides[side].poll(app, &from, &mut self.rng),
+            None => self.sides[side].changes(&from, limit),
+        };
         if position == from {
             return;
         }
@@ -216,21 +226,8 @@ impl World {
             self.finish_settling()?;
         }
         match command {
-            Command::Recover { batches } => {
-                let outcomes = BySide::from_fn(|side| {
-                    self.sides[side].fence(self.driver.epoch);
-                    batches[side].and_then(|batch| self.sides[side].recovered(batch))
-                });
-                self.driver.reply(Event::Recovered { outcomes });
-            }
-            Command::Scan { pairs, aside } => {
-                self.driver.scan = (pairs, aside);
-                self.store.was_scanned_again |= self.driver.epoch > 1;
-                for side in Side::BOTH {
-                    self.sides[side].fence(self.driver.epoch);
-                    self.driver.pending.push(Pending::View(side));
-                }
-            }
+            Command::Recover { batches } => self.recover(batches),
+            Command::Scan { pairs, aside } => self.scan(pairs, aside),
             Command::NextMatches { pair, limit } => {
                 let rest = self.driver.matches.entry(pair).or_default();
                 let found: Vec<Match> = rest.drain(..limit.min(rest.len())).collect();
@@ -262,6 +259,11 @@ impl World {
                 self.driver.reply(Event::Intended);
             }
             Command::Apply {
+                side, batch, steps, ..
+            } if self.is_app(side) && self.is_troubled() && self.rng.percent(8) => {
+                self.time_out(side, batch, &steps)?;
+            }
+            Command::Apply {
                 side,
                 batch,
                 steps,
@@ -275,6 +277,29 @@ impl World {
             Command::Edited { .. } => {}
         }
         Ok(())
+    }
+
+    fn recover(&mut self, batches: BySide<Option<BatchId>>) {
+        let outcomes = BySide::from_fn(|side| {
+            self.await_calls(side);
+            self.sides[side].fence(self.driver.epoch);
+            let round = self.store.round.as_ref();
+            match round.filter(|_| self.is_app(side)) {
+                Some(round) => Some(round.unknown(side)),
+                None => batches[side].and_then(|batch| self.sides[side].recovered(batch)),
+            }
+        });
+        self.driver.reply(Event::Recovered { outcomes });
+    }
+
+    fn scan(&mut self, pairs: Vec<PairId>, aside: bool) {
+        self.driver.scan = (pairs, aside);
+        self.store.was_scanned_again |= self.driver.epoch > 1;
+        for side in Side::BOTH {
+            self.await_calls(side);
+            self.sides[side].fence(self.driver.epoch);
+            self.driver.pending.push(Pending::View(side));
+        }
     }
 
     fn plant_lookup(
@@ -363,7 +388,7 @@ impl World {
         Ok(())
     }
 
-    fn write(
+    pub fn write(
         &mut self,
         side: Side,
         batch: BatchId,
@@ -385,7 +410,14 @@ impl World {
         };
         let deleted: Vec<Vec<Key>> = steps.iter().map(names).collect();
         let before: Vec<Option<Row>> = steps.iter().map(|step| self.target(side, step)).collect();
-        let Some(outcomes) = self.sides[side].apply(batch, steps, recorded) else {
+        if self.is_app(side) {
+            self.note_sent(steps);
+        }
+        let written = match self.is_app(side) {
+            true => self.call(side, batch, steps),
+            false => self.sides[side].apply(batch, steps, recorded),
+        };
+        let Some(outcomes) = written else {
             return Ok(None);
         };
         self.remember_edits((side, batch), steps, &outcomes);
@@ -403,8 +435,9 @@ impl World {
             steps,
             outcomes: &outcomes,
             before: &before,
-            is_live: is_of_this_run && !self.driver.session.is_copying(),
+            is_live: is_of_this_run && !self.driver.session.is_copying() && !self.is_app(side),
             is_followed: !(troubles.edits || troubles.rekeys && self.store.was_scanned_again),
+            unsure: &self.unsure,
         };
         // A person may overwrite what was not looked at, and delete anywhere.
         if !is_edit {
@@ -436,7 +469,8 @@ impl World {
     fn check_echo(&self, side: Side, steps: &[Step]) -> Check {
         // Records that meet again, after a crash of the first copy or a lost position, are merged
         // anew: what a side made of a value then looks like a value of its own.
-        if !self.store.was_live || self.store.was_scanned_again {
+        let was_lost = self.is_app(side) && self.driver.epoch > 1;
+        if !self.store.was_live || self.store.was_scanned_again || was_lost {
             return Ok(());
         }
         for step in steps {
@@ -487,27 +521,59 @@ impl World {
     }
 
     /// A view at a fresh position: what was logged before it can't be streamed any more, unless the
-    /// view is taken aside.
+    /// view is taken aside. An app's pages are read one after the other, and its history is told from
+    /// before the first.
     fn take_view(&mut self, side: Side) -> Check {
-        let (scanned, aside) = self.driver.scan.clone();
+        let aside = self.driver.scan.1;
         let db = &mut self.sides[side];
-        if !aside {
-            db.acknowledged = db.lsn;
-        }
-        let view = View {
-            tables: db.tables.iter().map(|table| table.rows.clone()).collect(),
-            position: Position {
-                offset: db.lsn,
-                passed: db.passed(),
-                ..Position::default()
-            },
+        let (offset, passed) = match &db.app {
+            Some(app) => (db.lsn.saturating_sub(app.lag), BatchId::NONE),
+            None => (db.lsn, db.passed()),
         };
-        self.note(|| format!("{} view at {}", side.name(), view.position.offset));
-        self.driver.views[side] = Some(view);
+        if !aside {
+            db.acknowledged = offset;
+        }
+        let position = Position {
+            offset,
+            passed,
+            ..Position::default()
+        };
+        let tables = db.tables.iter().map(|table| table.rows.clone()).collect();
+        self.note(|| format!("{} view at {offset}", side.name()));
+        self.driver.views[side] = Some(View { tables, position });
+        if self.is_app(side) {
+            self.driver.is_viewing[side] = true;
+            self.driver.pending.push(Pending::ViewRest(side));
+            return Ok(());
+        }
+        self.join_views()
+    }
+
+    fn finish_view(&mut self, side: Side) -> Check {
+        let db = &mut self.sides[side];
+        if let (Some(app), Some(view)) = (&mut db.app, &mut self.driver.views[side]) {
+            app.scanned_to = db.lsn;
+            for (before, table) in view.tables.iter_mut().zip(&db.tables) {
+                let is_later = |key: &Key| key.to_bytes().last().is_some_and(|b| b % 2 == 1);
+                before.retain(|key, _| !is_later(key));
+                let later = table.rows.iter().filter(|(key, _)| is_later(key));
+                before.extend(later.map(|(key, record)| (key.clone(), record.clone())));
+            }
+        }
+        self.driver.is_viewing[side] = false;
+        self.join_views()
+    }
+
+    /// Once both views are complete.
+    fn join_views(&mut self) -> Check {
+        if self.driver.is_viewing.left || self.driver.is_viewing.right {
+            return Ok(());
+        }
         let (Some(left), Some(right)) = (&self.driver.views.left, &self.driver.views.right) else {
             return Ok(());
         };
         let positions = BySide::new(left.position.clone(), right.position.clone());
+        let scanned = &self.driver.scan.0;
         let all = self.scenario.pairs();
         for (pair, policy) in all.filter(|(pair, _)| scanned.contains(pair)) {
             let prints = &self.scenario.prints;
@@ -534,167 +600,4 @@ impl World {
         self.driver.reply(Event::Scanned { positions });
         Ok(())
     }
-}
-
-fn brief(event: &Event) -> String {
-    match event {
-        Event::Loaded { lookups } => {
-            let linked = lookups.iter().filter(|l| !l.links.is_empty()).count();
-            format!("Loaded {} ({linked} linked)", lookups.len())
-        }
-        Event::Matches { found, done } => format!("Matches {} {done}", found.len()),
-        Event::Applied { side, .. } => format!("Applied {}", side.name()),
-        Event::ReadDone { rows, fence } => {
-            let rows: Vec<String> = rows
-                .iter()
-                .map(|row| row.as_ref().map_or("none".to_owned(), brief_row))
-                .collect();
-            format!("ReadDone @{fence} {rows:?}")
-        }
-        Event::Fetched { rows } => format!("Fetched {}+{}", rows.left.len(), rows.right.len()),
-        other => format!("{other:?}"),
-    }
-}
-
-fn brief_change(change: &tidegate_sync::model::Change) -> String {
-    let what = match &change.kind {
-        ChangeKind::Gone => "gone".to_owned(),
-        ChangeKind::Present { row, .. } => brief_row(row),
-    };
-    let old = change.old_key.as_ref().map(|key| format!("(was {key})"));
-    format!(
-        "[{}/{}{} {what} @{} {:x}]",
-        change.pair.0,
-        change.key,
-        old.unwrap_or_default(),
-        change.offset,
-        change.passed.0
-    )
-}
-
-fn brief_row(row: &Row) -> String {
-    let cells: Vec<String> = row
-        .iter()
-        .map(|cell| cell.value().map_or("~".to_owned(), normal))
-        .collect();
-    cells.join(",")
-}
-
-fn brief_set(set: &[(usize, tidegate_sync::value::Value)]) -> String {
-    let cells = set.iter().map(|(f, v)| format!("{f}={}", normal(v)));
-    let cells: Vec<String> = cells.collect();
-    cells.join(",")
-}
-
-fn brief_outcome(outcome: &Outcome) -> String {
-    match outcome {
-        Outcome::Written(stored, _) => format!(" +{}({})", stored.key, brief_row(&stored.row)),
-        Outcome::Deleted(_) => " deleted".to_owned(),
-        Outcome::Stale { fence, row } => format!(" stale@{fence}({})", brief_row(row)),
-        Outcome::Missing { fence } => format!(" missing@{fence}"),
-        Outcome::Exists { stored, fence } => format!(" exists@{fence} {}", stored.key),
-        Outcome::Rejected { code, .. } => format!(" {}", code.name()),
-    }
-}
-
-fn brief_command(command: &Command) -> String {
-    match command {
-        Command::Apply {
-            side, batch, steps, ..
-        } => {
-            let text: String = steps.iter().map(|step| brief_step(&step.kind)).collect();
-            format!("Apply {} {:x}:{text}", side.name(), batch.0)
-        }
-        Command::Intend(_) => "Intend".to_owned(),
-        Command::Settle(settlement) => brief_settlement(settlement),
-        Command::Load { keys } => {
-            let keys: String = keys
-                .iter()
-                .map(|(side, pair, key)| format!(" {}/{} {key}", pair.0, side.name()))
-                .collect();
-            format!("Load{keys}")
-        }
-        Command::Acknowledge { side, position } => {
-            format!("Acknowledge {} {}", side.name(), position.offset)
-        }
-        other => format!("{other:?}"),
-    }
-}
-
-fn brief_step(kind: &StepKind) -> String {
-    match kind {
-        StepKind::Create { set, .. } => format!(" create({})", brief_set(set)),
-        StepKind::Update { key, set, .. } => format!(" update {key}({})", brief_set(set)),
-        StepKind::Delete { key, .. } => format!(" delete {key}"),
-    }
-}
-
-fn brief_settlement(settlement: &Settlement) -> String {
-    let links: String = settlement
-        .links
-        .iter()
-        .map(|(pair, link)| brief_link(*pair, link))
-        .collect();
-    let named = |pair: PairId, side: Side, key: &Key| format!(" {}/{} {key}", pair.0, side.name());
-    let findings: String = settlement
-        .findings
-        .iter()
-        .map(|f| named(f.pair, f.side, &f.key) + " " + f.code.name())
-        .collect();
-    let gone: String = settlement
-        .gone
-        .iter()
-        .map(|g| {
-            let Trace {
-                since,
-                seen,
-                written,
-            } = g.trace;
-            let since = brief_since(since);
-            named(g.pair, g.side, &g.key) + &format!(" {since}..@{} {:x}", seen.offset, written.0)
-        })
-        .collect();
-    let dropped: String = settlement
-        .dropped
-        .iter()
-        .map(|(pair, id)| format!(" {}/#{}", pair.0, id.0))
-        .collect();
-    let resolved: String = settlement
-        .resolved
-        .iter()
-        .map(|(pair, side, key)| named(*pair, *side, key))
-        .collect();
-    let at = BySide::from_fn(|side| settlement.positions[side].as_ref().map(|p| p.offset));
-    format!(
-        "Settle to {:?}:{:?} links[{links}] dropped[{dropped}] gone[{gone}] findings[{findings}] \
-         resolved[{resolved}] conflicts {}",
-        at.left,
-        at.right,
-        settlement.conflicts.len()
-    )
-}
-
-fn brief_since(since: Since) -> String {
-    format!("{:x}@{}", since.batch.0, since.place.offset)
-}
-
-fn brief_link(pair: PairId, link: &Link) -> String {
-    let key = |side: Side| {
-        link.keys[side]
-            .as_ref()
-            .map_or("-".to_owned(), |key| key.to_string())
-    };
-    format!(
-        " {}/#{} {}:{} since {}:{} seen {}:{} written {:x}:{:x}",
-        pair.0,
-        link.id.0,
-        key(Side::Left),
-        key(Side::Right),
-        brief_since(link.since.left),
-        brief_since(link.since.right),
-        link.seen.left.offset,
-        link.seen.right.offset,
-        link.written.left.0,
-        link.written.right.0
-    )
 }

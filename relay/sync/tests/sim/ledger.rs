@@ -29,7 +29,7 @@ pub struct Ledger {
     /// What we wrote to a record's field since somebody else changed it: never the same twice.
     written: HashMap<(u64, usize), HashSet<u64>>,
     /// What we wrote again all the same.
-    pub repeated: Option<String>,
+    pub repeated: Option<(u64, String)>,
 }
 
 /// A record that a person deleted.
@@ -52,7 +52,8 @@ impl Ledger {
         };
         let written = self.written.entry((record, field)).or_default();
         if !written.insert(token) {
-            self.repeated = Some(format!("field {field} of record #{record}: {now:?}"));
+            let text = format!("field {field} of record #{record}: {now:?}");
+            self.repeated = Some((token, text));
         }
     }
 

@@ -38,6 +38,8 @@ pub struct Facts<'a> {
     pub sides: &'a BySide<Database>,
     pub store: &'a Store,
     pub tokens: &'a [Token],
+    /// Tokens of calls to an app whose answers were lost: it may have carried them out twice.
+    pub unsure: &'a HashSet<u64>,
 }
 
 /// I1: mapped projections are equal, or an open finding says why not.
@@ -340,6 +342,7 @@ pub fn no_duplicates(facts: &Facts<'_>) -> Check {
     let sides = facts.sides;
     let early = facts.tokens.iter().filter(|written| written.first_run);
     let mut early: HashSet<u64> = early.map(|written| written.token).collect();
+    early.extend(facts.unsure);
     if facts.store.was_scanned_again {
         early.extend(
             Side::BOTH

@@ -10,6 +10,9 @@ use crate::world::{Token, World};
 impl World {
     /// One transaction of a person.
     pub fn people(&mut self) {
+        if self.has_stopped() {
+            return;
+        }
         let side = self.scenario.sides()[self.rng.below(2)];
         for _ in 0..1 + self.rng.below(3) / 2 {
             let pair = PairId(self.rng.below(self.scenario.policies.len()) as u32);

@@ -6,6 +6,7 @@ use tidegate_sync::policy::{
     ConflictPolicy, DeleteConflict, DeletePolicy, Direction, Drift, Existing, FieldPair, PairPolicy,
 };
 
+use crate::app::App;
 use crate::database::{Quirks, REJECT_EVERY};
 use crate::rng::Rng;
 use crate::values::Kind;
@@ -18,12 +19,34 @@ pub fn draw(rng: &mut Rng, troubles: Troubles) -> Scenario {
     if troubles.shapes {
         shape(rng, &mut scenario);
     }
+    if troubles.apps {
+        appify(rng, &mut scenario);
+    }
     if troubles.broken {
         let pair = rng.below(scenario.policies.len());
         let side = *rng.pick(&Side::BOTH);
         scenario.quirks[side][pair].refuses = true;
     }
     scenario
+}
+
+/// Apps number their records, send them whole, and have no triggers that act later.
+fn appify(rng: &mut Rng, scenario: &mut Scenario) {
+    let apps = match rng.below(4) {
+        0 => BySide::new(true, false),
+        1 => BySide::new(true, true),
+        _ => BySide::new(false, true),
+    };
+    for side in Side::BOTH {
+        if apps[side] {
+            scenario.apps[side] = Some(App::new(rng));
+            for quirks in &mut scenario.quirks[side] {
+                quirks.generated = true;
+                quirks.toast = false;
+                quirks.after_trigger = false;
+            }
+        }
+    }
 }
 
 /// Match keys of two fields, and a table that refers to another one.
@@ -87,6 +110,7 @@ fn plain(rng: &mut Rng, troubles: Troubles) -> Scenario {
         replays: rng.percent(30),
         parts: *rng.pick(&[0, 0, 30, 70]),
         troubles,
+        apps: BySide::default(),
         is_mirrored: false,
     }
 }

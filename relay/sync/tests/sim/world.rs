@@ -1,10 +1,13 @@
 //! One simulated world: two sides, people, a store, a run of the engine, and chance.
 
+use std::collections::HashSet;
+
 use tidegate_sync::baseline::Fingerprinter;
 use tidegate_sync::model::{BySide, Key, PairId, Position, Side};
 use tidegate_sync::policy::PairPolicy;
 use tidegate_sync::session::{Config, Event};
 
+use crate::app::App;
 use crate::database::{Database, Quirks};
 use crate::driver::Driver;
 use crate::oracle::{self, Check, Facts, Violation};
@@ -55,6 +58,8 @@ pub struct Troubles {
     /// People delete nothing: history can be replayed from any earlier position. (Records that came
     /// and went before they were linked would come and go once more.)
     pub steady: bool,
+    /// One side, or both, are apps.
+    pub apps: bool,
 }
 
 impl Troubles {
@@ -68,6 +73,7 @@ impl Troubles {
         shapes: false,
         broken: false,
         steady: false,
+        apps: false,
     };
     /// All but what changes the shape of a world.
     pub const ALL: Troubles = Troubles {
@@ -80,6 +86,7 @@ impl Troubles {
         shapes: false,
         broken: false,
         steady: false,
+        apps: false,
     };
 }
 
@@ -103,6 +110,7 @@ pub struct Scenario {
     /// Percent of deliveries that come in parts.
     pub parts: u32,
     pub troubles: Troubles,
+    pub apps: BySide<Option<App>>,
     /// The sides have changed places.
     pub is_mirrored: bool,
 }
@@ -152,6 +160,12 @@ pub struct World {
     pub tokens: Vec<Token>,
     pub plant: Plant,
     pub replaying: bool,
+    /// People and faults have stopped.
+    is_over: bool,
+    /// Tokens of the last batch for an app, and of all whose answers were lost: what became of them
+    /// nobody can tell.
+    pub sent: HashSet<u64>,
+    pub unsure: HashSet<u64>,
     pub(crate) checkpoint: Option<BySide<Position>>,
     /// Pairs of records that were made anew because an edit came before a deletion.
     pub kept: Vec<PairId>,
@@ -189,6 +203,7 @@ impl World {
             let quirks = scenario.quirks[side].clone();
             let is_first = (side == Side::Left) != scenario.is_mirrored;
             let mut db = Database::new(is_first, quirks, scenario.prints.clone());
+            db.app = scenario.apps[side].clone();
             db.plant_no_marker = plant == Plant::NoMarker;
             db.plant_no_outcomes = plant == Plant::NoOutcomes;
             db.plant_toast_null = plant == Plant::ToastIsNull;
@@ -209,6 +224,9 @@ impl World {
             tokens: Vec::new(),
             plant,
             replaying: false,
+            is_over: false,
+            sent: HashSet::new(),
+            unsure: HashSet::new(),
             checkpoint: None,
             kept: Vec::new(),
             passed: Vec::new(),
@@ -230,6 +248,12 @@ impl World {
             self.step()?;
         }
         self.note(|| "people and faults stop".to_owned());
+        self.is_over = true;
+        for side in Side::BOTH {
+            if let Some(app) = &mut self.sides[side].app {
+                app.is_at_rest = true;
+            }
+        }
         self.settle_down()?;
         self.check_end()?;
         if self.scenario.replays {
@@ -258,12 +282,22 @@ impl World {
         oracle::position_advances(&facts)
     }
 
+    pub fn has_stopped(&self) -> bool {
+        self.is_over
+    }
+
+    /// True while faults happen.
+    pub fn is_troubled(&self) -> bool {
+        self.scenario.troubles.crashes && !self.is_over
+    }
+
     fn facts(&self) -> Facts<'_> {
         Facts {
             scenario: &self.scenario,
             sides: &self.sides,
             store: &self.store,
             tokens: &self.tokens,
+            unsure: &self.unsure,
         }
     }
 

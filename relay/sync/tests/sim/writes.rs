@@ -1,5 +1,7 @@
 //! Oracles that look at one batch of ours as it lands.
 
+use std::collections::HashSet;
+
 use tidegate_sync::model::{BySide, Key, Outcome, PairId, Row, Side, Step, StepKind};
 use tidegate_sync::policy::{DeleteConflict, DeletePolicy, Drift};
 use tidegate_sync::value::Value;
@@ -24,6 +26,8 @@ pub struct Landed<'a> {
     /// A record that took another key while nobody followed counts as a new one; so does every record
     /// of a pair that is new in the mapping.
     pub is_followed: bool,
+    /// Tokens of calls to an app whose answers were lost: what it carried out looks like an edit.
+    pub unsure: &'a HashSet<u64>,
 }
 
 /// I8: what was overwritten or deleted is what the plan saw, every field of it.
@@ -47,11 +51,11 @@ pub fn guarded(landed: &Landed<'_>) -> Check {
 /// I3: a value is not written to a record again unless somebody else changed it there.
 pub fn not_repeated(landed: &Landed<'_>) -> Check {
     match &landed.sides[landed.side].ledger.repeated {
-        Some(repeated) => {
+        Some((token, repeated)) if !landed.unsure.contains(token) => {
             let text = format!("{} again: {repeated}", landed.side.name());
             Violation::check("I3", text)
         }
-        None => Ok(()),
+        _ => Ok(()),
     }
 }
 
@@ -124,7 +128,8 @@ pub fn deletions_travel(landed: &Landed<'_>) -> Result<Vec<PairId>, Violation> {
         let Some(departed) = departed.find(|departed| is_again(departed, set)) else {
             continue;
         };
-        if !departed.was_linked || !landed.is_followed {
+        let is_unsure = departed.had.iter().any(|(_, t)| landed.unsure.contains(t));
+        if !departed.was_linked || !landed.is_followed || is_unsure {
             continue;
         }
         let policy = &landed.scenario.policies[step.pair.0 as usize];
