@@ -286,12 +286,13 @@ mod tests {
             ..TableStatus::default()
         };
         let sync = SyncStatus {
+            workspace: "default".into(),
             name: "blog".into(),
             tables: vec![table],
             ..SyncStatus::default()
         };
         let text = render(&[], &[sync]);
-        let line = r#"tidegate_findings{sync="blog",left="public.\"a\\b\"\nx{} 1",right=""} 0"#;
+        let line = r#"tidegate_findings{workspace="default",sync="blog",left="public.\"a\\b\"\nx{} 1",right=""} 0"#;
         assert!(text.lines().any(|found| found == line), "{text}");
         assert!(
             !text.contains("tidegate_lag_seconds{"),
