@@ -15,8 +15,8 @@ use crate::store::roles::Role;
 pub(super) enum Command {
     /// Add somebody who may sign in to the console.
     #[command(
-        after_help = "Example:\n  pwgen 20 1 | tidegate-relay user add ada@example.com \
-                            --role editor --password-file -"
+        after_help = "Example:\n  tidegate-relay user add ada@example.com --role editor \
+                      --password-file ada.password"
     )]
     Add {
         /// A name or an e-mail address.

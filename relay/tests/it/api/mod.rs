@@ -185,6 +185,24 @@ async fn the_openapi_document_names_every_operation_and_its_refusals() {
     check_references(&document, &document);
 }
 
+/// The console's types are made from the document in the repository. `UPDATE_OPENAPI=1` writes it.
+#[tokio::test]
+async fn the_console_is_built_from_the_document_that_is_served() {
+    let desk = Desk::start().await;
+    let served = ask(&desk, Method::GET, "/api/v1/openapi.json", None).await;
+    let served: Value = served.json().await.unwrap();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/console/openapi.json");
+    if std::env::var_os("UPDATE_OPENAPI").is_some() {
+        let text = serde_json::to_string_pretty(&served).unwrap();
+        std::fs::write(path, text + "\n").unwrap();
+    }
+    let kept: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    assert!(
+        kept == served,
+        "run this test with UPDATE_OPENAPI=1 and commit relay/console/openapi.json"
+    );
+}
+
 /// Every `$ref` leads to something that is there.
 fn check_references(part: &Value, document: &Value) {
     match part {
