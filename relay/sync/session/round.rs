@@ -4,6 +4,8 @@
 //! committed before its steps are sent: after a crash, the sides' own progress records plus the
 //! round give the same settlement as if nothing had happened.
 
+mod unsure;
+
 use serde::{Deserialize, Serialize};
 
 use super::edit::{Edited, PendingEdit};
@@ -64,6 +66,9 @@ struct PendingStep {
     write: Write,
     fields: Vec<usize>,
 }
+
+/// What became of a former run's batches: per side, of each step.
+type Answers = BySide<Option<Vec<Recovered>>>;
 
 /// What a settlement holds of one case.
 pub(super) struct Settled {
@@ -401,24 +406,6 @@ impl PendingCase {
         }
     }
 
-    /// A value that may have been overwritten is in the conflict record, even if it was not.
-    fn keep_conflicts(&self, recovered: &BySide<Option<Vec<Recovered>>>, out: &mut Settlement) {
-        let is_unknown = |step: &PendingStep| {
-            let found = recovered[step.side].as_ref();
-            found.and_then(|steps| steps.get(step.index as usize)) == Some(&Recovered::Unknown)
-        };
-        for conflict in &self.conflicts {
-            let loser = conflict.winner.map(Side::other);
-            let mut steps = self.steps.iter();
-            if steps.any(|step| Some(step.side) == loser && is_unknown(step)) {
-                out.conflicts.push(Noted {
-                    conflict: conflict.clone(),
-                    link: None,
-                });
-            }
-        }
-    }
-
     /// The finding of a refused step, under the key that its record has when the round is settled.
     fn reject(
         &self,
@@ -637,7 +624,7 @@ impl Round {
     /// committed and never will be.
     pub(super) fn settle_recovered(
         &self,
-        recovered: &BySide<Option<Vec<Recovered>>>,
+        recovered: &Answers,
         prints: &Fingerprinter,
         out: &mut Settlement,
     ) {
@@ -661,21 +648,14 @@ impl Round {
                 // It is derived again from the same changes.
                 continue;
             }
-            case.settle(&self.batches, results, out);
+            if !case.settle_unsure_deletion(recovered, out) {
+                case.settle(&self.batches, results, out);
+            }
             case.keep_conflicts(recovered, out);
         }
         for edit in &self.edits {
             edit.settle_recovered(&self.batches, recovered, prints, out);
         }
         out.round_done = true;
-    }
-
-    /// What an endpoint answers that keeps no progress record, once no call of the round's run can
-    /// be carried out any more.
-    pub fn unknown(&self, side: Side) -> Vec<Recovered> {
-        let steps = self.cases.iter().flat_map(|case| &case.steps);
-        let sides = steps.map(|step| step.side);
-        let sides = sides.chain(self.edits.iter().map(|edit| edit.side));
-        vec![Recovered::Unknown; sides.filter(|of| *of == side).count()]
     }
 }

@@ -36,6 +36,7 @@ const FILES: &[&str] = &[
     "session/open.rs",
     "session/reach.rs",
     "session/round.rs",
+    "session/round/unsure.rs",
     "session/waiting.rs",
 ];
 

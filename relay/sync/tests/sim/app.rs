@@ -147,11 +147,20 @@ impl World {
         Some(outcomes)
     }
 
-    pub fn note_sent(&mut self, steps: &[Step]) {
-        self.sent = steps
-            .iter()
-            .flat_map(|step| tokens_of(&step.kind))
-            .collect();
+    /// The last two batches of a side: a copied page may be written while the last one is settled.
+    pub fn note_sent(&mut self, side: Side, steps: &[Step]) {
+        let tokens = steps.iter().flat_map(|step| tokens_of(&step.kind));
+        let sent = &mut self.sent[side];
+        sent.rotate_left(1);
+        sent[1] = tokens.collect();
+    }
+
+    /// The run is over: what became of its last batches nobody can tell.
+    pub fn lose_answers(&mut self) {
+        for side in Side::BOTH {
+            let sent = std::mem::take(&mut self.sent[side]);
+            self.unsure.extend(sent.into_iter().flatten());
+        }
     }
 
     /// A call fails or times out after some were carried out: nobody knows how many. The run ends.
@@ -167,7 +176,7 @@ impl World {
         for step in &steps[..done] {
             self.write(side, batch, std::slice::from_ref(step), false)?;
         }
-        self.note_sent(steps);
+        self.note_sent(side, steps);
         self.crash()
     }
 }

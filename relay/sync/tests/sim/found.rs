@@ -29,6 +29,11 @@ const REKEYED: Troubles = Troubles {
 
 const WORST: Troubles = Troubles::ALL;
 
+const APPS: Troubles = Troubles {
+    apps: true,
+    ..FORGETFUL
+};
+
 fn check(seed: u64, troubles: Troubles) {
     if let Err(violation) = World::new(seed, troubles, Plant::None, false).run() {
         panic!(
@@ -263,4 +268,36 @@ fn a_record_that_moved_while_positions_were_lost_may_be_there_twice() {
     check(22395, WORST);
     check(33236, WORST);
     check(38959, WORST);
+}
+
+#[test]
+fn a_value_that_both_sides_took_away_is_an_edit_before_a_deletion() {
+    check(7_870, CALM);
+    check(28_886, CALM);
+    check(33_186, QUIRKY);
+}
+
+#[test]
+fn a_deletion_whose_answer_was_lost_does_not_reach_the_next_record_with_the_key() {
+    check(14_359, APPS);
+    check(16_950, APPS);
+}
+
+#[test]
+fn of_a_lost_run_both_sides_batches_are_unsure() {
+    for seed in [323, 1_114, 2_374, 12_282, 14_168, 15_447] {
+        check(seed, APPS);
+    }
+}
+
+#[test]
+fn what_an_app_made_of_a_value_flows_back_after_a_lost_answer() {
+    for seed in [8_953, 11_714, 18_549] {
+        check(seed, APPS);
+    }
+}
+
+#[test]
+fn a_value_taken_away_before_a_deletion_is_an_edit_for_apps_too() {
+    check(10_757, APPS);
 }

@@ -162,9 +162,9 @@ pub struct World {
     pub replaying: bool,
     /// People and faults have stopped.
     is_over: bool,
-    /// Tokens of the last batch for an app, and of all whose answers were lost: what became of them
+    /// Tokens of the last batches for an app, and of all whose answers were lost: what became of them
     /// nobody can tell.
-    pub sent: HashSet<u64>,
+    pub sent: BySide<[HashSet<u64>; 2]>,
     pub unsure: HashSet<u64>,
     pub(crate) checkpoint: Option<BySide<Position>>,
     /// Pairs of records that were made anew because an edit came before a deletion.
@@ -225,7 +225,7 @@ impl World {
             plant,
             replaying: false,
             is_over: false,
-            sent: HashSet::new(),
+            sent: BySide::default(),
             unsure: HashSet::new(),
             checkpoint: None,
             kept: Vec::new(),
