@@ -2,7 +2,7 @@
 # compiler; what else is missing is installed from the distribution's packages.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-pg test-apps lint bans fmt sim mutants soak
+.PHONY: help demo test test-pg test-apps lint bans fmt sim mutants copy soak
 
 # Seconds until the demo ends by itself; empty: it runs until Ctrl-C.
 DEMO_SECONDS ?=
@@ -28,8 +28,9 @@ test: ## Pure, simulated and real-PostgreSQL tests
 	cargo test --locked --workspace
 
 # What touches PostgreSQL, and one whole sync from end to end, with each of the versions.
-# Servers are downloaded once (packaging/fetch-postgres.sh). Before 14 there is capture by triggers
-# alone.
+# Servers are downloaded once (packaging/fetch-postgres.sh). Before 14 there is capture by triggers and
+# by looks.
+LADDER_13 = $(addprefix endpoint::ladder::,outbox triggers poll compare looks) e2e::looks
 test-pg: ## The tests of the PostgreSQL side on other versions (PG="13 14 15 16 17 18")
 	@./packaging/find-postgres.sh >/dev/null
 	cargo build --locked --workspace
@@ -38,7 +39,7 @@ test-pg: ## The tests of the PostgreSQL side on other versions (PG="13 14 15 16 
 	  bin=$$(./packaging/fetch-postgres.sh $$major); \
 	  echo "== PostgreSQL $$major"; \
 	  claims="endpoint:: e2e::two_way::existing_rows e2e::two_way::triggers"; \
-	  if [ $$major -lt 14 ]; then claims="endpoint::ladder::outbox endpoint::ladder::triggers"; fi; \
+	  if [ $$major -lt 14 ]; then claims="$(LADDER_13)"; fi; \
 	  TIDEGATE_PG_BIN=$$bin cargo test --locked -p tidegate-relay --test it -- $$claims; \
 	done
 
@@ -55,6 +56,14 @@ sim: ## Many simulated worlds of each kind (SEEDS=1000000 KIND=worst)
 MUTANTS ?= all
 mutants: ## Breaks the sync core on purpose, one place at a time; the tests must notice
 	MUTANTS=$(MUTANTS) cargo test --locked -p tidegate-sync --test mutants
+
+# `make test` copies some thousand rows. Ten million take some GB of disk under TMPDIR.
+ROWS ?= 10000000
+copy: ## The first copy of a big table, with restarts, as an optimized build (ROWS=10000000)
+	@./packaging/find-postgres.sh >/dev/null
+	cargo build --locked --release --workspace
+	COPY_ROWS=$(ROWS) cargo test --locked --release -p tidegate-relay --test it -- \
+	  e2e::resume --nocapture
 
 # pgbench comes with the server's package (packaging/find-postgres.sh). `make test` has a short run.
 soak: ## pgbench on one side and edits of the other at once (SOAK_SECONDS=300)

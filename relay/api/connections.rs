@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use super::Problem;
 use super::workspace::Workspace;
 use crate::endpoint::catalog::Catalog;
+use crate::endpoint::level::Level;
 use crate::engine::handle::{ConnectionInfo, ConnectionTarget, ConnectionTest};
 
 /// A new connection: through an agent (`agent`, `target`) or direct (`url`).
@@ -22,6 +23,16 @@ pub struct NewConnection {
     pub target: Option<String>,
     /// `postgres://user:password@host:port/database?sslmode=verify-full`; sealed at rest.
     pub url: Option<String>,
+    /// How its changes are to be read: `auto`, `stream`, `peek`, `triggers`, `poll` or `compare`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capture: Option<String>,
+}
+
+/// How a connection's changes are to be read, unless a sync file says otherwise.
+#[derive(Deserialize, Serialize, ToSchema)]
+pub struct CaptureChoice {
+    /// `auto`, `stream`, `peek`, `triggers`, `poll` or `compare`.
+    pub capture: String,
 }
 
 #[derive(Deserialize, Serialize, ToSchema)]
@@ -72,8 +83,41 @@ pub(super) async fn add_connection(
             ));
         }
     };
+    let capture = new.capture.as_deref().map(level_of).transpose()?;
     let added = work.connections.add(&new.name, &new.kind, target).await?;
+    let added = match capture {
+        Some(capture) => work.connections.choose_capture(&new.name, capture).await?,
+        None => added,
+    };
     Ok((StatusCode::CREATED, Json(added)))
+}
+
+/// Changes how its changes are read. Syncs take it at their next start.
+#[utoipa::path(patch, path = "/api/v1/connections/{name}", operation_id = "choose_capture",
+    params(("name" = String, Path)), request_body = CaptureChoice,
+    responses((status = 200, body = ConnectionInfo), (status = 401, body = Problem),
+        (status = 404, body = Problem), (status = 422, body = Problem)),
+    security(("token" = []), ("session" = [])))]
+pub(super) async fn choose_capture(
+    work: Workspace,
+    Path(name): Path<String>,
+    Json(choice): Json<CaptureChoice>,
+) -> Result<Json<ConnectionInfo>, Problem> {
+    let capture = level_of(&choice.capture)?;
+    Ok(Json(work.connections.choose_capture(&name, capture).await?))
+}
+
+/// `None` for `auto`.
+fn level_of(name: &str) -> Result<Option<Level>, Problem> {
+    if name == "auto" {
+        return Ok(None);
+    }
+    let unknown = || {
+        let known: Vec<&str> = Level::ALL.into_iter().map(Level::name).collect();
+        let detail = format!("capture is auto, {}, not `{name}`", known.join(", "));
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-capture", detail)
+    };
+    Level::of_name(name).map(Some).ok_or_else(unknown)
 }
 
 /// One connection.

@@ -178,6 +178,7 @@ fn admin_routes() -> OpenApiRouter<Api> {
         .routes(routes!(agents::revoke_agent))
         .routes(routes!(connections::add_connection))
         .routes(routes!(connections::remove_connection))
+        .routes(routes!(connections::choose_capture))
         .routes(routes!(connections::fix_key))
         .routes(routes!(users::list_users, users::add_user))
         .routes(routes!(users::change_user, users::remove_user))

@@ -1,4 +1,4 @@
-//! `connection`: add, list, show, test, tables, types, fix-key, remove.
+//! `connection`: add, list, show, test, capture, tables, types, fix-key, remove.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use serde_json::json;
 use super::client::Client;
 use super::output::{or_dash, plain};
 use super::{CliError, Exit, output, types};
-use crate::api::connections::{FixKey, Fixed, NewConnection};
+use crate::api::connections::{CaptureChoice, FixKey, Fixed, NewConnection};
 use crate::endpoint::catalog::{Catalog, Fix, Problem, Table};
 use crate::engine::handle::{ConnectionInfo, ConnectionProblem, ConnectionTest};
 
@@ -30,6 +30,16 @@ pub(super) enum Command {
     /// Connect, sign in, and tell what was found. Exit code 1: a sync could not run on it.
     #[command(after_help = "Example:\n  tidegate-relay connection test office-db")]
     Test { name: String },
+    /// Choose how changes are read: auto, stream, peek, triggers, poll or compare.
+    ///
+    /// `connection test` tells which of them the server and the role allow. A sync file that names
+    /// one goes first. Syncs take it at their next start.
+    #[command(after_help = "Example:\n  tidegate-relay connection capture office-db triggers")]
+    Capture {
+        name: String,
+        #[arg(value_parser = CAPTURES)]
+        level: String,
+    },
     /// List the tables, what a sync would miss, and ready-made fixes.
     #[command(after_help = "Example:\n  tidegate-relay connection tables office-db")]
     Tables { name: String },
@@ -68,7 +78,13 @@ pub(super) struct Add {
     /// File with the URL of a direct connection, - for stdin; or set TIDEGATE_CONNECTION_URL.
     #[arg(long, value_name = "FILE")]
     url_file: Option<PathBuf>,
+    /// How changes are read, unless a sync file says otherwise.
+    #[arg(long, value_name = "LEVEL", value_parser = CAPTURES)]
+    capture: Option<String>,
 }
+
+/// As the API names them.
+const CAPTURES: [&str; 6] = ["auto", "stream", "peek", "triggers", "poll", "compare"];
 
 #[derive(Debug, clap::Args)]
 pub(super) struct FixKeyArgs {
@@ -110,10 +126,27 @@ pub(super) async fn run(api: &Client, json: bool, command: Command) -> Result<Ex
                 ("name", info.name.clone()),
                 ("kind", info.kind.clone()),
                 ("reached", reached(&info)),
+                ("capture", info.capture.clone()),
             ]);
             Ok(Exit::Done)
         }
         Command::Test { name } => test(api, json, &name).await,
+        Command::Capture { name, level } => {
+            let choice = CaptureChoice { capture: level };
+            let info: ConnectionInfo = api.patch(&["connections", &name], &choice).await?;
+            if json {
+                output::json(&info)?;
+            } else {
+                output::note(&format!(
+                    "Changes of {} are read by `{}` from the next start of its syncs on (`sync \
+                     resume NAME`). Try it: connection test {}",
+                    plain(&info.name),
+                    info.capture,
+                    plain(&info.name)
+                ));
+            }
+            Ok(Exit::Done)
+        }
         Command::Tables { name } => {
             let catalog: Catalog = api.get(&["connections", &name, "tables"]).await?;
             if json {
@@ -157,6 +190,7 @@ async fn add(api: &Client, json: bool, new: Add) -> Result<Exit, CliError> {
         agent: new.agent,
         target: new.target,
         url: url.map(|url| url.trim().to_owned()),
+        capture: new.capture,
     };
     let added: ConnectionInfo = api.post(&["connections"], &request).await?;
     if json {

@@ -45,6 +45,11 @@ impl Level {
         }
     }
 
+    /// The level of that name.
+    pub fn of_name(name: &str) -> Option<Level> {
+        Level::ALL.into_iter().find(|level| level.name() == name)
+    }
+
     /// What the level does not tell as it happens, for people.
     pub fn caveat(self) -> Option<&'static str> {
         match self {
@@ -76,18 +81,26 @@ pub struct Chosen {
     pub reason: String,
 }
 
+/// A level that somebody asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    pub level: Level,
+    /// Who asks, for people: `the sync file`.
+    pub by: &'static str,
+}
+
 /// Takes `wanted`, or the first level that can be had.
 ///
 /// # Errors
 /// What is in the way of `wanted`, or of the best level when none can be had.
-pub fn choose(offers: &[Offer], wanted: Option<Level>) -> Result<Chosen, Vec<Problem>> {
-    if let Some(level) = wanted {
+pub fn choose(offers: &[Offer], wanted: Option<Asked>) -> Result<Chosen, Vec<Problem>> {
+    if let Some(Asked { level, by }) = wanted {
         let offer = offers.iter().find(|offer| offer.level == level);
         return match offer {
             Some(offer) if !offer.obstacles.is_empty() => Err(offer.obstacles.clone()),
             _ => Ok(Chosen {
                 level,
-                reason: with_caveat(level, "the sync file asks for it".into()),
+                reason: with_caveat(level, format!("{by} asks for it")),
             }),
         };
     }
@@ -156,8 +169,12 @@ mod tests {
             offer(Level::Triggers, None),
         ];
         assert_eq!(choose(&offers, None).unwrap().level, Level::Stream);
-        let asked = choose(&offers, Some(Level::Triggers)).unwrap();
+        let by = "the sync file";
+        let level = Level::Triggers;
+        let asked = choose(&offers, Some(Asked { level, by })).unwrap();
         assert_eq!(asked.level, Level::Triggers);
-        assert!(choose(&offers, Some(Level::Peek)).is_err());
+        assert_eq!(asked.reason, "the sync file asks for it");
+        let level = Level::Peek;
+        assert!(choose(&offers, Some(Asked { level, by })).is_err());
     }
 }

@@ -11,6 +11,7 @@ use super::report::{
 };
 use super::verify::How;
 use crate::endpoint::catalog::Catalog;
+use crate::endpoint::level::Level;
 
 /// What kind of answer an error is; the API maps it to a status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,6 +154,9 @@ pub struct ConnectionInfo {
     pub target: Option<String>,
     /// Host, port and database of a direct connection.
     pub address: Option<String>,
+    /// How its changes are to be read, unless a sync file says otherwise: `auto`, or a level.
+    #[serde(default)]
+    pub capture: String,
 }
 
 /// The answer of `connection test`.
@@ -196,6 +200,12 @@ pub trait ConnectionControl: Send + Sync {
     async fn show(&self, name: &str) -> Result<ConnectionInfo, ControlError>;
     /// Refused while a sync uses it.
     async fn remove(&self, name: &str) -> Result<(), ControlError>;
+    /// How its changes are to be read; `None`: the best there is. Syncs take it at their next start.
+    async fn choose_capture(
+        &self,
+        name: &str,
+        capture: Option<Level>,
+    ) -> Result<ConnectionInfo, ControlError>;
     async fn test(&self, name: &str) -> Result<ConnectionTest, ControlError>;
     async fn tables(&self, name: &str) -> Result<Catalog, ControlError>;
     /// Gives `table` a primary key: `column` for an existing one, `None` for an identity column.

@@ -13,7 +13,7 @@ use super::report::CaptureReport;
 use super::syncfile::{SyncFile, TableFile, Unasked};
 use crate::endpoint::catalog::{Catalog, Problem, Table};
 use crate::endpoint::lens::Lens;
-use crate::endpoint::level::{Chosen, Level, Offer, choose};
+use crate::endpoint::level::{Asked, Chosen, Level, Offer, choose};
 use crate::endpoint::{Binding, TableBinding};
 use crate::store::mappings::MappedTable;
 
@@ -67,11 +67,13 @@ pub struct Mapping {
 }
 
 impl Mapping {
-    /// Checks the file against both catalogs. Every problem is named, with what to do.
+    /// Checks the file against both catalogs; `asked` are the levels of capture that the file or its
+    /// connections ask for. Every problem is named, with what to do.
     pub fn check(
         file: &SyncFile,
         slug: String,
         catalogs: &BySide<Catalog>,
+        asked: &BySide<Option<Asked>>,
     ) -> Result<Mapping, Vec<String>> {
         let mut problems = Vec::new();
         for side in Side::BOTH {
@@ -88,7 +90,7 @@ impl Mapping {
                 ));
             }
         }
-        let captures = captures(file, catalogs, &mut problems);
+        let captures = captures(file, catalogs, asked, &mut problems);
         let mut pairs = Vec::new();
         for table in &file.tables {
             if let Some(pair) = check_table(table, catalogs, &mut problems) {
@@ -145,16 +147,17 @@ impl Mapping {
     }
 }
 
-/// Takes the level that the file asks for, or else the best that each side offers.
+/// Takes the level that the file or the connection asks for, or else the best that each side offers.
 fn captures(
     file: &SyncFile,
     catalogs: &BySide<Catalog>,
+    asked: &BySide<Option<Asked>>,
     problems: &mut Vec<String>,
 ) -> BySide<Chosen> {
     BySide::from_fn(|side| {
         let name = side.name();
         let offers = offers(file, &catalogs[side], side);
-        match choose(&offers, file.captures[side]) {
+        match choose(&offers, asked[side]) {
             Ok(chosen) => chosen,
             Err(obstacles) => {
                 let text = |o: &Problem| format!("{name}: {}: {}", o.message, o.remedy);

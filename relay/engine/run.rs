@@ -20,6 +20,7 @@ use super::mapping::{Mapping, PairMapping};
 use super::supervisor::{Phase, Progress, Requests};
 use super::syncfile::SyncFile;
 use crate::endpoint::catalog::Catalog;
+use crate::endpoint::level::Asked;
 use crate::endpoint::{Class, Endpoint, EndpointError, OpenSide, Writer};
 use crate::store::history::Keeping;
 use crate::store::syncs::SyncId;
@@ -85,6 +86,8 @@ pub(super) struct RunParts {
     pub sync: Option<SyncId>,
     pub store: Store,
     pub endpoints: BySide<Arc<dyn Endpoint>>,
+    /// How each side's changes are to be read, where the file or the connection says.
+    pub captures: BySide<Option<Asked>>,
     pub prints: Fingerprinter,
     pub progress: Arc<Progress>,
     pub requests: Arc<Requests>,
@@ -170,7 +173,8 @@ pub(super) struct Run {
 pub(super) async fn check_mapping(parts: &RunParts) -> Result<Mapping, RunError> {
     let (left, right) = tokio::try_join!(inspect(parts, Side::Left), inspect(parts, Side::Right))?;
     let catalogs = BySide::new(left, right);
-    Mapping::check(&parts.file, parts.slug.clone(), &catalogs).map_err(RunError::Mapping)
+    let mapping = Mapping::check(&parts.file, parts.slug.clone(), &catalogs, &parts.captures);
+    mapping.map_err(RunError::Mapping)
 }
 
 async fn inspect(parts: &RunParts, side: Side) -> Result<Catalog, RunError> {

@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::{Sealer, StoreError};
 
 const URL_LABEL: &str = "connections.url";
-const COLUMNS: &str = "id, workspace, name, kind, agent, target, created_at";
+const COLUMNS: &str = "id, workspace, name, kind, agent, target, created_at, capture";
 
 /// How a connection is reached.
 #[derive(Debug)]
@@ -36,6 +36,8 @@ pub struct ConnectionRecord {
     /// `postgres`, or the name of a connector manifest.
     pub kind: String,
     pub via: Via,
+    /// The name of the level by which its changes are to be read; `None`: the best there is.
+    pub capture: Option<String>,
     /// Milliseconds since 1970 UTC, like every time in the store.
     pub created_at_ms: i64,
 }
@@ -114,6 +116,19 @@ pub fn url(conn: &Sqlite, sealer: &Sealer, id: i64) -> Result<Option<SecretStrin
     Ok(Some(SecretString::from(text)))
 }
 
+/// Changes how a connection's changes are to be read.
+pub fn set_capture(
+    tx: &Transaction<'_>,
+    workspace: &str,
+    name: &str,
+    capture: Option<&str>,
+) -> Result<(), StoreError> {
+    let id = by_name(tx, workspace, name)?.id;
+    let sql = "update connections set capture = ?2 where id = ?1";
+    tx.execute(sql, params![id, capture])?;
+    Ok(())
+}
+
 /// Removes a connection that no sync uses.
 pub fn remove(tx: &Transaction<'_>, workspace: &str, name: &str) -> Result<(), StoreError> {
     let id = by_name(tx, workspace, name)?.id;
@@ -153,5 +168,6 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<ConnectionRecord> {
             _ => Via::Direct,
         },
         created_at_ms: row.get(6)?,
+        capture: row.get(7)?,
     })
 }

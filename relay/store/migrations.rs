@@ -21,6 +21,10 @@ const ALL: &[(&str, &str)] = &[
     ),
     ("V8__history", include_str!("migrations/V8__history.sql")),
     ("V9__users", include_str!("migrations/V9__users.sql")),
+    (
+        "V10__captures",
+        include_str!("migrations/V10__captures.sql"),
+    ),
 ];
 
 /// Applies what is missing. Running it again does nothing. Fails when the database holds a

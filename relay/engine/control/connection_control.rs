@@ -3,10 +3,10 @@
 use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::Engine;
 use super::errors::{invalid, named, unreachable};
+use super::{Engine, asked};
 use crate::endpoint::catalog::{Catalog, Fix, Problem};
-use crate::endpoint::level::choose;
+use crate::endpoint::level::{Level, choose};
 use crate::engine::handle::{
     ConnectionControl, ConnectionInfo, ConnectionProblem, ConnectionTarget, ConnectionTest,
     ControlError, ControlErrorKind,
@@ -74,6 +74,20 @@ impl ConnectionControl for Engine {
         Ok(info(self.connection(name).await?))
     }
 
+    async fn choose_capture(
+        &self,
+        name: &str,
+        capture: Option<Level>,
+    ) -> Result<ConnectionInfo, ControlError> {
+        let (workspace, owned) = (self.workspace.clone(), name.to_owned());
+        let level = capture.map(Level::name);
+        self.store
+            .transact(move |tx| connections::set_capture(tx, &workspace, &owned, level))
+            .await
+            .map_err(|error| named(error, "connection", name))?;
+        ConnectionControl::show(self, name).await
+    }
+
     async fn remove(&self, name: &str) -> Result<(), ControlError> {
         let (workspace, owned) = (self.workspace.clone(), name.to_owned());
         self.store
@@ -84,8 +98,9 @@ impl ConnectionControl for Engine {
 
     async fn test(&self, name: &str) -> Result<ConnectionTest, ControlError> {
         let catalog = self.tables(name).await?;
+        let asked = asked(&self.connection(name).await?);
         let mut found = catalog.problems;
-        let capture = match choose(&catalog.captures, None) {
+        let capture = match choose(&catalog.captures, asked) {
             Ok(chosen) => format!("{} ({})", chosen.level.name(), chosen.reason),
             Err(obstacles) => {
                 found.extend(obstacles);
@@ -173,5 +188,6 @@ fn info(record: ConnectionRecord) -> ConnectionInfo {
         agent,
         target,
         address: None,
+        capture: record.capture.unwrap_or_else(|| "auto".to_owned()),
     }
 }

@@ -38,6 +38,7 @@ use super::report::LiveEvent;
 use super::run::{RunParts, now_ms};
 use super::supervisor::{Phase, Progress, Requests, Supervised};
 use super::syncfile::SyncFile;
+use crate::endpoint::level::{Asked, Level};
 use crate::endpoint::{Endpoint, EndpointError};
 use crate::store::connections::{self, ConnectionRecord, Via};
 use crate::store::syncs::{self, NewSync, SyncId, SyncRecord, Wanted};
@@ -68,6 +69,16 @@ pub struct Engine {
     events: broadcast::Sender<LiveEvent>,
     /// What the guardian saw last.
     pub(in crate::engine) slots: Arc<guardian::Views>,
+}
+
+/// Both sides of a sync, and how their changes are to be read.
+type Ends = (BySide<Arc<dyn Endpoint>>, BySide<Option<Asked>>);
+
+/// What the connection asks for.
+fn asked(connection: &ConnectionRecord) -> Option<Asked> {
+    let level = Level::of_name(connection.capture.as_deref()?)?;
+    let by = "the connection";
+    Some(Asked { level, by })
 }
 
 impl Engine {
@@ -157,7 +168,7 @@ impl Engine {
         file: SyncFile,
     ) -> Result<RunParts, ControlError> {
         let key = self.key_of(record).await?;
-        let endpoints = self.endpoints(&file).await?;
+        let (endpoints, captures) = self.endpoints(&file).await?;
         let slug = slug(&record.name, &key);
         let progress = Arc::new(Progress::new(
             &file.name,
@@ -169,6 +180,7 @@ impl Engine {
             sync: Some(record.id),
             store: self.store.clone(),
             endpoints,
+            captures,
             prints: Fingerprinter::new(*key),
             progress,
             requests: Arc::new(Requests::default()),
@@ -187,7 +199,7 @@ impl Engine {
     /// For the preview of a sync that does not exist yet.
     async fn draft_parts(&self, file: SyncFile) -> Result<RunParts, ControlError> {
         let key = self.drafts.key(&self.workspace, &file.name);
-        let endpoints = self.endpoints(&file).await?;
+        let (endpoints, captures) = self.endpoints(&file).await?;
         let progress = Arc::new(Progress::new(
             &file.name,
             file.tables.len(),
@@ -198,6 +210,7 @@ impl Engine {
             sync: None,
             store: self.store.clone(),
             endpoints,
+            captures,
             prints: Fingerprinter::new(*key),
             progress,
             requests: Arc::new(Requests::default()),
@@ -205,10 +218,19 @@ impl Engine {
         })
     }
 
-    async fn endpoints(&self, file: &SyncFile) -> Result<BySide<Arc<dyn Endpoint>>, ControlError> {
-        let left = self.endpoint(&self.connection(&file.left).await?).await?;
-        let right = self.endpoint(&self.connection(&file.right).await?).await?;
-        Ok(BySide::new(left, right))
+    async fn endpoints(&self, file: &SyncFile) -> Result<Ends, ControlError> {
+        let left = self.connection(&file.left).await?;
+        let right = self.connection(&file.right).await?;
+        let endpoints = BySide::new(self.endpoint(&left).await?, self.endpoint(&right).await?);
+        let connections = BySide::new(left, right);
+        let asked = |side: Side| match file.captures[side] {
+            Some(level) => Some(Asked {
+                level,
+                by: "the sync file",
+            }),
+            None => asked(&connections[side]),
+        };
+        Ok((endpoints, BySide::from_fn(asked)))
     }
 
     async fn connection(&self, name: &str) -> Result<ConnectionRecord, ControlError> {

@@ -3,6 +3,7 @@
 mod asked;
 mod bad_input;
 mod big;
+mod captures;
 mod deletes;
 mod editors;
 mod edits;
@@ -12,6 +13,7 @@ mod looks;
 mod lost_slots;
 mod postgres_faults;
 mod repair;
+mod resume;
 mod rights;
 mod secrets;
 mod slot_guard;

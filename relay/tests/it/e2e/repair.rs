@@ -115,7 +115,8 @@ async fn what_a_baseline_hides_is_named_and_repaired_by_policy() {
         assert_eq!(title(&right, slug).await.as_deref(), wanted, "{slug}");
     }
     // The value that lost is kept, like in any conflict.
-    assert_eq!(stage.get("syncs/notes").await["conflicts"], 1);
+    let kept = async |stage: &Stage| stage.get("syncs/notes").await["conflicts"] == 1;
+    stage.wait("the conflict's record", kept).await;
     assert_eq!(stage.get("syncs/notes").await["verified"]["equal"], true);
 
     stage.post("syncs/notes/pause", json!({})).await;

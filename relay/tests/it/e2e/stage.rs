@@ -17,6 +17,8 @@ use crate::support::postgres::{Database, PASSWORD, ROLE, Server};
 
 /// Longest wait for anything that must come.
 const WAIT_MAX: Duration = Duration::from_secs(120);
+/// The same where it takes as long as there is data.
+const WAIT_LONG_MAX: Duration = Duration::from_secs(3 * 3600);
 
 /// Everything that a two-way sync needs, running.
 pub struct Stage {
@@ -312,6 +314,14 @@ impl Stage {
         answer_of(request.json(&body)).await
     }
 
+    pub async fn try_patch(&self, path: &str, body: Value) -> (bool, Value) {
+        let request = self
+            .client
+            .patch(self.url(path))
+            .bearer_auth(self.token().unwrap());
+        answer_of(request.json(&body)).await
+    }
+
     pub async fn delete(&self, path: &str) -> Value {
         let (ok, answer) = self.try_delete(path).await;
         assert!(ok, "DELETE {path}: {answer:#}\n{}", self.logs());
@@ -387,6 +397,19 @@ impl Stage {
         while !met(self).await {
             assert!(
                 began.elapsed() < WAIT_MAX,
+                "waited in vain for {what}\n{}",
+                self.logs()
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// [`Stage::wait`] for what takes as long as there is data; the test's caller knows how long.
+    pub async fn wait_long(&self, what: &str, met: impl AsyncFn(&Stage) -> bool) {
+        let began = Instant::now();
+        while !met(self).await {
+            assert!(
+                began.elapsed() < WAIT_LONG_MAX,
                 "waited in vain for {what}\n{}",
                 self.logs()
             );

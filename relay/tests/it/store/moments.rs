@@ -224,6 +224,7 @@ fn take_back(path: &std::path::Path) {
          alter table history drop column print;
          alter table history drop column kept;
          alter table history drop column values_sealed;
+         alter table connections drop column capture;
          delete from refinery_schema_history where version >= 4;",
     )
     .unwrap();

@@ -12,6 +12,7 @@ use tidegate_relay::api::agents::{AgentControl, AgentStatus, Invited};
 use tidegate_relay::api::workspace::Rooms;
 use tidegate_relay::api::{self, Api, Readiness};
 use tidegate_relay::endpoint::catalog::{Catalog, Fix, Problem, Table};
+use tidegate_relay::endpoint::level::Level;
 use tidegate_relay::engine::handle::{
     ConnectionControl, ConnectionInfo, ConnectionProblem, ConnectionTarget, ConnectionTest,
     ControlError, ControlErrorKind, SyncControl,
@@ -397,6 +398,7 @@ impl ConnectionControl for StandIn {
             agent,
             target,
             address,
+            capture: "auto".into(),
         })
     }
 
@@ -410,6 +412,23 @@ impl ConnectionControl for StandIn {
 
     async fn remove(&self, name: &str) -> Result<(), ControlError> {
         Err(absent("connection", name))
+    }
+
+    async fn choose_capture(
+        &self,
+        name: &str,
+        capture: Option<Level>,
+    ) -> Result<ConnectionInfo, ControlError> {
+        let capture = capture.map_or("auto", Level::name);
+        self.order(format!("capture {name} {capture}"));
+        Ok(ConnectionInfo {
+            name: name.into(),
+            kind: "postgres".into(),
+            agent: None,
+            target: None,
+            address: None,
+            capture: capture.into(),
+        })
     }
 
     async fn test(&self, name: &str) -> Result<ConnectionTest, ControlError> {

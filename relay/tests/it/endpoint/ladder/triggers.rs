@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use tidegate_relay::endpoint::level::{Level, choose};
+use tidegate_relay::endpoint::level::{Asked, Level, choose};
 use tidegate_relay::endpoint::postgres::PostgresEndpoint;
 use tidegate_relay::endpoint::{Dial, Endpoint};
 use tidegate_sync::model::{Position, Side};
@@ -230,7 +230,8 @@ async fn without_the_right_to_change_the_schema_there_are_no_triggers() {
     };
     let endpoint = PostgresEndpoint::new(by_hand());
     let catalog = endpoint.inspect().await.unwrap();
-    let refused = choose(&catalog.captures, Some(Level::Triggers)).unwrap_err();
+    let (level, by) = (Level::Triggers, "the sync file");
+    let refused = choose(&catalog.captures, Some(Asked { level, by })).unwrap_err();
     assert_eq!(refused[0].code, "ddl-not-allowed");
     let mut side = endpoint.open(bench.binding()).await.unwrap();
     let refused = side.snapshot().await.err().unwrap();
