@@ -13,11 +13,13 @@ use tidegate_shared::size;
 use tracing_subscriber::EnvFilter;
 use zeroize::Zeroizing;
 
+use crate::audit::{Audit, Chain};
 use crate::config::{Config, DEFAULT_FILE, FILE_VARIABLE};
 use crate::identity::enroll::{self, EnrollError};
 use crate::identity::keystore::{Identity, Keystore};
+use crate::origin::hold::{Hold, Level};
 use crate::origin::unix_ms;
-use crate::tunnel::status::{self, Status};
+use crate::tunnel::status::{self, Ask, Status};
 use crate::{doctor, grant, service};
 
 /// Prints a line of data. A reader that went away (`| head`) is no error of ours; `println` panics.
@@ -84,6 +86,24 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Stop the relay from reaching anything, or from writing, until `resume`. Kept over restarts.
+    ///
+    /// Open sessions that this forbids are cut, and a transaction that was open is rolled back.
+    #[command(after_help = "Example: tidegate-agent pause --writes --reason 'month end closing'")]
+    Pause {
+        /// Let reads go on: sessions are read-only.
+        #[arg(long)]
+        writes: bool,
+        /// One line for the people who look after the relay.
+        #[arg(long, default_value = "", hide_default_value = true)]
+        reason: String,
+    },
+    /// End a pause, or what the write brake holds back.
+    #[command(after_help = "Example: tidegate-agent resume")]
+    Resume,
+    /// Look at the record of what was done through this agent.
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Print the SQL of a least-privilege role for these tables.
     #[command(after_help = "Example: tidegate-agent grant public.posts public.authors | psql shop")]
     Grant {
@@ -94,6 +114,22 @@ enum Command {
         #[arg(long)]
         target: Option<String>,
     },
+}
+
+#[derive(Subcommand)]
+enum AuditCommand {
+    /// Show the newest entries.
+    #[command(after_help = "Example: tidegate-agent audit show --last 50 --json")]
+    Show {
+        #[arg(long, default_value_t = 20, value_name = "COUNT")]
+        last: usize,
+        /// Print one JSON document a line.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check that no entry was changed or taken out of the middle.
+    #[command(after_help = "Example: tidegate-agent audit verify")]
+    Verify,
 }
 
 /// A failed command: its exit code and its one line.
@@ -171,6 +207,16 @@ fn run(cli: Cli) -> Result<(), Failure> {
                 .map_err(Failure::failed),
             Command::Check { json } => check(&config, json).await,
             Command::Status { json } => show_status(&config, json).await,
+            Command::Pause { writes, reason } => {
+                let level = if writes {
+                    Level::Writes
+                } else {
+                    Level::Everything
+                };
+                hold(&config, level, reason).await
+            }
+            Command::Resume => hold(&config, Level::Nothing, String::new()).await,
+            Command::Audit(command) => audit(&config, &command),
             Command::Grant { tables, target } => print_grant(&config, &tables, target.as_deref()),
         }
     })
@@ -187,6 +233,8 @@ async fn pair(config: &Config, file: Option<PathBuf>, json: bool) -> Result<(), 
             EnrollError::Keystore(error) => Failure::failed(format!("state_dir: {error}")),
             error => Failure::failed(error),
         })?;
+    let fingerprint = enroll::fingerprint_text(&identity.key.fingerprint());
+    Audit::new(&config.state_dir).note("agent.pair", &identity.agent_name, &fingerprint);
     print_paired(&identity, json);
     Ok(())
 }
@@ -282,6 +330,79 @@ async fn show_status(config: &Config, json: bool) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Through the running agent, or for the next one that starts.
+async fn hold(config: &Config, level: Level, reason: String) -> Result<(), Failure> {
+    let reason: String = reason
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(200)
+        .collect();
+    let ask = Ask::Hold {
+        level,
+        reason: reason.clone(),
+    };
+    let running = status::send(&config.state_dir, &ask)
+        .await
+        .map_err(|error| Failure::failed(format!("tell the running agent: {error}")))?;
+    if running.is_none() {
+        let since_ms = unix_ms(std::time::SystemTime::now());
+        let hold = Hold {
+            level,
+            reason: reason.clone(),
+            since_ms,
+        };
+        hold.save(&config.state_dir)
+            .map_err(|error| Failure::failed(format!("state_dir: {error}")))?;
+        let action = "hold.offline";
+        Audit::new(&config.state_dir).note(action, "agent", &format!("{level:?}: {reason}"));
+    }
+    let now = match level {
+        Level::Nothing => "Nothing is held back.",
+        Level::Writes => "Writes are held back: sessions are read-only until `resume`.",
+        Level::Everything => "Paused: the relay reaches nothing until `resume`.",
+    };
+    out!("{now}");
+    if running.is_none() {
+        out!("No agent is running; this holds from its next start.");
+    }
+    Ok(())
+}
+
+fn audit(config: &Config, command: &AuditCommand) -> Result<(), Failure> {
+    let audit = Audit::new(&config.state_dir);
+    let unreadable = |error| Failure::failed(format!("read the audit record: {error}"));
+    match command {
+        AuditCommand::Show { last, json } => {
+            for entry in audit.tail(*last).map_err(unreadable)? {
+                if *json {
+                    out!(
+                        "{}",
+                        serde_json::to_string(&entry).map_err(Failure::failed)?
+                    );
+                    continue;
+                }
+                let (action, object, detail) = (&entry.action, &entry.object, &entry.detail);
+                out!(
+                    "{:>8} {} ago  {action}  {object}  {detail}",
+                    entry.seq,
+                    ago(entry.at_ms)
+                );
+            }
+            Ok(())
+        }
+        AuditCommand::Verify => match audit.verify().map_err(unreadable)? {
+            Chain::Intact { entries, head } => {
+                out!("{entries} entries, none changed or missing. Newest hash: {head}");
+                Ok(())
+            }
+            Chain::Broken { file, line } => Err(Failure::failed(format!(
+                "{}:{line} was changed, or an entry before it is missing: compare with a backup",
+                file.display()
+            ))),
+        },
+    }
+}
+
 fn print_status(status: &Status) {
     let state = format!("{:?}", status.state).to_lowercase();
     let agent = status.agent.as_deref().unwrap_or("(not paired)");
@@ -298,6 +419,16 @@ fn print_status(status: &Status) {
             status.rtt_ms.unwrap_or(0)
         ),
         None => out!("relay    {relay}, {} dials in vain", status.attempts),
+    }
+    let hold = &status.hold;
+    let held = match hold.level {
+        Level::Nothing => None,
+        Level::Writes => Some("writes"),
+        Level::Everything => Some("everything"),
+    };
+    if let Some(held) = held {
+        let (since, reason) = (ago(hold.since_ms), &hold.reason);
+        out!("held     {held} for {since} {reason} (`tidegate-agent resume` ends it)");
     }
     if let Some(error) = &status.last_error {
         out!("error    {error}");

@@ -27,6 +27,9 @@ mod limits {
     pub(super) const SESSIONS_DEFAULT: u32 = 32;
     /// The tunnel carries at most 1,024 streams, so that more could never be opened.
     pub(super) const SESSIONS_MAX: u32 = 1024;
+    /// Sessions opened within a minute unless configured: a sync that fails and starts again at
+    /// once opens some tens; a login costs PostgreSQL a process.
+    pub(super) const OPENS_PER_MINUTE_DEFAULT: u32 = 600;
     /// WAL that a slot may keep unless configured, bytes. The relay's own default is the same.
     pub(super) const SLOT_WAL_DEFAULT: u64 = 10 << 30;
     /// Two WAL segments of the usual size: less would be passed by every burst, bytes.
@@ -64,6 +67,44 @@ pub struct Target {
     pub max_sessions: u32,
     /// Tidegate's slots are dropped before they make the server keep this much WAL, bytes.
     pub slot_wal_max: u64,
+    /// Sessions opened within a minute; cancel requests count too.
+    pub max_opens_per_minute: u32,
+    /// What becomes of a role that is more than its grants (a superuser, one that runs programs).
+    pub powerful_role: PowerfulRole,
+    /// Whether people's own tools come through, and who logs in for them.
+    pub forward: Forward,
+    /// Rows written within a minute above which the agent holds writes back.
+    pub brake: WriteBounds,
+}
+
+/// Rows that may be written within a minute; nothing is no bound.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WriteBounds {
+    /// Rows inserted, updated, merged or copied in.
+    pub changed_rows: Option<u64>,
+    pub deleted_rows: Option<u64>,
+}
+
+/// What becomes of a role that may do more than its grants say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PowerfulRole {
+    /// It is used and told about.
+    #[default]
+    Warn,
+    Refuse,
+}
+
+/// Whether `tidegate-relay agent forward` reaches a target.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Forward {
+    #[default]
+    No,
+    /// The agent logs in with the target's role.
+    Yes,
+    /// The person's own name and password are passed on.
+    Passthrough,
 }
 
 /// Where PostgreSQL listens.
@@ -258,6 +299,13 @@ struct RawTarget {
     allow_md5: bool,
     max_sessions: Option<Spanned<u32>>,
     slot_wal_max: Option<Spanned<String>>,
+    max_opens_per_minute: Option<Spanned<u32>>,
+    #[serde(default)]
+    powerful_role: PowerfulRole,
+    #[serde(default)]
+    forward: Forward,
+    brake_changed_rows_per_minute: Option<u64>,
+    brake_deleted_rows_per_minute: Option<u64>,
 }
 
 impl RawTarget {
@@ -291,6 +339,21 @@ impl RawTarget {
                 Err(message) => return Err((text.span().start, message)),
             },
         };
+        let opens = self
+            .max_opens_per_minute
+            .as_ref()
+            .map_or(limits::OPENS_PER_MINUTE_DEFAULT, |opens| *opens.get_ref());
+        if opens == 0 {
+            let at = self
+                .max_opens_per_minute
+                .map_or(0, |opens| opens.span().start);
+            return Err((at, "max_opens_per_minute is at least 1".into()));
+        }
+        if self.read_only && self.forward == Forward::Passthrough {
+            let message = "read_only and forward = \"passthrough\" exclude each other: nobody \
+                           checks the grants of the role that a person logs in with";
+            return Err((self.name.span().start, message.into()));
+        }
         // Off this host nothing but a checked certificate keeps the password's proof and the rows
         // from whoever sits between, so that leaving it out must not mean "whatever is offered".
         let default_mode = if address.is_local() {
@@ -311,6 +374,13 @@ impl RawTarget {
             allow_md5: self.allow_md5,
             max_sessions: sessions,
             slot_wal_max,
+            max_opens_per_minute: opens,
+            powerful_role: self.powerful_role,
+            forward: self.forward,
+            brake: WriteBounds {
+                changed_rows: self.brake_changed_rows_per_minute,
+                deleted_rows: self.brake_deleted_rows_per_minute,
+            },
         })
     }
 }
@@ -394,6 +464,11 @@ password_file = "main.password"
             let message = error(&format!("{GOOD}slot_wal_max = \"{bad}\"\n"));
             assert!(message.contains(":9:16: "), "{message}");
         }
+        let message = error(&format!("{GOOD}max_opens_per_minute = 0\n"));
+        assert!(message.contains(":9:24: max_opens"), "{message}");
+        let both = "read_only = true\nforward = \"passthrough\"\n";
+        let message = error(&format!("{GOOD}{both}"));
+        assert!(message.contains("exclude each other"), "{message}");
         let message = error(&GOOD.replace("\"main\"", "\"a b\""));
         assert!(message.contains(":4:8: a target's name"), "{message}");
     }

@@ -59,6 +59,9 @@ fn write_role(out: &mut String, target: &Target, role: &str) -> std::fmt::Result
     )?;
     writeln!(out, "-- May connect to this database.")?;
     writeln!(out, "grant connect on database {database} to {role};\n")?;
+    if target.read_only {
+        return Ok(());
+    }
     if target.allow_ddl {
         write_ddl(out, &database, role)
     } else {
@@ -308,10 +311,9 @@ mod tests {
     fn read_only_target_gets_select_only() {
         let sql = sql(&target("read_only=true"), &["posts".to_owned()]).unwrap();
         assert!(sql.contains("grant select on table public.posts"), "{sql}");
-        assert!(
-            !sql.contains("insert") && !sql.contains("sequence"),
-            "{sql}"
-        );
+        for word in ["insert", "sequence", "create schema", "grant create"] {
+            assert!(!sql.contains(word), "{word}: {sql}");
+        }
     }
 
     #[test]

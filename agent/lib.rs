@@ -4,6 +4,7 @@
 //! connection to the relay, `origin` decides what may be reached and logs in, `identity` holds key
 //! and certificate, `slot_guard` keeps slots from filling the disk.
 
+pub mod audit;
 pub mod cli;
 pub mod config;
 mod durable;

@@ -15,6 +15,7 @@ use tracing::{debug, warn};
 use crate::config::Target;
 use crate::origin::Origin;
 use crate::origin::error::OriginError;
+use crate::origin::role;
 use crate::origin::slots::{self, Found, Slot, SlotView};
 use crate::tunnel::status::Board;
 
@@ -90,6 +91,15 @@ async fn try_look(
     before: &Watched,
 ) -> Result<(Watched, u64), OriginError> {
     let mut session = origin.own_session(target).await?;
+    if before.last.is_none() {
+        for power in role::powers(&mut session).await? {
+            warn!(
+                target_name = %target.name, power,
+                "the agent's role may do more than a sync needs: use one that `tidegate-agent \
+                 grant` prints"
+            );
+        }
+    }
     let mut found = slots::find(&mut session).await?;
     let above_bytes = give_up_above(target.slot_wal_max);
     let mut dropped = 0;

@@ -1,7 +1,7 @@
 //! The agent's own few questions to PostgreSQL, over a session before the relay gets it.
 //!
-//! Simple query protocol, text results, small answers only. Called by `login` (read-only targets)
-//! and by the doctor; never with text that comes from the relay.
+//! Simple query protocol, text results, small answers only. Called by `role`, `slots`
+//! and the doctor; never with text that comes from the relay.
 
 use bytes::BytesMut;
 use fallible_iterator::FallibleIterator;
@@ -17,17 +17,6 @@ const ROWS_MAX: usize = 1000;
 
 /// One row of text values; `None` is NULL.
 pub type Row = Vec<Option<String>>;
-
-/// The first table that the role may write to, if there is one.
-pub const FIRST_WRITABLE_TABLE: &str = "\
-select c.oid::regclass::text
-from pg_catalog.pg_class c
-join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-where c.relkind in ('r', 'p', 'v', 'f') and n.nspname !~ '^pg_' \
-  and n.nspname <> 'information_schema' \
-  and (has_any_column_privilege(c.oid, 'insert') or has_any_column_privilege(c.oid, 'update') \
-       or has_table_privilege(c.oid, 'delete') or has_table_privilege(c.oid, 'truncate'))
-order by 1 limit 1";
 
 /// Runs one statement and returns its rows.
 pub async fn ask(frames: &mut Frames, sql: &str) -> Result<Vec<Row>, OriginError> {

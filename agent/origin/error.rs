@@ -57,6 +57,12 @@ pub enum OriginError {
         user: String,
         table: String,
     },
+    #[error("role {user} {power}, and target {target} refuses powerful roles")]
+    PowerfulRole {
+        target: String,
+        user: String,
+        power: String,
+    },
     #[error("PostgreSQL closed the connection during login")]
     ClosedEarly,
     #[error("PostgreSQL sent what the protocol doesn't allow here: {0}")]
@@ -75,7 +81,9 @@ impl OriginError {
             | OriginError::NoAddress { .. }
             | OriginError::Unreachable { .. }
             | OriginError::Timeout { .. } => "08001",
-            OriginError::AddressRefused { .. } | OriginError::WriteGrant { .. } => "42501",
+            OriginError::AddressRefused { .. }
+            | OriginError::WriteGrant { .. }
+            | OriginError::PowerfulRole { .. } => "42501",
             OriginError::TlsNotOffered | OriginError::Tls(_) => "08001",
             OriginError::PasswordMissing { .. }
             | OriginError::Password { .. }
@@ -134,6 +142,10 @@ impl OriginError {
             OriginError::WriteGrant { .. } => {
                 operator("revoke the role's write grants, or set read_only = false")
             }
+            OriginError::PowerfulRole { .. } => operator(
+                "use a role of its own (`tidegate-agent grant` prints it), or set \
+                 powerful_role = \"warn\" and read_only = false",
+            ),
             OriginError::Protocol(_) => {
                 operator("check that a PostgreSQL server listens at the address")
             }

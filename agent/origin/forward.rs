@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use super::brake::{Tags, Wrote};
 use super::frames::{Boundary, NotFrontend};
+use super::guard::{Guard, NotReadOnly};
 
 mod limits {
     use super::Duration;
@@ -41,6 +43,10 @@ pub enum ForwardError {
     RelayEnded,
     #[error(transparent)]
     NotFrontend(#[from] NotFrontend),
+    #[error(transparent)]
+    NotReadOnly(#[from] NotReadOnly),
+    #[error("the write brake tripped: {0}")]
+    Braked(String),
     #[error("connection to PostgreSQL broke: {0}")]
     Server(io::Error),
     #[error("PostgreSQL closed the session by itself")]
@@ -51,13 +57,28 @@ pub enum ForwardError {
     ServerStays,
 }
 
+/// Hears what was written, and says why it was too much.
+pub type OnWrote<'a> = dyn Fn(Wrote) -> Option<String> + Send + Sync + 'a;
+
+/// What is seen to while the bytes pass.
+#[derive(Clone, Copy)]
+pub struct Rules<'a> {
+    pub passed: &'a Passed,
+    /// The session is kept read-only.
+    pub read_only: bool,
+    /// Where writes are counted.
+    pub on_wrote: Option<&'a OnWrote<'a>>,
+    /// The login passes by too: PostgreSQL may end the session by itself.
+    pub with_login: bool,
+}
+
 /// Forwards until the session ends. `leftover` is what the login read beyond its own messages.
 /// On `Ok` the relay's stream may be finished; on `Err` it must be dropped.
 pub async fn forward<R, S>(
     relay: &mut R,
     server: &mut S,
     leftover: &[u8],
-    passed: &Passed,
+    rules: Rules<'_>,
 ) -> Result<(), ForwardError>
 where
     R: AsyncRead + AsyncWrite + Unpin,
@@ -69,14 +90,14 @@ where
     let mut up = Box::pin(relay_to_server(
         relay_reader,
         server_writer,
-        passed,
+        rules,
         &terminated,
     ));
     let mut down = Box::pin(server_to_relay(
         server_reader,
         relay_writer,
         leftover,
-        passed,
+        rules,
         &terminated,
     ));
     tokio::select! {
@@ -94,7 +115,7 @@ where
 async fn relay_to_server<R, S>(
     mut relay: R,
     mut server: S,
-    passed: &Passed,
+    rules: Rules<'_>,
     terminated: &AtomicBool,
 ) -> Result<(), ForwardError>
 where
@@ -102,7 +123,9 @@ where
     S: AsyncWrite + Unpin,
 {
     let mut buffer = vec![0; limits::READ_BYTES];
-    let mut boundary = Boundary::default();
+    let mut boundary = Boundary::with_login(rules.with_login);
+    let mut guard = rules.read_only.then(Guard::default);
+    let mut guarded = Vec::new();
     loop {
         let count = relay.read(&mut buffer).await.map_err(ForwardError::Relay)?;
         if count == 0 {
@@ -110,6 +133,14 @@ where
         }
         let bytes = &buffer[..count];
         boundary.on_frontend(bytes)?;
+        let bytes = match &mut guard {
+            None => bytes,
+            Some(guard) => {
+                guarded.clear();
+                guard.on_frontend(bytes, &mut guarded)?;
+                &guarded
+            }
+        };
         if boundary.is_terminated() {
             // Before the bytes go, since PostgreSQL may close before this task runs again.
             terminated.store(true, Ordering::Relaxed);
@@ -119,7 +150,8 @@ where
             .await
             .map_err(ForwardError::Server)?;
         server.flush().await.map_err(ForwardError::Server)?;
-        passed
+        rules
+            .passed
             .to_server_bytes
             .fetch_add(count as u64, Ordering::Relaxed);
         if boundary.is_terminated() {
@@ -133,7 +165,7 @@ async fn server_to_relay<S, R>(
     mut server: S,
     mut relay: R,
     leftover: &[u8],
-    passed: &Passed,
+    rules: Rules<'_>,
     terminated: &AtomicBool,
 ) -> Result<(), ForwardError>
 where
@@ -141,6 +173,7 @@ where
     R: AsyncWrite + Unpin,
 {
     let mut boundary = Boundary::default();
+    let mut tags = Tags::default();
     boundary
         .on_backend(leftover)
         .map_err(|_| ForwardError::NotBackend)?;
@@ -162,7 +195,8 @@ where
             Err(error) => return Err(ForwardError::Server(error)),
         };
         if count == 0 {
-            let clean = terminated.load(Ordering::Relaxed) && boundary.is_between();
+            let may_end = rules.with_login || terminated.load(Ordering::Relaxed);
+            let clean = may_end && boundary.is_between();
             return if clean {
                 Ok(())
             } else {
@@ -172,12 +206,23 @@ where
         boundary
             .on_backend(&buffer[..count])
             .map_err(|_| ForwardError::NotBackend)?;
+        if let Some(on_wrote) = rules.on_wrote {
+            let mut tripped = None;
+            tags.on_backend(&buffer[..count], |wrote| {
+                tripped = tripped.take().or_else(|| on_wrote(wrote));
+            });
+            // Before the relay hears of the statement, so that it can't have committed it.
+            if let Some(reason) = tripped {
+                return Err(ForwardError::Braked(reason));
+            }
+        }
         relay
             .write_all(&buffer[..count])
             .await
             .map_err(ForwardError::Relay)?;
         relay.flush().await.map_err(ForwardError::Relay)?;
-        passed
+        rules
+            .passed
             .to_relay_bytes
             .fetch_add(count as u64, Ordering::Relaxed);
     }
@@ -186,6 +231,15 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn plain(passed: &Passed) -> Rules<'_> {
+        Rules {
+            passed,
+            read_only: false,
+            on_wrote: None,
+            with_login: false,
+        }
+    }
 
     const QUERY: &[u8] = b"Q\0\0\0\x0dselect 1\0";
     const TERMINATE: &[u8] = b"X\0\0\0\x04";
@@ -216,7 +270,7 @@ mod tests {
             let _ = writer.shutdown().await;
         };
         let agent = async {
-            let result = forward(&mut relay_side, &mut server_side, b"", &passed).await;
+            let result = forward(&mut relay_side, &mut server_side, b"", plain(&passed)).await;
             drop((relay_side, server_side));
             result
         };
@@ -257,7 +311,13 @@ mod tests {
         let (mut relay_end, mut relay_side) = tokio::io::duplex(64);
         let (_server_end, mut server_side) = tokio::io::duplex(64);
         relay_end.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
-        let result = forward(&mut relay_side, &mut server_side, b"", &Passed::default()).await;
+        let result = forward(
+            &mut relay_side,
+            &mut server_side,
+            b"",
+            plain(&Passed::default()),
+        )
+        .await;
         assert!(
             matches!(result, Err(ForwardError::NotFrontend(_))),
             "{result:?}"

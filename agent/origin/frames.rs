@@ -74,6 +74,8 @@ pub struct Boundary {
     /// Bytes of the current message's body still to come.
     body_bytes: u64,
     terminated: bool,
+    /// A login passes by as well, with its passwords.
+    with_login: bool,
 }
 
 /// The bytes are not the frontend's side of PostgreSQL's protocol.
@@ -88,6 +90,14 @@ pub enum NotFrontend {
 }
 
 impl Boundary {
+    /// For a session whose login passes by.
+    pub fn with_login(with_login: bool) -> Boundary {
+        Boundary {
+            with_login,
+            ..Boundary::default()
+        }
+    }
+
     /// Whether the bytes so far end between two messages.
     pub fn is_between(&self) -> bool {
         self.header_bytes == 0 && self.body_bytes == 0
@@ -106,7 +116,10 @@ impl Boundary {
     /// Notes bytes of the relay and refuses what no session needs: another password exchange, and
     /// the function call message, which nothing sends since PostgreSQL 7.3.
     pub fn on_frontend(&mut self, bytes: &[u8]) -> Result<(), NotFrontend> {
-        self.on_bytes(bytes, |kind| b"BCDEHPSQXcdf".contains(&kind))
+        let with_login = self.with_login;
+        self.on_bytes(bytes, |kind| {
+            b"BCDEHPSQXcdf".contains(&kind) || (with_login && kind == b'p')
+        })
     }
 
     fn on_bytes(

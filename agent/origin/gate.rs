@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use crate::config::Target;
+use super::hold::{Hold, Level};
+use crate::config::{Forward, Target};
 
 /// Limits of what a request may carry and of what is remembered for it.
 pub mod limits {
@@ -44,6 +45,8 @@ pub enum Purpose {
     Cancel,
     /// Log in, close, and say whether it worked.
     Probe,
+    /// A session for a person's own tool.
+    Forward,
 }
 
 impl Purpose {
@@ -54,6 +57,7 @@ impl Purpose {
             Purpose::Replication => "replication",
             Purpose::Cancel => "cancel",
             Purpose::Probe => "probe",
+            Purpose::Forward => "forward",
         }
     }
 }
@@ -66,6 +70,10 @@ pub struct Policy<'a> {
     pub open: &'a BTreeMap<String, u32>,
     /// The newest epoch seen, by sync.
     pub epochs: &'a BTreeMap<String, u64>,
+    /// Requests of this minute by target name, denied ones and this one too.
+    pub asked: &'a BTreeMap<String, u32>,
+    /// What the operator or the brake holds back.
+    pub hold: &'a Hold,
     /// Whether the agent is leaving and opens nothing new.
     pub draining: bool,
 }
@@ -77,6 +85,8 @@ pub struct Admitted {
     pub sync: String,
     pub run: String,
     pub purpose: Purpose,
+    /// The session is kept read-only: the target is, or writes are held back.
+    pub read_only: bool,
     /// The sync's epoch is newer than the known one: it must be durable before anything is opened.
     pub newer_epoch: Option<u64>,
 }
@@ -96,6 +106,12 @@ pub enum Denial {
     SyncLimit,
     #[error("agent is shutting down: ask again after it has reconnected")]
     Draining,
+    #[error("agent is paused by its operator{0}: `tidegate-agent resume` there ends it")]
+    Paused(String),
+    #[error("more than {max} sessions of target {target} within a minute (max_opens_per_minute)")]
+    Rate { target: String, max: u32 },
+    #[error("target {0} is not open to people's tools: its agent.toml says so with `forward`")]
+    NoForward(String),
 }
 
 /// Decides on one request. Checks run from identity of the target to its limits, so that a denied
@@ -109,9 +125,19 @@ pub fn decide(policy: Policy<'_>, request: &Request) -> Result<Admitted, Denial>
         .iter()
         .find(|target| target.name == request.target)
         .ok_or_else(|| Denial::UnknownTarget(request.target.chars().take(63).collect()))?;
-    // Cancel requests pass while draining: they end sessions sooner.
+    // Cancel requests pass while draining or paused: they end sessions sooner.
     if policy.draining && request.purpose != Purpose::Cancel {
         return Err(Denial::Draining);
+    }
+    if policy.hold.level == Level::Everything && request.purpose != Purpose::Cancel {
+        let reason = match policy.hold.reason.as_str() {
+            "" => String::new(),
+            reason => format!(" ({reason})"),
+        };
+        return Err(Denial::Paused(reason));
+    }
+    if request.purpose == Purpose::Forward && target.forward == Forward::No {
+        return Err(Denial::NoForward(target.name.clone()));
     }
     let seen = policy.epochs.get(&request.sync).copied();
     if let Some(seen) = seen.filter(|seen| request.epoch < *seen) {
@@ -130,6 +156,12 @@ pub fn decide(policy: Policy<'_>, request: &Request) -> Result<Admitted, Denial>
             max: target.max_sessions,
         });
     }
+    if policy.asked.get(&target.name).copied().unwrap_or(0) > target.max_opens_per_minute {
+        return Err(Denial::Rate {
+            target: target.name.clone(),
+            max: target.max_opens_per_minute,
+        });
+    }
     // Epoch 0 of an unknown sync says nothing that would have to be remembered.
     let newer_epoch = (request.epoch > seen.unwrap_or(0)).then_some(request.epoch);
     Ok(Admitted {
@@ -137,6 +169,7 @@ pub fn decide(policy: Policy<'_>, request: &Request) -> Result<Admitted, Denial>
         sync: request.sync.clone(),
         run: request.run.clone(),
         purpose: request.purpose,
+        read_only: target.read_only || policy.hold.level >= Level::Writes,
         newer_epoch,
     })
 }
@@ -237,6 +270,8 @@ mod tests {
                 targets: &targets,
                 open: &open,
                 epochs: &epochs,
+                asked: &BTreeMap::new(),
+                hold: &Hold::default(),
                 draining: false,
             },
             request,
@@ -269,6 +304,8 @@ mod tests {
             targets: &[],
             open: &empty,
             epochs: &BTreeMap::new(),
+            asked: &BTreeMap::new(),
+            hold: &Hold::default(),
             draining: false,
         };
         assert_eq!(
@@ -334,6 +371,8 @@ mod tests {
             targets: &targets,
             open: &open,
             epochs: &epochs,
+            asked: &BTreeMap::new(),
+            hold: &Hold::default(),
             draining: true,
         };
         assert_eq!(decide(policy, &request()), Err(Denial::Draining));
@@ -342,6 +381,58 @@ mod tests {
             ..request()
         };
         assert!(decide(policy, &cancel).is_ok());
+    }
+
+    /// Decides with `hold`, after `asked` requests of this minute.
+    fn check_held(hold: Level, asked: u32, purpose: Purpose) -> Result<Admitted, Denial> {
+        let hold = Hold {
+            level: hold,
+            ..Hold::default()
+        };
+        let policy = Policy {
+            targets: &targets(),
+            open: &BTreeMap::new(),
+            epochs: &BTreeMap::new(),
+            asked: &BTreeMap::from([("main".to_owned(), asked)]),
+            hold: &hold,
+            draining: false,
+        };
+        decide(
+            policy,
+            &Request {
+                purpose,
+                ..request()
+            },
+        )
+    }
+
+    #[test]
+    fn paused_agent_opens_nothing_and_held_writes_open_read_only_sessions() {
+        for purpose in [Purpose::Session, Purpose::Replication, Purpose::Probe] {
+            let paused = check_held(Level::Everything, 0, purpose);
+            assert_eq!(paused, Err(Denial::Paused(String::new())));
+            assert!(check_held(Level::Writes, 0, purpose).unwrap().read_only);
+            assert!(!check_held(Level::Nothing, 0, purpose).unwrap().read_only);
+        }
+        assert!(check_held(Level::Everything, 0, Purpose::Cancel).is_ok());
+    }
+
+    #[test]
+    fn opens_within_a_minute_are_limited_whatever_the_purpose() {
+        for purpose in [Purpose::Session, Purpose::Cancel, Purpose::Probe] {
+            assert!(check_held(Level::Nothing, 600, purpose).is_ok());
+            let denied = check_held(Level::Nothing, 601, purpose);
+            assert!(
+                matches!(denied, Err(Denial::Rate { max: 600, .. })),
+                "{denied:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn people_come_through_only_where_the_target_says_so() {
+        let denied = check_held(Level::Nothing, 0, Purpose::Forward);
+        assert_eq!(denied, Err(Denial::NoForward("main".into())));
     }
 
     #[test]

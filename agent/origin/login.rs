@@ -12,14 +12,13 @@ use postgres_protocol::authentication;
 use postgres_protocol::authentication::sasl::{self, ChannelBinding, ScramSha256};
 use postgres_protocol::message::backend::{AuthenticationSaslBody, ErrorFields, Message};
 use postgres_protocol::message::frontend;
-use tracing::warn;
 
-use super::ask;
 use super::connect::{self, Dialled, Encryption, Security};
 use super::error::OriginError;
 use super::frames::Frames;
 use super::password::{Password, Places};
-use crate::config::Target;
+use super::role;
+use crate::config::{PowerfulRole, Target};
 
 /// The whole login, connecting included. PostgreSQL's own authentication_timeout is 60 s.
 const LOGIN: Duration = Duration::from_secs(30);
@@ -34,6 +33,8 @@ pub struct Wanted {
     pub parameters: Vec<(String, String)>,
     /// Logical replication mode (`replication=database`).
     pub replication: bool,
+    /// Transactions are read-only unless they say otherwise; so are those of a read-only target.
+    pub read_only: bool,
 }
 
 /// A session that PostgreSQL is ready to serve.
@@ -116,10 +117,7 @@ async fn log_in(
     frames.send(&startup_packet(target, wanted)?).await?;
     authenticate(&mut frames, target, places, &encryption).await?;
     let mut session = read_greeting(frames, &encryption).await?;
-    if session.is_superuser {
-        warn!(target_name = %target.name, "the agent's role is a superuser: give it only the \
-              grants that `tidegate-agent grant` prints");
-    }
+    refuse_powers(&mut session, target).await?;
     if target.read_only {
         refuse_write_grants(&mut session.frames, target).await?;
     }
@@ -135,7 +133,7 @@ fn startup_packet(target: &Target, wanted: &Wanted) -> Result<BytesMut, OriginEr
     if wanted.replication {
         parameters.push(("replication", "database"));
     }
-    if target.read_only {
+    if target.read_only || wanted.read_only {
         parameters.push(("default_transaction_read_only", "on"));
     }
     let passed = wanted
@@ -311,14 +309,27 @@ async fn read_greeting(
 /// AuthenticationOk: 'R', length 8, code 0.
 const AUTHENTICATION_OK: [u8; 9] = [b'R', 0, 0, 0, 8, 0, 0, 0, 0];
 
+/// Where the target refuses them, or is read-only: a superuser's session can do anything.
+async fn refuse_powers(session: &mut LoggedIn, target: &Target) -> Result<(), OriginError> {
+    let power = match target.powerful_role {
+        PowerfulRole::Refuse => role::powers(&mut session.frames).await?.into_iter().next(),
+        PowerfulRole::Warn if target.read_only && session.is_superuser => {
+            Some("is a superuser".to_owned())
+        }
+        PowerfulRole::Warn => None,
+    };
+    power.map_or(Ok(()), |power| {
+        Err(OriginError::PowerfulRole {
+            target: target.name.clone(),
+            user: target.user.clone(),
+            power,
+        })
+    })
+}
+
 /// A read-only target with a role that may write is a promise that nobody keeps.
 async fn refuse_write_grants(frames: &mut Frames, target: &Target) -> Result<(), OriginError> {
-    let rows = ask::ask(frames, ask::FIRST_WRITABLE_TABLE).await?;
-    match rows
-        .into_iter()
-        .next()
-        .and_then(|row| row.into_iter().next().flatten())
-    {
+    match role::first_writable(frames).await? {
         None => Ok(()),
         Some(table) => Err(OriginError::WriteGrant {
             target: target.name.clone(),

@@ -6,6 +6,7 @@
 //! Called by `tunnel::serve` and, for status, by `tunnel::supervise`.
 
 pub mod ask;
+pub mod brake;
 pub mod cancel;
 pub mod connect;
 pub mod epochs;
@@ -13,37 +14,54 @@ pub mod error;
 pub mod forward;
 pub mod frames;
 pub mod gate;
+mod guard;
+mod held;
+pub mod hold;
 pub mod login;
+mod pass_through;
 pub mod password;
+pub mod role;
 pub mod slots;
 pub mod startup;
 mod tls;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{BufMut, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use self::brake::Brake;
 use self::cancel::{Cancellable, Keys};
 use self::epochs::Epochs;
 use self::error::OriginError;
-use self::forward::{ForwardError, Passed};
+use self::forward::{ForwardError, Passed, Rules};
 use self::gate::{Admitted, Denial, Policy, Purpose, Request};
+use self::hold::Hold;
 use self::login::{CancelKey, Wanted};
 use self::password::Places;
 use self::startup::Opening;
-use crate::config::Target;
+use crate::audit::Audit;
+use crate::config::{Forward, Target, WriteBounds};
+
+/// Requests are counted over this long.
+const RATE_WINDOW: Duration = Duration::from_secs(60);
 
 /// What all streams of this agent share.
 pub struct Origin {
     places: Places,
+    state_dir: PathBuf,
+    audit: Audit,
+    began: Instant,
+    /// What is held back; who tells the relay of it watches.
+    holding: watch::Sender<Hold>,
     shared: Mutex<Shared>,
 }
 
@@ -54,6 +72,11 @@ struct Shared {
     open: BTreeMap<String, u32>,
     live: BTreeMap<u64, Live>,
     keys: Keys,
+    /// Requests since `asked_since` by target, denied ones too.
+    asked: BTreeMap<String, u32>,
+    asked_since: Instant,
+    hold: Hold,
+    brakes: BTreeMap<String, Brake>,
     draining: bool,
     next_id: u64,
 }
@@ -104,19 +127,28 @@ pub enum SessionError {
 }
 
 impl Origin {
-    /// Reads the remembered epochs of `state_dir`.
+    /// Reads the remembered epochs of `state_dir`, and what is held back.
     pub fn open(targets: &[Target], state_dir: &Path, places: Places) -> io::Result<Arc<Origin>> {
+        let hold = Hold::load(state_dir)?;
         let shared = Shared {
             targets: targets.iter().cloned().map(Arc::new).collect(),
             epochs: Epochs::load(state_dir)?,
             open: BTreeMap::new(),
             live: BTreeMap::new(),
             keys: Keys::default(),
+            asked: BTreeMap::new(),
+            asked_since: Instant::now(),
+            hold: hold.clone(),
+            brakes: BTreeMap::new(),
             draining: false,
             next_id: 1,
         };
         Ok(Arc::new(Origin {
             places,
+            state_dir: state_dir.to_owned(),
+            audit: Audit::new(state_dir),
+            began: Instant::now(),
+            holding: watch::Sender::new(hold),
             shared: Mutex::new(shared),
         }))
     }
@@ -124,11 +156,32 @@ impl Origin {
     /// Asks the gate and reserves what it grants. A newer epoch is durable before this returns,
     /// and sessions of the same sync with an older one are stopped.
     pub fn admit(self: &Arc<Self>, request: &Request) -> Result<Session, NotAdmitted> {
+        let admitted = self.decide(request);
+        let label = format!(
+            "{} {}/{}",
+            request.purpose.as_str(),
+            request.sync,
+            request.run
+        );
+        match &admitted {
+            Ok(_) => self.audit.note("stream.open", &request.target, &label),
+            Err(refused) => {
+                let detail = format!("{label}: {refused}");
+                self.audit.note("stream.deny", &request.target, &detail);
+            }
+        }
+        admitted
+    }
+
+    fn decide(self: &Arc<Self>, request: &Request) -> Result<Session, NotAdmitted> {
         let mut shared = self.lock();
+        shared.count(&request.target);
         let policy = Policy {
             targets: &shared.targets,
             open: &shared.open,
             epochs: shared.epochs.newest(),
+            asked: &shared.asked,
+            hold: &shared.hold,
             draining: shared.draining,
         };
         let admitted = gate::decide(policy, request)?;
@@ -183,6 +236,15 @@ impl Origin {
             }
         }
         shared.targets = targets.iter().cloned().map(Arc::new).collect();
+        drop(shared);
+        let names: Vec<&str> = targets.iter().map(|target| target.name.as_str()).collect();
+        self.audit
+            .note("policy.reload", "targets", &names.join(", "));
+    }
+
+    /// Where this agent keeps its record.
+    pub fn audit(&self) -> &Audit {
+        &self.audit
     }
 
     /// The targets as they are now.
@@ -214,6 +276,20 @@ impl Origin {
     /// A panic elsewhere must not stop all sessions: every section below leaves whole values.
     fn lock(&self) -> MutexGuard<'_, Shared> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shared {
+    /// Counts a request for a target that exists, so that invented names take no memory.
+    fn count(&mut self, target: &str) {
+        if self.asked_since.elapsed() >= RATE_WINDOW {
+            self.asked.clear();
+            self.asked_since = Instant::now();
+        }
+        if self.targets.iter().any(|known| known.name == target) {
+            let asked = self.asked.entry(target.to_owned()).or_insert(0);
+            *asked = asked.saturating_add(1);
+        }
     }
 }
 
@@ -251,7 +327,12 @@ impl Session {
         tokio::select! {
             biased;
             () = stop.cancelled() => Err(SessionError::Stopped),
-            ended = self.serve_stream(&mut stream) => ended,
+            ended = self.serve_stream(&mut stream) => {
+                if let Err(SessionError::Forward(error)) = &ended {
+                    self.note_cut(error);
+                }
+                ended
+            }
         }
     }
 
@@ -259,6 +340,9 @@ impl Session {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
+        if self.passes_through() {
+            return self.pass_through(stream).await;
+        }
         let session = match self.log_in(stream).await {
             Ok(session) => session,
             Err(error) => {
@@ -289,8 +373,53 @@ impl Session {
             "database session opened"
         );
         let (mut server, leftover) = session.frames.into_parts();
-        forward::forward(stream, &mut server, &leftover, &self.passed).await?;
+        self.forward(stream, &mut server, &leftover, false).await?;
         stream.shutdown().await.map_err(SessionError::Relay)
+    }
+
+    /// Moves the bytes, and counts writes where the target bounds them.
+    async fn forward<R, S>(
+        &self,
+        relay: &mut R,
+        server: &mut S,
+        leftover: &[u8],
+        with_login: bool,
+    ) -> Result<(), ForwardError>
+    where
+        R: AsyncRead + AsyncWrite + Unpin,
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let target = &self.admitted.target;
+        let count = |wrote| self.origin.note_written(target, wrote);
+        let is_braked = target.brake != WriteBounds::default();
+        let rules = Rules {
+            passed: &self.passed,
+            read_only: self.admitted.read_only,
+            on_wrote: if is_braked { Some(&count) } else { None },
+            with_login,
+        };
+        forward::forward(relay, server, leftover, rules).await
+    }
+
+    /// What a rule of the agent cut is in its record, and the brake holds writes back from now on.
+    fn note_cut(&self, error: &ForwardError) {
+        let target = &self.admitted.target.name;
+        match error {
+            ForwardError::Braked(reason) => {
+                let reason = format!("write brake of target {target}: {reason}");
+                self.origin.brake(&reason);
+            }
+            ForwardError::NotReadOnly(_) | ForwardError::NotFrontend(_) => {
+                let detail = format!("{}: {error}", self.application_name());
+                self.origin.audit.note("stream.cut", target, &detail);
+            }
+            _ => {}
+        }
+    }
+
+    fn passes_through(&self) -> bool {
+        self.admitted.purpose == Purpose::Forward
+            && self.admitted.target.forward == Forward::Passthrough
     }
 
     async fn log_in<S>(&self, stream: &mut S) -> Result<login::LoggedIn, OriginError>
@@ -301,10 +430,12 @@ impl Session {
             Opening::Startup(parameters) => parameters,
             Opening::Cancel { .. } => return Err(startup::StartupError::WrongPurpose.into()),
         };
+        let parameters = parameters.into_iter().filter(|(name, _)| name != "user");
         let wanted = Wanted {
             application_name: self.application_name(),
-            parameters,
+            parameters: parameters.collect(),
             replication: self.admitted.purpose == Purpose::Replication,
+            read_only: self.admitted.read_only,
         };
         login::login(&self.admitted.target, &self.origin.places, &wanted).await
     }

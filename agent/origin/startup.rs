@@ -42,6 +42,9 @@ const PASSED: [&str; 8] = [
     "idle_in_transaction_session_timeout",
 ];
 
+/// Passes for a person's tool, as long as that logs in by itself.
+const OF_A_PERSON: [&str; 1] = ["user"];
+
 /// What the relay opened its stream with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Opening {
@@ -168,7 +171,9 @@ fn parse_startup(body: &[u8], purpose: Purpose) -> Result<Vec<(String, String)>,
         if name == "replication" && purpose != Purpose::Replication && asks_replication(value) {
             return Err(StartupError::ReplicationNotAsked);
         }
-        let Some(known) = PASSED.iter().find(|known| known.eq_ignore_ascii_case(name)) else {
+        let of_a_person = OF_A_PERSON.iter().filter(|_| purpose == Purpose::Forward);
+        let mut names = PASSED.iter().chain(of_a_person);
+        let Some(known) = names.find(|known| known.eq_ignore_ascii_case(name)) else {
             continue;
         };
         if value.len() > limits::VALUE_BYTES_MAX || value.chars().any(char::is_control) {

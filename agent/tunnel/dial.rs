@@ -10,8 +10,8 @@ use tidegate_shared::tunnel::{
     CertificateFault, CloseCode, QuicDialer, Tunnel, TunnelError, TunnelReader, TunnelWriter,
 };
 use tidegate_shared::wire::{
-    AgentMessage, FrameReader, Grown, Hello, HelloAck, PROTOCOL_MAX, PROTOCOL_MIN, RelayMessage,
-    SessionRefusal, TargetInfo, WireError, write_message,
+    AgentMessage, FrameReader, Grown, Hello, HelloAck, Holding, PROTOCOL_MAX, PROTOCOL_MIN,
+    RelayMessage, SessionRefusal, TargetInfo, WireError, write_message,
 };
 
 use crate::identity::enroll::{self, EnrollError};
@@ -28,6 +28,8 @@ pub struct Connected {
     pub control: Control,
     pub tunnel: Tunnel,
     pub ack: HelloAck,
+    /// What the hello said is held back.
+    pub told: Holding,
     pub relay: RelayAddr,
     pub dialer: QuicDialer,
 }
@@ -135,7 +137,9 @@ async fn dial_relay(
     origin: &Origin,
 ) -> Result<Connected, DialError> {
     let (tunnel, dialer) = enroll::connect(relay, tls).await?;
-    let greeted = tokio::time::timeout(HELLO, greet(&tunnel, hello(origin))).await;
+    let hello = hello(origin);
+    let told = hello.holding.0.clone();
+    let greeted = tokio::time::timeout(HELLO, greet(&tunnel, hello)).await;
     let failed = match greeted {
         Ok(Ok((control, RelayMessage::HelloAck(ack)))) => {
             let relay = relay.clone();
@@ -143,6 +147,7 @@ async fn dial_relay(
                 control,
                 tunnel,
                 ack,
+                told,
                 relay,
                 dialer,
             });
@@ -201,6 +206,10 @@ fn hello(origin: &Origin) -> Hello {
         read_only: target.read_only,
     };
     let targets = origin.targets();
+    let is_passed_through = |target: &&std::sync::Arc<crate::config::Target>| {
+        target.forward == crate::config::Forward::Passthrough
+    };
+    let passed_through = targets.iter().filter(is_passed_through);
     let ddl_targets = targets.iter().filter(|target| target.allow_ddl);
     Hello {
         ddl_targets: Grown(ddl_targets.map(|target| target.name.clone()).collect()),
@@ -211,6 +220,8 @@ fn hello(origin: &Origin) -> Hello {
         targets: targets.iter().map(info).collect(),
         epoch_counter: origin.largest_epoch(),
         slot_bounds: Grown(targets.iter().map(|target| target.slot_wal_max).collect()),
+        holding: Grown(origin.held().told()),
+        passthrough_targets: Grown(passed_through.map(|target| target.name.clone()).collect()),
     }
 }
 

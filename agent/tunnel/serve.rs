@@ -61,6 +61,7 @@ async fn read_request(stream: &mut TunnelStream) -> Result<Request, WireError> {
             wire::Purpose::Replication => Purpose::Replication,
             wire::Purpose::Cancel => Purpose::Cancel,
             wire::Purpose::Probe => Purpose::Probe,
+            wire::Purpose::Forward => Purpose::Forward,
         },
     })
 }
@@ -105,9 +106,12 @@ fn denied(refused: &NotAdmitted) -> OpenAnswer {
             Denial::UnknownTarget(_) => OpenDenial::UnknownTarget,
             Denial::WrongLabel => OpenDenial::BadRequest,
             Denial::StaleEpoch { .. } => OpenDenial::StaleEpoch,
-            Denial::SessionLimit { .. } | Denial::SyncLimit | Denial::Draining => {
-                OpenDenial::TooMany
-            }
+            Denial::SessionLimit { .. }
+            | Denial::SyncLimit
+            | Denial::Draining
+            | Denial::Rate { .. } => OpenDenial::TooMany,
+            Denial::Paused(_) => OpenDenial::Paused,
+            Denial::NoForward(_) => OpenDenial::NotAllowed,
         },
         NotAdmitted::Epochs(_) => OpenDenial::NotAllowed,
     };
@@ -126,9 +130,9 @@ fn denial_code(error: &OriginError) -> OpenDenial {
         | OriginError::WeakAuthentication { .. }
         | OriginError::UnknownAuthentication(_)
         | OriginError::Scram(_) => OpenDenial::LoginFailed,
-        OriginError::AddressRefused { .. } | OriginError::WriteGrant { .. } => {
-            OpenDenial::NotAllowed
-        }
+        OriginError::AddressRefused { .. }
+        | OriginError::WriteGrant { .. }
+        | OriginError::PowerfulRole { .. } => OpenDenial::NotAllowed,
         _ => OpenDenial::Unreachable,
     }
 }

@@ -1,6 +1,6 @@
-//! What the agent is doing, for `tidegate-agent status`: asked over a Unix socket in the state
-//! directory, answered with one JSON document per connection. Read-only; nothing listens on a
-//! network.
+//! What the agent is doing and what it shall hold back, for `tidegate-agent status`, `pause` and
+//! `resume`: asked over a Unix socket of its own user in the state directory, with one JSON document
+//! each way. Nothing listens on a network.
 
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -12,11 +12,14 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 
+use crate::origin::hold::{Hold, Level};
 use crate::origin::slots::SlotView;
 use crate::origin::{Origin, SessionView};
 
 /// A reader that stops reading is left alone after this.
 const ANSWER: Duration = Duration::from_secs(5);
+/// An order holds a level and one line, bytes.
+const ASK_BYTES_MAX: u64 = 4 * 1024;
 /// A status holds at most 1,024 sessions of a few hundred bytes, bytes.
 const STATUS_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
@@ -48,6 +51,17 @@ pub struct Status {
     /// Slots that this agent dropped since it started, before they filled the disk.
     #[serde(default)]
     pub slots_dropped: u64,
+    /// What the operator or the write brake holds back.
+    #[serde(default)]
+    pub hold: Hold,
+}
+
+/// What is asked over the socket: one JSON document, then the end of the asker's half.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ask {
+    Status,
+    Hold { level: Level, reason: String },
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,24 +129,38 @@ pub async fn answer(listener: UnixListener, board: Board, origin: Arc<Origin>) {
             tokio::time::sleep(ANSWER).await;
             continue;
         };
-        let status = Status {
-            sessions: origin.sessions(),
-            ..board.read()
-        };
-        let Ok(text) = serde_json::to_vec(&status) else {
-            continue;
-        };
-        let send = async {
-            stream.write_all(&text).await?;
-            stream.shutdown().await
-        };
-        let _ = tokio::time::timeout(ANSWER, send).await;
+        // A reader or writer that is slow, or went away, loses its answer and nobody else does.
+        let _ = tokio::time::timeout(ANSWER, answer_one(&mut stream, &board, &origin)).await;
     }
 }
 
-/// Asks the running agent; `None` when none runs.
+async fn answer_one(stream: &mut UnixStream, board: &Board, origin: &Origin) -> io::Result<()> {
+    let mut asked = Vec::new();
+    (&mut *stream)
+        .take(ASK_BYTES_MAX)
+        .read_to_end(&mut asked)
+        .await?;
+    match serde_json::from_slice(&asked)? {
+        Ask::Status => {}
+        Ask::Hold { level, reason } => origin.hold(level, &reason)?,
+    }
+    let status = Status {
+        sessions: origin.sessions(),
+        hold: origin.held(),
+        ..board.read()
+    };
+    stream.write_all(&serde_json::to_vec(&status)?).await?;
+    stream.shutdown().await
+}
+
+/// Asks the running agent for its status; `None` when none runs.
 pub async fn ask(state_dir: &Path) -> io::Result<Option<Status>> {
-    let stream = match UnixStream::connect(socket_path(state_dir)).await {
+    send(state_dir, &Ask::Status).await
+}
+
+/// Asks the running agent, or orders it; its status afterwards, `None` when none runs.
+pub async fn send(state_dir: &Path, ask: &Ask) -> io::Result<Option<Status>> {
+    let mut stream = match UnixStream::connect(socket_path(state_dir)).await {
         Ok(stream) => stream,
         Err(error)
             if matches!(
@@ -144,10 +172,18 @@ pub async fn ask(state_dir: &Path) -> io::Result<Option<Status>> {
         }
         Err(error) => return Err(error),
     };
+    let text = serde_json::to_vec(ask)?;
     let mut bytes = Vec::new();
-    let mut stream = stream.take(STATUS_BYTES_MAX);
-    tokio::time::timeout(ANSWER, stream.read_to_end(&mut bytes))
+    let answered = async {
+        stream.write_all(&text).await?;
+        stream.shutdown().await?;
+        stream.take(STATUS_BYTES_MAX).read_to_end(&mut bytes).await
+    };
+    tokio::time::timeout(ANSWER, answered)
         .await
         .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    if bytes.is_empty() {
+        return Err(io::Error::other("it could not do this: see its log"));
+    }
     Ok(Some(serde_json::from_slice(&bytes)?))
 }

@@ -12,7 +12,7 @@ use tidegate_shared::wire::{
     AgentMessage, Goodbye, RelayMessage, RenewRefusal, WireError, write_message,
 };
 use tokio::io::AsyncWriteExt;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -24,6 +24,7 @@ use super::status::{Board, State};
 use crate::identity::enroll;
 use crate::identity::keystore::{Identity, Keystore, KeystoreError};
 use crate::identity::renew::{self, Standing};
+use crate::origin::hold::Hold;
 use crate::origin::{Origin, unix_ms};
 
 mod limits {
@@ -134,6 +135,8 @@ impl Supervisor {
         match enroll::reissue(identity, &self.store).await {
             Ok(renewed) => {
                 info!("the certificate had expired; the relay issued a new one for the same key");
+                let audit = self.origin.audit();
+                audit.note("certificate.reissue", &renewed.agent_name, "it had expired");
                 Some((renewed, true))
             }
             Err(error) => {
@@ -219,6 +222,10 @@ impl Supervisor {
                 return Some(Duration::ZERO);
             }
             Ended::Lost(error) => {
+                let relay = connected.relay.to_string();
+                self.origin
+                    .audit()
+                    .note("relay.lost", &relay, &error.to_string());
                 match error.class() {
                     Class::Operator(advice) => error!(%error, advice, "lost the relay"),
                     _ => warn!(%error, "lost the relay; dialling again"),
@@ -248,6 +255,10 @@ impl Supervisor {
             relay = %connected.relay, remote = %connected.tunnel.remote(),
             session = connected.ack.session, protocol = connected.ack.protocol, "connected"
         );
+        let detail = format!("session {}", connected.ack.session);
+        self.origin
+            .audit()
+            .note("relay.connect", &connected.relay.to_string(), &detail);
         self.board.update(|status| {
             status.state = State::Connected;
             status.since_ms = now_ms;
@@ -277,6 +288,7 @@ struct Session<'a> {
     newest: Option<Identity>,
     reloaded: bool,
     asked_renewal: Option<Instant>,
+    holds: watch::Receiver<Hold>,
 }
 
 /// What happens in a session.
@@ -286,6 +298,8 @@ enum Event {
     Stream(Result<tidegate_shared::tunnel::TunnelStream, TunnelError>),
     StreamEnded,
     Reloaded,
+    /// What the agent holds back changed.
+    Holds,
     Look,
 }
 
@@ -300,12 +314,17 @@ impl<'a> Session<'a> {
             newest: None,
             reloaded: false,
             asked_renewal: None,
+            holds: supervisor.origin.holds(),
         }
     }
 
     async fn run(&mut self) -> Ended {
         // The first tick comes at once: a certificate may be due right after connecting.
         let mut look = tokio::time::interval(limits::LOOK);
+        // What changed between the hello and now was told to nobody.
+        if self.holds.borrow().told() != self.connected.told {
+            self.holds.mark_changed();
+        }
         loop {
             let ended = match self.next_event(&mut look).await {
                 Event::Shutdown => Some(Ended::Shutdown),
@@ -320,6 +339,10 @@ impl<'a> Session<'a> {
                 Event::Reloaded => {
                     self.reloaded = true;
                     self.reconnect_if_quiet()
+                }
+                Event::Holds => {
+                    let told = self.holds.borrow_and_update().told();
+                    self.send(&AgentMessage::Holds(told)).await
                 }
                 Event::Look => self.look().await,
             };
@@ -338,6 +361,8 @@ impl<'a> Session<'a> {
             stream = self.connected.tunnel.accept() => Event::Stream(stream),
             Some(_) = self.streams.join_next() => Event::StreamEnded,
             () = self.supervisor.reloaded.notified() => Event::Reloaded,
+            // The sender lives in the origin.
+            Ok(()) = self.holds.changed() => Event::Holds,
             _ = look.tick() => Event::Look,
         }
     }
@@ -355,9 +380,14 @@ impl<'a> Session<'a> {
             Ok(RelayMessage::Renewed { chain_der }) => self.on_renewed(chain_der),
             Ok(RelayMessage::RenewRefused { code }) => {
                 match code {
-                    RenewRefusal::Revoked => error!(
-                        "the relay revoked this agent and renews no certificate: pair it again"
-                    ),
+                    RenewRefusal::Revoked => {
+                        let (audit, agent) =
+                            (self.supervisor.origin.audit(), &self.identity.agent_name);
+                        audit.note("certificate.revoked", agent, "");
+                        error!(
+                            "the relay revoked this agent and renews no certificate: pair it again"
+                        );
+                    }
                     code => warn!(
                         ?code,
                         "the relay did not renew the certificate; asking again"
@@ -387,6 +417,8 @@ impl<'a> Session<'a> {
         match saved {
             Ok(renewed) => {
                 info!("the certificate was renewed");
+                let (audit, agent) = (self.supervisor.origin.audit(), &renewed.agent_name);
+                audit.note("certificate.renew", agent, "");
                 let until = renewed.facts().ok().map(|facts| unix_ms(facts.not_after));
                 self.supervisor
                     .board

@@ -28,6 +28,23 @@ pub struct AgentStatus {
     /// RFC 3339: end of the agent's certificate.
     pub certificate_until: Option<String>,
     pub sessions: u64,
+    /// `writes` or `everything`, while the agent holds that back by itself.
+    #[serde(default)]
+    pub held: Option<String>,
+    /// Why it does, in its operator's words.
+    #[serde(default)]
+    pub held_reason: Option<String>,
+    /// Share of the packets that were lost on the way to the agent, percent.
+    #[serde(default)]
+    pub loss_percent: Option<f64>,
+    /// Largest packet that the way takes, bytes.
+    #[serde(default)]
+    pub mtu_bytes: Option<u16>,
+    /// Since the agent connected.
+    #[serde(default)]
+    pub sent_bytes: Option<u64>,
+    #[serde(default)]
+    pub received_bytes: Option<u64>,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use tidegate_shared::wire::Held;
 
 use crate::api::agents::{AgentControl, AgentStatus, AgentTarget, Invited};
 use crate::engine::Engine;
@@ -37,7 +38,8 @@ impl AgentDesk {
         }
     }
 
-    fn status(&self, record: &AgentRecord) -> AgentStatus {
+    /// `until`: when the agent's certificate ends, milliseconds since 1970.
+    fn status(&self, record: &AgentRecord, until: Option<i64>) -> AgentStatus {
         let live = self.agents.live(&record.id);
         let state = match (&live, record.revoked_at, record.paired_at) {
             (_, Some(_), _) => "revoked",
@@ -51,6 +53,7 @@ impl AgentDesk {
             host: record.host.clone(),
             version: record.version.clone(),
             since: record.last_seen_at.and_then(rfc3339),
+            certificate_until: until.and_then(rfc3339),
             ..AgentStatus::default()
         };
         if let Some(live) = live {
@@ -67,6 +70,21 @@ fn fill_live(status: &mut AgentStatus, live: &AgentLive) {
     status.rtt_ms = Some(live.rtt().as_secs_f64() * 1000.0);
     let since = jiff::Timestamp::try_from(live.since).ok();
     status.since = since.map(|since| since.to_string());
+    status.sessions = live.streams as u64;
+    let stats = live.stats;
+    let lost = 100.0 * stats.lost_packets as f64 / stats.sent_packets.max(1) as f64;
+    status.loss_percent = Some(lost);
+    status.mtu_bytes = Some(stats.mtu_bytes);
+    status.sent_bytes = Some(stats.sent_bytes);
+    status.received_bytes = Some(stats.received_bytes);
+    let held = match live.holding.held {
+        Held::Nothing => None,
+        Held::Writes => Some("writes"),
+        Held::Everything => Some("everything"),
+    };
+    status.held = held.map(ToOwned::to_owned);
+    let reason = &live.holding.reason;
+    status.held_reason = (held.is_some() && !reason.is_empty()).then(|| reason.clone());
     status.targets = live
         .targets
         .iter()
@@ -101,21 +119,36 @@ impl AgentControl for AgentDesk {
         let workspace = self.workspace.clone();
         let records = self
             .store
-            .view(move |conn| agents::list(conn, &workspace, false))
+            .view(move |conn| {
+                let records = agents::list(conn, &workspace, false)?.into_iter();
+                let with_end = |record: AgentRecord| {
+                    let until = agents::certificate_until(conn, &workspace, &record.id)?;
+                    Ok((record, until))
+                };
+                records.map(with_end).collect::<Result<Vec<_>, _>>()
+            })
             .await
             .map_err(|error| refused(error.into()))?;
-        Ok(records.iter().map(|record| self.status(record)).collect())
+        let status = |(record, until): &(AgentRecord, Option<i64>)| self.status(record, *until);
+        Ok(records.iter().map(status).collect())
     }
 
     async fn show(&self, name: &str) -> Result<AgentStatus, ControlError> {
         let (workspace, wanted) = (self.workspace.clone(), name.to_owned());
         let found = self
             .store
-            .view(move |conn| agents::find_by_name(conn, &workspace, &wanted))
+            .view(move |conn| {
+                let Some(record) = agents::find_by_name(conn, &workspace, &wanted)? else {
+                    return Ok(None);
+                };
+                let until = agents::certificate_until(conn, &workspace, &record.id)?;
+                Ok(Some((record, until)))
+            })
             .await
             .map_err(|error| refused(error.into()))?;
-        let record = found.ok_or_else(|| refused(PairingError::NoAgent(name.to_owned())))?;
-        Ok(self.status(&record))
+        let (record, until) =
+            found.ok_or_else(|| refused(PairingError::NoAgent(name.to_owned())))?;
+        Ok(self.status(&record, until))
     }
 
     async fn revoke(&self, name: &str) -> Result<AgentStatus, ControlError> {

@@ -110,6 +110,13 @@ impl TunnelDial {
                 let text = format!("agent `{agent}` refused: {text}");
                 EndpointError::operator("agent-refused", text)
             }
+            OpenError::Denied {
+                code: wire::OpenDenial::Paused,
+                text,
+            } => {
+                let text = format!("agent `{agent}`: {text}");
+                EndpointError::retry("agent-paused", text)
+            }
             OpenError::Denied { text, .. } => match error.class() {
                 tidegate_shared::Class::Operator(advice) => {
                     let text = format!("agent `{agent}` refused: {text}: {advice}");

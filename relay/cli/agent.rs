@@ -57,7 +57,18 @@ pub(super) async fn run(api: &Client, json: bool, command: Command) -> Result<Ex
                 output::json(&agents)?;
             } else {
                 let headers = [
-                    "NAME", "STATE", "HOST", "VERSION", "RTT", "SINCE", "TARGETS",
+                    "NAME",
+                    "STATE",
+                    "HOST",
+                    "VERSION",
+                    "RTT",
+                    "LOSS",
+                    "MTU",
+                    "BYTES",
+                    "SESSIONS",
+                    "CERTIFICATE",
+                    "SINCE",
+                    "TARGETS",
                 ];
                 let empty = "There are no agents: invite one with `agent invite NAME`.";
                 output::table(&headers, agents.iter().map(row).collect(), empty);
@@ -94,19 +105,48 @@ fn row(agent: &AgentStatus) -> Vec<String> {
         .collect();
     vec![
         agent.name.clone(),
-        agent.state.clone(),
+        state(agent),
         or_dash(agent.host.as_ref()),
         or_dash(agent.version.as_ref()),
         or_dash(agent.rtt_ms.map(|rtt| format!("{rtt:.1} ms"))),
+        or_dash(agent.loss_percent.map(|lost| format!("{lost:.2} %"))),
+        or_dash(agent.mtu_bytes),
+        or_dash(bytes(agent)),
+        agent.sessions.to_string(),
+        or_dash(days_left(agent)),
         or_dash(agent.since.as_ref()),
         targets.join(", "),
     ]
 }
 
+/// With what the agent holds back.
+fn state(agent: &AgentStatus) -> String {
+    match &agent.held {
+        Some(held) => format!("{}, {held} held", agent.state),
+        None => agent.state.clone(),
+    }
+}
+
+fn bytes(agent: &AgentStatus) -> Option<String> {
+    let sum = agent.sent_bytes? + agent.received_bytes?;
+    Some(size::rounded(sum))
+}
+
+fn days_left(agent: &AgentStatus) -> Option<String> {
+    let until: jiff::Timestamp = agent.certificate_until.as_ref()?.parse().ok()?;
+    let hours = (until.as_second() - jiff::Timestamp::now().as_second()) / 3600;
+    Some(if hours < 48 {
+        format!("{hours} h")
+    } else {
+        format!("{} days", hours / 24)
+    })
+}
+
 fn show(agent: &AgentStatus) {
     output::facts(&[
         ("name", agent.name.clone()),
-        ("state", agent.state.clone()),
+        ("state", state(agent)),
+        ("held because", or_dash(agent.held_reason.as_ref())),
         ("host", or_dash(agent.host.as_ref())),
         ("version", or_dash(agent.version.as_ref())),
         ("connected from", or_dash(agent.remote.as_ref())),

@@ -10,7 +10,7 @@ use tidegate_shared::Class;
 use tidegate_shared::identity::AgentIdentity;
 use tidegate_shared::tunnel::{CloseCode, Tunnel, TunnelError, TunnelStats, TunnelStream};
 use tidegate_shared::wire::{
-    self, Hello, OpenAnswer, OpenDenial, OpenRequest, Purpose, TargetInfo, WireError,
+    self, Hello, Holding, OpenAnswer, OpenDenial, OpenRequest, Purpose, TargetInfo, WireError,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
@@ -37,6 +37,7 @@ pub(super) struct Session {
     identity: AgentIdentity,
     tunnel: Tunnel,
     hello: Hello,
+    holding: Mutex<Holding>,
     since: SystemTime,
     commands: mpsc::Sender<Command>,
     /// Streams that are open through it.
@@ -85,6 +86,10 @@ pub struct AgentLive {
     pub slot_bounds: Vec<u64>,
     /// The newest lease epoch that the agent had admitted when it connected.
     pub epoch_counter: u64,
+    /// What the agent holds back by order of its own operator or its write brake.
+    pub holding: Holding,
+    /// Names of the targets whose logins are a person's own.
+    pub passthrough_targets: Vec<String>,
     /// Streams that are open through the agent.
     pub streams: usize,
     pub stats: TunnelStats,
@@ -138,9 +143,10 @@ impl OpenError {
                     Class::Operator("check user and password of this target on the agent's host")
                 }
                 OpenDenial::BadRequest => Class::Bug,
-                OpenDenial::StaleEpoch | OpenDenial::TooMany | OpenDenial::Unreachable => {
-                    Class::Retry
-                }
+                OpenDenial::StaleEpoch
+                | OpenDenial::TooMany
+                | OpenDenial::Unreachable
+                | OpenDenial::Paused => Class::Retry,
             },
             OpenError::Wire(error) => error.class(),
             _ => Class::Retry,
@@ -307,6 +313,7 @@ impl Agents {
             number,
             identity,
             tunnel,
+            holding: Mutex::new(hello.holding.0.clone()),
             hello,
             since,
             commands,
@@ -386,6 +393,12 @@ impl Session {
             ddl_targets: self.hello.ddl_targets.0.clone(),
             slot_bounds: self.hello.slot_bounds.0.clone(),
             epoch_counter: self.hello.epoch_counter,
+            holding: self
+                .holding
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone(),
+            passthrough_targets: self.hello.passthrough_targets.0.clone(),
             streams: self.streams.load(Ordering::Relaxed),
             stats: self.tunnel.stats(),
         }
@@ -401,6 +414,19 @@ pub(super) struct Registration {
 }
 
 impl Registration {
+    /// The agent holds something else back from now on.
+    pub(super) fn note_holding(&self, holding: Holding) {
+        if let Some(session) = self.agents.lock().get(&self.agent)
+            && session.number == self.number
+        {
+            *session
+                .holding
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner) = holding;
+        }
+        self.agents.note_change();
+    }
+
     /// The agent said goodbye: nothing new is opened through this session. It stays listed, so
     /// that a revocation still cuts it.
     pub(super) fn note_leaving(&self) {

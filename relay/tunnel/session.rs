@@ -7,8 +7,8 @@ use tidegate_shared::identity::AgentLeaf;
 use tidegate_shared::identity::limits::CLOCK_SKEW;
 use tidegate_shared::tunnel::{CloseCode, Tunnel, TunnelReader, TunnelWriter};
 use tidegate_shared::wire::{
-    self, AgentMessage, FrameReader, Goodbye, Hello, HelloAck, RelayMessage, SessionRefusal,
-    WireError,
+    self, AgentMessage, FrameReader, Goodbye, Hello, HelloAck, Holding, RelayMessage,
+    SessionRefusal, WireError,
 };
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
@@ -232,6 +232,10 @@ impl<D: Doorkeeper> Serving<D> {
                         registration.note_leaving();
                         return self.see_off(commands, not_after).await;
                     }
+                    Ok(AgentMessage::Holds(holding)) => {
+                        self.note_holding(registration, holding);
+                        Ok(())
+                    }
                     other => answer(control, other).await,
                 },
             };
@@ -256,6 +260,16 @@ impl<D: Doorkeeper> Serving<D> {
             () = sleep(self.left_until(not_after)) => CloseCode::EXPIRED,
             () = sleep(limits::LEAVING) => CloseCode::GOODBYE,
         }
+    }
+
+    fn note_holding(&self, registration: &Registration, holding: Holding) {
+        tracing::info!(
+            agent = %self.leaf.identity,
+            held = ?holding.held,
+            reason = %holding.reason.escape_debug(),
+            "What an agent holds back has changed."
+        );
+        registration.note_holding(holding);
     }
 
     async fn renew(
@@ -293,8 +307,13 @@ async fn answer(
         // A late answer to an older ping.
         Ok(AgentMessage::Pong { .. }) => Ok(()),
         Err(WireError::Closed { .. } | WireError::Io(_)) => Err(CloseCode::DONE),
-        // Renew and goodbye were handled; a second hello is out of turn.
-        Ok(AgentMessage::Hello(_) | AgentMessage::Renew { .. } | AgentMessage::Goodbye(_))
+        // The others were handled; a second hello is out of turn.
+        Ok(
+            AgentMessage::Hello(_)
+            | AgentMessage::Renew { .. }
+            | AgentMessage::Goodbye(_)
+            | AgentMessage::Holds(_),
+        )
         | Err(_) => Err(CloseCode::PROTOCOL),
     }
 }

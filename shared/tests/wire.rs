@@ -75,8 +75,19 @@ fn golden_vectors_of_the_control_messages() {
             epoch_counter: 300,
             ddl_targets: Grown(vec!["main".into()]),
             slot_bounds: Grown(vec![9]),
+            holding: Grown(Holding {
+                held: Held::Writes,
+                reason: "no".into(),
+                since_ms: 4,
+            }),
+            passthrough_targets: Grown(vec!["m".into()]),
         }),
-        "0000002701000100010105302e312e300364623101046d61696e0473686f7001fb2c0101046d61696e0109",
+        "0000002f01000100010105302e312e300364623101046d61696e0473686f7001fb2c0101046d61696e0109\
+         01026e6f0401016d",
+    );
+    check_golden(
+        &AgentMessage::Holds(Holding::default()),
+        "0000000701000105000000",
     );
     check_golden(&AgentMessage::Ping { nonce: 5 }, "000000050100010105");
     check_golden(&AgentMessage::Pong { nonce: 5 }, "000000050100010205");
@@ -142,6 +153,8 @@ fn a_hello_of_an_older_agent_is_read_and_allows_nothing_new() {
     };
     let told = (hello.ddl_targets, hello.slot_bounds);
     assert_eq!(told, (Grown(vec!["m".into()]), Grown(vec![])));
+    let latest = (hello.holding, hello.passthrough_targets);
+    assert_eq!(latest, (Grown::default(), Grown(vec![])));
     // Half of the new field is no older hello.
     let mut cut = older.to_vec();
     cut.push(1);

@@ -23,6 +23,8 @@ pub enum AgentMessage {
     Renew {
         csr_der: Vec<u8>,
     },
+    /// What is held back has changed since the hello.
+    Holds(Holding),
 }
 
 /// What the relay says.
@@ -67,6 +69,32 @@ pub struct Hello {
     /// How much WAL a slot may make each target's server keep before the agent drops it, bytes, in
     /// the order of `targets`. None for an agent that drops no slots.
     pub slot_bounds: Grown<Vec<u64>>,
+    /// What the agent holds back. Nothing for an agent that can't.
+    pub holding: Grown<Holding>,
+    /// Names of the targets through which a person may be let in with their own name and password:
+    /// the agent then passes the login on instead of logging in itself.
+    pub passthrough_targets: Grown<Vec<String>>,
+}
+
+/// What an agent holds back by order of its own operator or of its write brake. The agent enforces
+/// it; the relay is told so that people see why nothing moves.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Holding {
+    pub held: Held,
+    /// One line for people; empty when nothing is held.
+    pub reason: String,
+    /// Since when, milliseconds since 1970.
+    pub since_ms: u64,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+pub enum Held {
+    #[default]
+    Nothing,
+    /// Sessions are read-only.
+    Writes,
+    /// No session is opened.
+    Everything,
 }
 
 /// A database that the agent's own configuration lets the relay reach. No address: the relay

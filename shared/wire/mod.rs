@@ -13,7 +13,8 @@ mod open;
 mod pair;
 
 pub use control::{
-    AgentMessage, Goodbye, Hello, HelloAck, RelayMessage, RenewRefusal, SessionRefusal, TargetInfo,
+    AgentMessage, Goodbye, Held, Hello, HelloAck, Holding, RelayMessage, RenewRefusal,
+    SessionRefusal, TargetInfo,
 };
 pub use frame::{FrameReader, WireError, decode, encode, read_message, write_message};
 pub use grown::Grown;

@@ -26,6 +26,8 @@ pub enum Purpose {
     Cancel,
     /// Only to see whether the target can be reached and logged in to.
     Probe,
+    /// A session for a person's own tool (psql, pg_dump), where the target allows it.
+    Forward,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -53,6 +55,8 @@ pub enum OpenDenial {
     LoginFailed,
     /// The request itself makes no sense.
     BadRequest,
+    /// The agent's operator paused it; it says when that ends.
+    Paused,
 }
 
 message!(OpenRequest, limits::OPEN_BYTES_MAX);

@@ -108,7 +108,7 @@ fn unpaired_or_stopped_agent_says_what_to_do_next() {
 
 #[test]
 fn help_of_every_command_has_an_example() {
-    for command in ["pair", "run", "check", "status", "grant"] {
+    for command in ["pair", "run", "check", "status", "pause", "resume", "grant"] {
         let (code, out, _) = run(&[command, "--help"], "");
         assert!(code == 0 && out.contains("Example: "), "{out}");
     }

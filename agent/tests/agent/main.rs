@@ -5,5 +5,7 @@
 mod server;
 
 mod cli;
+mod holds;
 mod login;
+mod powers;
 mod tunnel;

@@ -226,6 +226,8 @@ pub(super) fn hello() -> Hello {
         epoch_counter: 41,
         ddl_targets: wire::Grown::default(),
         slot_bounds: wire::Grown::default(),
+        holding: wire::Grown::default(),
+        passthrough_targets: wire::Grown::default(),
     }
 }
 

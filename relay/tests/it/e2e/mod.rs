@@ -9,6 +9,7 @@ mod editors;
 mod edits;
 mod faults;
 mod history;
+mod holds;
 mod looks;
 mod lost_slots;
 mod postgres_faults;

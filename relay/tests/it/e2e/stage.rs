@@ -224,6 +224,23 @@ impl Stage {
         );
     }
 
+    /// Runs a command of the agent's beside the running one; its output.
+    pub fn agent_command(&self, arguments: &[&str]) -> String {
+        let done = Command::new(agent_binary())
+            .args(arguments)
+            .arg("--config")
+            .arg(self.dir.path().join("agent.toml"))
+            .output()
+            .unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert!(
+            done.status.success(),
+            "{arguments:?}: {}",
+            text(&done.stderr)
+        );
+        text(&done.stdout)
+    }
+
     /// `kill -9`.
     pub fn kill_relay(&mut self) {
         kill(&mut self.relay);
