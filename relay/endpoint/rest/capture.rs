@@ -12,7 +12,7 @@ use tidegate_sync::model::{BatchId, Change, ChangeKind, Position};
 use tokio::time::Instant;
 
 use super::clock::Micros;
-use super::manifest::{Changes, Request};
+use super::manifest::Changes;
 use super::pages::{Listing, Page, Pages};
 use super::shape::{Record, Shape, moment, moment_text};
 use super::side::Bound;
@@ -46,13 +46,9 @@ impl RestCapture {
 
     async fn look(&self) -> Result<Captured, EndpointError> {
         let changes = &self.bound.client.manifest.changes;
-        let Some(request) = &changes.request else {
-            let text = "this app's manifest does not say how changes are found";
-            return Err(EndpointError::bug("no-changes", text));
-        };
         let mut seen = Vec::new();
         for shape in &self.bound.shapes {
-            seen.push(self.changed(shape, changes, request).await?);
+            seen.push(self.changed(shape, changes).await?);
         }
         let until = seen.iter().map(|seen| seen.until).min();
         let horizon = self
@@ -88,13 +84,12 @@ impl RestCapture {
         &self,
         shape: &'a Shape,
         changes: &Changes,
-        request: &Request,
     ) -> Result<Seen<'a>, EndpointError> {
         let client = &self.bound.client;
         let form = client.manifest.record.modified_as;
         let mut until = self.bound.shown();
         let listing = Listing {
-            request,
+            request: &changes.request,
             items: &changes.items,
             paging: &changes.paging,
             size: client.manifest.list.page,

@@ -242,18 +242,12 @@ fn hidden(client: &Client) -> Vec<String> {
 /// What the engine and people see of it.
 pub(super) fn catalog(client: &Client, found: &Found) -> Catalog {
     let title = &client.manifest.title;
-    let level = match client.manifest.changes.request {
-        Some(_) => Level::Poll,
-        None => Level::Compare,
+    let caveat = "of several changes between two looks only the last is seen";
+    let offer = Offer {
+        level: Level::Poll,
+        obstacles: Vec::new(),
+        caveat: Some(caveat.to_owned()),
     };
-    let levels = [Level::Poll, Level::Compare].into_iter();
-    let offers = levels
-        .filter(|offered| *offered == level)
-        .map(|level| Offer {
-            level,
-            obstacles: Vec::new(),
-            caveat: Some(caveat(client).to_owned()),
-        });
     Catalog {
         server: format!("{title} {}", found.version).trim_end().to_owned(),
         user: found.user.clone(),
@@ -265,21 +259,7 @@ pub(super) fn catalog(client: &Client, found: &Found) -> Catalog {
             .collect(),
         allows_ddl: false,
         problems: Vec::new(),
-        captures: offers.collect(),
-    }
-}
-
-fn caveat(client: &Client) -> &'static str {
-    let changes = &client.manifest.changes;
-    match (&changes.request, changes.tells_deletions) {
-        (Some(_), true) => "of several changes between two looks only the last is seen",
-        (Some(_), false) => {
-            "of several changes between two looks only the last is seen; deletions are found by \
-             comparing all keys from time to time"
-        }
-        (None, _) => {
-            "each look reads all records; of several changes between two looks only the last is seen"
-        }
+        captures: vec![offer],
     }
 }
 

@@ -23,6 +23,12 @@ pub fn built_in(name: &str) -> Option<Arc<Manifest>> {
         .cloned()
 }
 
+/// The text of that manifest.
+pub fn text(name: &str) -> Option<&'static str> {
+    let found = BUILT_IN.iter().find(|(known, _)| *known == name);
+    found.map(|(_, text)| *text)
+}
+
 /// All names.
 pub fn names() -> Vec<&'static str> {
     BUILT_IN.iter().map(|(name, _)| *name).collect()
@@ -31,6 +37,15 @@ pub fn names() -> Vec<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_worked_example_of_the_documentation_is_a_manifest() {
+        let page = include_str!("../../../../docs/connectors.md");
+        let example = page.split("```toml\n").nth(1).unwrap();
+        let example = example.split("```").next().unwrap();
+        let manifest = load(example).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(manifest.name, "notes");
+    }
 
     #[test]
     fn every_manifest_loads_under_its_name() {

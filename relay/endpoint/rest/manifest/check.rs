@@ -74,9 +74,7 @@ pub(super) fn check(manifest: &Manifest) -> Checked {
 }
 
 fn changes(manifest: &Manifest, changes: &Changes, listing: &[&str]) -> Checked {
-    let Some(asked) = &changes.request else {
-        return Ok(());
-    };
+    let asked = &changes.request;
     let known = [listing, &["since"]].concat();
     request(&["changes", "request"], asked, &known)?;
     paging(&["changes", "paging"], &changes.paging, asked)?;
@@ -84,7 +82,11 @@ fn changes(manifest: &Manifest, changes: &Changes, listing: &[&str]) -> Checked 
         let message = "changes are found by `record.modified`: say where it is";
         return Err(fault(&["changes", "request"], message));
     }
-    if changes.tells_deletions && manifest.record.deleted.is_none() {
+    if !changes.tells_deletions {
+        let message = "this version needs an app that tells deletions with its changes";
+        return Err(fault(&["changes", "tells_deletions"], message));
+    }
+    if manifest.record.deleted.is_none() {
         let message = "say by `record.deleted` what a deleted record looks like";
         return Err(fault(&["changes", "tells_deletions"], message));
     }

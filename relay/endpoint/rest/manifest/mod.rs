@@ -366,15 +366,13 @@ pub struct List {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Changes {
-    /// Records modified at or after the variable `{since}`; without it each look lists all records
-    /// and compares.
-    pub request: Option<Request>,
+    /// Records modified at or after the variable `{since}`.
+    pub request: Request,
     #[serde(default)]
     pub items: String,
     #[serde(default)]
     pub paging: Paging,
-    /// The request tells deleted records as well (`record.deleted`); else keys are compared.
-    #[serde(default)]
+    /// The request tells deleted records as well (`record.deleted`). This version needs that.
     pub tells_deletions: bool,
     /// The request tells the oldest changes first.
     #[serde(default)]
@@ -387,13 +385,6 @@ pub struct Changes {
     /// How long a change may stay hidden from lists and searches, milliseconds.
     #[serde(default)]
     pub lag_ms: u64,
-    /// Where deletions are not told: how often all keys are compared, seconds.
-    #[serde(default = "minute")]
-    pub sweep_s: u64,
-}
-
-fn minute() -> u64 {
-    60
 }
 
 /// Records by their ids.

@@ -15,7 +15,8 @@ use tokio::sync::Mutex;
 
 use super::{App, Row, Rows};
 
-const USER: &str = "office";
+/// Who may make buckets, as `kinto init` has it.
+const USER: &str = "admin";
 const PASSWORD: &str = "throwaway-secret";
 const START_MAX: Duration = Duration::from_secs(60);
 /// Kinto's own bound on a batch.
@@ -149,7 +150,12 @@ impl Kinto {
             .client
             .request(method, url)
             .basic_auth(USER, Some(PASSWORD));
-        let answer = call.json(&body).send().await.unwrap();
+        let call = if body.is_null() {
+            call
+        } else {
+            call.json(&body)
+        };
+        let answer = call.send().await.unwrap();
         let status = answer.status();
         let body: Value = answer.json().await.unwrap();
         assert!(status.is_success(), "{path}: {status} {body}");
