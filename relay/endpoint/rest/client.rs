@@ -258,7 +258,7 @@ impl Client {
         }
         let answer = self.read(response).await?;
         if let Some(flying) = flying {
-            flying.is_answered();
+            flying.land();
         }
         drop(permit);
         Ok(answer)
@@ -357,7 +357,8 @@ struct Flying<'a> {
 }
 
 impl Flying<'_> {
-    fn is_answered(self) {
+    /// It was answered.
+    fn land(self) {
         std::mem::forget(self);
     }
 }

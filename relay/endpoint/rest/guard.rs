@@ -125,6 +125,9 @@ pub(super) async fn judge(
     Ok(verdicts)
 }
 
+/// A create's step, and its match key.
+type Sought<'a> = (usize, &'a [(usize, Value)]);
+
 /// For each create: the records that have its match key.
 async fn candidates(
     bound: &Bound,
@@ -132,7 +135,7 @@ async fn candidates(
     steps: &[Step],
     of_table: &[usize],
 ) -> Result<HashMap<usize, Vec<Record>>, EndpointError> {
-    let mut by_field: HashMap<usize, Vec<(usize, &[(usize, Value)])>> = HashMap::new();
+    let mut by_field: HashMap<usize, Vec<Sought<'_>>> = HashMap::new();
     for index in of_table {
         if let StepKind::Create { matching, .. } = &steps[*index].kind
             && let Some((field, _)) = matching.first()
