@@ -9,15 +9,16 @@ use utoipa::ToSchema;
 
 use super::Problem;
 use super::workspace::Workspace;
+use crate::endpoint::Account;
 use crate::endpoint::catalog::Catalog;
 use crate::endpoint::level::Level;
 use crate::engine::handle::{ConnectionInfo, ConnectionTarget, ConnectionTest};
 
-/// A new connection: through an agent (`agent`, `target`) or direct (`url`).
+/// A new connection: through an agent (`agent`, `target`), direct (`url`), or to an app (`token`).
 #[derive(Deserialize, Serialize, ToSchema)]
 pub struct NewConnection {
     pub name: String,
-    /// `postgres`.
+    /// `postgres`, or the name of a connector.
     pub kind: String,
     pub agent: Option<String>,
     pub target: Option<String>,
@@ -26,6 +27,15 @@ pub struct NewConnection {
     /// How its changes are to be read: `auto`, `stream`, `peek`, `triggers`, `poll` or `compare`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capture: Option<String>,
+    /// Where the app is, unless its connector knows; sealed with it.
+    #[serde(default)]
+    pub base_url: Option<String>,
+    /// What the app's sign-in needs: a token, or `user:password`; sealed at rest.
+    #[serde(default)]
+    pub token: Option<String>,
+    /// The app may be at a private address, and may be spoken to without TLS.
+    #[serde(default)]
+    pub allow_private: bool,
 }
 
 /// How a connection's changes are to be read, unless a sync file says otherwise.
@@ -69,13 +79,18 @@ pub(super) async fn add_connection(
     work: Workspace,
     Json(new): Json<NewConnection>,
 ) -> Result<(StatusCode, Json<ConnectionInfo>), Problem> {
-    let target = match (new.agent, new.target, new.url) {
-        (Some(agent), Some(target), None) => ConnectionTarget::Agent { agent, target },
-        (None, None, Some(url)) => ConnectionTarget::Direct {
+    let target = match (new.agent, new.target, new.url, new.token) {
+        (Some(agent), Some(target), None, None) => ConnectionTarget::Agent { agent, target },
+        (None, None, Some(url), None) => ConnectionTarget::Direct {
             url: SecretString::from(url),
         },
+        (None, None, None, Some(token)) => ConnectionTarget::App(Account {
+            base_url: new.base_url,
+            token: SecretString::from(token),
+            allow_private: new.allow_private,
+        }),
         _ => {
-            let detail = "give either `agent` and `target`, or `url`";
+            let detail = "give either `agent` and `target`, or `url`, or for an app `token`";
             return Err(Problem::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "bad-target",

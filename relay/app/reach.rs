@@ -1,19 +1,22 @@
 //! How connections are reached: through an agent's tunnel or directly. The rest of the relay sees
 //! only `Dial` and `Endpoint`.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use tidegate_shared::wire;
 use tidegate_sync::model::Side;
 
 use crate::endpoint::postgres::PostgresEndpoint;
 use crate::endpoint::postgres::direct::DirectDial;
+use crate::endpoint::rest::manifest::{self, Manifest};
+use crate::endpoint::rest::{RestEndpoint, connectors};
 use crate::endpoint::{
-    ByteStream, Class, Dial, Endpoint, EndpointError, Login, Purpose, StreamLabel,
+    Account, ByteStream, Class, Dial, Endpoint, EndpointError, Login, Purpose, StreamLabel,
 };
 use crate::engine::EndpointSource;
 use crate::store::{Store, agents};
@@ -24,6 +27,9 @@ pub(super) struct Reach {
     store: Store,
     agents: Agents,
     egress: Option<IpAddr>,
+    started: Instant,
+    /// Apps by a hash of their accounts: all who use one share its bounds on calls.
+    apps: Mutex<HashMap<[u8; 32], Arc<RestEndpoint>>>,
 }
 
 impl Reach {
@@ -32,7 +38,38 @@ impl Reach {
             store,
             agents,
             egress,
+            started: Instant::now(),
+            apps: Mutex::default(),
         }
+    }
+
+    /// One of the built-in ones, or the operator's own in the data directory.
+    fn manifest(&self, kind: &str) -> Result<Arc<Manifest>, EndpointError> {
+        if let Some(manifest) = connectors::built_in(kind) {
+            return Ok(manifest);
+        }
+        let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        let file = self
+            .store
+            .data_dir()
+            .join("connectors")
+            .join(format!("{kind}.toml"));
+        if !kind.chars().all(is_name) || !file.exists() {
+            let known = connectors::names().join(", ");
+            let text = format!(
+                "there is no connector `{kind}`: use postgres, {known}, or put a manifest into {}",
+                file.display()
+            );
+            return Err(EndpointError::operator("unknown-kind", text));
+        }
+        let bad = |text: String| {
+            let text = format!("{}: {text}", file.display());
+            EndpointError::operator("bad-manifest", text)
+        };
+        let text = std::fs::read_to_string(&file).map_err(|error| bad(error.to_string()))?;
+        Ok(Arc::new(
+            manifest::load(&text).map_err(|error| bad(error.to_string()))?,
+        ))
     }
 }
 
@@ -52,6 +89,22 @@ impl EndpointSource for Reach {
     fn direct(&self, url: &SecretString) -> Result<Arc<dyn Endpoint>, EndpointError> {
         let dial = DirectDial::new(url, self.egress)?;
         Ok(Arc::new(PostgresEndpoint::new(Arc::new(dial))))
+    }
+
+    fn app(&self, kind: &str, account: &Account) -> Result<Arc<dyn Endpoint>, EndpointError> {
+        let manifest = self.manifest(kind)?;
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(format!("{manifest:?}").as_bytes());
+        hasher.update(account.to_document().expose_secret().as_bytes());
+        let hash = *hasher.finalize().as_bytes();
+        let mut apps = self.apps.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(endpoint) = apps.get(&hash) {
+            return Ok(Arc::clone(endpoint) as Arc<dyn Endpoint>);
+        }
+        let endpoint = RestEndpoint::new(manifest, account, self.egress, self.started)?;
+        let endpoint = Arc::new(endpoint);
+        apps.insert(hash, Arc::clone(&endpoint));
+        Ok(endpoint)
     }
 
     fn leftovers(&self, sync: &str, side: Side) -> Vec<String> {

@@ -14,11 +14,12 @@ use crate::engine::handle::{ConnectionInfo, ConnectionProblem, ConnectionTest};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Add a database, through an agent or directly.
+    /// Add a database, through an agent or directly, or an app.
     #[command(
         after_help = "Example:\n  tidegate-relay connection add office-db --kind postgres --agent \
                       office-db --target main\n  tidegate-relay connection add marketing --kind \
-                      postgres --url-file marketing.url"
+                      postgres --url-file marketing.url\n  tidegate-relay connection add notes --kind \
+                      kinto --base-url https://kinto.example.com/v1 --token-file kinto.token"
     )]
     Add(Add),
     /// List the connections.
@@ -66,7 +67,7 @@ pub(super) enum Command {
 #[derive(Debug, clap::Args)]
 pub(super) struct Add {
     name: String,
-    /// What it is: postgres.
+    /// What it is: postgres, or an app's connector (`connector list`).
     #[arg(long, default_value = "postgres")]
     kind: String,
     /// The agent that it goes through.
@@ -81,6 +82,15 @@ pub(super) struct Add {
     /// How changes are read, unless a sync file says otherwise.
     #[arg(long, value_name = "LEVEL", value_parser = CAPTURES)]
     capture: Option<String>,
+    /// Where the app is, for apps that are not in one place.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["agent", "url_file"])]
+    base_url: Option<String>,
+    /// File with the app's token (or user:password), - for stdin; or set TIDEGATE_CONNECTION_TOKEN.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["agent", "url_file"])]
+    token_file: Option<PathBuf>,
+    /// The app may be at a private address, and may be spoken to without TLS.
+    #[arg(long)]
+    allow_private: bool,
 }
 
 /// As the API names them.
@@ -171,15 +181,21 @@ pub(super) async fn run(api: &Client, json: bool, command: Command) -> Result<Ex
 }
 
 async fn add(api: &Client, json: bool, new: Add) -> Result<Exit, CliError> {
-    let variable = || {
-        std::env::var("TIDEGATE_CONNECTION_URL")
-            .ok()
-            .filter(|url| !url.is_empty())
+    let variable = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
+    let is_app = new.kind != "postgres";
+    let token = match (is_app, &new.token_file) {
+        (false, None) => None,
+        (_, Some(file)) => Some(output::read_text(file)?),
+        (true, None) => Some(variable("TIDEGATE_CONNECTION_TOKEN").ok_or_else(|| {
+            let message = "give --token-file with the app's token (or user:password)";
+            CliError::Usage(message.into())
+        })?),
     };
     let url = match (&new.agent, &new.url_file) {
         (Some(_), _) => None,
+        _ if is_app => None,
         (None, Some(file)) => Some(output::read_text(file)?),
-        (None, None) => Some(variable().ok_or_else(|| {
+        (None, None) => Some(variable("TIDEGATE_CONNECTION_URL").ok_or_else(|| {
             let message = "give --agent and --target (through an agent), or --url-file (direct)";
             CliError::Usage(message.into())
         })?),
@@ -191,6 +207,9 @@ async fn add(api: &Client, json: bool, new: Add) -> Result<Exit, CliError> {
         target: new.target,
         url: url.map(|url| url.trim().to_owned()),
         capture: new.capture,
+        base_url: new.base_url,
+        token: token.map(|token| token.trim().to_owned()),
+        allow_private: new.allow_private,
     };
     let added: ConnectionInfo = api.post(&["connections"], &request).await?;
     if json {
@@ -233,7 +252,10 @@ fn show_test(found: &ConnectionTest) {
         ("server", found.server.clone()),
         ("user", found.user.clone()),
         ("database", found.database.clone()),
-        ("tables", found.tables.to_string()),
+        (
+            "tables",
+            format!("{} ({} may be written)", found.tables, found.writable),
+        ),
         ("capture", found.capture.clone()),
     ]);
     for problem in &found.problems {

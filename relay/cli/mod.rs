@@ -1,6 +1,6 @@
 //! The command line: one file per command group, over the relay's HTTP API.
 //!
-//! Only `serve`, `check` and `connection types` work without a running relay. What is data goes to
+//! Only `serve`, `check`, `connector` and `connection types` work without a running relay. What is data goes to
 //! stdout, with `--json` as one document; advice and errors go to stderr. The binary calls
 //! [`start`].
 
@@ -8,6 +8,7 @@ mod agent;
 mod client;
 mod conflicts;
 mod connection;
+mod connector;
 mod error;
 mod output;
 mod serve;
@@ -76,6 +77,9 @@ enum Command {
     /// Add and inspect the databases that syncs have as sides.
     #[command(subcommand)]
     Connection(connection::Command),
+    /// List the apps that can be sides, and check manifests of others.
+    #[command(subcommand)]
+    Connector(connector::Command),
     /// Plan, start and watch syncs.
     #[command(subcommand)]
     Sync(sync::Command),
@@ -95,6 +99,7 @@ pub fn start(serve: impl FnOnce(Config) -> anyhow::Result<()>) -> ExitCode {
         Command::Serve => serve::serve(&global, serve),
         Command::Check => serve::check(&global),
         Command::Connection(connection::Command::Types(args)) => types::run(global.json, &args),
+        Command::Connector(command) => connector::run(global.json, command),
         command => on_api(&global, command),
     };
     match done {
@@ -122,7 +127,7 @@ fn on_api(global: &Global, command: Command) -> Result<Exit, CliError> {
             Command::User(command) => user::run(&api, json, command).await,
             Command::Token(command) => token::run(&api, json, command).await,
             // Handled by the caller.
-            Command::Serve | Command::Check => Ok(Exit::Done),
+            Command::Serve | Command::Check | Command::Connector(_) => Ok(Exit::Done),
         }
     })
 }

@@ -72,6 +72,9 @@ pub struct Offer {
     pub level: Level,
     /// What is in the way; empty when it can be had.
     pub obstacles: Vec<Problem>,
+    /// What it does not tell as it happens, where the side's is another than the level's.
+    #[serde(default)]
+    pub caveat: Option<String>,
 }
 
 /// A level that was taken, and why.
@@ -100,7 +103,7 @@ pub fn choose(offers: &[Offer], wanted: Option<Asked>) -> Result<Chosen, Vec<Pro
             Some(offer) if !offer.obstacles.is_empty() => Err(offer.obstacles.clone()),
             _ => Ok(Chosen {
                 level,
-                reason: with_caveat(level, format!("{by} asks for it")),
+                reason: with_caveat(level, offer, format!("{by} asks for it")),
             }),
         };
     }
@@ -119,12 +122,13 @@ pub fn choose(offers: &[Offer], wanted: Option<Asked>) -> Result<Chosen, Vec<Pro
     let level = offers[taken].level;
     Ok(Chosen {
         level,
-        reason: with_caveat(level, reason),
+        reason: with_caveat(level, offers.get(taken), reason),
     })
 }
 
-fn with_caveat(level: Level, reason: String) -> String {
-    match level.caveat() {
+fn with_caveat(level: Level, offer: Option<&Offer>, reason: String) -> String {
+    let own = offer.and_then(|offer| offer.caveat.as_deref());
+    match own.or(level.caveat()) {
         Some(caveat) => format!("{reason}; {caveat}"),
         None => reason,
     }
@@ -144,6 +148,7 @@ mod tests {
         Offer {
             level,
             obstacles: obstacle.into_iter().map(problem).collect(),
+            caveat: None,
         }
     }
 

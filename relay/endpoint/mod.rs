@@ -1,10 +1,11 @@
 //! A side of a sync: what the engine can ask of a database or an app.
 //!
-//! One [`Endpoint`] per connection, the same for a tunnelled and a direct PostgreSQL (and, later,
-//! for apps). It is handed a [`Dial`] and can't tell a tunnel from a socket. The engine calls
+//! One [`Endpoint`] per connection, the same for a tunnelled and a direct PostgreSQL and for apps. A
+//! PostgreSQL's is handed a [`Dial`] and can't tell a tunnel from a socket. The engine calls
 //! [`Endpoint::open`] once per run of a sync and then owns three independent parts, each with its
 //! own stream: a [`Capture`], a [`Writer`] and, while data is copied or compared, a [`Snapshot`].
 
+mod account;
 pub mod catalog;
 pub mod digest;
 mod error;
@@ -13,10 +14,12 @@ pub mod lens;
 pub mod level;
 pub mod log_guard;
 pub mod postgres;
+pub mod rest;
 pub mod type_matrix;
 
 use std::path::PathBuf;
 
+pub use account::Account;
 use async_trait::async_trait;
 pub use error::{Class, EndpointError};
 use tidegate_sync::baseline::Fingerprinter;

@@ -10,6 +10,7 @@ use super::report::{
     SyncStatus, TableRepair, UndoPlan, UndoReport, VerifyReport, WriteFilter,
 };
 use super::verify::How;
+use crate::endpoint::Account;
 use crate::endpoint::catalog::Catalog;
 use crate::endpoint::level::Level;
 
@@ -142,13 +143,15 @@ pub enum ConnectionTarget {
     Direct {
         url: secrecy::SecretString,
     },
+    /// An app of one of the connectors' kinds; sealed at rest.
+    App(Account),
 }
 
 /// A connection as lists show it; never with a password.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct ConnectionInfo {
     pub name: String,
-    /// `postgres`.
+    /// `postgres`, or the name of a connector.
     pub kind: String,
     pub agent: Option<String>,
     pub target: Option<String>,
@@ -166,6 +169,9 @@ pub struct ConnectionTest {
     pub user: String,
     pub database: String,
     pub tables: usize,
+    /// Of these, those that may be written.
+    #[serde(default)]
+    pub writable: usize,
     /// False when one of the problems prevents every sync.
     pub ok: bool,
     /// What stands in a sync's way.

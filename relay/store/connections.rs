@@ -16,7 +16,7 @@ const COLUMNS: &str = "id, workspace, name, kind, agent, target, created_at, cap
 pub enum Route {
     /// Through an agent, which logs in itself.
     Agent { agent: String, target: String },
-    /// Straight from the relay's egress address.
+    /// Straight from the relay's egress address. Of an app the URL is its account as a document.
     Direct { url: SecretString },
 }
 

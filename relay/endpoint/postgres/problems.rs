@@ -57,7 +57,11 @@ pub(super) fn captures(server: &Server) -> Vec<Offer> {
             "raise max_wal_senders and restart".into(),
         ));
     }
-    let offer = |level, obstacles| Offer { level, obstacles };
+    let offer = |level, obstacles| Offer {
+        level,
+        obstacles,
+        caveat: None,
+    };
     vec![
         offer(Level::Stream, stream),
         offer(Level::Peek, peek),

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::errors::{invalid, named, unreachable};
-use super::{Engine, asked};
+use super::{Engine, POSTGRES, asked};
 use crate::endpoint::catalog::{Catalog, Fix, Problem};
 use crate::endpoint::level::{Level, choose};
 use crate::engine::handle::{
@@ -23,9 +23,12 @@ impl ConnectionControl for Engine {
         target: ConnectionTarget,
     ) -> Result<ConnectionInfo, ControlError> {
         check_connection_name(name)?;
-        if kind != "postgres" {
-            let text = format!("this version has no connections of kind `{kind}`: use postgres");
-            return Err(invalid("unknown-kind", text));
+        if matches!(target, ConnectionTarget::App(_)) == (kind == POSTGRES) {
+            let text = match kind {
+                POSTGRES => "a postgres connection has an agent and a target, or a URL".to_owned(),
+                _ => format!("a connection of kind `{kind}` needs a token"),
+            };
+            return Err(invalid("bad-target", text));
         }
         let route = match target {
             ConnectionTarget::Agent { agent, target } => {
@@ -47,6 +50,14 @@ impl ConnectionControl for Engine {
                     .direct(&url)
                     .map_err(|error| invalid("bad-url", error.message))?;
                 Route::Direct { url }
+            }
+            ConnectionTarget::App(account) => {
+                self.sources
+                    .app(kind, &account)
+                    .map_err(|error| invalid(error.code, error.message))?;
+                Route::Direct {
+                    url: account.to_document(),
+                }
             }
         };
         let (owned, kind, sealer) = (
@@ -119,6 +130,11 @@ impl ConnectionControl for Engine {
             user: catalog.user,
             database: catalog.database,
             tables: catalog.tables.len(),
+            writable: catalog
+                .tables
+                .iter()
+                .filter(|table| table.can_write)
+                .count(),
             problems: found.into_iter().map(problem).collect(),
             capture,
         })

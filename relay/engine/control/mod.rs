@@ -33,13 +33,13 @@ pub(super) use self::errors::failed;
 use self::errors::{internal, invalid, named, unreachable};
 use self::workspaces::Channels;
 use super::guardian;
-use super::handle::ControlError;
+use super::handle::{ControlError, ControlErrorKind};
 use super::report::LiveEvent;
 use super::run::{RunParts, now_ms};
 use super::supervisor::{Phase, Progress, Requests, Supervised};
 use super::syncfile::SyncFile;
 use crate::endpoint::level::{Asked, Level};
-use crate::endpoint::{Endpoint, EndpointError};
+use crate::endpoint::{Account, Endpoint, EndpointError};
 use crate::store::connections::{self, ConnectionRecord, Via};
 use crate::store::syncs::{self, NewSync, SyncId, SyncRecord, Wanted};
 use crate::store::{DEFAULT_WORKSPACE, Store};
@@ -51,11 +51,16 @@ pub trait EndpointSource: Send + Sync + 'static {
     fn through_agent(&self, workspace: &str, agent: &str, target: &str) -> Arc<dyn Endpoint>;
     /// Refuses a URL that can't be used, with what to write instead.
     fn direct(&self, url: &SecretString) -> Result<Arc<dyn Endpoint>, EndpointError>;
+    /// An app of this kind. Refuses an account that can't be used, with what to give instead.
+    fn app(&self, kind: &str, account: &Account) -> Result<Arc<dyn Endpoint>, EndpointError>;
     /// The SQL that drops what a sync left on a side, for a person who runs it by hand.
     fn leftovers(&self, sync: &str, side: Side) -> Vec<String>;
     /// True when there is an agent of that name.
     async fn knows_agent(&self, workspace: &str, agent: &str) -> bool;
 }
+
+/// The kind of connection that is no app.
+const POSTGRES: &str = "postgres";
 
 /// The syncs of one workspace. All views share what runs.
 #[derive(Clone)]
@@ -259,7 +264,16 @@ impl Engine {
                     .await
                     .map_err(internal)?;
                 let url = url.unwrap_or_else(|| SecretString::from(""));
-                self.sources.direct(&url).map_err(unreachable)
+                if record.kind == POSTGRES {
+                    return self.sources.direct(&url).map_err(unreachable);
+                }
+                let account = Account::from_document(&url).ok_or_else(|| {
+                    let text = format!("connection `{}` is unreadable: add it anew", record.name);
+                    ControlError::new(ControlErrorKind::Internal, "store", text)
+                })?;
+                self.sources
+                    .app(&record.kind, &account)
+                    .map_err(unreachable)
             }
         }
     }

@@ -6,6 +6,7 @@
 mod support;
 
 mod api;
+mod apps;
 mod cli;
 mod e2e;
 mod endpoint;

@@ -20,7 +20,7 @@ mod secrets;
 mod slot_guard;
 mod soak;
 mod speed;
-mod stage;
+pub mod stage;
 mod two_way;
 mod undo;
 mod verify;

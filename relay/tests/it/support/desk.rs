@@ -389,7 +389,7 @@ impl ConnectionControl for StandIn {
         self.order(format!("add {name} {kind} {target:?}"));
         let (agent, target) = match target {
             ConnectionTarget::Agent { agent, target } => (Some(agent), Some(target)),
-            ConnectionTarget::Direct { .. } => (None, None),
+            ConnectionTarget::Direct { .. } | ConnectionTarget::App(_) => (None, None),
         };
         let address = agent.is_none().then(|| "db.example:5432/shop".to_owned());
         Ok(ConnectionInfo {
@@ -438,6 +438,7 @@ impl ConnectionControl for StandIn {
                 user: "tidegate".into(),
                 database: "shop".into(),
                 tables: 3,
+                writable: 3,
                 ok: !problems.iter().any(|problem| problem.blocking),
                 problems,
                 capture: "stream (the best there is)".into(),

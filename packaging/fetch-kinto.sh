@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Prints the path of a Kinto server's program, for the tests of connectors. Installs it from PyPI
+# once, into target/kinto: exactly the versions of packaging/kinto.txt.
+#
+# usage: fetch-kinto.sh
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+lock=packaging/kinto.txt
+cache=${CARGO_TARGET_DIR:-target}/kinto
+home=$cache/$(sha256sum "$lock" | cut -c1-16)
+
+install_python() {
+  echo "python3 or its venv is missing: installing the distribution's packages" >&2
+  local as_root=()
+  [ "$(id -u)" = 0 ] || as_root=(sudo)
+  {
+    "${as_root[@]}" apt-get update -q &&
+      "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -qy --no-install-recommends python3 python3-venv
+  } >&2
+}
+
+mkdir -p "$cache"
+# Tests of one machine may come here at the same time.
+exec 9>"$cache/.lock"
+flock 9
+if [ ! -e "$home/complete" ]; then
+  python3 -c 'import venv, ensurepip' 2>/dev/null || install_python
+  echo "installing Kinto from PyPI" >&2
+  rm -rf "$home"
+  python3 -m venv "$home" >&2
+  "$home/bin/pip" install --quiet --disable-pip-version-check --no-deps -r "$lock" >&2
+  touch "$home/complete"
+fi
+realpath "$home/bin/kinto"

@@ -1,0 +1,177 @@
+//! Polls an app for changes.
+//!
+//! A look tells each changed record once, as it is, up to the *horizon*: as far as lists show
+//! everything for certain, and never within one of our own batches. The horizon is the position. What
+//! is newer is told when a later look's horizon has passed it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tidegate_sync::model::{BatchId, Change, ChangeKind, Position};
+use tokio::time::Instant;
+
+use super::clock::Micros;
+use super::manifest::Changes;
+use super::pages::{Listing, Page, Pages};
+use super::shape::{Record, Shape, moment, moment_text};
+use super::side::Bound;
+use crate::endpoint::{Capture, Captured, EndpointError};
+
+pub(super) struct RestCapture {
+    bound: Arc<Bound>,
+    position: Position,
+    /// The first position that is told must be at or after whatever a scan may have read.
+    first: Option<Micros>,
+    next_look: Instant,
+}
+
+/// What one table's list told.
+struct Seen<'a> {
+    shape: &'a Shape,
+    records: Vec<Record>,
+    /// Everything up to here is among them.
+    until: Micros,
+}
+
+impl RestCapture {
+    pub(super) fn new(bound: Arc<Bound>, position: &Position) -> RestCapture {
+        RestCapture {
+            first: Some(bound.fence()),
+            bound,
+            position: position.clone(),
+            next_look: Instant::now(),
+        }
+    }
+
+    async fn look(&self) -> Result<Captured, EndpointError> {
+        let changes = &self.bound.client.manifest.changes;
+        let mut seen = Vec::new();
+        for shape in &self.bound.shapes {
+            seen.push(self.changed(shape, changes).await?);
+        }
+        let until = seen.iter().map(|seen| seen.until).min();
+        let horizon = self
+            .bound
+            .batches
+            .outside(until.unwrap_or_else(|| self.bound.shown()));
+        let is_early = self.first.is_some_and(|first| horizon < first);
+        if is_early || horizon <= self.position.offset {
+            return Ok(Captured::default());
+        }
+        let passed = self.bound.batches.passed(horizon).max(self.position.passed);
+        let from = self.position.offset;
+        let mut changes: Vec<Change> = Vec::new();
+        for Seen { shape, records, .. } in seen {
+            let records = records.into_iter();
+            let due = records.filter(|record| from < record.stamp && record.stamp <= horizon);
+            changes.extend(due.map(|record| change(shape, record, passed)));
+        }
+        changes.sort_by_key(Change::place);
+        Ok(Captured {
+            changes,
+            end: Some(Position {
+                offset: horizon,
+                passed,
+                cursor: String::new(),
+            }),
+            reconcile: Vec::new(),
+        })
+    }
+
+    /// The records of one table that changed since the position.
+    async fn changed<'a>(
+        &self,
+        shape: &'a Shape,
+        changes: &Changes,
+    ) -> Result<Seen<'a>, EndpointError> {
+        let client = &self.bound.client;
+        let form = client.manifest.record.modified_as;
+        let mut until = self.bound.shown();
+        let listing = Listing {
+            request: &changes.request,
+            items: &changes.items,
+            paging: &changes.paging,
+            size: client.manifest.list.page,
+        };
+        let since = moment_text(form, self.position.offset);
+        let variables = shape.place.variables().with("since", since);
+        let mut pages = Pages::new(client, shape.place.container(), listing, variables);
+        let mut records: Vec<Record> = Vec::new();
+        let mut is_first = true;
+        while let Some(page) = pages.next().await? {
+            if is_first && let Some(stamp) = table_stamp(changes, &page) {
+                until = until.max(moment(form, stamp).unwrap_or(0));
+            }
+            is_first = false;
+            for item in &page.items {
+                records.push(shape.record(&client.manifest, item)?);
+            }
+            if changes.in_order && records.len() >= limits::RECORDS {
+                // Others may have the last one's stamp.
+                let last = records.last().map_or(0, |record| record.stamp);
+                until = until.min(last.saturating_sub(1));
+                break;
+            }
+        }
+        Ok(Seen {
+            shape,
+            records,
+            until,
+        })
+    }
+}
+
+#[async_trait]
+impl Capture for RestCapture {
+    async fn next(&mut self) -> Result<Captured, EndpointError> {
+        loop {
+            tokio::time::sleep_until(self.next_look).await;
+            let captured = self.look().await?;
+            if captured.changes.len() < limits::RECORDS {
+                let every = self.bound.client.manifest.changes.every_ms;
+                self.next_look = Instant::now() + Duration::from_millis(every);
+            }
+            if let Some(end) = &captured.end {
+                self.position = end.clone();
+                self.first = None;
+                return Ok(captured);
+            }
+        }
+    }
+
+    fn acknowledge(&self, _position: &Position) {
+        // An app keeps nothing for us.
+    }
+}
+
+/// What the list's header says of its table as a whole.
+fn table_stamp<'a>(changes: &Changes, page: &'a Page) -> Option<&'a str> {
+    let header = page.answer.header(changes.table_stamp.as_ref()?)?;
+    Some(header.trim_start_matches("W/").trim_matches('"'))
+}
+
+fn change(shape: &Shape, record: Record, passed: BatchId) -> Change {
+    Change {
+        pair: shape.pair,
+        key: record.key(),
+        old_key: None,
+        time: record.time(),
+        offset: record.stamp,
+        at: 0,
+        passed,
+        ours: false,
+        kind: match record.is_deleted {
+            true => ChangeKind::Gone,
+            false => ChangeKind::Present {
+                row: record.row,
+                inserted: false,
+            },
+        },
+    }
+}
+
+mod limits {
+    /// Records of one look that are held at once, where the app tells the oldest first.
+    pub(super) const RECORDS: usize = 5_000;
+}

@@ -1,0 +1,326 @@
+//! What an app has: who one is signed in as, containers, tables, fields, rights.
+
+use serde_json::Value as Json;
+
+use super::client::Client;
+use super::fields::{Field, guessed, listed, of_json_schema};
+use super::manifest::{CallKind, Fields, Listing as ListingOf, Rights};
+use super::pages::{Listing, Pages};
+use super::path;
+use super::shape::{Place, id_column};
+use super::template::{Variables, prepare};
+use crate::endpoint::EndpointError;
+use crate::endpoint::catalog::{Catalog, Column, Problem, Table};
+use crate::endpoint::level::{Level, Offer};
+
+/// Everything that was found.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    pub user: String,
+    pub version: String,
+    pub tables: Vec<FoundTable>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct FoundTable {
+    pub place: Place,
+    /// With the record's id, unless a field has its name.
+    pub fields: Vec<Field>,
+    pub records: u64,
+    pub can_read: bool,
+    pub can_write: bool,
+}
+
+impl FoundTable {
+    /// As sync files name it: `container.table`, or the table alone.
+    pub(super) fn is_named(&self, name: &str) -> bool {
+        let (container, table) = (&self.place.container.1, &self.place.table.1);
+        match container.as_str() {
+            "" => name == table,
+            container => name == format!("{container}.{table}"),
+        }
+    }
+}
+
+/// Looks at everything.
+pub(super) async fn discover(client: &Client) -> Result<Found, EndpointError> {
+    let (user, version) = who(client).await?;
+    let rights = match &client.manifest.rights {
+        Some(rights) => Some((rights, granted(client, rights).await?)),
+        None => None,
+    };
+    let mut tables = Vec::new();
+    for container in containers(client).await? {
+        let listing = &client.manifest.tables;
+        let variables = Variables::default()
+            .with("container", container.0.as_str())
+            .with("container_name", container.1.as_str());
+        let pages = Pages::new(client, Some(&container.0), listing_of(listing), variables);
+        for item in pages.all().await? {
+            let Some(table) = named(listing, &item) else {
+                continue;
+            };
+            let place = Place {
+                container: container.clone(),
+                table,
+            };
+            let (can_read, can_write) = match &rights {
+                Some((rights, granted)) => allowed(rights, granted, &place),
+                None => (true, true),
+            };
+            let records = count(client, &place).await?;
+            tables.push(FoundTable {
+                fields: fields(client, &place, &item).await?,
+                records,
+                can_read,
+                can_write,
+                place,
+            });
+        }
+    }
+    Ok(Found {
+        user,
+        version,
+        tables,
+    })
+}
+
+/// The user and the app's version.
+pub(super) async fn who(client: &Client) -> Result<(String, String), EndpointError> {
+    let who = &client.manifest.who;
+    let request = prepare(&who.request, &Variables::default());
+    let answer = client.ask(CallKind::Read, None, &request).await?;
+    let user = path::text(&answer.body, &who.user).ok_or_else(|| {
+        let title = &client.manifest.title;
+        let text =
+            format!("{title} does not know who we are: add the connection with a valid token");
+        EndpointError::operator("login-refused", text)
+    })?;
+    let version = who
+        .version
+        .as_ref()
+        .and_then(|at| path::text(&answer.body, at));
+    Ok((user, version.unwrap_or_default()))
+}
+
+/// Ids and names; one without either where the app has none.
+async fn containers(client: &Client) -> Result<Vec<(String, String)>, EndpointError> {
+    let Some(listing) = &client.manifest.containers else {
+        return Ok(vec![(String::new(), String::new())]);
+    };
+    let pages = Pages::new(client, None, listing_of(listing), Variables::default());
+    let items = pages.all().await?;
+    Ok(items
+        .iter()
+        .filter_map(|item| named(listing, item))
+        .collect())
+}
+
+fn listing_of(listing: &ListingOf) -> Listing<'_> {
+    Listing {
+        request: &listing.request,
+        items: &listing.items,
+        paging: &listing.paging,
+        size: limits::PAGE,
+    }
+}
+
+fn named(listing: &ListingOf, item: &Json) -> Option<(String, String)> {
+    Some((
+        path::text(item, &listing.id)?,
+        path::text(item, &listing.name)?,
+    ))
+}
+
+async fn granted(client: &Client, rights: &Rights) -> Result<Vec<Json>, EndpointError> {
+    let listing = Listing {
+        request: &rights.request,
+        items: &rights.items,
+        paging: &rights.paging,
+        size: limits::PAGE,
+    };
+    Pages::new(client, None, listing, Variables::default())
+        .all()
+        .await
+}
+
+/// Whether the table may be read and written.
+fn allowed(rights: &Rights, granted: &[Json], place: &Place) -> (bool, bool) {
+    let concerns = |item: &&Json| {
+        path::text(item, &rights.container).as_ref() == Some(&place.container.0)
+            && path::text(item, &rights.table).is_none_or(|table| table == place.table.0)
+    };
+    let names = granted.iter().filter(concerns);
+    let names: Vec<&str> = names
+        .flat_map(|item| path::items(item, &rights.rights))
+        .filter_map(Json::as_str)
+        .collect();
+    let any = |wanted: &[String]| wanted.iter().any(|right| names.contains(&right.as_str()));
+    (any(&rights.read), any(&rights.write))
+}
+
+/// How many records there are; 0 where the app doesn't tell.
+pub(super) async fn count(client: &Client, place: &Place) -> Result<u64, EndpointError> {
+    let Some(count) = &client.manifest.tables.count else {
+        return Ok(0);
+    };
+    let request = prepare(&count.request, &place.variables());
+    let answer = client
+        .call(CallKind::Read, place.container(), &request)
+        .await?;
+    let number = answer
+        .header(&count.header)
+        .and_then(|text| text.parse().ok());
+    Ok(number.unwrap_or(0))
+}
+
+async fn fields(client: &Client, place: &Place, item: &Json) -> Result<Vec<Field>, EndpointError> {
+    let record = &client.manifest.record;
+    let mut fields = match &client.manifest.fields {
+        Fields::JsonSchema { at, sample } => match path::find(item, at) {
+            Some(schema) if schema.is_object() => of_json_schema(schema),
+            _ if *sample > 0 => {
+                let list = &client.manifest.list;
+                let listing = Listing {
+                    request: &list.request,
+                    items: &list.items,
+                    paging: &list.paging,
+                    size: (*sample).min(list.page),
+                };
+                let variables = place.variables();
+                let mut pages = Pages::new(client, place.container(), listing, variables);
+                let items = pages
+                    .next()
+                    .await?
+                    .map(|page| page.items)
+                    .unwrap_or_default();
+                let records = items
+                    .iter()
+                    .filter_map(|item| path::find(item, &record.fields));
+                guessed(&records.collect::<Vec<_>>(), &hidden(client))
+            }
+            _ => Vec::new(),
+        },
+        Fields::Listed {
+            request,
+            items,
+            name,
+            type_at,
+            rules,
+        } => {
+            let asked = match request {
+                Some(request) => {
+                    let request = prepare(request, &place.variables());
+                    let answer = client
+                        .ask(CallKind::Read, place.container(), &request)
+                        .await?;
+                    Some(answer.body)
+                }
+                None => None,
+            };
+            let found = path::items(asked.as_ref().unwrap_or(item), items);
+            listed(found, (name, type_at), rules)
+        }
+    };
+    let id = id_column(record.ids);
+    let is_beside = |name: &String| record.fields.is_empty() && *name == record.id;
+    fields.retain(|field| !record.hidden.contains(&field.name) && !is_beside(&field.name));
+    if !fields.iter().any(|field| field.name == id.name) {
+        fields.insert(0, id);
+    }
+    Ok(fields)
+}
+
+/// What is beside a record's fields where the record has them itself.
+fn hidden(client: &Client) -> Vec<String> {
+    let record = &client.manifest.record;
+    let mut hidden = record.hidden.clone();
+    hidden.push(record.id.clone());
+    hidden
+}
+
+/// What the engine and people see of it.
+pub(super) fn catalog(client: &Client, found: &Found) -> Catalog {
+    let title = &client.manifest.title;
+    let caveat = "of several changes between two looks only the last is seen";
+    let offer = Offer {
+        level: Level::Poll,
+        obstacles: Vec::new(),
+        caveat: Some(caveat.to_owned()),
+    };
+    Catalog {
+        server: format!("{title} {}", found.version).trim_end().to_owned(),
+        user: found.user.clone(),
+        database: client.host(),
+        tables: found
+            .tables
+            .iter()
+            .map(|table| shown(client, table))
+            .collect(),
+        allows_ddl: false,
+        problems: Vec::new(),
+        captures: vec![offer],
+    }
+}
+
+fn shown(client: &Client, table: &FoundTable) -> Table {
+    let title = &client.manifest.title;
+    let mut problems = Vec::new();
+    let name = &table.place.table.1;
+    if !table.can_read {
+        problems.push(Problem {
+            code: "not-readable".into(),
+            message: format!("this token may not read {name}"),
+            remedy: format!("give its user the right to read it in {title}"),
+            blocking: true,
+        });
+    }
+    if !table.can_write {
+        problems.push(Problem {
+            code: "not-writable".into(),
+            message: format!("this token may not write {name}: it can only be a source"),
+            remedy: format!("give its user the right to write it in {title}"),
+            blocking: false,
+        });
+    }
+    let schema = match table.place.container.1.as_str() {
+        "" => "public",
+        container => container,
+    };
+    Table {
+        schema: schema.to_owned(),
+        name: name.clone(),
+        kind: "table".into(),
+        columns: table.fields.iter().map(column).collect(),
+        primary_key: vec!["id".into()],
+        replica_identity: "default".into(),
+        row_estimate: table.records,
+        can_read: table.can_read,
+        can_write: table.can_write,
+        is_owner: true,
+        problems,
+        ..Table::default()
+    }
+}
+
+fn column(field: &Field) -> Column {
+    let enum_labels = match &field.field_type {
+        tidegate_sync::codec::FieldType::Enum { labels } => labels.clone(),
+        _ => Vec::new(),
+    };
+    Column {
+        name: field.name.clone(),
+        type_name: field.type_name.clone(),
+        field_type: field.field_type.clone(),
+        nullable: !field.required,
+        has_default: false,
+        generated: field.read_only,
+        identity: String::new(),
+        enum_labels,
+    }
+}
+
+mod limits {
+    /// Items per page of a list of containers or tables, where the app asks for a number.
+    pub(super) const PAGE: u32 = 100;
+}

@@ -1,0 +1,226 @@
+//! What fields a table has and what they hold, from what the app says of it.
+
+use serde_json::Value as Json;
+use tidegate_sync::codec::app::app_types;
+use tidegate_sync::codec::{FieldType, LineForm};
+
+use super::manifest::TypeRule;
+use super::path;
+
+/// One field of a table.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Field {
+    /// As records name it.
+    pub name: String,
+    /// As the app names its type.
+    pub type_name: String,
+    pub field_type: FieldType,
+    pub read_only: bool,
+    pub required: bool,
+}
+
+impl Field {
+    fn new(name: &str, type_name: &str, field_type: FieldType) -> Field {
+        Field {
+            name: name.to_owned(),
+            type_name: type_name.to_owned(),
+            field_type,
+            read_only: false,
+            required: false,
+        }
+    }
+}
+
+/// The properties of a JSON Schema (draft 4 to 2020-12).
+pub(super) fn of_json_schema(schema: &Json) -> Vec<Field> {
+    let required: Vec<&str> = path::items(schema, "required")
+        .iter()
+        .filter_map(Json::as_str)
+        .collect();
+    let Some(properties) = schema.get("properties").and_then(Json::as_object) else {
+        return Vec::new();
+    };
+    let field = |(name, of): (&String, &Json)| {
+        let mut field = Field::new(name, &schema_name(of), schema_type(of));
+        field.required = required.contains(&name.as_str());
+        field.read_only = of.get("readOnly") == Some(&Json::Bool(true));
+        field
+    };
+    properties.iter().map(field).collect()
+}
+
+/// `string`, or the first of several types that is not `null`.
+fn schema_name(of: &Json) -> String {
+    let first = match of.get("type") {
+        Some(Json::Array(types)) => types.iter().find(|name| **name != "null"),
+        other => other,
+    };
+    first.and_then(Json::as_str).unwrap_or("any").to_owned()
+}
+
+fn schema_type(of: &Json) -> FieldType {
+    if let Some(labels) = of.get("enum").and_then(Json::as_array) {
+        let labels = labels.iter().filter(|label| !label.is_null());
+        let labels: Option<Vec<String>> = labels
+            .map(|label| label.as_str().map(str::to_owned))
+            .collect();
+        return labels.map_or(FieldType::Document, |labels| FieldType::Enum { labels });
+    }
+    let number = |name: &str| of.get(name).and_then(Json::as_i64);
+    match schema_name(of).as_str() {
+        "boolean" => FieldType::Bool,
+        "integer" => match (number("minimum"), number("maximum")) {
+            (Some(least), Some(most)) if least >= -0x8000 && most <= 0x7fff => {
+                FieldType::Int { bits: 16 }
+            }
+            (Some(least), Some(most)) if least >= -0x8000_0000 && most <= 0x7fff_ffff => {
+                FieldType::Int { bits: 32 }
+            }
+            _ => FieldType::Int { bits: 54 },
+        },
+        "number" => FieldType::Number,
+        "string" => string_type(of),
+        "array" => match of.get("items").map(schema_type) {
+            Some(FieldType::Document) | None => FieldType::Document,
+            Some(items) => FieldType::List {
+                of: Box::new(items),
+                distinct: of.get("uniqueItems") == Some(&Json::Bool(true)),
+            },
+        },
+        _ => FieldType::Document,
+    }
+}
+
+fn string_type(of: &Json) -> FieldType {
+    let max = of.get("maxLength").and_then(Json::as_u64);
+    let max = max.and_then(|max| u32::try_from(max).ok());
+    let line = |form| FieldType::Line { max, form };
+    match of.get("format").and_then(Json::as_str) {
+        Some("date") => FieldType::Day,
+        Some("date-time") => FieldType::Moment {
+            zoned: true,
+            unit_micros: 1_000,
+        },
+        Some("email") => line(LineForm::Email),
+        Some("uri" | "url") => line(LineForm::Url),
+        _ => FieldType::Text {
+            max,
+            ignores_case: false,
+        },
+    }
+}
+
+/// A guess from records, for a table that says nothing of its fields: a type that fits all values.
+pub(super) fn guessed(records: &[&Json], hidden: &[String]) -> Vec<Field> {
+    let mut names: Vec<&String> = Vec::new();
+    for record in records {
+        let known = record
+            .as_object()
+            .into_iter()
+            .flat_map(|fields| fields.keys());
+        for name in known {
+            if !names.contains(&name) && !hidden.contains(name) {
+                names.push(name);
+            }
+        }
+    }
+    names.sort();
+    let field = |name: &String| {
+        let values = records
+            .iter()
+            .filter_map(|record| record.get(name.as_str()));
+        let values: Vec<&Json> = values.filter(|value| !value.is_null()).collect();
+        let all = |is: fn(&Json) -> bool| !values.is_empty() && values.iter().all(|v| is(v));
+        let text = FieldType::Text {
+            max: None,
+            ignores_case: false,
+        };
+        let (type_name, field_type) = match () {
+            () if all(Json::is_string) => ("string", text),
+            () if all(Json::is_boolean) => ("boolean", FieldType::Bool),
+            () if all(Json::is_number) => ("number", FieldType::Number),
+            () => ("any", FieldType::Document),
+        };
+        Field::new(name, type_name, field_type)
+    };
+    names.into_iter().map(field).collect()
+}
+
+/// The fields that a table lists, by the manifest's rules. What no rule fits is left out.
+pub(super) fn listed(
+    listed: &[Json],
+    (name_at, type_at): (&str, &str),
+    rules: &[TypeRule],
+) -> Vec<Field> {
+    let field = |of: &Json| {
+        let (name, type_name) = (path::text(of, name_at)?, path::text(of, type_at)?);
+        let fits = |rule: &&TypeRule| {
+            (rule.name == type_name || rule.name == "*")
+                && rule
+                    .when_at
+                    .as_ref()
+                    .is_none_or(|at| path::text(of, at) == rule.when_is)
+        };
+        let rule = rules.iter().find(fits)?;
+        let mut field = Field::new(&name, &type_name, ruled(rule, of)?);
+        field.read_only = rule.read_only;
+        Some(field)
+    };
+    listed.iter().filter_map(field).collect()
+}
+
+fn ruled(rule: &TypeRule, of: &Json) -> Option<FieldType> {
+    let known = app_types()
+        .into_iter()
+        .find(|known| known.name == rule.is)?;
+    let choices = rule.choices.as_ref().map(|at| path::texts(of, at));
+    Some(match (known.field_type, choices) {
+        (FieldType::Enum { .. }, Some(labels)) => FieldType::Enum { labels },
+        (FieldType::List { distinct, .. }, Some(labels)) => FieldType::List {
+            of: Box::new(FieldType::Enum { labels }),
+            distinct,
+        },
+        (other, _) => other,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_json_schema_tells_what_its_properties_hold() {
+        let schema = json!({"required": ["n"], "properties": {
+            "n": {"type": "integer", "minimum": 0, "maximum": 1000},
+            "s": {"type": ["null", "string"], "maxLength": 9},
+            "e": {"enum": ["a", "b", null]},
+            "l": {"type": "array", "items": {"type": "string"}},
+            "x": {},
+        }});
+        let fields = of_json_schema(&schema);
+        let of = |name: &str| fields.iter().find(|field| field.name == name).unwrap();
+        assert_eq!(of("n").field_type, FieldType::Int { bits: 16 });
+        assert!(of("n").required && !of("s").required);
+        let labels = vec!["a".to_owned(), "b".to_owned()];
+        assert_eq!(of("e").field_type, FieldType::Enum { labels });
+        assert_eq!(of("s").type_name, "string");
+        assert!(matches!(of("l").field_type, FieldType::List { .. }));
+        assert_eq!(of("x").field_type, FieldType::Document);
+    }
+
+    #[test]
+    fn a_guess_fits_all_values_that_were_seen() {
+        let records = [
+            json!({"a": "x", "b": 1, "id": 1}),
+            json!({"a": null, "b": "y", "c": true}),
+        ];
+        let fields = guessed(&records.iter().collect::<Vec<_>>(), &["id".to_owned()]);
+        let types: Vec<(&str, &str)> = fields
+            .iter()
+            .map(|f| (f.name.as_str(), f.type_name.as_str()))
+            .collect();
+        assert_eq!(types, [("a", "string"), ("b", "any"), ("c", "boolean")]);
+    }
+}

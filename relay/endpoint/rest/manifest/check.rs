@@ -1,0 +1,230 @@
+//! What a manifest must be beyond its types: names of variables, of types, and parts that need each
+//! other.
+
+use serde_json::Value as Json;
+use tidegate_sync::codec::app::app_types;
+
+use super::{Changes, FORMAT, Fields, Manifest, Paging, Request, Write};
+use crate::endpoint::rest::template::names;
+
+/// A mistake, and the keys that lead to it.
+pub(super) struct Fault {
+    pub keys: Vec<String>,
+    pub message: String,
+}
+
+type Checked = Result<(), Fault>;
+
+fn fault(keys: &[&str], message: impl Into<String>) -> Fault {
+    Fault {
+        keys: keys.iter().map(|key| (*key).to_owned()).collect(),
+        message: message.into(),
+    }
+}
+
+const TABLE: [&str; 4] = ["container", "container_name", "table", "table_name"];
+const PAGE: [&str; 4] = ["limit", "cursor", "offset", "page"];
+const RECORD: [&str; 3] = ["id", "fields", "version"];
+
+pub(super) fn check(manifest: &Manifest) -> Checked {
+    if manifest.manifest != FORMAT {
+        let message = format!("this program reads version {FORMAT} of the format");
+        return Err(fault(&["manifest"], message));
+    }
+    let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if manifest.name.is_empty() || !manifest.name.chars().all(is_name) {
+        return Err(fault(&["name"], "use a to z, 0 to 9 and -"));
+    }
+    request(&["who", "request"], &manifest.who.request, &[])?;
+    if let Some(containers) = &manifest.containers {
+        request(&["containers", "request"], &containers.request, &PAGE)?;
+    }
+    let tables = &manifest.tables;
+    let known = [&TABLE[..2], &PAGE].concat();
+    request(&["tables", "request"], &tables.request, &known)?;
+    if let Some(count) = &tables.count {
+        request(&["tables", "count", "request"], &count.request, &TABLE)?;
+    }
+    if let Some(rights) = &manifest.rights {
+        request(&["rights", "request"], &rights.request, &PAGE)?;
+    }
+    fields(&manifest.fields)?;
+    let listing = [&TABLE[..], &PAGE].concat();
+    request(&["list", "request"], &manifest.list.request, &listing)?;
+    paging(
+        &["list", "paging"],
+        &manifest.list.paging,
+        &manifest.list.request,
+    )?;
+    changes(manifest, &manifest.changes, &listing)?;
+    let by_id = [&TABLE[..], &["id", "ids"]].concat();
+    request(&["read", "request"], &manifest.read.request, &by_id)?;
+    if let Some(search) = &manifest.search {
+        let known = [&TABLE[..], &["field", "value"]].concat();
+        request(&["search", "request"], &search.request, &known)?;
+        if let Some(many) = &search.many {
+            let known = [&TABLE[..], &["field", "values"]].concat();
+            request(&["search", "many", "request"], &many.request, &known)?;
+        }
+    }
+    write("create", &manifest.create)?;
+    write("update", &manifest.update)?;
+    write("delete", &manifest.delete)?;
+    batch(manifest)
+}
+
+fn changes(manifest: &Manifest, changes: &Changes, listing: &[&str]) -> Checked {
+    let asked = &changes.request;
+    let known = [listing, &["since"]].concat();
+    request(&["changes", "request"], asked, &known)?;
+    paging(&["changes", "paging"], &changes.paging, asked)?;
+    if manifest.record.modified.is_empty() {
+        let message = "changes are found by `record.modified`: say where it is";
+        return Err(fault(&["changes", "request"], message));
+    }
+    if !changes.tells_deletions {
+        let message = "this version needs an app that tells deletions with its changes";
+        return Err(fault(&["changes", "tells_deletions"], message));
+    }
+    if manifest.record.deleted.is_none() {
+        let message = "say by `record.deleted` what a deleted record looks like";
+        return Err(fault(&["changes", "tells_deletions"], message));
+    }
+    Ok(())
+}
+
+fn paging(keys: &[&str], paging: &Paging, request: &Request) -> Checked {
+    let variable = match paging {
+        Paging::None | Paging::Header { .. } | Paging::Address { .. } => return Ok(()),
+        Paging::Cursor { .. } => "{cursor}",
+        Paging::Offset => "{offset}",
+        Paging::Page { .. } => "{page}",
+    };
+    let body = request.body.as_ref().map(Json::to_string);
+    let is_used = request.path.contains(variable)
+        || request.query.values().any(|value| value.contains(variable))
+        || body.is_some_and(|body| body.contains(variable));
+    match is_used {
+        true => Ok(()),
+        false => Err(fault(
+            keys,
+            format!("the request does not use `{variable}`"),
+        )),
+    }
+}
+
+fn fields(fields: &Fields) -> Checked {
+    let Fields::Listed {
+        request: asked,
+        rules,
+        ..
+    } = fields
+    else {
+        return Ok(());
+    };
+    if let Some(asked) = asked {
+        request(&["fields", "request"], asked, &TABLE)?;
+    }
+    let known: Vec<&str> = app_types().iter().map(|known| known.name).collect();
+    for rule in rules {
+        if !known.contains(&rule.is.as_str()) {
+            let message = format!("there is no type `{}`: use {}", rule.is, known.join(", "));
+            return Err(fault(&["fields", "map"], message));
+        }
+    }
+    Ok(())
+}
+
+fn write(name: &str, write: &Write) -> Checked {
+    let one = [&TABLE[..], &RECORD].concat();
+    if let Some(asked) = &write.request {
+        request(&[name, "request"], asked, &one)?;
+    }
+    if let Some(many) = &write.many {
+        let known = [&TABLE[..], &["items", "ids"]].concat();
+        request(&[name, "many", "request"], &many.request, &known)?;
+        if let Some(item) = &many.item {
+            body(&[name, "many", "item"], item, &one)?;
+        }
+    }
+    if write.request.is_none() && write.many.is_none() {
+        return Err(fault(&[name], "give `request`, `many` or both"));
+    }
+    Ok(())
+}
+
+fn batch(manifest: &Manifest) -> Checked {
+    let Some(batch) = &manifest.batch else {
+        return Ok(());
+    };
+    request(&["batch", "request"], &batch.request, &["requests"])?;
+    let known = ["method", "path", "headers", "body"];
+    body(&["batch", "item"], &batch.item, &known)?;
+    for (name, write) in [
+        ("create", &manifest.create),
+        ("update", &manifest.update),
+        ("delete", &manifest.delete),
+    ] {
+        if write.request.is_none() {
+            return Err(fault(
+                &[name],
+                "a batch carries the requests of single records: give one",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn request(keys: &[&str], request: &Request, known: &[&str]) -> Checked {
+    if reqwest::Method::from_bytes(request.method.as_bytes()).is_err() {
+        let keys = [keys, &["method"]].concat();
+        return Err(fault(
+            &keys,
+            format!("`{}` is no HTTP method", request.method),
+        ));
+    }
+    if !request.path.starts_with('/') {
+        return Err(fault(&[keys, &["path"]].concat(), "a path begins with /"));
+    }
+    text(&[keys, &["path"]].concat(), &request.path, known)?;
+    for (part, texts) in [("query", &request.query), ("headers", &request.headers)] {
+        for (name, value) in texts {
+            let keys = [keys, &[part, name]].concat();
+            text(&keys, name, known)?;
+            text(&keys, value, known)?;
+        }
+    }
+    match &request.body {
+        Some(template) => body(&[keys, &["body"]].concat(), template, known),
+        None => Ok(()),
+    }
+}
+
+fn body(keys: &[&str], template: &Json, known: &[&str]) -> Checked {
+    match template {
+        Json::String(value) => text(keys, value, known),
+        Json::Array(items) => items.iter().try_for_each(|item| body(keys, item, known)),
+        Json::Object(entries) => entries.iter().try_for_each(|(name, value)| {
+            text(keys, name, known)?;
+            body(&[keys, &[name]].concat(), value, known)
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn text(keys: &[&str], value: &str, known: &[&str]) -> Checked {
+    let names = names(value).map_err(|message| fault(keys, message))?;
+    match names.into_iter().find(|name| !known.contains(name)) {
+        None => Ok(()),
+        Some(name) => {
+            let message = match known {
+                [] => format!("`{{{name}}}` has no value here"),
+                _ => format!(
+                    "`{{{name}}}` has no value here; there are {}",
+                    known.join(", ")
+                ),
+            };
+            Err(fault(keys, message))
+        }
+    }
+}

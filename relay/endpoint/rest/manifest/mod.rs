@@ -1,0 +1,465 @@
+//! What a connector's manifest can say: the types of the file, with their documentation.
+//!
+//! An app is data. Everything here is read from one TOML file ([`load`]) and checked there; the
+//! published JSON Schema is made from these types. How each part is used is told by the room that
+//! uses it. A request's texts may hold variables in braces ([`super::template`]).
+
+mod check;
+mod load;
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+pub use self::load::{json_schema, load};
+
+/// The version of the format that this program reads.
+pub const FORMAT: u32 = 1;
+
+/// One connector: how to talk to one kind of app.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// Version of this format: 1.
+    pub manifest: u32,
+    /// The connection kind, `[a-z0-9-]`.
+    pub name: String,
+    /// The app's name, for people.
+    pub title: String,
+    pub auth: Auth,
+    #[serde(default)]
+    pub http: Http,
+    /// Bounds on calls; each call waits until all of them let it.
+    #[serde(default, rename = "limit")]
+    pub limits: Vec<Limit>,
+    /// What refusals mean; the first rule that fits counts.
+    #[serde(default, rename = "error")]
+    pub errors: Vec<ErrorRule>,
+    /// Who one is signed in as.
+    pub who: Who,
+    /// What tables are in (buckets, bases, sites); none where there is only one.
+    pub containers: Option<Listing>,
+    pub tables: Listing,
+    /// What may be read and written.
+    pub rights: Option<Rights>,
+    pub fields: Fields,
+    pub record: RecordShape,
+    pub list: List,
+    pub changes: Changes,
+    pub read: Read,
+    pub search: Option<Search>,
+    pub create: Write,
+    pub update: Write,
+    pub delete: Write,
+    /// One call that carries several requests of any kind.
+    pub batch: Option<Batch>,
+}
+
+/// How a connection proves who it is.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Auth {
+    /// `Authorization: Bearer TOKEN`.
+    Bearer,
+    /// A header of its own, with the token as its value.
+    Header { name: String },
+    /// HTTP basic authentication: the token file holds `user:password`.
+    Basic,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    /// Where the app is when the connection names no `--base-url`.
+    pub base_url: Option<String>,
+    /// Sent with every request.
+    pub headers: BTreeMap<String, String>,
+    /// Longest wait for an answer, seconds; 30 unless told otherwise.
+    pub timeout_s: Option<u64>,
+    /// How long the app may go on with a call whose caller has gone, seconds; 60 unless told
+    /// otherwise. After a crash nothing is looked at before.
+    pub outlives_s: Option<u64>,
+    /// Where the body of a refusal tells its reason.
+    pub error_text: Option<String>,
+}
+
+/// At most `calls` within any `seconds`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Limit {
+    pub calls: u32,
+    pub seconds: u64,
+    /// What shares the bound: everything of the connection, or one container.
+    #[serde(default)]
+    pub per: LimitScope,
+    /// Only calls of these kinds count; all when empty.
+    #[serde(default)]
+    pub only: Vec<CallKind>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum LimitScope {
+    #[default]
+    Connection,
+    Container,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum CallKind {
+    Read,
+    Search,
+    Write,
+}
+
+/// What an answer that is no success means.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ErrorRule {
+    pub status: u16,
+    /// Where in the body to look, and what must stand there; without it the status decides.
+    pub at: Option<String>,
+    pub is: Option<String>,
+    pub means: Meaning,
+    /// How long to be silent, seconds, where the app doesn't say it by `Retry-After`.
+    pub wait_s: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Meaning {
+    /// Too many calls: nothing was done.
+    Limited,
+    /// It passes by itself; whether something was done is not known.
+    Unavailable,
+    /// The credential is no longer good.
+    Login,
+    /// There is no such record.
+    Missing,
+    /// The record is another one than the precondition says.
+    Stale,
+    /// A record with this id or key is there already.
+    Exists,
+    /// A value that must be unique is there already.
+    Unique,
+    /// A value that must be there is missing.
+    Required,
+    /// A value that the field can't hold.
+    Value,
+    /// This credential may not do it.
+    Forbidden,
+    /// Any other refusal of one record.
+    Refused,
+}
+
+/// One HTTP request. Parts whose variables have no value are left out.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    #[serde(default = "get")]
+    pub method: String,
+    /// Below the base URL; variables are encoded.
+    pub path: String,
+    #[serde(default)]
+    pub query: BTreeMap<String, String>,
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    #[serde(default)]
+    pub body: Option<serde_json::Value>,
+}
+
+fn get() -> String {
+    "GET".to_owned()
+}
+
+/// The test of a connection.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Who {
+    pub request: Request,
+    /// Where the answer names the user. Nothing there: not signed in.
+    pub user: String,
+    /// Where the answer names the app's version.
+    pub version: Option<String>,
+}
+
+/// A list of containers or tables.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Listing {
+    pub request: Request,
+    /// Where the answer has the items; empty for the whole answer.
+    #[serde(default)]
+    pub items: String,
+    /// Where an item has its id and its name.
+    pub id: String,
+    pub name: String,
+    #[serde(default)]
+    pub paging: Paging,
+    /// A request whose header tells how many records a table has.
+    pub count: Option<Count>,
+}
+
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Count {
+    pub request: Request,
+    /// Header with the number.
+    pub header: String,
+}
+
+/// What may be read and written, as a list of what the credential has been given.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rights {
+    pub request: Request,
+    #[serde(default)]
+    pub items: String,
+    #[serde(default)]
+    pub paging: Paging,
+    /// Where an item names its container and its table; without a table it is about all of them.
+    pub container: String,
+    pub table: String,
+    /// Where an item lists its rights, and which of them let read and write.
+    pub rights: String,
+    pub read: Vec<String>,
+    pub write: Vec<String>,
+}
+
+/// How a list goes on after its first page.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Paging {
+    /// It is always whole.
+    #[default]
+    None,
+    /// A header has the next page's address (`Link: <…>; rel="next"` when it is `Link`).
+    Header { name: String },
+    /// The body has the next page's address.
+    Address { at: String },
+    /// The body has a token for the variable `{cursor}`; the last page has none.
+    Cursor { at: String },
+    /// The variable `{offset}` counts records. Pages overlap by one record, so that a page that has
+    /// moved meanwhile is noticed.
+    Offset,
+    /// The variable `{page}` counts pages.
+    Page {
+        #[serde(default)]
+        first: u32,
+    },
+}
+
+/// Where a table's fields and their types come from.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Fields {
+    /// The table has a JSON Schema. Without one, fields are guessed from `sample` records.
+    JsonSchema {
+        /// Where in the table's item.
+        at: String,
+        #[serde(default)]
+        sample: u32,
+    },
+    /// The table lists them.
+    Listed {
+        /// Asked for each table; without it the fields are in the table's item.
+        request: Option<Request>,
+        items: String,
+        name: String,
+        #[serde(rename = "type")]
+        type_at: String,
+        /// By the app's type name; the first rule that fits counts.
+        #[serde(default, rename = "map")]
+        rules: Vec<TypeRule>,
+    },
+}
+
+/// What one of the app's types is.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TypeRule {
+    /// The app's name of the type, or `*` for any.
+    #[serde(rename = "type")]
+    pub name: String,
+    /// Only where the field has this there.
+    pub when_at: Option<String>,
+    pub when_is: Option<String>,
+    /// As `connection types` names it, without `app:`.
+    pub is: String,
+    /// Where the field lists its choices (`options.choices.*.name`).
+    pub choices: Option<String>,
+    /// It can be read and not written.
+    #[serde(default)]
+    pub read_only: bool,
+}
+
+/// What a record looks like, wherever it comes from.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RecordShape {
+    /// Where its id is.
+    pub id: String,
+    /// Where its fields are; empty: it has them itself.
+    #[serde(default)]
+    pub fields: String,
+    /// Where it says when it was last modified; the first that is there counts.
+    #[serde(default)]
+    pub modified: Vec<String>,
+    #[serde(default)]
+    pub modified_as: Moment,
+    /// What the app's stamps are rounded down to, milliseconds.
+    #[serde(default = "one")]
+    pub rounded_ms: u64,
+    /// Where its version for preconditions is.
+    pub version: Option<String>,
+    /// Where it says that it is deleted.
+    pub deleted: Option<String>,
+    /// Beside its fields where it has them itself: no fields.
+    #[serde(default)]
+    pub hidden: Vec<String>,
+    /// Whose ids: the app's own, or ours (a UUID is chosen for each create).
+    #[serde(default)]
+    pub ids: Ids,
+}
+
+fn one() -> u64 {
+    1
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ids {
+    #[default]
+    App,
+    Ours,
+}
+
+/// How a moment is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Moment {
+    /// RFC 3339.
+    #[default]
+    Text,
+    /// Milliseconds since 1970.
+    Milliseconds,
+    /// Seconds since 1970.
+    Seconds,
+}
+
+/// Every record of a table, each once.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct List {
+    pub request: Request,
+    #[serde(default)]
+    pub items: String,
+    #[serde(default)]
+    pub paging: Paging,
+    /// Records per page: the variable `{limit}`.
+    pub page: u32,
+}
+
+/// How changes are found.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Changes {
+    /// Records modified at or after the variable `{since}`.
+    pub request: Request,
+    #[serde(default)]
+    pub items: String,
+    #[serde(default)]
+    pub paging: Paging,
+    /// The request tells deleted records as well (`record.deleted`). This version needs that.
+    pub tells_deletions: bool,
+    /// The request tells the oldest changes first.
+    #[serde(default)]
+    pub in_order: bool,
+    /// A header of the list that stands for its table as a whole, in the form of
+    /// `record.modified_as`: nothing that comes later has an older stamp.
+    pub table_stamp: Option<String>,
+    /// How often is looked, milliseconds.
+    pub every_ms: u64,
+    /// How long a change may stay hidden from lists and searches, milliseconds.
+    #[serde(default)]
+    pub lag_ms: u64,
+}
+
+/// Records by their ids.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Read {
+    /// Variables: `{ids}` (joined by commas), or `{id}` where `max` is 1.
+    pub request: Request,
+    #[serde(default)]
+    pub items: String,
+    /// Ids per request.
+    pub max: u32,
+    /// Ids are written as JSON rather than as they are.
+    #[serde(default)]
+    pub as_json: bool,
+}
+
+/// Records by the value of a field.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Search {
+    /// Variables: `{field}`, `{value}`.
+    pub request: Request,
+    #[serde(default)]
+    pub items: String,
+    /// Values are written as JSON rather than as they are.
+    #[serde(default)]
+    pub as_json: bool,
+    /// Several values at once.
+    pub many: Option<SearchMany>,
+}
+
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SearchMany {
+    /// Variables: `{field}`, `{values}` (joined by commas: a value with a comma is asked for alone).
+    pub request: Request,
+    pub max: u32,
+}
+
+/// Creating, updating or deleting one record, or several of them.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Write {
+    /// Variables: `{id}`, `{fields}`, `{version}`.
+    pub request: Option<Request>,
+    /// Where the answer has the record as it was stored; without it it is read again.
+    pub record: Option<String>,
+    /// Several records of one table in one call.
+    pub many: Option<Many>,
+}
+
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Many {
+    /// Variable `{items}`: a list of `item`; for deletes also `{ids}`, joined.
+    pub request: Request,
+    /// Variables: `{id}`, `{fields}`, `{version}`.
+    pub item: Option<serde_json::Value>,
+    pub max: u32,
+    /// Where the answer has the records, in the order of the items.
+    pub items: Option<String>,
+}
+
+/// A call that carries requests, and answers each by itself.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Batch {
+    /// Variable `{requests}`: a list of `item`.
+    pub request: Request,
+    /// Variables: `{method}`, `{path}`, `{headers}`, `{body}`.
+    pub item: serde_json::Value,
+    pub max: u32,
+    pub items: String,
+    /// Where an answer has its status and its body.
+    pub status: String,
+    pub body: String,
+}

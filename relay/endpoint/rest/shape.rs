@@ -1,0 +1,238 @@
+//! A mapped table: how its records become rows, and rows the fields of a request.
+
+use serde_json::{Map, Value as Json};
+use tidegate_sync::codec::FieldType;
+use tidegate_sync::model::{Cell, FindingCode, Key, PairId, Row, Stored};
+use tidegate_sync::value::Value;
+
+use super::clock::Micros;
+use super::fields::Field;
+use super::manifest::{Ids, Manifest, Moment, RecordShape};
+use super::template::Variables;
+use super::values::{Unfit, decode, encode, instant};
+use super::{EPOCH_2000_MICROS, path};
+use crate::endpoint::EndpointError;
+use crate::endpoint::lens::Lens;
+
+/// A table as discovery found it.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    /// Id and name; empty where the app has no containers.
+    pub container: (String, String),
+    pub table: (String, String),
+}
+
+impl Place {
+    pub(super) fn variables(&self) -> Variables {
+        Variables::default()
+            .with("container", self.container.0.as_str())
+            .with("container_name", self.container.1.as_str())
+            .with("table", self.table.0.as_str())
+            .with("table_name", self.table.1.as_str())
+    }
+
+    /// What shares bounds per container.
+    pub(super) fn container(&self) -> Option<&str> {
+        Some(self.container.0.as_str())
+    }
+}
+
+/// One mapped table of a side.
+#[derive(Clone, Debug)]
+pub(super) struct Shape {
+    pub pair: PairId,
+    pub place: Place,
+    /// As the sync file calls it.
+    pub label: String,
+    /// The mapped columns, in the order of the side's rows.
+    pub columns: Vec<Field>,
+    pub lens: Lens,
+    /// Numbers of the fields that make the match key.
+    pub match_key: Vec<usize>,
+}
+
+/// One record as the app told it.
+#[derive(Clone, Debug)]
+pub(super) struct Record {
+    pub id: String,
+    /// When it was last modified; 0 where the app doesn't tell.
+    pub stamp: Micros,
+    /// For preconditions.
+    pub version: Option<String>,
+    pub is_deleted: bool,
+    /// The pair's fields.
+    pub row: Row,
+}
+
+impl Record {
+    pub(super) fn key(&self) -> Key {
+        Key::single(self.id.clone())
+    }
+
+    pub(super) fn stored(self) -> Stored {
+        Stored {
+            key: self.key(),
+            row: self.row,
+        }
+    }
+
+    /// When it was modified, as changes tell it.
+    pub(super) fn time(&self) -> Option<i64> {
+        (self.stamp > 0).then(|| self.stamp as i64 - EPOCH_2000_MICROS)
+    }
+}
+
+impl Shape {
+    /// Reads a record.
+    pub(super) fn record(&self, manifest: &Manifest, json: &Json) -> Result<Record, EndpointError> {
+        let of = &manifest.record;
+        let id = path::text(json, &of.id).ok_or_else(|| {
+            let text = format!(
+                "{} answers with a record of {} without id",
+                manifest.title, self.label
+            );
+            EndpointError::bug("record-unreadable", text)
+        })?;
+        let fields = path::find(json, &of.fields).unwrap_or(&Json::Null);
+        let cells = self.columns.iter().map(|column| {
+            Cell::Value(match column.name.as_str() {
+                ID if column.type_name == ID_TYPE => Value::Text(id.clone()),
+                name => decode(&column.field_type, fields.get(name)),
+            })
+        });
+        Ok(Record {
+            row: self.lens.row(cells.collect()),
+            stamp: stamp(of, json).unwrap_or(0),
+            version: of.version.as_ref().and_then(|at| path::text(json, at)),
+            is_deleted: of
+                .deleted
+                .as_ref()
+                .is_some_and(|at| is_true(path::find(json, at))),
+            id,
+        })
+    }
+
+    /// The fields of a request that sets these, and the record's id where it is among them.
+    pub(super) fn fields(&self, set: &[(usize, Value)]) -> Result<(Json, Option<String>), Unfit> {
+        let mut fields = Map::new();
+        let mut id = None;
+        for (field, value) in set {
+            let column = self
+                .lens
+                .column(*field)
+                .and_then(|column| self.columns.get(column));
+            let Some(column) = column else {
+                return Err(Unfit {
+                    code: FindingCode::RejectedBySide,
+                    detail: format!("{} has no mapped field number {field}", self.label),
+                });
+            };
+            let native = self.lens.native(*field, value);
+            let Some(value) = native.filter(|value| !matches!(value, Value::Unmapped(_))) else {
+                return Err(Unfit {
+                    code: FindingCode::NoCounterpart,
+                    detail: format!("{} has no word for the other side's value", column.name),
+                });
+            };
+            let json = encode(&column.field_type, value).map_err(|unfit| Unfit {
+                detail: format!("{}: {}", column.name, unfit.detail),
+                ..unfit
+            })?;
+            match (&json, is_id(column)) {
+                (Json::String(text), true) => id = Some(text.clone()),
+                (_, true) => {
+                    return Err(Unfit {
+                        code: FindingCode::NotNullViolation,
+                        detail: format!("{}: a record has an id", column.name),
+                    });
+                }
+                _ => {
+                    fields.insert(column.name.clone(), json);
+                }
+            }
+        }
+        Ok((Json::Object(fields), id))
+    }
+
+    /// The app's name of a field and what it must hold to be `value`, for a search.
+    pub(super) fn sought(&self, field: usize, value: &Value) -> Option<(&Field, Json)> {
+        let column = self.columns.get(self.lens.column(field)?)?;
+        let native = self.lens.native(field, value)?;
+        Some((column, encode(&column.field_type, native).ok()?))
+    }
+}
+
+/// The column that is the record's id.
+pub(super) fn id_column(ids: Ids) -> Field {
+    Field {
+        name: ID.to_owned(),
+        type_name: ID_TYPE.to_owned(),
+        field_type: FieldType::Text {
+            max: None,
+            ignores_case: false,
+        },
+        read_only: ids == Ids::App,
+        required: true,
+    }
+}
+
+fn is_id(column: &Field) -> bool {
+    column.name == ID && column.type_name == ID_TYPE
+}
+
+const ID: &str = "id";
+const ID_TYPE: &str = "record id";
+
+fn stamp(of: &RecordShape, json: &Json) -> Option<Micros> {
+    let mut places = of.modified.iter();
+    let text = places.find_map(|at| path::text(json, at).filter(|text| !text.is_empty()))?;
+    moment(of.modified_as, &text)
+}
+
+/// A moment as the app writes it.
+pub(super) fn moment(form: Moment, text: &str) -> Option<Micros> {
+    match form {
+        Moment::Milliseconds => text.parse::<u64>().ok()?.checked_mul(1_000),
+        Moment::Seconds => text.parse::<u64>().ok()?.checked_mul(1_000_000),
+        Moment::Text => u64::try_from(instant(text)?.checked_add(EPOCH_2000_MICROS)?).ok(),
+    }
+}
+
+/// A moment in the app's form, rounded down.
+pub(super) fn moment_text(form: Moment, at: Micros) -> String {
+    match form {
+        Moment::Milliseconds => (at / 1_000).to_string(),
+        Moment::Seconds => (at / 1_000_000).to_string(),
+        Moment::Text => {
+            let micros = i64::try_from(at).unwrap_or(i64::MAX);
+            let at = jiff::Timestamp::from_microsecond(micros).unwrap_or_default();
+            format!("{at:.3}")
+        }
+    }
+}
+
+fn is_true(json: Option<&Json>) -> bool {
+    !matches!(json, None | Some(Json::Null | Json::Bool(false)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_read_and_written_in_every_form() {
+        let at = 1_795_650_376_037_000;
+        for (form, text) in [
+            (Moment::Milliseconds, "1795650376037"),
+            (Moment::Text, "2026-11-25T23:46:16.037Z"),
+        ] {
+            assert_eq!(moment(form, text), Some(at));
+            assert_eq!(moment_text(form, at), text);
+        }
+        assert_eq!(moment(Moment::Seconds, "7"), Some(7_000_000));
+        assert_eq!(
+            moment(Moment::Text, "2026-11-25T23:46:16+00:00"),
+            Some(1_795_650_376_000_000)
+        );
+    }
+}

@@ -1,0 +1,306 @@
+//! Sends what passed the guard, in as few calls as the app lets: in batches that carry requests, in
+//! lists of one kind, or one by one. A list that one bad record spoils is halved until it is found.
+
+use serde_json::{Map, Value as Json};
+use tidegate_sync::model::PairId;
+
+use super::client::{Answer, Client};
+use super::guard::{Act, Planned};
+use super::manifest::{Batch, CallKind, Many, Meaning, Write};
+use super::path;
+use super::shape::Shape;
+use super::side::Bound;
+use super::template::{Prepared, Variables, prepare, render};
+use crate::endpoint::EndpointError;
+
+/// What the app said to one write.
+pub(super) struct Said {
+    pub write: Planned,
+    pub status: u16,
+    /// Of the answer to this write alone.
+    pub body: Json,
+    /// Where in the body the record is, as it was stored; `None` where it must be read again.
+    pub record: Option<String>,
+}
+
+impl Said {
+    pub(super) fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+}
+
+/// Sends them all: creates, then updates, then deletes.
+pub(super) async fn send(
+    bound: &Bound,
+    mut writes: Vec<Planned>,
+) -> Result<Vec<Said>, EndpointError> {
+    writes.sort_by_key(|write| write.act);
+    let client = &*bound.client;
+    let mut said = Vec::with_capacity(writes.len());
+    if let Some(batch) = &client.manifest.batch {
+        for chunk in chunks(writes, batch.max) {
+            said.extend(in_batch(bound, batch, chunk).await?);
+        }
+        return Ok(said);
+    }
+    for group in groups(writes) {
+        let (act, shape) = (group[0].act, bound.shape(group[0].pair)?);
+        let how = how(client, act);
+        match &how.many {
+            Some(many) => {
+                for chunk in chunks(group, many.max) {
+                    said.extend(in_list(client, shape, how, many, chunk).await?);
+                }
+            }
+            None => {
+                for write in group {
+                    said.push(alone(client, shape, how, write).await?);
+                }
+            }
+        }
+    }
+    Ok(said)
+}
+
+fn how(client: &Client, act: Act) -> &Write {
+    match act {
+        Act::Create => &client.manifest.create,
+        Act::Update => &client.manifest.update,
+        Act::Delete => &client.manifest.delete,
+    }
+}
+
+fn chunks(mut writes: Vec<Planned>, max: u32) -> Vec<Vec<Planned>> {
+    let max = max.max(1) as usize;
+    let mut chunks = Vec::new();
+    while writes.len() > max {
+        let rest = writes.split_off(max);
+        chunks.push(std::mem::replace(&mut writes, rest));
+    }
+    if !writes.is_empty() {
+        chunks.push(writes);
+    }
+    chunks
+}
+
+/// Neighbours of one kind and one table.
+fn groups(writes: Vec<Planned>) -> Vec<Vec<Planned>> {
+    let mut groups: Vec<Vec<Planned>> = Vec::new();
+    let slot = |write: &Planned| -> (Act, PairId) { (write.act, write.pair) };
+    for write in writes {
+        match groups
+            .iter_mut()
+            .find(|group| slot(&group[0]) == slot(&write))
+        {
+            Some(group) => group.push(write),
+            None => groups.push(vec![write]),
+        }
+    }
+    groups
+}
+
+fn variables(shape: &Shape, write: &Planned) -> Variables {
+    let mut variables = shape.place.variables().with("fields", write.fields.clone());
+    if let Some(id) = &write.id {
+        variables.set("id", id.as_str());
+    }
+    if let Some(version) = &write.version {
+        variables.set("version", version.as_str());
+    }
+    variables
+}
+
+async fn alone(
+    client: &Client,
+    shape: &Shape,
+    how: &Write,
+    write: Planned,
+) -> Result<Said, EndpointError> {
+    let Some(request) = &how.request else {
+        let text = "the manifest does not say how one record is written";
+        return Err(EndpointError::bug("no-request", text));
+    };
+    let request = prepare(request, &variables(shape, &write));
+    let answer = client
+        .call(CallKind::Write, shape.place.container(), &request)
+        .await?;
+    Ok(Said {
+        write,
+        status: answer.status,
+        body: answer.body,
+        record: how.record.clone(),
+    })
+}
+
+/// One call with several requests, each of which is answered by itself. Those that were refused for
+/// their number are sent again.
+async fn in_batch(
+    bound: &Bound,
+    batch: &Batch,
+    mut writes: Vec<Planned>,
+) -> Result<Vec<Said>, EndpointError> {
+    let client = &*bound.client;
+    let mut said = Vec::with_capacity(writes.len());
+    for _ in 0..limits::REFUSALS {
+        let mut requests = Vec::with_capacity(writes.len());
+        for write in &writes {
+            let shape = bound.shape(write.pair)?;
+            let Some(request) = &how(client, write.act).request else {
+                let text = "the manifest does not say how one record is written";
+                return Err(EndpointError::bug("no-request", text));
+            };
+            let request = prepare(request, &variables(shape, write));
+            requests.push(item(batch, &request));
+        }
+        let container = bound.shape(writes[0].pair)?.place.container();
+        let variables = Variables::default().with("requests", Json::Array(requests));
+        let request = prepare(&batch.request, &variables);
+        let answer = client.ask(CallKind::Write, container, &request).await?;
+        let again = judge_batch(client, batch, writes, &answer, &mut said)?;
+        if again.is_empty() {
+            return Ok(said);
+        }
+        writes = again;
+        client.limiter.silence(limits::PAUSE);
+    }
+    let text = format!("{} refuses calls for their number", client.manifest.title);
+    Err(EndpointError::retry("rate-limited", text))
+}
+
+/// Sorts a batch's answers; returns the writes that must be sent again.
+fn judge_batch(
+    client: &Client,
+    batch: &Batch,
+    writes: Vec<Planned>,
+    answer: &Answer,
+    said: &mut Vec<Said>,
+) -> Result<Vec<Planned>, EndpointError> {
+    let title = &client.manifest.title;
+    let answers = path::items(&answer.body, &batch.items);
+    if answers.len() != writes.len() {
+        let text = format!(
+            "{title} answers {} of {} requests",
+            answers.len(),
+            writes.len()
+        );
+        return Err(EndpointError::retry("batch-incomplete", text));
+    }
+    let mut again = Vec::new();
+    for (write, answer) in writes.into_iter().zip(answers) {
+        let status = path::find(answer, &batch.status).and_then(Json::as_u64);
+        let status = status
+            .and_then(|status| u16::try_from(status).ok())
+            .unwrap_or(0);
+        let body = path::find(answer, &batch.body)
+            .cloned()
+            .unwrap_or(Json::Null);
+        let one = Said {
+            record: how(client, write.act).record.clone(),
+            write,
+            status,
+            body,
+        };
+        match client.meaning(one.status, &one.body) {
+            _ if one.is_success() => said.push(one),
+            Meaning::Limited => again.push(one.write),
+            Meaning::Unavailable => {
+                let text = format!("{title} is not available (HTTP {status})");
+                return Err(EndpointError::retry("unavailable", text));
+            }
+            _ => said.push(one),
+        }
+    }
+    Ok(again)
+}
+
+fn item(batch: &Batch, request: &Prepared) -> Json {
+    let headers: Map<String, Json> = request
+        .headers
+        .iter()
+        .map(|(name, value)| (name.clone(), Json::from(value.as_str())))
+        .collect();
+    let mut variables = Variables::default()
+        .with("method", request.method.as_str())
+        .with("path", request.path.as_str())
+        .with("headers", Json::Object(headers));
+    if let Some(body) = &request.body {
+        variables.set("body", body.clone());
+    }
+    render(&batch.item, &variables).unwrap_or(Json::Null)
+}
+
+/// One call for several records of one kind; halved while it is refused.
+async fn in_list(
+    client: &Client,
+    shape: &Shape,
+    how: &Write,
+    many: &Many,
+    writes: Vec<Planned>,
+) -> Result<Vec<Said>, EndpointError> {
+    let mut said = Vec::with_capacity(writes.len());
+    let mut stack = vec![writes];
+    while let Some(mut part) = stack.pop() {
+        let answer = list_call(client, shape, many, &part).await?;
+        if answer.is_success() {
+            said.extend(listed(how, many, part, &answer));
+        } else if part.len() > 1 {
+            let rest = part.split_off(part.len() / 2);
+            stack.push(rest);
+            stack.push(part);
+        } else {
+            said.extend(part.into_iter().map(|write| Said {
+                write,
+                status: answer.status,
+                body: answer.body.clone(),
+                record: None,
+            }));
+        }
+    }
+    Ok(said)
+}
+
+async fn list_call(
+    client: &Client,
+    shape: &Shape,
+    many: &Many,
+    writes: &[Planned],
+) -> Result<Answer, EndpointError> {
+    let items = writes.iter().filter_map(|write| {
+        let template = many.item.as_ref()?;
+        render(template, &variables(shape, write))
+    });
+    let ids: Vec<&str> = writes
+        .iter()
+        .filter_map(|write| write.id.as_deref())
+        .collect();
+    let variables = shape
+        .place
+        .variables()
+        .with("items", Json::Array(items.collect()))
+        .with("ids", ids.join(","));
+    let request = prepare(&many.request, &variables);
+    client
+        .call(CallKind::Write, shape.place.container(), &request)
+        .await
+}
+
+/// A list's answer, taken apart. Where it does not have a record for each item, all are read again.
+fn listed(how: &Write, many: &Many, writes: Vec<Planned>, answer: &Answer) -> Vec<Said> {
+    let items = many.items.as_ref().map(|at| path::items(&answer.body, at));
+    let items = items.filter(|items| items.len() == writes.len());
+    let one = |(number, write): (usize, Planned)| Said {
+        write,
+        status: answer.status,
+        body: items.map_or(Json::Null, |items| items[number].clone()),
+        record: items.map(|_| how.record.clone().unwrap_or_default()),
+    };
+    writes.into_iter().enumerate().map(one).collect()
+}
+
+mod limits {
+    use std::time::Duration;
+
+    /// Refusals of the same writes in a row before the run is told.
+    pub(super) const REFUSALS: u32 = 5;
+    pub(super) const PAUSE: Duration = Duration::from_secs(2);
+}
