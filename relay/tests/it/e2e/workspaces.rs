@@ -19,6 +19,7 @@ fn body(operation: &str) -> Value {
         }
         "fix_key" => json!({"table": "t", "column": null}),
         "apply_sync" => json!({"file": FILE, "expected": null}),
+        "choose_capture" => json!({"capture": "auto"}),
         "pick_value" => json!({"side": "left"}),
         "repair_sync" => json!({"expected": null}),
         "change_user" => json!({"role": "viewer"}),
