@@ -354,13 +354,7 @@ impl RawTarget {
                            checks the grants of the role that a person logs in with";
             return Err((self.name.span().start, message.into()));
         }
-        // Off this host nothing but a checked certificate keeps the password's proof and the rows
-        // from whoever sits between, so that leaving it out must not mean "whatever is offered".
-        let default_mode = if address.is_local() {
-            SslMode::Prefer
-        } else {
-            SslMode::VerifyFull
-        };
+        let default_mode = default_sslmode(&address);
         Ok(Target {
             name: self.name.into_inner(),
             address,
@@ -382,6 +376,16 @@ impl RawTarget {
                 deleted_rows: self.brake_deleted_rows_per_minute,
             },
         })
+    }
+}
+
+/// Off this host nothing but a checked certificate keeps the password's proof and the rows from
+/// whoever sits between, so that leaving it out must not mean "whatever is offered".
+fn default_sslmode(address: &Address) -> SslMode {
+    if address.is_local() {
+        SslMode::Prefer
+    } else {
+        SslMode::VerifyFull
     }
 }
 
