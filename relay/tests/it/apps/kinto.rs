@@ -1,7 +1,6 @@
 //! Kinto itself, from PyPI: one server for all tests that run now, a bucket for each.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,6 +13,7 @@ use tempfile::TempDir;
 use tokio::sync::Mutex;
 
 use super::{App, Row, Rows};
+use crate::support::port::free_port;
 
 /// Who may make buckets, as `kinto init` has it.
 const USER: &str = "admin";
@@ -254,9 +254,4 @@ fn program() -> String {
     let errors = String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success(), "Kinto can't be installed: {errors}");
     String::from_utf8(done.stdout).unwrap().trim().to_owned()
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }

@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::io::Write;
-use std::net::{TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -13,6 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::support::port::free_port;
 use crate::support::postgres::{Database, PASSWORD, ROLE, Server};
 
 /// Longest wait for anything that must come.
@@ -63,9 +63,9 @@ impl Stage {
             dir,
             left,
             right,
-            http: free_tcp_port(),
-            metrics: free_tcp_port(),
-            udp: free_udp_port(),
+            http: free_port(),
+            metrics: free_port(),
+            udp: free_port(),
             relay: None,
             agent: None,
             client: reqwest::Client::new(),
@@ -499,20 +499,4 @@ fn sync_name(file: &str) -> String {
         .find(|line| line.trim_start().starts_with("name"))
         .unwrap();
     line.split('"').nth(1).unwrap().to_owned()
-}
-
-fn free_tcp_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
-}
-
-fn free_udp_port() -> u16 {
-    UdpSocket::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
 }

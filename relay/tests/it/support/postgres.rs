@@ -6,7 +6,6 @@
 
 use std::fs;
 use std::io::Write;
-use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -19,6 +18,8 @@ use tempfile::TempDir;
 use tidegate_relay::endpoint::{ByteStream, Dial, EndpointError, Login, Purpose, StreamLabel};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_postgres::{Client, Config, NoTls};
+
+use super::port::free_port;
 
 /// Superuser of every throwaway server, for what a test's administrator does.
 pub const ADMIN: &str = "postgres";
@@ -420,11 +421,6 @@ async fn sign_in(
     let (client, connection) = config.connect_raw(stream, NoTls).await?;
     tokio::spawn(connection);
     Ok(client)
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 /// Process numbers of a process's children. Source: proc(5).
