@@ -293,8 +293,13 @@ pub trait Writer: Send {
     ) -> Result<Vec<Outcome>, EndpointError>;
 
     /// Fences older epochs off and tells whether `batch` was committed: `None` if it was not (and
-    /// now never will be).
-    async fn recover(&mut self, batch: BatchId) -> Result<Option<Vec<Recovered>>, EndpointError>;
+    /// now never will be). A side that keeps no record of our writes waits until none of them can be
+    /// carried out any more, and says of each of the batch's `steps` that it is unknown.
+    async fn recover(
+        &mut self,
+        batch: BatchId,
+        steps: usize,
+    ) -> Result<Option<Vec<Recovered>>, EndpointError>;
 
     /// Reads records as they are now, in the order asked, and a fence: whatever made them so is in
     /// the change log at or before it.

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tidegate_sync::decide::Tally;
-use tidegate_sync::model::{BatchId, BySide, LinkId, Outcome, PairId, Position, Side, Step};
+use tidegate_sync::model::{
+    BatchId, BySide, LinkId, Outcome, PairId, Position, Recovered, Side, Step,
+};
 use tidegate_sync::session::{Applied, Command, Edited, Event, Round, Session, Settlement};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -249,16 +251,9 @@ impl Driver {
 
     async fn carry_out(&mut self, command: Command) -> Result<(), RunError> {
         let event = match command {
-            Command::Recover { batches } => {
-                let BySide { left, right } = &mut self.sides;
-                let (left, right) = tokio::try_join!(
-                    recover(&mut left.writer, batches.left, Side::Left),
-                    recover(&mut right.writer, batches.right, Side::Right),
-                )?;
-                Event::Recovered {
-                    outcomes: BySide::new(left, right),
-                }
-            }
+            Command::Recover { batches, steps } => Event::Recovered {
+                outcomes: recover(&mut self.sides, batches, steps).await?,
+            },
             Command::Scan { pairs, aside } => Event::Scanned {
                 positions: self.scan(pairs, aside).await?,
             },
@@ -403,12 +398,8 @@ impl Driver {
     /// From here on no write of an older run can land: batches of a copy are not recorded, so the
     /// views must see whatever became of them.
     async fn fence_older_runs(&mut self) -> Result<(), RunError> {
-        let none = Some(BatchId::NONE);
-        let BySide { left, right } = &mut self.sides;
-        tokio::try_join!(
-            recover(&mut left.writer, none, Side::Left),
-            recover(&mut right.writer, none, Side::Right),
-        )?;
+        let none = BySide::new(Some(BatchId::NONE), Some(BatchId::NONE));
+        recover(&mut self.sides, none, BySide::new(0, 0)).await?;
         Ok(())
     }
 
@@ -576,17 +567,21 @@ async fn settle(
 }
 
 pub(super) async fn recover(
-    writer: &mut Box<dyn Writer>,
-    batch: Option<BatchId>,
-    side: Side,
-) -> Result<Option<Vec<tidegate_sync::model::Recovered>>, RunError> {
-    match batch {
-        Some(batch) => writer
-            .recover(batch)
+    sides: &mut BySide<SideRun>,
+    batches: BySide<Option<BatchId>>,
+    steps: BySide<usize>,
+) -> Result<BySide<Option<Vec<Recovered>>>, RunError> {
+    let ask = async |run: &mut SideRun, side| match batches[side] {
+        Some(batch) => run
+            .writer
+            .recover(batch, steps[side])
             .await
             .map_err(|source| RunError::Side { side, source }),
         None => Ok(None),
-    }
+    };
+    let BySide { left, right } = sides;
+    let (left, right) = tokio::try_join!(ask(left, Side::Left), ask(right, Side::Right))?;
+    Ok(BySide::new(left, right))
 }
 
 async fn write(

@@ -74,15 +74,9 @@ async fn settle_open_round(
     let mut session = Session::new(config, resume);
     while let Some(command) = session.poll_command() {
         let event = match command {
-            Command::Recover { batches } => {
-                let BySide { left, right } = &mut sides;
-                let (left, right) = tokio::try_join!(
-                    recover(&mut left.writer, batches.left, Side::Left),
-                    recover(&mut right.writer, batches.right, Side::Right),
-                )?;
-                let outcomes = BySide::new(left, right);
-                Event::Recovered { outcomes }
-            }
+            Command::Recover { batches, steps } => Event::Recovered {
+                outcomes: recover(&mut sides, batches, steps).await?,
+            },
             Command::Settle(settlement) => Event::Settled {
                 links: ledger.settle(*settlement, now_ms()).await?,
             },

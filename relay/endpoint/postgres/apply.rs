@@ -421,7 +421,11 @@ impl Writer for PgWriter {
         }
     }
 
-    async fn recover(&mut self, batch: BatchId) -> Result<Option<Vec<Recovered>>, EndpointError> {
+    async fn recover(
+        &mut self,
+        batch: BatchId,
+        _steps: usize,
+    ) -> Result<Option<Vec<Recovered>>, EndpointError> {
         // A session of before may be in any state.
         self.session = None;
         self.connect().await?;

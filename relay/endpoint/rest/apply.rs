@@ -226,9 +226,13 @@ impl Writer for RestWriter {
         Ok(outcomes)
     }
 
-    async fn recover(&mut self, _batch: BatchId) -> Result<Option<Vec<Recovered>>, EndpointError> {
+    async fn recover(
+        &mut self,
+        _batch: BatchId,
+        steps: usize,
+    ) -> Result<Option<Vec<Recovered>>, EndpointError> {
         self.bound.client.calls_are_over(self.bound.started).await;
-        Ok(None)
+        Ok(Some(vec![Recovered::Unknown; steps]))
     }
 
     async fn read(

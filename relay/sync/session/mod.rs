@@ -93,7 +93,10 @@ impl Resume {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
     /// Fence older runs off and tell what became of these batches.
-    Recover { batches: BySide<Option<BatchId>> },
+    Recover {
+        batches: BySide<Option<BatchId>>,
+        steps: BySide<usize>,
+    },
     /// Take a consistent view of both sides at fresh positions and store the scans of these pairs.
     /// `aside`: the sides' histories are streamed on from where they are settled; else they are
     /// streamed from the views on.
@@ -430,6 +433,7 @@ impl Session {
             Some(round) => {
                 self.commands.push_back(Command::Recover {
                     batches: round.batches,
+                    steps: BySide::from_fn(|side| round.step_count(side)),
                 });
                 self.state = State::Recovering;
             }

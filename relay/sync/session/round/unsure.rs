@@ -48,12 +48,11 @@ impl PendingCase {
 }
 
 impl Round {
-    /// What an endpoint answers that keeps no progress record, once no call of the round's run can
-    /// be carried out any more.
-    pub fn unknown(&self, side: Side) -> Vec<Recovered> {
+    /// Of the batch for `side`.
+    pub(in crate::session) fn step_count(&self, side: Side) -> usize {
         let steps = self.cases.iter().flat_map(|case| &case.steps);
         let sides = steps.map(|step| step.side);
         let sides = sides.chain(self.edits.iter().map(|edit| edit.side));
-        vec![Recovered::Unknown; sides.filter(|of| *of == side).count()]
+        sides.filter(|of| *of == side).count()
     }
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use tidegate_sync::decide::{Match, Scanned};
 use tidegate_sync::model::{
-    BatchId, BySide, Cell, ChangeKind, Key, LinkId, Outcome, PairId, Position, Row, Side, Step,
-    StepKind,
+    BatchId, BySide, Cell, ChangeKind, Key, LinkId, Outcome, PairId, Position, Recovered, Row,
+    Side, Step, StepKind,
 };
 use tidegate_sync::session::{Command, Config, Event, Session, Settlement};
 
@@ -226,7 +226,7 @@ impl World {
             self.finish_settling()?;
         }
         match command {
-            Command::Recover { batches } => self.recover(batches),
+            Command::Recover { batches, steps } => self.recover(batches, steps),
             Command::Scan { pairs, aside } => self.scan(pairs, aside),
             Command::NextMatches { pair, limit } => {
                 let rest = self.driver.matches.entry(pair).or_default();
@@ -279,14 +279,14 @@ impl World {
         Ok(())
     }
 
-    fn recover(&mut self, batches: BySide<Option<BatchId>>) {
+    fn recover(&mut self, batches: BySide<Option<BatchId>>, steps: BySide<usize>) {
         let outcomes = BySide::from_fn(|side| {
             self.await_calls(side);
             self.sides[side].fence(self.driver.epoch);
-            let round = self.store.round.as_ref();
-            match round.filter(|_| self.is_app(side)) {
-                Some(round) => Some(round.unknown(side)),
-                None => batches[side].and_then(|batch| self.sides[side].recovered(batch)),
+            let batch = batches[side]?;
+            match self.is_app(side) {
+                true => Some(vec![Recovered::Unknown; steps[side]]),
+                false => self.sides[side].recovered(batch),
             }
         });
         self.driver.reply(Event::Recovered { outcomes });

@@ -137,7 +137,7 @@ async fn a_generated_key_is_known_again_when_the_commits_answer_was_lost() {
 
     armed.store(false, Ordering::SeqCst);
     let recovered = writer
-        .recover(batch(2))
+        .recover(batch(2), 2)
         .await
         .unwrap()
         .expect("it was committed");
@@ -154,12 +154,12 @@ async fn a_generated_key_is_known_again_when_the_commits_answer_was_lost() {
 async fn a_batch_that_was_not_committed_is_recovered_as_none() {
     let database = database().await;
     let mut writer = writer(&database, 1, TABLE).await;
-    assert_eq!(writer.recover(batch(1)).await.unwrap(), None);
+    assert_eq!(writer.recover(batch(1), 2).await.unwrap(), None);
     apply(&mut writer, 1, &[create(&[text("a")])]).await;
-    assert_eq!(writer.recover(batch(2)).await.unwrap(), None);
+    assert_eq!(writer.recover(batch(2), 2).await.unwrap(), None);
     let plain = writer.apply(batch(2), &[create(&[text("b")])], false).await;
     written(&plain.unwrap()[0]);
-    assert_eq!(writer.recover(batch(2)).await.unwrap(), Some(Vec::new()));
+    assert_eq!(writer.recover(batch(2), 2).await.unwrap(), Some(Vec::new()));
     let again = writer.apply(batch(2), &[create(&[text("b")])], false).await;
     assert_eq!(again.unwrap_err().code, "batch-repeated");
     assert_eq!(count(&database).await, 2);
@@ -171,11 +171,11 @@ async fn an_older_epoch_is_fenced_off() {
     let mut old = writer(&database, 1, TABLE).await;
     apply(&mut old, 1, &[create(&[text("old")])]).await;
     let mut new = writer(&database, 2, TABLE).await;
-    new.recover(batch(1)).await.unwrap().expect("committed");
+    new.recover(batch(1), 2).await.unwrap().expect("committed");
     let refused = old.apply(batch(2), &[create(&[text("late")])], true).await;
     let error = refused.unwrap_err();
     assert_eq!((error.code, error.class), ("fenced", Class::Operator));
-    assert_eq!(old.recover(batch(2)).await.unwrap_err().code, "fenced");
+    assert_eq!(old.recover(batch(2), 2).await.unwrap_err().code, "fenced");
     let done = new
         .apply(BatchId::of_run(2, 1), &[create(&[text("new")])], true)
         .await;
@@ -199,7 +199,7 @@ async fn a_zombie_that_holds_the_progress_row_is_ended() {
         .await
         .unwrap();
     let mut new = writer(&database, 2, TABLE).await;
-    assert_eq!(new.recover(batch(2)).await.unwrap(), None);
+    assert_eq!(new.recover(batch(2), 2).await.unwrap(), None);
     assert!(zombie.batch_execute("commit").await.is_err());
     assert_eq!(count(&database).await, 1);
 }
@@ -216,7 +216,7 @@ async fn a_terminated_session_is_replaced_after_recovery() {
     let steps: Vec<Step> = vec![create(&[Value::Null])];
     let mut done = writer.apply(batch(2), &steps, true).await;
     if done.is_err() {
-        assert_eq!(writer.recover(batch(2)).await.unwrap(), None);
+        assert_eq!(writer.recover(batch(2), 2).await.unwrap(), None);
         done = writer.apply(batch(2), &steps, true).await;
     }
     written(&done.unwrap()[0]);

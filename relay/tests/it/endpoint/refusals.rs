@@ -117,7 +117,7 @@ async fn every_kind_of_refusal_has_its_code() {
     written(&done[cases.len()]);
     // All of them recorded as not done.
     let recovered = writer
-        .recover(BatchId::of_run(1, 1))
+        .recover(BatchId::of_run(1, 1), 2)
         .await
         .unwrap()
         .unwrap();
@@ -175,7 +175,10 @@ async fn a_lock_of_somebody_else_is_an_error_to_retry_and_nothing_is_written() {
     assert_eq!(error.code, "lock-timeout");
     assert!(matches!(error.class, Class::Retry(_)));
     other.batch_execute("rollback").await.unwrap();
-    assert_eq!(writer.recover(BatchId::of_run(1, 1)).await.unwrap(), None);
+    assert_eq!(
+        writer.recover(BatchId::of_run(1, 1), 2).await.unwrap(),
+        None
+    );
     let done = apply(&mut writer, 1, &[delete(key(1), &[])]).await;
     assert!(matches!(done[0], Outcome::Deleted(_)));
 }
