@@ -25,7 +25,8 @@ mkdir -p "$cache"
 # Tests of one machine may come here at the same time.
 exec 9>"$cache/.lock"
 flock 9
-if [ ! -e "$home/complete" ]; then
+# Its programs name their interpreter by its whole path: where the directory was moved, they start nothing.
+if [ ! -e "$home/complete" ] || ! "$home/bin/kinto" --help >/dev/null 2>&1; then
   python3 -c 'import venv, ensurepip' 2>/dev/null || install_python
   echo "installing Kinto from PyPI" >&2
   rm -rf "$home"

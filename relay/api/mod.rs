@@ -55,7 +55,7 @@ pub struct Api {
     pub rooms: Arc<dyn Rooms>,
     /// Addresses that apps and firewalls will see.
     pub egress: Vec<String>,
-    /// Names of running syncs whose sides are not reached, for `/readyz`.
+    /// For `/readyz`.
     pub readiness: Arc<dyn Readiness>,
     pub access: Arc<Access>,
 }
@@ -63,7 +63,7 @@ pub struct Api {
 /// Tells whether the relay can do its work.
 #[async_trait::async_trait]
 pub trait Readiness: Send + Sync {
-    /// One line per thing that is not ready.
+    /// One line per thing that is not ready. Anybody may read it.
     async fn missing(&self) -> Vec<String>;
 }
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
+use super::throttle::tries_from;
 use super::{COOKIE, Caller, now_ms, password};
 use crate::api::{Api, Problem};
 use crate::store::audit;
@@ -62,7 +63,9 @@ pub(in crate::api) async fn sign_in(
     Json(given): Json<SignIn>,
 ) -> Result<(CookieJar, Json<Me>), Problem> {
     let name = given.name.trim().to_lowercase();
-    api.access.sign_ins.take(from.ip(), &name)?;
+    api.access
+        .sign_ins
+        .take(tries_from(from.ip(), &headers), &name)?;
     let found = api
         .store
         .view(move |conn| users::to_sign_in(conn, &name))
@@ -121,7 +124,9 @@ pub(in crate::api) async fn change_password(
     jar: CookieJar,
     Json(given): Json<NewPassword>,
 ) -> Result<(CookieJar, Json<Me>), Problem> {
-    api.access.sign_ins.take(from.ip(), &caller.name)?;
+    api.access
+        .sign_ins
+        .take(tries_from(from.ip(), &headers), &caller.name)?;
     let name = caller.name.clone();
     let found = api
         .store

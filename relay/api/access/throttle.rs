@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
 use super::super::Problem;
@@ -62,9 +62,36 @@ impl Throttle {
     }
 }
 
+/// Who is trying. A proxy on the relay's own host adds at the end of `X-Forwarded-For` whom it
+/// speaks for; what stands before is what that one claims. From elsewhere nobody is believed.
+pub(super) fn tries_from(peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+    let forwarded = headers.get_all("x-forwarded-for").iter().next_back();
+    let last = forwarded
+        .and_then(|value| value.to_str().ok())
+        .and_then(|list| list.rsplit(',').next())
+        .and_then(|address| address.trim().parse().ok());
+    match peer.to_canonical().is_loopback() {
+        true => last.unwrap_or(peer),
+        false => peer,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_proxy_on_this_host_says_whom_it_speaks_for_and_nobody_else_does() {
+        let mut headers = HeaderMap::new();
+        let local = IpAddr::from([127, 0, 0, 1]);
+        assert_eq!(tries_from(local, &headers), local);
+        headers.append("x-forwarded-for", "10.9.9.9".parse().unwrap());
+        headers.append("x-forwarded-for", "10.8.8.8, 192.0.2.7".parse().unwrap());
+        assert_eq!(tries_from(local, &headers), address(7));
+        assert_eq!(tries_from(address(1), &headers), address(1));
+        headers.append("x-forwarded-for", "unknown".parse().unwrap());
+        assert_eq!(tries_from(local, &headers), local);
+    }
 
     fn address(last: u8) -> IpAddr {
         IpAddr::from([192, 0, 2, last])

@@ -286,9 +286,9 @@ async fn health_needs_no_token_and_readiness_says_what_is_missing() {
     desk.set(|script| {
         script
             .missing
-            .push("sync blog: a side is not reached".into())
+            .push("running syncs with a side not reached: 1".into())
     });
     let unready = ask(&desk, Method::GET, "/readyz", None).await;
     assert_eq!(unready.status(), 503);
-    assert!(unready.text().await.unwrap().contains("blog"));
+    assert!(unready.text().await.unwrap().contains("not reached: 1"));
 }
