@@ -15,6 +15,7 @@ use std::time::SystemTime;
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
+use crate::durable::give_to_owner;
 use crate::origin::unix_ms;
 
 mod limits {
@@ -82,6 +83,8 @@ impl Audit {
             .create(true)
             .mode(0o600)
             .open(&self.file)?;
+        let directory = self.file.parent().unwrap_or(Path::new("."));
+        give_to_owner(&file, directory)?;
         file.lock()?;
         let size = file.metadata()?.len();
         let last = match last_line(&mut file, size)? {
