@@ -12,7 +12,7 @@ use super::workspace::Workspace;
 use crate::engine::handle::ControlError;
 
 /// One agent, paired or not, connected or not.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AgentStatus {
     pub name: String,
     /// `invited`, `offline`, `online` or `revoked`.
@@ -47,7 +47,7 @@ pub struct AgentStatus {
     pub received_bytes: Option<u64>,
 }
 
-#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AgentTarget {
     pub name: String,
     pub database: String,

@@ -61,5 +61,7 @@ pub(super) async fn pick_value(
         PickedSide::Left => Side::Left,
         PickedSide::Right => Side::Right,
     };
-    Ok(Json(work.syncs.pick(&name, id, side).await?))
+    let picked = work.syncs.pick(&name, id, side).await?;
+    work.did("conflict.pick", &format!("{name} {id}")).await;
+    Ok(Json(picked))
 }

@@ -50,6 +50,9 @@ pub struct FixKey {
     pub table: String,
     /// An existing column to make the key; an identity column is added when absent.
     pub column: Option<String>,
+    /// The SQL that was confirmed: refused if it would be other SQL by now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected: Option<Vec<String>>,
 }
 
 /// The SQL that was run.
@@ -104,6 +107,7 @@ pub(super) async fn add_connection(
         Some(capture) => work.connections.choose_capture(&new.name, capture).await?,
         None => added,
     };
+    work.did("connection.add", &added.name).await;
     Ok((StatusCode::CREATED, Json(added)))
 }
 
@@ -119,7 +123,9 @@ pub(super) async fn choose_capture(
     Json(choice): Json<CaptureChoice>,
 ) -> Result<Json<ConnectionInfo>, Problem> {
     let capture = level_of(&choice.capture)?;
-    Ok(Json(work.connections.choose_capture(&name, capture).await?))
+    let changed = work.connections.choose_capture(&name, capture).await?;
+    work.did("connection.capture", &name).await;
+    Ok(Json(changed))
 }
 
 /// `None` for `auto`.
@@ -159,6 +165,7 @@ pub(super) async fn remove_connection(
     Path(name): Path<String>,
 ) -> Result<StatusCode, Problem> {
     work.connections.remove(&name).await?;
+    work.did("connection.remove", &name).await;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -192,8 +199,8 @@ pub(super) async fn connection_tables(
 #[utoipa::path(post, path = "/api/v1/connections/{name}/fix-key", operation_id = "fix_key",
     params(("name" = String, Path)), request_body = FixKey,
     responses((status = 200, body = Fixed), (status = 401, body = Problem),
-        (status = 404, body = Problem), (status = 422, body = Problem),
-        (status = 502, body = Problem)),
+        (status = 404, body = Problem), (status = 409, body = Problem),
+        (status = 422, body = Problem), (status = 502, body = Problem)),
     security(("token" = []), ("session" = [])))]
 pub(super) async fn fix_key(
     work: Workspace,
@@ -202,7 +209,14 @@ pub(super) async fn fix_key(
 ) -> Result<Json<Fixed>, Problem> {
     let sql = work
         .connections
-        .fix_key(&name, &fix.table, fix.column.as_deref())
+        .fix_key(
+            &name,
+            &fix.table,
+            fix.column.as_deref(),
+            fix.expected.as_deref(),
+        )
         .await?;
+    let object = format!("{name} {}", fix.table);
+    work.did("connection.fix-key", &object).await;
     Ok(Json(Fixed { sql }))
 }

@@ -6,14 +6,20 @@
 
 pub mod access;
 pub mod agents;
+pub mod audit;
 pub mod conflicts;
 pub mod connections;
+pub mod drafts;
 mod events;
 pub mod health;
+pub mod mapping;
 pub mod metrics;
+mod news;
+mod page;
 mod problem;
 pub mod syncs;
 pub mod tokens;
+mod version;
 pub mod workspace;
 pub mod writes;
 
@@ -23,6 +29,7 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
 pub use problem::Problem;
+use tokio_util::sync::CancellationToken;
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
 use utoipa::OpenApi;
@@ -33,6 +40,8 @@ use utoipa_axum::routes;
 
 use self::access::{Access, session, setup, users};
 use self::workspace::Rooms;
+use crate::engine::news::Activity;
+use crate::engine::report::LiveEvent;
 use crate::store::Store;
 use crate::store::roles::Role;
 
@@ -58,6 +67,8 @@ pub struct Api {
     /// For `/readyz`.
     pub readiness: Arc<dyn Readiness>,
     pub access: Arc<Access>,
+    /// Ends what would not end by itself: event streams.
+    pub stop: CancellationToken,
 }
 
 /// Tells whether the relay can do its work.
@@ -70,7 +81,8 @@ pub trait Readiness: Send + Sync {
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Tidegate relay", description = "Two-way sync of a private PostgreSQL."),
-    modifiers(&Schemes)
+    modifiers(&Schemes),
+    components(schemas(Activity, LiveEvent, events::Gone))
 )]
 struct Document;
 
@@ -150,6 +162,9 @@ fn viewer_routes() -> OpenApiRouter<Api> {
         .routes(routes!(writes::sync_runs))
         .routes(routes!(syncs::export_sync))
         .routes(routes!(events::live_events))
+        .routes(routes!(syncs::sync_definition))
+        .routes(routes!(drafts::list_drafts))
+        .routes(routes!(drafts::show_draft))
         .routes(routes!(health::egress))
 }
 
@@ -157,6 +172,13 @@ fn viewer_routes() -> OpenApiRouter<Api> {
 fn editor_routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(connections::test_connection))
+        .routes(routes!(mapping::suggest_tables))
+        .routes(routes!(mapping::suggest_fields))
+        .routes(routes!(mapping::count_records))
+        .routes(routes!(drafts::add_draft))
+        .routes(routes!(drafts::replace_draft, drafts::remove_draft))
+        .routes(routes!(syncs::write_file))
+        .routes(routes!(syncs::read_file))
         .routes(routes!(syncs::plan_sync))
         .routes(routes!(syncs::apply_sync))
         .routes(routes!(syncs::remove_sync))
@@ -184,6 +206,8 @@ fn admin_routes() -> OpenApiRouter<Api> {
         .routes(routes!(users::change_user, users::remove_user))
         .routes(routes!(tokens::list_tokens, tokens::create_token))
         .routes(routes!(tokens::revoke_token))
+        .routes(routes!(audit::list_audit))
+        .routes(routes!(audit::verify_audit))
 }
 
 /// Says of each operation that its refusals are problem documents.

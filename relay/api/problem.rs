@@ -64,12 +64,15 @@ impl From<ControlError> for Problem {
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Problem {
-        let status = match &error {
-            StoreError::NotFound { .. } => StatusCode::NOT_FOUND,
-            StoreError::Taken { .. } | StoreError::InUseBy { .. } => StatusCode::CONFLICT,
-            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        let (status, code) = match &error {
+            StoreError::NotFound { .. } => (StatusCode::NOT_FOUND, "not-found"),
+            StoreError::Taken { .. } => (StatusCode::CONFLICT, "taken"),
+            StoreError::InUseBy { .. } => (StatusCode::CONFLICT, "in-use"),
+            StoreError::Full { .. } => (StatusCode::CONFLICT, "too-many"),
+            StoreError::Changed { .. } => (StatusCode::PRECONDITION_FAILED, "version-changed"),
+            _ => (StatusCode::INTERNAL_SERVER_ERROR, "store"),
         };
-        Problem::new(status, "store", error.to_string())
+        Problem::new(status, code, error.to_string())
     }
 }
 

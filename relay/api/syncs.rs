@@ -1,39 +1,49 @@
 //! Syncs: plan, apply, status, pause, resume, verify, findings, export, remove.
 
 use axum::Json;
-use axum::extract::{Path, Query};
-use axum::http::StatusCode;
+use axum::extract::{FromRequest, Path, Query, Request};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Problem;
 use super::workspace::Workspace;
+use crate::engine::definition::SyncDefinition;
 use crate::engine::report::{
     FindingReport, Preview, Removed, SyncStatus, TableRepair, VerifyReport,
 };
+use crate::engine::syncfile::SyncFile;
 use crate::engine::verify::How;
 
 /// A sync file to start, and the preview that was confirmed.
 #[derive(Serialize, Deserialize, ToSchema)]
 pub struct ApplyRequest {
-    /// The text of `sync.toml`.
-    pub file: String,
+    /// The text of `sync.toml`; this or `definition`.
+    #[serde(default)]
+    pub file: Option<String>,
+    /// The same as a document.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub definition: Option<SyncDefinition>,
     /// The start does exactly this, or refuses.
     pub expected: Option<Preview>,
 }
 
-/// What applying this sync file would do. Writes nothing.
+/// What applying this sync would do. Writes nothing. Takes a sync file, or the same as a document.
 #[utoipa::path(post, path = "/api/v1/syncs/plan", operation_id = "plan_sync",
-    request_body(content = String, content_type = "text/plain"),
+    request_body(content((SyncDefinition = "application/json"), (String = "text/plain"))),
     responses((status = 200, body = Preview), (status = 401, body = Problem),
         (status = 409, body = Problem), (status = 422, body = Problem),
         (status = 502, body = Problem)),
     security(("token" = []), ("session" = [])))]
-pub(super) async fn plan_sync(work: Workspace, file: String) -> Result<Json<Preview>, Problem> {
+pub(super) async fn plan_sync(
+    work: Workspace,
+    SyncText(file): SyncText,
+) -> Result<Json<Preview>, Problem> {
     Ok(Json(work.syncs.plan(&file).await?))
 }
 
-/// Starts the sync of this file.
+/// Starts the sync of this file or document.
 #[utoipa::path(post, path = "/api/v1/syncs/apply", operation_id = "apply_sync",
     request_body = ApplyRequest,
     responses((status = 200, body = SyncStatus), (status = 401, body = Problem),
@@ -44,9 +54,18 @@ pub(super) async fn apply_sync(
     work: Workspace,
     Json(request): Json<ApplyRequest>,
 ) -> Result<Json<SyncStatus>, Problem> {
-    Ok(Json(
-        work.syncs.apply(&request.file, request.expected).await?,
-    ))
+    let file = match (request.file, request.definition) {
+        (Some(file), None) => file,
+        (None, Some(definition)) => text_of(&definition)?,
+        _ => {
+            let detail = "give either `file` or `definition`";
+            let status = StatusCode::UNPROCESSABLE_ENTITY;
+            return Err(Problem::new(status, "bad-request", detail));
+        }
+    };
+    let status = work.syncs.apply(&file, request.expected).await?;
+    work.did("sync.apply", &status.name).await;
+    Ok(Json(status))
 }
 
 /// All syncs.
@@ -88,7 +107,9 @@ pub(super) async fn remove_sync(
     Path(name): Path<String>,
     Query(how): Query<HowRemoved>,
 ) -> Result<Json<Removed>, Problem> {
-    Ok(Json(work.syncs.remove(&name, how.force).await?))
+    let removed = work.syncs.remove(&name, how.force).await?;
+    work.did("sync.remove", &name).await;
+    Ok(Json(removed))
 }
 
 /// Stops at the next settle; changes wait on their sides.
@@ -101,7 +122,9 @@ pub(super) async fn pause_sync(
     work: Workspace,
     Path(name): Path<String>,
 ) -> Result<Json<SyncStatus>, Problem> {
-    Ok(Json(work.syncs.pause(&name).await?))
+    let status = work.syncs.pause(&name).await?;
+    work.did("sync.pause", &name).await;
+    Ok(Json(status))
 }
 
 /// Goes on where it stopped.
@@ -114,7 +137,9 @@ pub(super) async fn resume_sync(
     work: Workspace,
     Path(name): Path<String>,
 ) -> Result<Json<SyncStatus>, Problem> {
-    Ok(Json(work.syncs.resume(&name).await?))
+    let status = work.syncs.resume(&name).await?;
+    work.did("sync.resume", &name).await;
+    Ok(Json(status))
 }
 
 /// Goes on although many records will be deleted.
@@ -127,7 +152,9 @@ pub(super) async fn approve_sync(
     work: Workspace,
     Path(name): Path<String>,
 ) -> Result<Json<SyncStatus>, Problem> {
-    Ok(Json(work.syncs.approve(&name).await?))
+    let status = work.syncs.approve(&name).await?;
+    work.did("sync.approve", &name).await;
+    Ok(Json(status))
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -175,7 +202,9 @@ pub(super) async fn repair_sync(
     Path(name): Path<String>,
     Json(request): Json<RepairRequest>,
 ) -> Result<Json<VerifyReport>, Problem> {
-    Ok(Json(work.syncs.repair(&name, request.expected).await?))
+    let report = work.syncs.repair(&name, request.expected).await?;
+    work.did("sync.repair", &name).await;
+    Ok(Json(report))
 }
 
 /// Tries all findings again now.
@@ -188,6 +217,7 @@ pub(super) async fn retry_findings(
     Path(name): Path<String>,
 ) -> Result<StatusCode, Problem> {
     work.syncs.retry(&name).await?;
+    work.did("sync.retry", &name).await;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -215,4 +245,70 @@ pub(super) async fn export_sync(
     Path(name): Path<String>,
 ) -> Result<String, Problem> {
     Ok(work.syncs.export(&name).await?)
+}
+
+/// The sync as a document, whose keys are those of the sync file.
+#[utoipa::path(get, path = "/api/v1/syncs/{name}/definition", operation_id = "sync_definition",
+    params(("name" = String, Path)),
+    responses((status = 200, body = SyncDefinition), (status = 401, body = Problem),
+        (status = 404, body = Problem)),
+    security(("token" = []), ("session" = [])))]
+pub(super) async fn sync_definition(
+    work: Workspace,
+    Path(name): Path<String>,
+) -> Result<Json<SyncDefinition>, Problem> {
+    let file = work.syncs.export(&name).await?;
+    SyncDefinition::of_file(&file).map(Json).map_err(unreadable)
+}
+
+/// The sync file of a document, as `sync.toml`. Reads no side.
+#[utoipa::path(post, path = "/api/v1/definitions/file", operation_id = "write_file",
+    request_body = SyncDefinition,
+    responses((status = 200, body = String, content_type = "text/plain"),
+        (status = 401, body = Problem), (status = 422, body = Problem)),
+    security(("token" = []), ("session" = [])))]
+pub(super) async fn write_file(Json(definition): Json<SyncDefinition>) -> Result<String, Problem> {
+    text_of(&definition)
+}
+
+/// The document of a sync file. Reads no side.
+#[utoipa::path(post, path = "/api/v1/definitions/document", operation_id = "read_file",
+    request_body(content = String, content_type = "text/plain"),
+    responses((status = 200, body = SyncDefinition), (status = 401, body = Problem),
+        (status = 422, body = Problem)),
+    security(("token" = []), ("session" = [])))]
+pub(super) async fn read_file(file: String) -> Result<Json<SyncDefinition>, Problem> {
+    SyncFile::parse(&file).map_err(unreadable)?;
+    SyncDefinition::of_file(&file).map(Json).map_err(unreadable)
+}
+
+/// The text of a sync, however it came.
+pub(super) struct SyncText(String);
+
+impl<S: Send + Sync> FromRequest<S> for SyncText {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
+        let media_type = request.headers().get(header::CONTENT_TYPE);
+        let media_type = media_type.and_then(|found| found.to_str().ok());
+        if media_type.is_some_and(|found| found.starts_with("application/json")) {
+            let read = Json::<SyncDefinition>::from_request(request, state).await;
+            let Json(definition) = read.map_err(IntoResponse::into_response)?;
+            let text = text_of(&definition);
+            return text.map(SyncText).map_err(IntoResponse::into_response);
+        }
+        let read = String::from_request(request, state).await;
+        read.map(SyncText).map_err(IntoResponse::into_response)
+    }
+}
+
+/// The file that the store keeps of a document: as the console's export writes it.
+fn text_of(definition: &SyncDefinition) -> Result<String, Problem> {
+    let text = definition.to_file().map_err(unreadable)?;
+    Ok(SyncFile::parse(&text).map_err(unreadable)?.render())
+}
+
+fn unreadable(reason: impl ToString) -> Problem {
+    let status = StatusCode::UNPROCESSABLE_ENTITY;
+    Problem::new(status, "sync-file", reason.to_string())
 }

@@ -10,6 +10,7 @@ use super::access::Caller;
 use super::agents::AgentControl;
 use super::{Api, Problem};
 use crate::engine::handle::{ConnectionControl, SyncControl};
+use crate::store::{Store, audit};
 
 /// What the API works on, by workspace; `app` hands it in.
 pub trait Rooms: Send + Sync {
@@ -24,6 +25,22 @@ pub(super) struct Workspace {
     pub syncs: Arc<dyn SyncControl>,
     pub connections: Arc<dyn ConnectionControl>,
     pub agents: Arc<dyn AgentControl>,
+    pub caller: Caller,
+    store: Store,
+}
+
+impl Workspace {
+    /// Notes in the audit log what the caller just did. What was done is done: a log that can't be
+    /// written is for whoever runs the relay, and no failure of the request.
+    pub(super) async fn did(&self, action: &str, object: &str) {
+        let (sealer, event) = (self.store.sealer().clone(), self.caller.did(action, object));
+        let noted = self
+            .store
+            .transact(move |tx| audit::append(tx, &sealer, &event));
+        if let Err(error) = noted.await {
+            tracing::error!(%error, action, "An action could not be noted in the audit log.");
+        }
+    }
 }
 
 impl FromRequestParts<Api> for Workspace {
@@ -38,6 +55,8 @@ impl FromRequestParts<Api> for Workspace {
             syncs: api.rooms.syncs(&caller.workspace),
             connections: api.rooms.connections(&caller.workspace),
             agents: api.rooms.agents(caller),
+            caller: caller.clone(),
+            store: api.store.clone(),
         })
     }
 }

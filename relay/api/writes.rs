@@ -80,5 +80,7 @@ pub(super) async fn undo_writes(
     Json(request): Json<UndoRequest>,
 ) -> Result<Json<UndoReport>, Problem> {
     let UndoRequest { filter, expected } = request;
-    Ok(Json(work.syncs.undo(&name, &filter, &expected).await?))
+    let report = work.syncs.undo(&name, &filter, &expected).await?;
+    work.did("sync.undo", &name).await;
+    Ok(Json(report))
 }

@@ -103,6 +103,7 @@ impl App {
                 .collect(),
             readiness: Arc::new(EngineReadiness(engine.clone())),
             access: Arc::default(),
+            stop: stop.clone(),
             store,
         };
         let metrics = match config.metrics.listen {

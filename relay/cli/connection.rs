@@ -407,6 +407,7 @@ async fn fix_key(api: &Client, json: bool, args: FixKeyArgs) -> Result<Exit, Cli
     let request = FixKey {
         table: args.table,
         column: args.column,
+        expected: None,
     };
     let fixed: Fixed = api
         .post(&["connections", &args.name, "fix-key"], &request)

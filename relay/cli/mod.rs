@@ -5,6 +5,7 @@
 //! [`start`].
 
 mod agent;
+mod audit;
 mod client;
 mod conflicts;
 mod connection;
@@ -86,6 +87,9 @@ enum Command {
     /// Add and remove people who may sign in to the console.
     #[command(subcommand)]
     User(user::Command),
+    /// See what was done, and that the log of it is whole.
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Create and revoke API tokens.
     #[command(subcommand)]
     Token(token::Command),
@@ -125,6 +129,7 @@ fn on_api(global: &Global, command: Command) -> Result<Exit, CliError> {
             Command::Connection(command) => connection::run(&api, json, command).await,
             Command::Sync(command) => sync::run(&api, json, command).await,
             Command::User(command) => user::run(&api, json, command).await,
+            Command::Audit(command) => audit::run(&api, json, command).await,
             Command::Token(command) => token::run(&api, json, command).await,
             // Handled by the caller.
             Command::Serve | Command::Check | Command::Connector(_) => Ok(Exit::Done),

@@ -271,7 +271,8 @@ async fn apply(
         }
     }
     let request = ApplyRequest {
-        file: text,
+        file: Some(text),
+        definition: None,
         expected: Some(preview),
     };
     let started = api.post(&["syncs", "apply"], &request).await;

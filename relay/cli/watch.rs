@@ -216,7 +216,8 @@ fn table_text(table: &TableStatus) -> String {
 
 /// Prints each change as it crosses. Ends when the relay stops.
 pub(super) async fn events(api: &Client, json: bool, name: Option<&str>) -> Result<Exit, CliError> {
-    let query: Vec<(&str, &str)> = name.iter().map(|name| ("sync", *name)).collect();
+    let mut query = vec![("kinds", "change")];
+    query.extend(name.iter().map(|name| ("sync", *name)));
     let mut unreadable = None;
     api.events(&query, |name, data| {
         if name == "lagged" {

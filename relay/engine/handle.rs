@@ -1,14 +1,18 @@
 //! What API and CLI can ask of the engine.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use thiserror::Error;
 use tidegate_sync::model::Side;
 use tokio::sync::broadcast;
 
+use super::news::Round;
 use super::report::{
-    ConflictReport, FindingReport, HistoryEntry, LiveEvent, Preview, Removed, RunReport,
-    SyncStatus, TableRepair, UndoPlan, UndoReport, VerifyReport, WriteFilter,
+    ConflictReport, FindingReport, HistoryEntry, Preview, Removed, RunReport, SyncStatus,
+    TableRepair, UndoPlan, UndoReport, VerifyReport, WriteFilter,
 };
+use super::suggest::{FieldMap, TableSuggestion};
 use super::verify::How;
 use crate::endpoint::Account;
 use crate::endpoint::catalog::Catalog;
@@ -128,8 +132,8 @@ pub trait SyncControl: Send + Sync {
     /// The sync file.
     async fn export(&self, name: &str) -> Result<String, ControlError>;
 
-    /// Changes as they cross, from now on. A slow receiver loses the oldest.
-    fn events(&self) -> broadcast::Receiver<LiveEvent>;
+    /// Rounds as they cross, from now on. A slow receiver loses the oldest.
+    fn rounds(&self) -> broadcast::Receiver<Arc<Round>>;
 }
 
 /// How a connection reaches its database.
@@ -193,6 +197,20 @@ pub struct ConnectionProblem {
     pub blocking: bool,
 }
 
+/// How many records a table has.
+#[derive(
+    Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
+)]
+pub struct RowCount {
+    /// Records for which the filter holds; all that were read where there is none.
+    pub matching: u64,
+    pub read: u64,
+    /// False when there was not enough time: there are more.
+    pub complete: bool,
+    /// About how many records there are, as the side says without reading them.
+    pub estimate: u64,
+}
+
 /// Connections, by name.
 #[async_trait]
 pub trait ConnectionControl: Send + Sync {
@@ -214,12 +232,34 @@ pub trait ConnectionControl: Send + Sync {
     ) -> Result<ConnectionInfo, ControlError>;
     async fn test(&self, name: &str) -> Result<ConnectionTest, ControlError>;
     async fn tables(&self, name: &str) -> Result<Catalog, ControlError>;
+    /// Tables of two connections that may hold the same things, the likest first.
+    async fn suggest_tables(
+        &self,
+        left: &str,
+        right: &str,
+    ) -> Result<Vec<TableSuggestion>, ControlError>;
+    /// The fields of two tables, each named with its connection, and which of them fit; `only`: the
+    /// fits of this left field alone.
+    async fn suggest_fields(
+        &self,
+        left: (&str, &str),
+        right: (&str, &str),
+        only: Option<&str>,
+    ) -> Result<FieldMap, ControlError>;
+    /// Reads a table for some seconds and counts its records, and those for which the filter holds.
+    async fn count(
+        &self,
+        name: &str,
+        table: &str,
+        filter: Option<&str>,
+    ) -> Result<RowCount, ControlError>;
     /// Gives `table` a primary key: `column` for an existing one, `None` for an identity column.
-    /// Returns the SQL that was run.
+    /// Returns the SQL that was run. `expected`: refused if that would be other SQL.
     async fn fix_key(
         &self,
         name: &str,
         table: &str,
         column: Option<&str>,
+        expected: Option<&[String]>,
     ) -> Result<Vec<String>, ControlError>;
 }

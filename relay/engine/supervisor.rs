@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 use tidegate_sync::decide::{Tally, Write};
 use tidegate_sync::model::{BySide, Key, PairId, Side};
 use tidegate_sync::session::Applied;
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::limits::{APPROVAL_IDLE_MAX, RESTART_RESET_AFTER, RESTART_WAIT_MAX, RESTART_WAIT_MIN};
 use super::mapping::Mapping;
-use super::report::{CaptureReport, LiveEvent};
+use super::news::{Round, Rounds};
+use super::report::CaptureReport;
 use super::run::{RunError, RunParts, run};
 use super::verify::periodic;
 use super::wishes::Edits;
@@ -61,13 +62,13 @@ pub(super) struct ProgressView {
 pub(super) struct Progress {
     view: Mutex<ProgressView>,
     sync: String,
-    events: broadcast::Sender<LiveEvent>,
+    rounds: Rounds,
     /// Of a verify: whose sync it is.
     verifies: Option<Arc<Progress>>,
 }
 
 impl Progress {
-    pub(super) fn new(sync: &str, pairs: usize, events: broadcast::Sender<LiveEvent>) -> Progress {
+    pub(super) fn new(sync: &str, pairs: usize, rounds: Rounds) -> Progress {
         let view = ProgressView {
             copied: vec![0; pairs],
             totals: vec![0; pairs],
@@ -79,7 +80,7 @@ impl Progress {
         Progress {
             view: Mutex::new(view),
             sync: sync.to_owned(),
-            events,
+            rounds,
             verifies: None,
         }
     }
@@ -87,7 +88,7 @@ impl Progress {
     /// A progress for reading beside the sync, of which this one shows how much was read.
     pub(super) fn aside(self: &Arc<Self>) -> Progress {
         let pairs = self.lock().copied.len();
-        let mut aside = Progress::new(&self.sync, pairs, self.events.clone());
+        let mut aside = Progress::new(&self.sync, pairs, self.rounds.clone());
         self.lock().verifying = Some((0, 0));
         aside.verifies = Some(self.clone());
         aside
@@ -192,13 +193,11 @@ impl Progress {
             }
         }
         drop(view);
-        if live && self.events.receiver_count() > 0 {
-            for write in applied {
-                // Nobody listening any more is no error.
-                let _ = self
-                    .events
-                    .send(live_event(&self.sync, mapping, write, now));
-            }
+        if live && self.rounds.receiver_count() > 0 {
+            // Nobody listening any more is no error.
+            let _ = self
+                .rounds
+                .send(Arc::new(Round::of(&self.sync, mapping, applied)));
         }
     }
 
@@ -213,26 +212,6 @@ impl Progress {
 
     fn lock(&self) -> MutexGuard<'_, ProgressView> {
         self.view.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn live_event(sync: &str, mapping: &Mapping, write: &Applied, now: i64) -> LiveEvent {
-    let pair = &mapping.pairs[write.pair.0 as usize];
-    let key = write.keys[write.side]
-        .as_ref()
-        .or(write.keys[write.side.other()].as_ref());
-    LiveEvent {
-        sync: sync.to_owned(),
-        table: pair.tables[write.side].clone(),
-        side: write.side.name().to_owned(),
-        kind: write_name(write.write).to_owned(),
-        key: key.map(ToString::to_string).unwrap_or_default(),
-        fields: write
-            .fields
-            .iter()
-            .map(|&field| pair.field_name(write.side, field))
-            .collect(),
-        latency_ms: write.source_time.map(|at| (now - at).max(0) as u64 / 1000),
     }
 }
 

@@ -248,17 +248,16 @@ fn record(row: &Row<'_>, sealer: &Sealer) -> Result<ConflictRecord, StoreError> 
     })
 }
 
-/// Conflicts of a table pair: on record, and how many of them wait for a person.
-pub fn count(conn: &Connection, sync: SyncId, pair: PairId) -> Result<(u64, u64), StoreError> {
+/// Conflicts of each table pair that has some: on record, and how many of them wait for a person.
+pub fn counts(conn: &Connection, sync: SyncId) -> Result<Vec<(PairId, u64, u64)>, StoreError> {
     let mut statement = conn.prepare_cached(
-        "select count(*), coalesce(sum(waiting), 0) from conflicts where sync = ?1 and pair = ?2",
+        "select pair, count(*), sum(waiting) from conflicts where sync = ?1 group by pair",
     )?;
-    let counts: Option<(Bits, Bits)> = statement
-        .query_row(params![sync.0, pair.0], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })
-        .optional()?;
-    Ok(counts.map_or((0, 0), |(all, waiting)| (all.0, waiting.0)))
+    let rows = statement.query_map([sync.0], |row| {
+        let count = |index: usize| row.get::<_, Bits>(index).map(|bits| bits.0);
+        Ok((PairId(row.get(0)?), count(1)?, count(2)?))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// Removes conflicts of all syncs that are older than the retention time allows.

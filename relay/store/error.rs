@@ -73,6 +73,12 @@ pub enum StoreError {
         name: String,
         by: String,
     },
+    /// There are as many as there may be.
+    #[error("there are {max} {noun} already: remove one first")]
+    Full { noun: &'static str, max: i64 },
+    /// It is not the version that the caller read.
+    #[error("somebody has changed this {noun} since it was read: read it again")]
+    Changed { noun: &'static str },
     /// A run that was replaced tried to write.
     #[error("run {given} of this sync was replaced by run {held}; its writes are refused")]
     StaleEpoch { held: u32, given: u32 },
@@ -106,6 +112,8 @@ impl StoreError {
             Self::NotFound { .. } => Class::Operator("check the name"),
             Self::Taken { .. } => Class::Operator("choose another name"),
             Self::InUseBy { .. } => Class::Operator("remove what uses it first"),
+            Self::Full { .. } => Class::Operator("remove one first"),
+            Self::Changed { .. } => Class::Operator("read it again"),
             Self::Unsealable(_) => {
                 Class::Operator("the state database is damaged: restore a backup")
             }

@@ -119,12 +119,14 @@ pub fn list(
     Ok(found)
 }
 
-/// Number of open findings of a table pair.
-pub fn count(conn: &Connection, sync: SyncId, pair: PairId) -> Result<u64, StoreError> {
+/// Number of open findings of each table pair that has some.
+pub fn counts(conn: &Connection, sync: SyncId) -> Result<Vec<(PairId, u64)>, StoreError> {
     let mut statement =
-        conn.prepare_cached("select count(*) from findings where sync = ?1 and pair = ?2")?;
-    let count: Bits = statement.query_row(params![sync.0, pair.0], |row| row.get(0))?;
-    Ok(count.0)
+        conn.prepare_cached("select pair, count(*) from findings where sync = ?1 group by pair")?;
+    let rows = statement.query_map([sync.0], |row| {
+        Ok((PairId(row.get(0)?), row.get::<_, Bits>(1)?.0))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// Records whose wait is over, longest waiting first.

@@ -25,6 +25,7 @@ const ALL: &[(&str, &str)] = &[
         "V10__captures",
         include_str!("migrations/V10__captures.sql"),
     ),
+    ("V11__drafts", include_str!("migrations/V11__drafts.sql")),
 ];
 
 /// Applies what is missing. Running it again does nothing. Fails when the database holds a

@@ -27,6 +27,7 @@ pub mod findings;
 pub mod history;
 pub mod mappings;
 pub mod runs;
+pub mod standing;
 pub mod verifications;
 
 mod settle;
@@ -35,6 +36,7 @@ mod ledger;
 
 pub mod agents;
 pub mod audit;
+pub mod drafts;
 pub mod roles;
 pub mod secret;
 pub mod sessions;

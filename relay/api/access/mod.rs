@@ -80,10 +80,13 @@ impl Caller {
 
 /// Lets a request pass that has a valid token or session, and notes whose it is.
 pub(super) async fn check(State(api): State<Api>, mut request: Request, next: Next) -> Response {
-    let found = match bearer(request.headers()) {
-        Some(token) => of_token(&api, token).await,
-        None => of_session(&api, request.method(), request.headers()).await,
-    };
+    let found = who(&api, request.headers()).await;
+    let found = found.and_then(|caller| {
+        if caller.is_person && !request.method().is_safe() {
+            from_our_page(request.method(), request.headers())?;
+        }
+        Ok(caller)
+    });
     match found {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
@@ -93,6 +96,14 @@ pub(super) async fn check(State(api): State<Api>, mut request: Request, next: Ne
             ([(header::WWW_AUTHENTICATE, "Bearer")], problem).into_response()
         }
         Err(problem) => problem.into_response(),
+    }
+}
+
+/// Whose token or session these headers hold.
+pub(super) async fn who(api: &Api, headers: &HeaderMap) -> Result<Caller, Problem> {
+    match bearer(headers) {
+        Some(token) => of_token(api, token).await,
+        None => of_session(api, headers).await,
     }
 }
 
@@ -125,7 +136,7 @@ async fn of_token(api: &Api, token: Zeroizing<String>) -> Result<Caller, Problem
     })
 }
 
-async fn of_session(api: &Api, method: &Method, headers: &HeaderMap) -> Result<Caller, Problem> {
+async fn of_session(api: &Api, headers: &HeaderMap) -> Result<Caller, Problem> {
     let jar = CookieJar::from_headers(headers);
     let Some(cookie) = jar.get(COOKIE) else {
         let detail = "sign in, or send a token: `Authorization: Bearer …` (TIDEGATE_TOKEN)";
@@ -137,9 +148,6 @@ async fn of_session(api: &Api, method: &Method, headers: &HeaderMap) -> Result<C
         .view(move |conn| sessions::whose(conn, &text, now_ms()))
         .await?;
     let user = found.ok_or_else(|| unauthorized("the session has ended: sign in again"))?;
-    if !method.is_safe() {
-        from_our_page(method, headers)?;
-    }
     Ok(Caller {
         workspace: user.workspace,
         name: user.name,
@@ -172,6 +180,12 @@ fn bearer(headers: &HeaderMap) -> Option<Zeroizing<String>> {
 
 fn unauthorized(detail: &str) -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, "no-token", detail)
+}
+
+/// A moment as documents have it.
+pub(super) fn rfc3339(at_ms: i64) -> String {
+    let at = jiff::Timestamp::from_millisecond(at_ms);
+    at.map(|at| at.to_string()).unwrap_or_default()
 }
 
 /// Milliseconds since 1970 UTC.

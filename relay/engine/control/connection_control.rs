@@ -3,15 +3,17 @@
 use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::errors::{invalid, named, unreachable};
+use super::errors::{conflict, invalid, named, unreachable};
+use super::look_in::table_in;
 use super::{Engine, POSTGRES, asked};
 use crate::endpoint::catalog::{Catalog, Fix, Problem};
 use crate::endpoint::level::{Level, choose};
 use crate::engine::handle::{
     ConnectionControl, ConnectionInfo, ConnectionProblem, ConnectionTarget, ConnectionTest,
-    ControlError, ControlErrorKind,
+    ControlError, ControlErrorKind, RowCount,
 };
 use crate::engine::run::now_ms;
+use crate::engine::suggest::{FieldMap, TableSuggestion};
 use crate::store::connections::{self, ConnectionRecord, Route, Via};
 
 #[async_trait]
@@ -145,22 +147,42 @@ impl ConnectionControl for Engine {
         endpoint.inspect().await.map_err(unreachable)
     }
 
+    async fn suggest_tables(
+        &self,
+        left: &str,
+        right: &str,
+    ) -> Result<Vec<TableSuggestion>, ControlError> {
+        self.suggested_tables(left, right).await
+    }
+
+    async fn suggest_fields(
+        &self,
+        left: (&str, &str),
+        right: (&str, &str),
+        only: Option<&str>,
+    ) -> Result<FieldMap, ControlError> {
+        self.field_map(left, right, only).await
+    }
+
+    async fn count(
+        &self,
+        name: &str,
+        table: &str,
+        filter: Option<&str>,
+    ) -> Result<RowCount, ControlError> {
+        self.rows(name, table, filter).await
+    }
+
     async fn fix_key(
         &self,
         name: &str,
         table: &str,
         column: Option<&str>,
+        expected: Option<&[String]>,
     ) -> Result<Vec<String>, ControlError> {
         let endpoint = self.endpoint(&self.connection(name).await?).await?;
         let catalog = endpoint.inspect().await.map_err(unreachable)?;
-        let Some(found) = catalog.table(table) else {
-            let text = format!("`{name}` has no table `{table}`: see `connection tables {name}`");
-            return Err(ControlError::new(
-                ControlErrorKind::NotFound,
-                "no-table",
-                text,
-            ));
-        };
+        let found = table_in(&catalog, (name, table))?;
         let wanted = found.fixes.iter().find(|fix| match (fix, column) {
             (Fix::IdentityColumn { .. }, None) => true,
             (Fix::ExistingColumn { column: known, .. }, Some(column)) => known == column,
@@ -174,8 +196,12 @@ impl ConnectionControl for Engine {
             };
             return Err(invalid("no-such-fix", text));
         };
-        endpoint.fix_key(table, fix).await.map_err(unreachable)?;
         let (Fix::IdentityColumn { sql, .. } | Fix::ExistingColumn { sql, .. }) = fix;
+        if expected.is_some_and(|expected| expected != sql) {
+            let text = format!("the fix of `{table}` is another one by now: look at it again");
+            return Err(conflict("fix-changed", text));
+        }
+        endpoint.fix_key(table, fix).await.map_err(unreachable)?;
         Ok(sql.clone())
     }
 }

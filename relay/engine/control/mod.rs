@@ -2,7 +2,7 @@
 //!
 //! `removal` takes a sync away with what it left on its sides, `drafts` keeps what was planned,
 //! `sync_control` and `connection_control` implement the traits of `engine::handle`, `status` tells
-//! how a sync goes and `writes` what it wrote, which `undo` puts back, `retention` forgets, `errors`
+//! how a sync goes, `look_in` what could be mapped, and `writes` what it wrote, which `undo` puts back, `retention` forgets, `errors`
 //! turns what rooms below say into answers,
 //! `workspaces` keeps what each workspace has of its own.
 
@@ -11,6 +11,7 @@ mod connection_control;
 mod deletion_pick;
 mod drafts;
 mod errors;
+mod look_in;
 mod removal;
 mod retention;
 mod status;
@@ -26,7 +27,7 @@ use async_trait::async_trait;
 use secrecy::SecretString;
 use tidegate_sync::baseline::Fingerprinter;
 use tidegate_sync::model::{BySide, Side};
-use tokio::sync::{Mutex, broadcast};
+use tokio::sync::Mutex;
 
 use self::drafts::{Drafts, Key};
 pub(super) use self::errors::failed;
@@ -34,7 +35,7 @@ use self::errors::{internal, invalid, named, unreachable};
 use self::workspaces::Channels;
 use super::guardian;
 use super::handle::{ControlError, ControlErrorKind};
-use super::report::LiveEvent;
+use super::news::Rounds;
 use super::run::{RunParts, now_ms};
 use super::supervisor::{Phase, Progress, Requests, Supervised};
 use super::syncfile::SyncFile;
@@ -71,7 +72,7 @@ pub struct Engine {
     running: Arc<Mutex<HashMap<SyncId, Supervised>>>,
     drafts: Arc<Drafts>,
     channels: Arc<Channels>,
-    events: broadcast::Sender<LiveEvent>,
+    rounds: Rounds,
     /// What the guardian saw last.
     pub(in crate::engine) slots: Arc<guardian::Views>,
 }
@@ -96,7 +97,7 @@ impl Engine {
             sources,
             running: Arc::default(),
             drafts: Arc::default(),
-            events: channels.of(DEFAULT_WORKSPACE),
+            rounds: channels.of(DEFAULT_WORKSPACE),
             channels,
             slots: Arc::default(),
         }
@@ -106,7 +107,7 @@ impl Engine {
     pub fn of(&self, workspace: &str) -> Engine {
         Engine {
             workspace: workspace.into(),
-            events: self.channels.of(workspace),
+            rounds: self.channels.of(workspace),
             ..self.clone()
         }
     }
@@ -178,7 +179,7 @@ impl Engine {
         let progress = Arc::new(Progress::new(
             &file.name,
             file.tables.len(),
-            self.events.clone(),
+            self.rounds.clone(),
         ));
         Ok(RunParts {
             slug,
@@ -208,7 +209,7 @@ impl Engine {
         let progress = Arc::new(Progress::new(
             &file.name,
             file.tables.len(),
-            self.events.clone(),
+            self.rounds.clone(),
         ));
         Ok(RunParts {
             slug: slug(&file.name, &key),

@@ -9,28 +9,48 @@ use crate::engine::handle::ControlError;
 use crate::engine::report::{LastVerify, SyncStatus, TableStatus, VerifyProgress};
 use crate::engine::supervisor::{Phase, ProgressView};
 use crate::engine::syncfile::SyncFile;
-use crate::store::syncs::{SyncId, SyncRecord, Wanted};
-use crate::store::verifications::{self, Verification};
-use crate::store::{conflicts, findings, pairs};
-
-/// What the store has counted for one table pair.
-struct Counts {
-    linked: u64,
-    findings: u64,
-    conflicts: u64,
-    asked: u64,
-}
+use crate::store::standing::{self, Counts, Standing};
+use crate::store::syncs::{SyncRecord, Wanted};
+use crate::store::verifications::Verification;
 
 impl Engine {
     pub(super) async fn status_of(&self, record: &SyncRecord) -> Result<SyncStatus, ControlError> {
-        let file = parse(&record.definition)?;
-        let counts = self.counts(record.id, file.tables.len()).await?;
+        let mut statuses = self.statuses_of(vec![record.clone()]).await?;
+        // One record has one status.
+        Ok(statuses.pop().unwrap_or_default())
+    }
+
+    /// Looked up in one view of the store: a page that shows all syncs asks often.
+    pub(super) async fn statuses_of(
+        &self,
+        records: Vec<SyncRecord>,
+    ) -> Result<Vec<SyncStatus>, ControlError> {
+        let stored = self.store.view(move |conn| {
+            let of = |record: SyncRecord| Ok((standing::of(conn, record.id)?, record));
+            records.into_iter().map(of).collect::<Result<Vec<_>, _>>()
+        });
+        let stored = stored.await.map_err(internal)?;
         let running = self.running.lock().await;
-        let view = running.get(&record.id).map(|sync| sync.progress().view());
+        let view = |record: &SyncRecord| Some(running.get(&record.id)?.progress().view());
+        let with_views: Vec<_> = stored
+            .into_iter()
+            .map(|(stored, record)| (view(&record), stored, record))
+            .collect();
         drop(running);
-        let sync = record.id;
-        let last = self.store.view(move |conn| verifications::last(conn, sync));
-        let last = last.await.map_err(internal)?;
+        let status = |(view, stored, record)| self.status(&record, &stored, view);
+        with_views.into_iter().map(status).collect()
+    }
+
+    fn status(
+        &self,
+        record: &SyncRecord,
+        stored: &Standing,
+        view: Option<ProgressView>,
+    ) -> Result<SyncStatus, ControlError> {
+        let file = parse(&record.definition)?;
+        let counts: Vec<Counts> = (0..file.tables.len())
+            .map(|number| stored.counts(PairId(number as u32)))
+            .collect();
         let paused = record.wanted == Wanted::Paused;
         let tables = table_statuses(&file, &counts, view.as_ref());
         let mut status = SyncStatus {
@@ -44,7 +64,7 @@ impl Engine {
             asked: counts.iter().map(|count| count.asked).sum(),
             tables,
             slots: self.slots.of(record.id),
-            verified: last.map(last_verify),
+            verified: stored.last_verify.map(last_verify),
             ..SyncStatus::default()
         };
         if let Some(view) = view {
@@ -59,29 +79,6 @@ impl Engine {
             status.verifying = view.verifying.map(progress);
         }
         Ok(status)
-    }
-
-    async fn counts(&self, sync: SyncId, pair_count: usize) -> Result<Vec<Counts>, ControlError> {
-        let counted = self.store.view(move |conn| {
-            let pairs = pairs::list(conn, sync)?;
-            let mut counts = Vec::new();
-            for number in 0..pair_count {
-                let pair = PairId(number as u32);
-                let linked = pairs
-                    .iter()
-                    .find(|found| found.pair == pair)
-                    .map_or(0, |p| p.linked);
-                let (conflicts, asked) = conflicts::count(conn, sync, pair)?;
-                counts.push(Counts {
-                    linked: linked.max(0) as u64,
-                    findings: findings::count(conn, sync, pair)?,
-                    conflicts,
-                    asked,
-                });
-            }
-            Ok(counts)
-        });
-        counted.await.map_err(internal)
     }
 }
 

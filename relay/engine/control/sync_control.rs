@@ -1,5 +1,7 @@
 //! Syncs by name: plan, apply, pause, verify and the rest of what a person asks.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use tidegate_sync::model::Side;
 use tokio::sync::broadcast;
@@ -9,10 +11,11 @@ use super::writes::{rfc3339, table_name};
 use super::{Engine, parse};
 use crate::engine::handle::{ControlError, ControlErrorKind, SyncControl};
 use crate::engine::layout::Layout;
+use crate::engine::news::Round;
 use crate::engine::preview;
 use crate::engine::report::{
-    ConflictReport, FindingReport, HistoryEntry, LiveEvent, Preview, Removed, RunReport,
-    SyncStatus, TableRepair, UndoPlan, UndoReport, VerifyReport, WriteFilter,
+    ConflictReport, FindingReport, HistoryEntry, Preview, Removed, RunReport, SyncStatus,
+    TableRepair, UndoPlan, UndoReport, VerifyReport, WriteFilter,
 };
 use crate::engine::run::{check_mapping, now_ms};
 use crate::engine::supervisor::Supervised;
@@ -72,11 +75,7 @@ impl SyncControl for Engine {
     }
 
     async fn list(&self) -> Result<Vec<SyncStatus>, ControlError> {
-        let mut list = Vec::new();
-        for record in &self.all_records().await? {
-            list.push(self.status_of(record).await?);
-        }
-        Ok(list)
+        self.statuses_of(self.all_records().await?).await
     }
 
     async fn status(&self, name: &str) -> Result<SyncStatus, ControlError> {
@@ -201,8 +200,8 @@ impl SyncControl for Engine {
         Ok(self.record(name).await?.definition)
     }
 
-    fn events(&self) -> broadcast::Receiver<LiveEvent> {
-        self.events.subscribe()
+    fn rounds(&self) -> broadcast::Receiver<Arc<Round>> {
+        self.rounds.subscribe()
     }
 }
 

@@ -5,21 +5,18 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::broadcast;
 
-use crate::engine::report::LiveEvent;
+use crate::engine::news::{ROUNDS_MAX, Rounds};
 
-/// Live events that a slow receiver may lag behind before it loses the oldest.
-const EVENTS_MAX: usize = 1024;
-
-/// Each workspace's live events.
+/// Where each workspace's rounds are told.
 #[derive(Default)]
-pub(super) struct Channels(Mutex<HashMap<String, broadcast::Sender<LiveEvent>>>);
+pub(super) struct Channels(Mutex<HashMap<String, Rounds>>);
 
 impl Channels {
-    pub(super) fn of(&self, workspace: &str) -> broadcast::Sender<LiveEvent> {
+    pub(super) fn of(&self, workspace: &str) -> Rounds {
         let mut channels = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = channels.get(workspace).cloned();
         known.unwrap_or_else(|| {
-            let (sender, _) = broadcast::channel(EVENTS_MAX);
+            let (sender, _) = broadcast::channel(ROUNDS_MAX);
             channels.insert(workspace.to_owned(), sender.clone());
             sender
         })

@@ -1,12 +1,14 @@
 //! The API: who may call, how it refuses, and what it says about itself.
 
 mod access;
+mod definitions;
+mod drafts;
+mod events;
 
 use std::collections::BTreeSet;
 
 use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::Value;
-use tidegate_relay::engine::report::LiveEvent;
 
 use crate::support::desk::Desk;
 
@@ -220,59 +222,6 @@ fn check_references(part: &Value, document: &Value) {
             .for_each(|item| check_references(item, document)),
         _ => {}
     }
-}
-
-#[tokio::test]
-async fn events_reach_a_reader_of_that_sync_and_no_other() {
-    let desk = Desk::start().await;
-    let mut stream = ask(
-        &desk,
-        Method::GET,
-        "/api/v1/events?sync=blog",
-        Some(&desk.token),
-    )
-    .await;
-    assert_eq!(stream.headers()["content-type"], "text/event-stream");
-    for (sync, key) in [("other", "1"), ("blog", "2")] {
-        let event = LiveEvent {
-            sync: sync.into(),
-            key: key.into(),
-            ..LiveEvent::default()
-        };
-        desk.events.send(event).unwrap();
-    }
-    let text = stream.chunk().await.unwrap().unwrap();
-    let text = String::from_utf8(text.to_vec()).unwrap();
-    let data = text.trim().strip_prefix("data:").expect("an event's data");
-    let event: LiveEvent = serde_json::from_str(data).unwrap();
-    assert_eq!((event.sync.as_str(), event.key.as_str()), ("blog", "2"));
-}
-
-#[tokio::test]
-async fn a_slow_reader_is_told_what_it_missed() {
-    let desk = Desk::start().await;
-    let mut stream = ask(&desk, Method::GET, "/api/v1/events", Some(&desk.token)).await;
-    // The channel of the desk holds 16; nothing is read in between.
-    for key in 0..40 {
-        desk.events
-            .send(LiveEvent {
-                key: key.to_string(),
-                ..LiveEvent::default()
-            })
-            .unwrap();
-    }
-    let mut text = String::new();
-    while !text.contains("\"key\":\"39\"") {
-        let chunk = stream.chunk().await.unwrap().unwrap();
-        text.push_str(std::str::from_utf8(&chunk).unwrap());
-    }
-    let seen = text.matches("data: {").count();
-    let missed: usize = text
-        .split("event: lagged\ndata: ")
-        .skip(1)
-        .map(|rest| rest.lines().next().unwrap().parse::<usize>().unwrap())
-        .sum();
-    assert_eq!(seen + missed, 40, "{text}");
 }
 
 #[tokio::test]

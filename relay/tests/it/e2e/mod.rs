@@ -12,6 +12,7 @@ mod history;
 mod holds;
 mod looks;
 mod lost_slots;
+mod mapping;
 mod postgres_faults;
 mod repair;
 mod resume;

@@ -11,12 +11,33 @@ const FILE: &str = "name = \"t\"\nleft = \"office-db\"\nright = \"marketing\"\n[
                     left = \"t\"\nright = \"t\"\nkey = [[\"id\", \"id\"]]\n\
                     fields = [{ left = \"title\", right = \"title\" }]\n";
 
+/// Operations that name something of a workspace elsewhere than in their path.
+const NAMED_INSIDE: [&str; 5] = [
+    "plan_sync",
+    "apply_sync",
+    "add_connection",
+    "suggest_tables",
+    "suggest_fields",
+];
+
+/// Operations that list what a workspace has.
+const LISTS: [&str; 6] = [
+    "list_agents",
+    "list_connections",
+    "list_syncs",
+    "list_users",
+    "list_drafts",
+    "list_audit",
+];
+
 /// What an operation is sent, so that it is not refused for its form alone.
 fn body(operation: &str) -> Value {
     match operation {
         "add_connection" => {
             json!({"name": "thief", "kind": "postgres", "agent": "office-db", "target": "main"})
         }
+        "replace_draft" | "add_draft" => json!({"name": "d", "content": {}}),
+        "count_records" => json!({"table": "t"}),
         "fix_key" => json!({"table": "t", "column": null}),
         "apply_sync" => json!({"file": FILE, "expected": null}),
         "choose_capture" => json!({"capture": "auto"}),
@@ -42,6 +63,9 @@ async fn cross(
             stage.url(path.trim_start_matches("/api/v1/")),
         )
         .query(&[("run", "1"), ("side", "left")])
+        .query(&[("left", "office-db"), ("right", "marketing")])
+        .query(&[("left_table", "t"), ("right_table", "t")])
+        .header("if-match", "\"1\"")
         .bearer_auth(token);
     if operation == "plan_sync" {
         request = request.body(FILE);
@@ -63,6 +87,8 @@ async fn no_name_of_one_workspace_is_known_in_another_at_any_endpoint() {
     stage.apply(FILE).await;
     let ada = json!({"name": "ada", "role": "editor", "password": "correct horse battery"});
     stage.post("users", ada).await;
+    let draft = json!({"name": "ours", "content": {"left": "office-db"}});
+    assert_eq!(stage.post("drafts", draft).await["id"], 1);
     let made = json!({"name": "acme-admin", "workspace": "acme"});
     let made = stage.post("tokens", made).await;
     let token = made["token"].as_str().unwrap();
@@ -72,15 +98,8 @@ async fn no_name_of_one_workspace_is_known_in_another_at_any_endpoint() {
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
             let name = operation["operationId"].as_str().unwrap();
-            let is_named =
-                path.contains('{') || ["plan_sync", "apply_sync", "add_connection"].contains(&name);
-            let is_list = [
-                "list_agents",
-                "list_connections",
-                "list_syncs",
-                "list_users",
-            ]
-            .contains(&name);
+            let is_named = path.contains('{') || NAMED_INSIDE.contains(&name);
+            let is_list = LISTS.contains(&name);
             if !is_named && !is_list {
                 continue;
             }
@@ -100,12 +119,14 @@ async fn no_name_of_one_workspace_is_known_in_another_at_any_endpoint() {
             crossed += 1;
         }
     }
-    assert!(crossed >= 30, "{crossed} operations were crossed");
+    assert!(crossed >= 40, "{crossed} operations were crossed");
 
     // Everything is as it was, and the other workspace may use the same names.
     assert_eq!(stage.get("syncs/t").await["state"], "live");
     assert_eq!(stage.get("agents/office-db").await["state"], "online");
     assert_eq!(stage.get("users").await[0]["role"], "editor");
+    assert_eq!(stage.get("drafts/1").await["content"]["left"], "office-db");
+    assert_eq!(stage.get("audit/verify").await["intact"], true);
     let url = "postgres://nobody@127.0.0.1:1/none";
     let same = json!({"name": "marketing", "kind": "postgres", "url": url});
     let added = Client::new()

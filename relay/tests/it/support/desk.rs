@@ -15,13 +15,15 @@ use tidegate_relay::endpoint::catalog::{Catalog, Fix, Problem, Table};
 use tidegate_relay::endpoint::level::Level;
 use tidegate_relay::engine::handle::{
     ConnectionControl, ConnectionInfo, ConnectionProblem, ConnectionTarget, ConnectionTest,
-    ControlError, ControlErrorKind, SyncControl,
+    ControlError, ControlErrorKind, RowCount, SyncControl,
 };
+use tidegate_relay::engine::news::{Round, Rounds};
 use tidegate_relay::engine::report::{
-    ConflictReport, FindingReport, HistoryEntry, LeftBehind, LiveEvent, Preview, Removed,
-    RunReport, SyncStatus, TablePreview, TableRepair, TableStatus, UndoPlan, UndoReport,
-    VerifyReport, WriteFilter,
+    ConflictReport, FindingReport, HistoryEntry, LeftBehind, Preview, Removed, RunReport,
+    SyncStatus, TablePreview, TableRepair, TableStatus, UndoPlan, UndoReport, VerifyReport,
+    WriteFilter,
 };
+use tidegate_relay::engine::suggest::{FieldMap, TableSuggestion};
 use tidegate_relay::engine::syncfile::SyncFile;
 use tidegate_relay::engine::verify::How;
 use tidegate_relay::store::{Store, tokens};
@@ -29,6 +31,7 @@ use tidegate_sync::model::Side;
 use tokio::net::TcpListener;
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 /// What the stand-ins answer, and what they were asked.
 pub struct Script {
@@ -71,7 +74,7 @@ impl Default for Script {
 #[derive(Clone)]
 struct StandIn {
     script: Arc<Mutex<Script>>,
-    events: broadcast::Sender<LiveEvent>,
+    rounds: Rounds,
 }
 
 impl StandIn {
@@ -103,7 +106,8 @@ pub struct Desk {
     pub setup: String,
     pub dir: TempDir,
     pub script: Arc<Mutex<Script>>,
-    pub events: broadcast::Sender<LiveEvent>,
+    pub rounds: Rounds,
+    pub stop: CancellationToken,
     server: JoinHandle<()>,
 }
 
@@ -114,10 +118,11 @@ impl Desk {
         tokens::ensure_operator_token(&store, 1).await.unwrap();
         let token = std::fs::read_to_string(dir.path().join("operator.token")).unwrap();
         let script = Arc::new(Mutex::new(Script::default()));
-        let (events, _) = broadcast::channel(16);
+        let (rounds, _) = broadcast::channel(16);
+        let stop = CancellationToken::new();
         let stand_in = StandIn {
             script: script.clone(),
-            events: events.clone(),
+            rounds: rounds.clone(),
         };
         let access: Arc<Access> = Arc::default();
         let setup = access.setup.path().to_string();
@@ -127,6 +132,7 @@ impl Desk {
             egress: vec!["203.0.113.7".into()],
             readiness: Arc::new(stand_in),
             access,
+            stop: stop.clone(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
@@ -140,7 +146,8 @@ impl Desk {
             setup,
             dir,
             script,
-            events,
+            rounds,
+            stop,
             server,
         }
     }
@@ -373,8 +380,8 @@ impl SyncControl for StandIn {
         Ok("name = \"blog\"\n".into())
     }
 
-    fn events(&self) -> broadcast::Receiver<LiveEvent> {
-        self.events.subscribe()
+    fn rounds(&self) -> broadcast::Receiver<Arc<Round>> {
+        self.rounds.subscribe()
     }
 }
 
@@ -482,11 +489,38 @@ impl ConnectionControl for StandIn {
         })
     }
 
+    async fn suggest_tables(
+        &self,
+        left: &str,
+        _right: &str,
+    ) -> Result<Vec<TableSuggestion>, ControlError> {
+        Err(absent("connection", left))
+    }
+
+    async fn suggest_fields(
+        &self,
+        left: (&str, &str),
+        _right: (&str, &str),
+        _only: Option<&str>,
+    ) -> Result<FieldMap, ControlError> {
+        Err(absent("connection", left.0))
+    }
+
+    async fn count(
+        &self,
+        name: &str,
+        _table: &str,
+        _filter: Option<&str>,
+    ) -> Result<RowCount, ControlError> {
+        Err(absent("connection", name))
+    }
+
     async fn fix_key(
         &self,
         name: &str,
         table: &str,
         column: Option<&str>,
+        _expected: Option<&[String]>,
     ) -> Result<Vec<String>, ControlError> {
         self.order(format!("fix {name} {table} {column:?}"));
         Ok(vec!["alter table".into()])
