@@ -218,6 +218,7 @@ fn take_back(path: &std::path::Path) {
          drop table mappings;
          drop table sessions;
          drop table users;
+         drop table drafts;
          alter table history drop column mapping;
          alter table history drop column why;
          alter table history drop column batch;
