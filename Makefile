@@ -25,6 +25,7 @@ demo: ## Two-way sync of two throwaway databases on this machine (DEMO_SECONDS=3
 test: ## Pure, simulated and real-PostgreSQL tests
 	@./packaging/find-postgres.sh >/dev/null
 	@./packaging/fetch-kinto.sh >/dev/null
+	@./packaging/monitoring/fetch-promtool.sh >/dev/null
 	cargo build --locked --workspace
 	cargo test --locked --workspace
 

@@ -30,11 +30,10 @@ pub fn router(api: Api) -> Router {
 
 async fn metrics(State(api): State<Api>) -> Response {
     match everything(&api).await {
-        Ok((agents, syncs)) => (
-            [(header::CONTENT_TYPE, MEDIA_TYPE)],
-            render(&agents, &syncs),
-        )
-            .into_response(),
+        Ok((agents, syncs)) => {
+            let page = render(&agents, &syncs);
+            ([(header::CONTENT_TYPE, MEDIA_TYPE)], page).into_response()
+        }
         // A scrape that fails is what Prometheus takes for "down".
         Err(error) => {
             tracing::warn!(error = error.detail, "The metrics could not be read.");
@@ -44,8 +43,11 @@ async fn metrics(State(api): State<Api>) -> Response {
     }
 }
 
+/// An agent and whose it is.
+type Owned = (String, AgentStatus);
+
 /// Agents and syncs of all workspaces.
-async fn everything(api: &Api) -> Result<(Vec<AgentStatus>, Vec<SyncStatus>), Problem> {
+async fn everything(api: &Api) -> Result<(Vec<Owned>, Vec<SyncStatus>), Problem> {
     let (mut agents, mut syncs) = (Vec::new(), Vec::new());
     for workspace in api.store.view(workspaces::all).await? {
         let scraper = Caller {
@@ -55,12 +57,17 @@ async fn everything(api: &Api) -> Result<(Vec<AgentStatus>, Vec<SyncStatus>), Pr
             is_person: false,
         };
         syncs.extend(api.rooms.syncs(&scraper.workspace).list().await?);
-        agents.extend(api.rooms.agents(&scraper).list().await?);
+        let listed = api.rooms.agents(&scraper).list().await?;
+        agents.extend(
+            listed
+                .into_iter()
+                .map(|agent| (scraper.workspace.clone(), agent)),
+        );
     }
     Ok((agents, syncs))
 }
 
-fn render(agents: &[AgentStatus], syncs: &[SyncStatus]) -> String {
+fn render(agents: &[Owned], syncs: &[SyncStatus]) -> String {
     let mut page = Page::default();
     page.family("tidegate_up", "gauge", "The relay answers.");
     page.sample("tidegate_up", &[], 1);
@@ -69,13 +76,17 @@ fn render(agents: &[AgentStatus], syncs: &[SyncStatus]) -> String {
     page.sample("tidegate_build_info", &version, 1);
     page.family("tidegate_agents", "gauge", "Agents by state.");
     for state in AGENT_STATES {
-        let count = agents.iter().filter(|agent| agent.state == state).count();
+        let count = agents.iter().filter(|(_, agent)| agent.state == state);
+        let count = count.count();
         page.sample("tidegate_agents", &[("state", state)], count);
     }
     page.family("tidegate_syncs", "gauge", "Syncs by state.");
     for state in SYNC_STATES {
         let count = syncs.iter().filter(|sync| sync.state == state).count();
         page.sample("tidegate_syncs", &[("state", state)], count);
+    }
+    if !agents.is_empty() {
+        of_agents(&mut page, agents);
     }
     if !syncs.is_empty() {
         of_syncs(&mut page, syncs);
@@ -85,12 +96,103 @@ fn render(agents: &[AgentStatus], syncs: &[SyncStatus]) -> String {
     page.0
 }
 
+/// What is told of each agent, where it is known: name, kind, help, value.
+type AgentFigure = (
+    &'static str,
+    &'static str,
+    &'static str,
+    fn(&AgentStatus) -> Option<f64>,
+);
+
+const AGENT_FIGURES: [AgentFigure; 8] = [
+    (
+        "tidegate_agent_online",
+        "gauge",
+        "1 while the agent is connected; absent until it is paired.",
+        |agent| (agent.state != "invited").then_some(f64::from(agent.state == "online")),
+    ),
+    (
+        "tidegate_agent_held",
+        "gauge",
+        "1 while the agent holds sessions or writes back by itself; absent while it is away.",
+        |agent| (agent.state == "online").then_some(f64::from(agent.held.is_some())),
+    ),
+    (
+        "tidegate_agent_sessions",
+        "gauge",
+        "Database sessions that are open through the agent.",
+        |agent| Some(agent.sessions as f64),
+    ),
+    (
+        "tidegate_agent_rtt_seconds",
+        "gauge",
+        "Time of a packet to the agent and back; absent while it is away.",
+        |agent| agent.rtt_ms.map(|rtt_ms| rtt_ms / 1000.0),
+    ),
+    (
+        "tidegate_agent_lost_packets_ratio",
+        "gauge",
+        "Share of the packets to the agent that were lost; absent while it is away.",
+        |agent| agent.loss_percent.map(|percent| percent / 100.0),
+    ),
+    (
+        "tidegate_agent_sent_bytes_total",
+        "counter",
+        "Sent to the agent since it connected; absent while it is away.",
+        |agent| agent.sent_bytes.map(|bytes| bytes as f64),
+    ),
+    (
+        "tidegate_agent_received_bytes_total",
+        "counter",
+        "Received from the agent since it connected; absent while it is away.",
+        |agent| agent.received_bytes.map(|bytes| bytes as f64),
+    ),
+    (
+        "tidegate_agent_certificate_end_timestamp_seconds",
+        "gauge",
+        "When the agent's certificate ends, in seconds since 1970. It renews itself before.",
+        |agent| seconds(agent.certificate_until.as_deref()?),
+    ),
+];
+
+fn of_agents(page: &mut Page, agents: &[Owned]) {
+    for (name, kind, help, figure) in AGENT_FIGURES {
+        page.family(name, kind, help);
+        for (workspace, agent) in agents {
+            if let Some(value) = figure(agent) {
+                let labels = [("workspace", workspace.as_str()), ("agent", &agent.name)];
+                page.sample(name, &labels, value);
+            }
+        }
+    }
+}
+
+/// An RFC 3339 time in seconds since 1970.
+fn seconds(at: &str) -> Option<f64> {
+    let at: jiff::Timestamp = at.parse().ok()?;
+    Some(at.as_second() as f64)
+}
+
 fn of_syncs(page: &mut Page, syncs: &[SyncStatus]) {
     let help = "1 while changes cross as they come.";
     page.family("tidegate_sync_live", "gauge", help);
     for sync in syncs {
         let live = usize::from(sync.state == "live");
         page.sample("tidegate_sync_live", &named(sync), live);
+    }
+    let help = "1 for the state that the sync is in, 0 for the others.";
+    page.family("tidegate_sync_state", "gauge", help);
+    for (sync, state) in syncs
+        .iter()
+        .flat_map(|sync| SYNC_STATES.map(|state| (sync, state)))
+    {
+        let [workspace, name] = named(sync);
+        let is_in = usize::from(sync.state == state);
+        page.sample(
+            "tidegate_sync_state",
+            &[workspace, name, ("state", state)],
+            is_in,
+        );
     }
     let help = "Records written since the sync was started on this relay.";
     page.family("tidegate_sync_writes_total", "counter", help);
@@ -114,9 +216,8 @@ fn of_syncs(page: &mut Page, syncs: &[SyncStatus]) {
     page.family("tidegate_verify_timestamp_seconds", "gauge", help);
     for (sync, last) in verified() {
         let labels = named(sync);
-        if let Ok(at) = last.at.parse::<jiff::Timestamp>() {
-            let name = "tidegate_verify_timestamp_seconds";
-            page.sample(name, &labels, at.as_second());
+        if let Some(at) = seconds(&last.at) {
+            page.sample("tidegate_verify_timestamp_seconds", &labels, at);
         }
     }
 }
@@ -124,7 +225,7 @@ fn of_syncs(page: &mut Page, syncs: &[SyncStatus]) {
 /// What is counted for each table pair.
 type Count = (&'static str, &'static str, fn(&TableStatus) -> u64);
 
-const COUNTS: [Count; 4] = [
+const COUNTS: [Count; 5] = [
     (
         "tidegate_linked_records",
         "Records that are linked.",
@@ -138,6 +239,11 @@ const COUNTS: [Count; 4] = [
     ("tidegate_conflicts", "Conflicts that are kept.", |table| {
         table.conflicts
     }),
+    (
+        "tidegate_conflicts_waiting",
+        "Conflicts that wait for a person to pick.",
+        |table| table.asked,
+    ),
     (
         "tidegate_pending_changes",
         "Changes taken in and not settled yet.",

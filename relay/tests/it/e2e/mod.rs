@@ -13,6 +13,7 @@ mod holds;
 mod looks;
 mod lost_slots;
 mod mapping;
+mod monitoring;
 mod postgres_faults;
 mod repair;
 mod resume;
