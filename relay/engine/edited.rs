@@ -33,7 +33,7 @@ pub(super) async fn lay_out(
     }
     let remap = before.change_to(&now);
     settle_open_round(parts, mapping, ledger).await?;
-    if !remap.is_empty(before.pairs.len()) {
+    if record.layout.is_some() && !remap.is_empty(before.pairs.len()) {
         tracing::info!(sync = mapping.name, "The mapping was edited.");
     }
     let change = LayoutChange {

@@ -150,13 +150,21 @@ impl Scanner<'_> {
             let pair = PairId(number as u32);
             let first = first_run.get(number).copied().unwrap_or(true);
             let mut tally = Tally::default();
-            for (alone, count) in scan.alone(pair).await? {
-                let decision = decide(&alone, &mapped.policy, self.prints, first);
-                (0..count).for_each(|_| tally.add(&alone, &decision));
+            // What is decided of a record that has neither link nor partner depends on nothing of
+            // its own, unless a filter asks what it holds.
+            let by_groups = mapped.policy.scope.is_none();
+            if by_groups {
+                for (alone, count) in scan.alone(pair).await? {
+                    let decision = decide(&alone, &mapped.policy, self.prints, first);
+                    (0..count).for_each(|_| tally.add(&alone, &decision));
+                }
             }
             let mut cursor = Cursor::START;
             loop {
-                let page = scan.met(pair, cursor, PAGE).await?;
+                let page = match by_groups {
+                    true => scan.met(pair, cursor, PAGE).await?,
+                    false => scan.matches(pair, cursor, PAGE).await?,
+                };
                 for found in &page.found {
                     tally.add(found, &decide(found, &mapped.policy, self.prints, first));
                 }

@@ -224,9 +224,9 @@ impl Scan {
         blocking(move || inner.matches(pair, MET, after, limit)).await
     }
 
-    /// Counts the pair's records that have neither link nor partner, by side and problem: what a
-    /// reconcile decides about them depends on nothing else. Each match stands for that many, and
-    /// its key and fingerprints are nobody's.
+    /// Counts the pair's records that have neither link nor partner, by side and problem: without a
+    /// filter, what a reconcile decides about them depends on nothing else. Each match stands for that
+    /// many, and its key and fingerprints are nobody's.
     pub async fn alone(&self, pair: PairId) -> Result<Vec<(Match, u64)>, StoreError> {
         let inner = Arc::clone(&self.inner);
         blocking(move || inner.alone(pair)).await

@@ -64,9 +64,14 @@ async fn a_plan_is_made_of_what_is_suggested() {
     let definition = json!({"name": "blog", "left": "office-db", "right": "marketing", "table": [{
         "left": pair["left"], "right": pair["right"], "key": map["suggested_key"],
         "filter_left": "visits > 200", "fields": map["suggested"]}]});
-    let (ok, plan) = stage.try_post("syncs/plan", definition).await;
+    let (ok, plan) = stage.try_post("syncs/plan", definition.clone()).await;
     assert!(ok, "{plan:#}");
     assert_eq!(plan["tables"][0]["create_right"], 100, "{plan:#}");
+    let start = json!({"definition": definition, "expected": plan});
+    let (ok, started) = stage.try_post("syncs/apply", start).await;
+    assert!(ok, "{started:#}");
+    stage.wait_live("blog").await;
+    assert_eq!(stage.assert_equal("blog").await, 100);
 }
 
 #[tokio::test(flavor = "multi_thread")]
