@@ -24,7 +24,8 @@ demo: ## Two-way sync of two throwaway databases on this machine (DEMO_SECONDS=3
 # process per test would start anew for each.
 test: ## Pure, simulated and real-PostgreSQL tests
 	@./packaging/find-postgres.sh >/dev/null
-	@./packaging/fetch-kinto.sh >/dev/null
+	@./packaging/fetch-python.sh kinto >/dev/null
+	@./packaging/fetch-python.sh schemathesis >/dev/null
 	@./packaging/monitoring/fetch-promtool.sh >/dev/null
 	cargo build --locked --workspace
 	cargo test --locked --workspace

@@ -1,7 +1,6 @@
 //! Kinto itself, from PyPI: one server for all tests that run now, a bucket for each.
 
 use std::fs;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
@@ -14,6 +13,7 @@ use tokio::sync::Mutex;
 
 use super::{App, Row, Rows};
 use crate::support::port::free_port;
+use crate::support::python::program;
 
 /// Who may make buckets, as `kinto init` has it.
 const USER: &str = "admin";
@@ -50,7 +50,7 @@ impl Server {
     }
 
     async fn start() -> Server {
-        let program = program();
+        let program = program("kinto");
         let dir = tempfile::Builder::new()
             .prefix("tidegate-kinto-")
             .tempdir()
@@ -245,13 +245,4 @@ impl App for Kinto {
         }
         rows
     }
-}
-
-/// Installed by the script that CI runs as well; without it nothing is skipped, the tests fail.
-fn program() -> String {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/fetch-kinto.sh");
-    let done = Command::new(script).output().unwrap();
-    let errors = String::from_utf8_lossy(&done.stderr);
-    assert!(done.status.success(), "Kinto can't be installed: {errors}");
-    String::from_utf8(done.stdout).unwrap().trim().to_owned()
 }

@@ -4,6 +4,7 @@ mod asked;
 mod bad_input;
 mod big;
 mod captures;
+mod contract;
 mod deletes;
 mod editors;
 mod edits;

@@ -8,5 +8,6 @@ pub mod chance;
 pub mod desk;
 pub mod port;
 pub mod postgres;
+pub mod python;
 pub mod side;
 pub mod stream;

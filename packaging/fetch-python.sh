@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Prints the path of a Kinto server's program, for the tests of connectors. Installs it from PyPI
-# once, into target/kinto: exactly the versions of packaging/kinto.txt.
+# Prints the path of a Python program that tests use. Installs it from PyPI once, into
+# target/<program>: exactly the versions of packaging/<program>.txt.
 #
-# usage: fetch-kinto.sh
+# usage: fetch-python.sh kinto|schemathesis
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-lock=packaging/kinto.txt
-cache=${CARGO_TARGET_DIR:-target}/kinto
+program=${1:?which program}
+lock=packaging/$program.txt
+cache=${CARGO_TARGET_DIR:-target}/$program
 home=$cache/$(sha256sum "$lock" | cut -c1-16)
 
 install_python() {
@@ -25,13 +26,13 @@ mkdir -p "$cache"
 # Tests of one machine may come here at the same time.
 exec 9>"$cache/.lock"
 flock 9
-# Its programs name their interpreter by its whole path: where the directory was moved, they start nothing.
-if [ ! -e "$home/complete" ] || ! "$home/bin/kinto" --help >/dev/null 2>&1; then
+# Programs name their interpreter by its whole path: where the directory was moved, they start nothing.
+if [ ! -e "$home/complete" ] || ! "$home/bin/$program" --help >/dev/null 2>&1; then
   python3 -c 'import venv, ensurepip' 2>/dev/null || install_python
-  echo "installing Kinto from PyPI" >&2
+  echo "installing $program from PyPI" >&2
   rm -rf "$home"
   python3 -m venv "$home" >&2
   "$home/bin/pip" install --quiet --disable-pip-version-check --no-deps -r "$lock" >&2
   touch "$home/complete"
 fi
-realpath "$home/bin/kinto"
+realpath "$home/bin/$program"
