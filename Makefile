@@ -2,7 +2,7 @@
 # compiler; what else is missing is installed from the distribution's packages.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-pg test-apps lint bans fmt sim mutants copy soak
+.PHONY: help demo test test-pg test-apps lint bans fmt sim mutants copy soak test-units
 
 # Seconds until the demo ends by itself; empty: it runs until Ctrl-C.
 DEMO_SECONDS ?=
@@ -14,7 +14,7 @@ SEEDS ?= 10000
 SOAK_SECONDS ?= 300
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: ## Two-way sync of two throwaway databases on this machine (DEMO_SECONDS=30 ends by itself)
 	@DEMO_SECONDS=$(DEMO_SECONDS) ./packaging/demo/demo.sh
@@ -74,6 +74,9 @@ soak: ## pgbench on one side and edits of the other at once (SOAK_SECONDS=300)
 	cargo build --locked --workspace
 	SOAK_SECONDS=$(SOAK_SECONDS) cargo test --locked -p tidegate-relay --test it -- \
 	  e2e::soak --nocapture
+
+test-units: ## The systemd units: understood, and closed enough
+	@./packaging/check-units.sh
 
 lint: bans ## Formatting, clippy, banned crates; licences and sources where cargo-deny is installed
 	cargo fmt --all --check

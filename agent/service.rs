@@ -1,12 +1,11 @@
 //! The running agent: wires identity, origin and tunnel, listens to signals, leaves in order.
 //! The only file that knows every room. Called by `cli` for `run`.
 
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
+use tidegate_shared::service_manager::ServiceManager;
 use tidegate_shared::tunnel::Backoff;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
@@ -50,8 +49,9 @@ pub async fn run(config: Config, file: &Path) -> anyhow::Result<()> {
         shutdown: shutdown.clone(),
         reloaded: reloaded.clone(),
     };
-    let signals = Signals::new()?;
-    tell_service_manager("READY=1");
+    let manager = ServiceManager::from_env();
+    let signals = Signals::new(manager.clone())?;
+    manager.tell_ready();
     info!(
         version = env!("CARGO_PKG_VERSION"),
         targets = config.targets.len(),
@@ -66,6 +66,7 @@ pub async fn run(config: Config, file: &Path) -> anyhow::Result<()> {
         result = supervisor.run() => result.map_err(anyhow::Error::from),
         () = status::answer(listener, board.clone(), origin.clone()) => Ok(()),
         () = slot_guard::run(origin.clone(), board) => Ok(()),
+        () = manager.tell_alive() => Ok(()),
     };
     // Best effort: a left-over socket is replaced at the next start.
     let _ = std::fs::remove_file(status::socket_path(&config.state_dir));
@@ -73,15 +74,17 @@ pub async fn run(config: Config, file: &Path) -> anyhow::Result<()> {
 }
 
 struct Signals {
+    manager: ServiceManager,
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
 }
 
 impl Signals {
-    fn new() -> anyhow::Result<Signals> {
+    fn new(manager: ServiceManager) -> anyhow::Result<Signals> {
         let listen = |kind| signal(kind).context("listen to signals");
         Ok(Signals {
+            manager,
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
             hangup: listen(SignalKind::hangup())?,
@@ -106,7 +109,7 @@ impl Signals {
                         return;
                     }
                     info!("draining; a second SIGTERM or SIGINT leaves now");
-                    tell_service_manager("STOPPING=1");
+                    self.manager.tell_stopping();
                     shutdown.cancel();
                 }
                 _ = self.hangup.recv() => reload(origin, reloaded, file),
@@ -124,26 +127,5 @@ fn reload(origin: &Origin, reloaded: &Notify, file: &Path) {
             info!(targets = config.targets.len(), "targets reloaded");
         }
         Err(error) => error!(%error, "the configuration was not reloaded"),
-    }
-}
-
-/// systemd's sd_notify(3): one datagram to `$NOTIFY_SOCKET`. Nothing to tell without one.
-fn tell_service_manager(state: &str) {
-    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else {
-        return;
-    };
-    let send = || {
-        let socket = UnixDatagram::unbound()?;
-        match path.as_bytes().strip_prefix(b"@") {
-            Some(name) => {
-                use std::os::linux::net::SocketAddrExt;
-                let address = std::os::unix::net::SocketAddr::from_abstract_name(name)?;
-                socket.send_to_addr(state.as_bytes(), &address)
-            }
-            None => socket.send_to(state.as_bytes(), &path),
-        }
-    };
-    if let Err(error) = send() {
-        warn!(%error, "can't tell the service manager");
     }
 }

@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use tidegate_shared::pairing::RelayAddr;
+use tidegate_shared::service_manager::ServiceManager;
 use tidegate_shared::tunnel::QuicSettings;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -44,11 +45,13 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         data_dir = %config.data_dir.display(),
         "The relay is ready."
     );
-    notify_ready();
+    let manager = ServiceManager::from_env();
     let signals = Signals::listen()?;
+    manager.tell_ready();
     tokio::select! {
         () = app.drained(stop.clone()) => {}
-        () = signals.until_leave(stop) => tracing::warn!("Left without draining."),
+        () = signals.until_leave(stop, &manager) => tracing::warn!("Left without draining."),
+        () = manager.tell_alive() => {}
     }
     Ok(())
 }
@@ -258,7 +261,7 @@ impl Signals {
     }
 
     /// Cancels `stop` at the first SIGTERM; resolves when the process should leave at once.
-    async fn until_leave(mut self, stop: CancellationToken) {
+    async fn until_leave(mut self, stop: CancellationToken, manager: &ServiceManager) {
         loop {
             tokio::select! {
                 _ = self.interrupt.recv() => return,
@@ -266,21 +269,10 @@ impl Signals {
                     if stop.is_cancelled() {
                         return;
                     }
+                    manager.tell_stopping();
                     stop.cancel();
                 }
             }
         }
-    }
-}
-
-/// Tells systemd that the relay is ready, when it asked (`sd_notify(3)`).
-fn notify_ready() {
-    let Some(socket) = std::env::var_os("NOTIFY_SOCKET") else {
-        return;
-    };
-    let sent = std::os::unix::net::UnixDatagram::unbound()
-        .and_then(|datagram| datagram.send_to(b"READY=1", &socket));
-    if let Err(error) = sent {
-        tracing::warn!(%error, "The service manager could not be told.");
     }
 }
