@@ -1,11 +1,12 @@
 //! The command line: one file per command group, over the relay's HTTP API.
 //!
-//! Only `serve`, `check`, `connector` and `connection types` work without a running relay. What is data goes to
-//! stdout, with `--json` as one document; advice and errors go to stderr. The binary calls
+//! Only `serve`, `check`, `backup`, `restore`, `connector` and `connection types` work without a running relay. What is
+//! data goes to stdout, with `--json` as one document; advice and errors go to stderr. The binary calls
 //! [`start`].
 
 mod agent;
 mod audit;
+mod backup;
 mod client;
 mod conflicts;
 mod connection;
@@ -78,6 +79,18 @@ enum Command {
     /// Add and inspect the databases that syncs have as sides.
     #[command(subcommand)]
     Connection(connection::Command),
+    /// Write the relay's whole state into one new file, while it runs.
+    #[command(
+        after_help = "Run it as the relay's user or as root, on the relay's host.\n\nExample:\n  \
+                      tidegate-relay backup /var/backups/relay-2026-11-26.db"
+    )]
+    Backup(backup::BackupArgs),
+    /// Put a backup in place of the state. Afterwards every sync compares both sides completely.
+    #[command(
+        after_help = "The relay must not run, and tidegate.db must not be there any more.\n\n\
+                      Example:\n  tidegate-relay restore /var/backups/relay-2026-11-26.db --paused"
+    )]
+    Restore(backup::RestoreArgs),
     /// List the apps that can be sides, and check manifests of others.
     #[command(subcommand)]
     Connector(connector::Command),
@@ -102,6 +115,8 @@ pub fn start(serve: impl FnOnce(Config) -> anyhow::Result<()>) -> ExitCode {
     let done = match command {
         Command::Serve => serve::serve(&global, serve),
         Command::Check => serve::check(&global),
+        Command::Backup(args) => backup::back_up(&global, &args),
+        Command::Restore(args) => backup::restore(&global, &args),
         Command::Connection(connection::Command::Types(args)) => types::run(global.json, &args),
         Command::Connector(command) => connector::run(global.json, command),
         command => on_api(&global, command),
@@ -132,7 +147,11 @@ fn on_api(global: &Global, command: Command) -> Result<Exit, CliError> {
             Command::Audit(command) => audit::run(&api, json, command).await,
             Command::Token(command) => token::run(&api, json, command).await,
             // Handled by the caller.
-            Command::Serve | Command::Check | Command::Connector(_) => Ok(Exit::Done),
+            Command::Serve
+            | Command::Check
+            | Command::Backup(_)
+            | Command::Restore(_)
+            | Command::Connector(_) => Ok(Exit::Done),
         }
     })
 }

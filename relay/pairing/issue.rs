@@ -10,7 +10,7 @@ use tidegate_shared::wire::{PairAnswer, PairAsk, RenewRefusal};
 
 use super::{Asker, Pairing, PairingError, event, limits, unix_ms};
 use crate::identity::CustodyError;
-use crate::store::agents::{self, CertificateRow};
+use crate::store::agents::{self, CertificateRow, Presented};
 use crate::store::audit;
 use crate::tunnel::{Doorkeeper, NotAdmitted, Renewal};
 
@@ -26,7 +26,7 @@ pub(super) struct NewCertificate<'a> {
 
 impl Pairing {
     /// Issues and notes a certificate. Nothing when the agent was revoked meanwhile, or asks too
-    /// often; then what was signed is thrown away, and its serial is admitted nowhere.
+    /// often; then what was signed is thrown away.
     pub(super) async fn issue(
         &self,
         new: NewCertificate<'_>,
@@ -60,15 +60,14 @@ impl Pairing {
     }
 
     async fn is_admitted(&self, leaf: &AgentLeaf) -> Result<bool, PairingError> {
-        let identity = leaf.identity.clone();
-        let serial = leaf.facts.serial.clone();
-        let admitted = self
-            .store
-            .view(move |conn| {
-                agents::is_admitted(conn, identity.workspace(), identity.agent(), &serial)
-            })
-            .await?;
-        Ok(admitted)
+        let presented = Presented {
+            workspace: leaf.identity.workspace().to_owned(),
+            agent: leaf.identity.agent().to_owned(),
+            serial: leaf.facts.serial.clone(),
+            key: leaf.facts.key_pin,
+        };
+        let look = move |conn: &_| agents::is_admitted(conn, &presented);
+        Ok(self.store.view(look).await?)
     }
 
     async fn renewal(

@@ -242,19 +242,32 @@ pub fn add_certificate(tx: &Transaction<'_>, row: &CertificateRow) -> Result<boo
     Ok(inserted == 1)
 }
 
-/// Whether this certificate of this agent was issued here, and neither is revoked.
-pub fn is_admitted(
-    conn: &Connection,
-    workspace: &str,
-    agent: &str,
-    serial: &str,
-) -> Result<bool, StoreError> {
+/// A certificate that was presented: signed here, which says nothing yet of what became of it.
+#[derive(Clone, Debug)]
+pub struct Presented {
+    pub workspace: String,
+    pub agent: String,
+    pub serial: String,
+    /// SHA-256 of the public key.
+    pub key: [u8; 32],
+}
+
+/// Whether neither this certificate nor its agent is revoked. One that is not known was issued after the
+/// backup that this store was restored from: it is as good as another one of the same agent and key.
+pub fn is_admitted(conn: &Connection, presented: &Presented) -> Result<bool, StoreError> {
     let mut statement = conn.prepare_cached(
-        "select 1 from certificates c join agents a on a.id = c.agent
-         where c.serial = ?3 and c.workspace = ?1 and c.agent = ?2 and a.workspace = ?1
-           and c.revoked_at is null and a.revoked_at is null",
+        "select 1 from agents a join certificates c on c.agent = a.id and c.workspace = a.workspace
+         where a.workspace = ?1 and a.id = ?2 and a.revoked_at is null and c.revoked_at is null
+           and (c.serial = ?3
+                or c.key = ?4 and not exists (select 1 from certificates where serial = ?3))",
     )?;
-    Ok(statement.exists(params![workspace, agent, serial])?)
+    let Presented {
+        workspace,
+        agent,
+        serial,
+        key,
+    } = presented;
+    Ok(statement.exists(params![workspace, agent, serial, key])?)
 }
 
 /// When an agent's last certificate ends, if it holds one that is not revoked.

@@ -30,6 +30,19 @@ pub enum StoreError {
     /// Another relay holds the data directory.
     #[error("another relay is using the data directory {}: stop it, or set another data_dir", .0.display())]
     InUse(PathBuf),
+    /// The data directory holds a state already.
+    #[error(
+        "{} holds a state already: stop the relay and move tidegate.db, tidegate.db-wal and \
+         tidegate.db-shm away, then restore again",
+        .0.display()
+    )]
+    Occupied(PathBuf),
+    /// The data directory holds none.
+    #[error("{} holds no state of a relay: set data_dir, or name the relay's --config", .0.display())]
+    NoState(PathBuf),
+    /// Not a file that a backup wrote, or not all of it.
+    #[error("{} is no complete backup of a relay: {why}", path.display())]
+    NoBackup { path: PathBuf, why: String },
     /// SQLite refused or failed.
     #[error("state database: {0}")]
     Sqlite(#[from] rusqlite::Error),
@@ -101,6 +114,9 @@ impl StoreError {
             Self::File { .. } => {
                 Class::Operator("check that the data directory exists, is writable and has space")
             }
+            Self::Occupied(_) => Class::Operator("move the state that is there away first"),
+            Self::NoState(_) => Class::Operator("name the relay's configuration"),
+            Self::NoBackup { .. } => Class::Operator("take another backup"),
             Self::InUse(_) => Class::Operator("stop the other relay, or use another data_dir"),
             Self::Migration(_) => Class::Operator(
                 "this data directory may come from a newer version: install that version, or \

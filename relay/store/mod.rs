@@ -36,6 +36,7 @@ mod ledger;
 
 pub mod agents;
 pub mod audit;
+pub mod backup;
 pub mod drafts;
 pub mod roles;
 pub mod secret;

@@ -25,6 +25,9 @@ pub(super) const MASTER_KEY_FILE: &str = "master.key";
 /// Variable that replaces the key file: 32 bytes in base64.
 pub(super) const MASTER_KEY_VARIABLE: &str = "TIDEGATE_MASTER_KEY";
 
+/// Set by systemd's `LoadCredential=`.
+const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
+
 const KEY_ID: u8 = 1;
 const TAG_LEN: usize = 16;
 const NONCES_AT_ONCE: usize = 64;
@@ -41,11 +44,41 @@ pub enum KeySource {
 }
 
 impl KeySource {
-    /// The variable when it is set, else the file in `data_dir`.
+    /// The variable when it is set, else systemd's credential `master.key` when there is one, else the
+    /// file in `data_dir`.
     pub fn from_environment(data_dir: &Path) -> Self {
-        match std::env::var(MASTER_KEY_VARIABLE) {
-            Ok(text) if !text.trim().is_empty() => Self::Given(Zeroizing::new(text)),
-            _ => Self::File(data_dir.join(MASTER_KEY_FILE)),
+        Self::parse(data_dir, &|name| std::env::var(name).ok())
+    }
+
+    fn parse(data_dir: &Path, environment: &dyn Fn(&str) -> Option<String>) -> Self {
+        if let Some(text) = environment(MASTER_KEY_VARIABLE)
+            && !text.trim().is_empty()
+        {
+            return Self::Given(Zeroizing::new(text));
+        }
+        let credential = environment(CREDENTIALS_VARIABLE)
+            .map(|directory| Path::new(&directory).join(MASTER_KEY_FILE))
+            .filter(|file| file.exists());
+        Self::File(credential.unwrap_or_else(|| data_dir.join(MASTER_KEY_FILE)))
+    }
+
+    /// The key as text. A missing key file is made when `may_create`, that is when nothing was sealed
+    /// with it yet; else it is an error that says what is lost.
+    pub(super) fn text(&self, may_create: bool) -> Result<Zeroizing<String>, StoreError> {
+        let path = match self {
+            Self::Given(text) => return Ok(text.clone()),
+            Self::File(path) => path,
+        };
+        match fs::read_to_string(path) {
+            Ok(text) => {
+                warn_when_readable_by_others(path);
+                Ok(Zeroizing::new(text))
+            }
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(StoreError::file("read", path)(error))
+            }
+            Err(_) if may_create => create_key_file(path),
+            Err(_) => Err(StoreError::MasterKeyMissing(path.clone())),
         }
     }
 
@@ -85,23 +118,9 @@ impl Sealer {
         }
     }
 
-    /// Loads the master key. A missing key file is made when `may_create`, that is when nothing was
-    /// sealed with it yet; else it is an error that says what is lost.
+    /// Loads the master key; `may_create` as in [`KeySource::text`].
     pub(super) fn load(source: &KeySource, may_create: bool) -> Result<Self, StoreError> {
-        let text = match source {
-            KeySource::Given(text) => text.clone(),
-            KeySource::File(path) => match fs::read_to_string(path) {
-                Ok(text) => {
-                    warn_when_readable_by_others(path);
-                    Zeroizing::new(text)
-                }
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(StoreError::file("read", path)(error));
-                }
-                Err(_) if may_create => create_key_file(path)?,
-                Err(_) => return Err(StoreError::MasterKeyMissing(path.clone())),
-            },
-        };
+        let text = source.text(may_create)?;
         let malformed = || StoreError::MasterKeyMalformed(source.describe());
         let bytes = STANDARD
             .decode(text.trim())
@@ -274,6 +293,29 @@ mod tests {
         assert!(sealer().open("links.right_key", &sealed).is_err());
         let other = Sealer::from_master_key(&[8; 32]);
         assert!(other.open("links.left_key", &sealed).is_err());
+    }
+
+    #[test]
+    fn the_key_comes_from_the_variable_then_the_credential_then_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let credentials = dir.path().join("credentials");
+        let source = |variables: &[(&str, &str)]| {
+            let environment = |name: &str| {
+                let found = variables.iter().find(|(variable, _)| *variable == name);
+                found.map(|(_, value)| (*value).to_owned())
+            };
+            KeySource::parse(dir.path(), &environment).describe()
+        };
+        let credential = (CREDENTIALS_VARIABLE, credentials.to_str().unwrap());
+        let own = dir.path().join(MASTER_KEY_FILE).display().to_string();
+        assert_eq!(source(&[]), own);
+        assert_eq!(source(&[credential]), own, "credentials without a key");
+        fs::create_dir(&credentials).unwrap();
+        fs::write(credentials.join(MASTER_KEY_FILE), "").unwrap();
+        let given = credentials.join(MASTER_KEY_FILE).display().to_string();
+        assert_eq!(source(&[credential]), given);
+        let variable = (MASTER_KEY_VARIABLE, "AAAA");
+        assert_eq!(source(&[credential, variable]), MASTER_KEY_VARIABLE);
     }
 
     #[test]

@@ -263,7 +263,7 @@ fn guard<T>(job: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError
     })
 }
 
-fn connect(path: &Path, cache_kib: i64) -> Result<Connection, StoreError> {
+pub(super) fn connect(path: &Path, cache_kib: i64) -> Result<Connection, StoreError> {
     let conn = Connection::open(path)?;
     conn.busy_timeout(limits::BUSY_TIMEOUT)?;
     conn.pragma_update(None, "foreign_keys", true)?;
@@ -273,7 +273,7 @@ fn connect(path: &Path, cache_kib: i64) -> Result<Connection, StoreError> {
     Ok(conn)
 }
 
-fn lock_directory(data_dir: &Path) -> Result<File, StoreError> {
+pub(super) fn lock_directory(data_dir: &Path) -> Result<File, StoreError> {
     let path = data_dir.join(LOCK_FILE);
     let file = fs::OpenOptions::new()
         .create(true)
@@ -302,7 +302,7 @@ pub(super) fn make_private_file(path: &Path) -> Result<(), StoreError> {
 }
 
 /// Loads the master key and makes sure that it is the one of this database.
-fn unlock(conn: &Connection, source: &KeySource) -> Result<Sealer, StoreError> {
+pub(super) fn unlock(conn: &Connection, source: &KeySource) -> Result<Sealer, StoreError> {
     let known: Option<Vec<u8>> = conn
         .query_row(
             "select value from meta where name = ?1",

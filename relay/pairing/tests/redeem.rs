@@ -235,13 +235,19 @@ async fn another_workspace_sees_and_revokes_nothing() {
         .await;
     assert!(matches!(result, Err(PairingError::NoAgent(_))));
     assert_eq!(world.pairing.admit(&agent.leaf()).await, Ok(()));
-    let (id, serial) = (agent.id(), agent.leaf().facts.serial);
+    let (id, facts) = (agent.id(), agent.leaf().facts);
+    let presented = agents::Presented {
+        workspace: "other".to_owned(),
+        agent: id.clone(),
+        serial: facts.serial,
+        key: facts.key_pin,
+    };
     let crossed = world
         .store
         .view(move |conn| {
             Ok((
                 agents::find(conn, "other", &id)?.is_some(),
-                agents::is_admitted(conn, "other", &id, &serial)?,
+                agents::is_admitted(conn, &presented)?,
                 agents::list(conn, "other", true)?.len(),
             ))
         })

@@ -241,6 +241,24 @@ impl Stage {
         text(&done.stdout)
     }
 
+    /// Runs a command of the relay's that needs no running one, in the stage's directory; its output.
+    pub fn relay_command(&self, arguments: &[&str]) -> String {
+        let done = Command::new(relay_binary())
+            .args(arguments)
+            .arg("--config")
+            .arg(self.dir.path().join("relay.toml"))
+            .current_dir(self.dir.path())
+            .output()
+            .unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert!(
+            done.status.success(),
+            "{arguments:?}: {}",
+            text(&done.stderr)
+        );
+        text(&done.stdout)
+    }
+
     /// `kill -9`.
     pub fn kill_relay(&mut self) {
         kill(&mut self.relay);

@@ -1,5 +1,6 @@
 //! The store's claims, checked through what other rooms call.
 
+mod backups;
 mod history;
 mod layouts;
 mod ledger;
