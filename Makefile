@@ -2,7 +2,7 @@
 # compiler; what else is missing is installed from the distribution's packages.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-pg test-apps lint bans fmt sim mutants copy soak test-units
+.PHONY: help demo console test test-pg test-apps test-console test-units lint bans fmt sim mutants copy soak
 
 # Seconds until the demo ends by itself; empty: it runs until Ctrl-C.
 DEMO_SECONDS ?=
@@ -18,6 +18,15 @@ help: ## List the targets
 
 demo: ## Two-way sync of two throwaway databases on this machine (DEMO_SECONDS=30 ends by itself)
 	@DEMO_SECONDS=$(DEMO_SECONDS) ./packaging/demo/demo.sh
+
+# Into relay/console/dist, from where the relay's next build embeds it.
+console: relay/console/node_modules/.package-lock.json ## Build the console (needs Node 20.19 or newer)
+	cd relay/console && npm run --silent build
+
+relay/console/node_modules/.package-lock.json: relay/console/package-lock.json
+	@./packaging/find-node.sh >/dev/null
+	cd relay/console && npm ci --ignore-scripts --no-audit --no-fund
+	@touch $@
 
 # The end-to-end tests run both binaries, so these are built first (the same build, in part).
 # Plain `cargo test`: tests of one binary share one throwaway PostgreSQL, which a runner with a
@@ -49,6 +58,14 @@ test-pg: ## The tests of the PostgreSQL side on other versions (PG="13 14 15 16 
 # The clients come from npm and PyPI, pinned, into target/apps.
 test-apps: ## The vendors' own clients against our doubles of their apps
 	@./packaging/test-apps.sh
+
+# Types, lints, components, then the pages in headless Chromium against real binaries. Debug builds read
+# the console's files from their folder.
+test-console: console ## The console: types, components, and all pages in a real browser
+	@./packaging/find-postgres.sh >/dev/null
+	cd relay/console && npm run --silent check && npm run --silent test
+	cargo build --locked --workspace
+	cd relay/console && CHROMIUM=$$(../../packaging/find-chromium.sh) npm run --silent e2e
 
 # Each kind of world by itself: KIND=worst runs only these.
 KIND ?=

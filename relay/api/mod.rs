@@ -9,6 +9,7 @@ pub mod agents;
 pub mod audit;
 pub mod conflicts;
 pub mod connections;
+mod console;
 pub mod drafts;
 mod events;
 pub mod health;
@@ -126,7 +127,7 @@ pub fn router(api: Api) -> Router {
             get(move || health::openapi(document.clone())),
         )
         .layer(axum::Extension(streams))
-        .fallback(problem::no_route)
+        .fallback(console::serve)
         .layer(RequestBodyLimitLayer::new(limits::BODY_BYTES_MAX))
         .layer(TimeoutLayer::with_status_code(
             StatusCode::GATEWAY_TIMEOUT,

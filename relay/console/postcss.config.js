@@ -1,0 +1,2 @@
+// Mantine's helpers for CSS modules: rem(), light-dark(), hover.
+export default { plugins: { 'postcss-preset-mantine': {} } };

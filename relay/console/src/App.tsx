@@ -1,0 +1,32 @@
+/** Which page is at which path. Every page but the way in is loaded when it is first opened. */
+import { lazy, Suspense } from 'react';
+import { Route, Routes } from 'react-router';
+import { Gate } from './pages/entrance/Gate';
+import { Loading } from './parts/Loading';
+import { Nowhere } from './pages/Nowhere';
+import { Shell } from './parts/shell/Shell';
+
+const SetUp = lazy(() => import('./pages/entrance/SetUp'));
+const SignIn = lazy(() => import('./pages/entrance/SignIn'));
+const Overview = lazy(() => import('./pages/overview/Overview'));
+const Agents = lazy(() => import('./pages/agents/Agents'));
+const Connections = lazy(() => import('./pages/connections/Connections'));
+
+export function App() {
+  return (
+    <Suspense fallback={<Loading />}>
+      <Routes>
+        <Route path="/setup" element={<SetUp />} />
+        <Route path="/sign-in" element={<SignIn />} />
+        <Route element={<Gate />}>
+          <Route element={<Shell />}>
+            <Route index element={<Overview />} />
+            <Route path="agents" element={<Agents />} />
+            <Route path="connections" element={<Connections />} />
+            <Route path="*" element={<Nowhere />} />
+          </Route>
+        </Route>
+      </Routes>
+    </Suspense>
+  );
+}

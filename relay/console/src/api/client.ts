@@ -1,0 +1,29 @@
+/** The only way to the relay: a client whose types come from its OpenAPI document. */
+import createClient from 'openapi-fetch';
+import { Refusal } from './problem';
+import type { paths } from './schema';
+
+/** The header is what the relay asks of a session's writes: no other site's page can send it. */
+export const api = createClient<paths>({ baseUrl: '', headers: { 'x-tidegate': '1' } });
+
+type Answer<T> = { data?: T; error?: unknown; response: Response };
+
+/** What was answered; throws a [`Refusal`]. */
+export async function told<T>(answer: Promise<Answer<T>>): Promise<T> {
+  const { data, error, response } = await answer.catch(() => {
+    throw Refusal.unreachable();
+  });
+  if (!response.ok) throw Refusal.of(response.status, error);
+  return data as T;
+}
+
+/** Of an answer with a version: what to send back as `If-Match`. */
+export async function toldWithTag<T>(
+  answer: Promise<Answer<T>>,
+): Promise<{ data: T; tag: string }> {
+  const settled = await answer.catch(() => {
+    throw Refusal.unreachable();
+  });
+  const data = await told(Promise.resolve(settled));
+  return { data, tag: settled.response.headers.get('etag') ?? '' };
+}

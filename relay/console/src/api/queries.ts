@@ -1,0 +1,69 @@
+/** What pages read, by the names under which it is kept; `live.ts` keeps the first of them up to date. */
+import { QueryCache, QueryClient, queryOptions } from '@tanstack/react-query';
+import { api, told } from './client';
+import { Refusal, refusalOf } from './problem';
+
+export const entrance = queryOptions({
+  queryKey: ['entrance'],
+  queryFn: () => told(api.GET('/api/v1/entrance')),
+});
+
+/** Who is signed in; null: nobody. */
+export const me = queryOptions({
+  queryKey: ['me'],
+  queryFn: async () => {
+    try {
+      return await told(api.GET('/api/v1/session'));
+    } catch (thrown) {
+      if (refusalOf(thrown).status === 401) return null;
+      throw thrown;
+    }
+  },
+  staleTime: 60_000,
+});
+
+export const syncs = queryOptions({
+  queryKey: ['syncs'],
+  queryFn: () => told(api.GET('/api/v1/syncs')),
+  staleTime: Infinity,
+});
+
+export const agents = queryOptions({
+  queryKey: ['agents'],
+  queryFn: () => told(api.GET('/api/v1/agents')),
+  staleTime: Infinity,
+});
+
+export const connections = queryOptions({
+  queryKey: ['connections'],
+  queryFn: () => told(api.GET('/api/v1/connections')),
+});
+
+export const egress = queryOptions({
+  queryKey: ['egress'],
+  queryFn: () => told(api.GET('/api/v1/egress')),
+  staleTime: Infinity,
+});
+
+/** Asks again what may help: an answer that did not come, not a refusal. */
+function isWorthARetry(tries: number, thrown: unknown): boolean {
+  return tries < 2 && refusalOf(thrown).status === 0;
+}
+
+export function newQueries(): QueryClient {
+  const queries: QueryClient = new QueryClient({
+    queryCache: new QueryCache({
+      onError: (thrown, query) => {
+        const isOurs = query.queryKey[0] === 'me';
+        if (!isOurs && thrown instanceof Refusal && thrown.status === 401) {
+          queries.setQueryData(me.queryKey, null);
+        }
+      },
+    }),
+    defaultOptions: {
+      queries: { retry: isWorthARetry, staleTime: 5_000, refetchOnWindowFocus: false },
+      mutations: { retry: false },
+    },
+  });
+  return queries;
+}

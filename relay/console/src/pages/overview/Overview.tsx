@@ -1,0 +1,59 @@
+/** Whether everything is well, at a glance: what needs a person, each sync, each agent. */
+import { IconBroadcast } from '@tabler/icons-react';
+import { useQuery } from '@tanstack/react-query';
+import { agents as agentsQuery, syncs as syncsQuery } from '../../api/queries';
+import { Nothing } from '../../parts/Nothing';
+import { Page, Section } from '../../parts/Page';
+import { Told } from '../../parts/Told';
+import { AgentRow } from './AgentRow';
+import { attention } from './attention';
+import { FirstSteps } from './FirstSteps';
+import { SyncRow } from './SyncRow';
+import { Verdict } from './Verdict';
+import classes from './Overview.module.css';
+
+export default function Overview() {
+  const syncs = useQuery(syncsQuery);
+  const agents = useQuery(agentsQuery);
+  const isNew = syncs.data?.length === 0;
+  return (
+    <Page title="Overview">
+      {syncs.data && agents.data && !isNew && (
+        <Verdict syncs={syncs.data} attentions={attention(syncs.data, agents.data)} />
+      )}
+      <Section title="Syncs">
+        <Told query={syncs}>
+          {(list) =>
+            list.length === 0 ? (
+              <FirstSteps agents={agents.data ?? []} />
+            ) : (
+              <div className={classes.rows}>
+                {list.map((sync) => (
+                  <SyncRow key={sync.name} sync={sync} />
+                ))}
+              </div>
+            )
+          }
+        </Told>
+      </Section>
+      <Section title="Agents">
+        <Told query={agents}>
+          {(list) =>
+            list.length === 0 ? (
+              <Nothing icon={<IconBroadcast />} title="No agents">
+                An agent runs beside a private database and connects to this relay. Databases that
+                the relay can reach itself need none.
+              </Nothing>
+            ) : (
+              <div className={classes.rows}>
+                {list.map((agent) => (
+                  <AgentRow key={agent.name} agent={agent} />
+                ))}
+              </div>
+            )
+          }
+        </Told>
+      </Section>
+    </Page>
+  );
+}
