@@ -8,6 +8,7 @@ mod support;
 mod api;
 mod apps;
 mod cli;
+mod documents;
 mod e2e;
 mod endpoint;
 mod hostile;

@@ -10,6 +10,7 @@ mod deletes;
 mod editors;
 mod edits;
 mod faults;
+mod getting_started;
 mod history;
 mod holds;
 mod looks;

@@ -496,12 +496,12 @@ fn kill(child: &mut Option<Child>) {
     }
 }
 
-fn relay_binary() -> PathBuf {
+pub fn relay_binary() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_tidegate-relay"))
 }
 
 /// Built beside the relay's: `make test` builds the whole workspace.
-fn agent_binary() -> PathBuf {
+pub fn agent_binary() -> PathBuf {
     let path = Path::new(env!("CARGO_BIN_EXE_tidegate-relay")).with_file_name("tidegate-agent");
     assert!(
         path.exists(),

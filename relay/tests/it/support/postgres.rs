@@ -455,7 +455,7 @@ fn binaries() -> PathBuf {
 }
 
 /// Client programs work with servers of other versions, and the downloaded servers bring none.
-fn clients() -> PathBuf {
+pub fn clients() -> PathBuf {
     let beside = binaries();
     if beside.join("pg_recvlogical").exists() {
         return beside;
