@@ -19,6 +19,7 @@ use crate::identity::enroll::{self, EnrollError};
 use crate::identity::keystore::{Identity, Keystore};
 use crate::origin::hold::{Hold, Level};
 use crate::origin::unix_ms;
+use crate::route::Routes;
 use crate::tunnel::status::{self, Ask, Status};
 use crate::{doctor, grant, service};
 
@@ -227,7 +228,8 @@ async fn pair(config: &Config, file: Option<PathBuf>, json: bool) -> Result<(), 
     let token = PairingToken::parse(&text)
         .map_err(|error| Failure::usage(format!("pairing token: {error}")))?;
     let store = Keystore::new(&config.state_dir);
-    let identity = enroll::pair(&token, &store)
+    let routes = Routes::new(config.transport);
+    let identity = enroll::pair(&token, &store, &routes)
         .await
         .map_err(|error| match error {
             EnrollError::Keystore(error) => Failure::failed(format!("state_dir: {error}")),
@@ -415,7 +417,8 @@ fn print_status(status: &Status) {
     out!("state    {state} for {}", ago(status.since_ms));
     match &status.remote {
         Some(remote) => out!(
-            "relay    {relay} ({remote}), {} ms",
+            "relay    {relay} ({remote}) over {}, {} ms",
+            status.transport.as_deref().unwrap_or("quic"),
             status.rtt_ms.unwrap_or(0)
         ),
         None => out!("relay    {relay}, {} dials in vain", status.attempts),

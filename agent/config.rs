@@ -41,8 +41,21 @@ mod limits {
 pub struct Config {
     /// Key, certificate, epochs and status live here; owned by the agent's user, mode 0700.
     pub state_dir: PathBuf,
+    /// What the tunnel may travel on. Read at the start only.
+    pub transport: TransportChoice,
     /// The databases that the relay may reach, in file order, names unique.
     pub targets: Vec<Target>,
+}
+
+/// What the tunnel may travel on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TransportChoice {
+    /// QUIC where UDP passes, TCP where it does not.
+    #[default]
+    Auto,
+    Quic,
+    Tcp,
 }
 
 /// One database that the relay may reach, by name only.
@@ -183,6 +196,7 @@ impl Config {
         }
         Ok(Config {
             state_dir: base.join(raw.state_dir),
+            transport: raw.transport,
             targets,
         })
     }
@@ -277,6 +291,8 @@ impl fmt::Display for Address {
 struct RawConfig {
     #[serde(default = "default_state_dir")]
     state_dir: PathBuf,
+    #[serde(default)]
+    transport: TransportChoice,
     #[serde(default)]
     target: Vec<RawTarget>,
 }
@@ -437,6 +453,18 @@ password_file = "main.password"
         assert!(!target.read_only && !target.allow_ddl && !target.allow_md5);
         let password = Path::new("/etc/tidegate-agent/main.password");
         assert_eq!(target.password_file.as_deref(), Some(password));
+    }
+
+    #[test]
+    fn transport_is_chosen_by_itself_unless_told() {
+        let choice = |text: &str| parse(text).map(|config| config.transport);
+        assert_eq!(choice(GOOD), Ok(TransportChoice::Auto));
+        let told = |value: &str| format!("transport = \"{value}\"{GOOD}");
+        assert_eq!(choice(&told("quic")), Ok(TransportChoice::Quic));
+        assert_eq!(choice(&told("tcp")), Ok(TransportChoice::Tcp));
+        let message = error(&told("udp"));
+        assert!(message.contains(":1:13: "), "{message}");
+        assert!(message.contains("`auto`, `quic`"), "{message}");
     }
 
     #[test]

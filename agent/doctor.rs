@@ -10,9 +10,9 @@ use serde::Serialize;
 use tidegate_shared::Class;
 use tidegate_shared::pairing::RelayAddr;
 use tidegate_shared::sslmode::SslMode;
+use tidegate_shared::tunnel::{Transport, TunnelError};
 
-use crate::config::{Config, Target};
-use crate::identity::enroll::{self, EnrollError};
+use crate::config::{Config, Target, TransportChoice};
 use crate::identity::keystore::{Identity, Keystore};
 use crate::identity::renew::{self, Standing};
 use crate::origin::epochs::Epochs;
@@ -20,6 +20,7 @@ use crate::origin::error::OriginError;
 use crate::origin::login::{self, LoggedIn, Wanted};
 use crate::origin::password::Places;
 use crate::origin::{ask, slots};
+use crate::route::{self, RouteError};
 use crate::tunnel::status;
 
 /// Streaming of large transactions (pgoutput protocol 2) came with PostgreSQL 14.
@@ -152,7 +153,7 @@ pub async fn check(config: &Config) -> Report {
             check_certificate(&mut report, &identity);
             check_clock(&mut report, config).await;
             for relay in &identity.relays {
-                check_relay(&mut report, &identity, relay).await;
+                check_relay(&mut report, &identity, relay, config.transport).await;
             }
         }
         Err(error) => {
@@ -240,30 +241,68 @@ async fn check_clock(report: &mut Report, config: &Config) {
     }
 }
 
-async fn check_relay(report: &mut Report, identity: &Identity, relay: &RelayAddr) {
+/// Tries every transport that the agent may use; one is enough.
+async fn check_relay(
+    report: &mut Report,
+    identity: &Identity,
+    relay: &RelayAddr,
+    choice: TransportChoice,
+) {
     let subject = format!("relay {relay}");
-    match enroll::reach(identity, relay).await {
-        Ok(remote) => {
-            report.ok(&subject, "dns", remote.ip().to_string());
-            report.ok(&subject, "udp", "answers");
-            report.ok(&subject, "pin", "its certificate is the paired relay's");
-        }
+    let ways: &[(Transport, &'static str)] = match choice {
+        TransportChoice::Auto => &[(Transport::Quic, "udp"), (Transport::Tcp, "tcp")],
+        TransportChoice::Quic => &[(Transport::Quic, "udp")],
+        TransportChoice::Tcp => &[(Transport::Tcp, "tcp")],
+    };
+    let tls = match identity.pairing_config() {
+        Ok(tls) => tls,
         Err(error) => {
-            let check = match &error {
-                EnrollError::Unresolved { .. } => "dns",
-                EnrollError::Unreachable { .. } => "pin",
-                _ => "udp",
-            };
-            let action = match error.class() {
-                Class::Operator(action) => action,
-                _ => "check DNS and firewalls on the way: the agent needs outgoing UDP",
-            };
-            // Its text may hold the advice already, which has a column of its own here.
-            let text = error.to_string();
-            let text = text.strip_suffix(&format!(": {action}")).unwrap_or(&text);
-            report.fail(&subject, check, text.to_owned(), action);
+            return report.fail(&subject, "pin", error.to_string(), "pair this agent again");
+        }
+    };
+    let (mut is_reached, mut failed) = (false, Vec::new());
+    for (transport, check) in ways {
+        match route::reach(relay, *transport, &tls).await {
+            Ok(remote) => {
+                if !is_reached {
+                    report.ok(&subject, "dns", remote.ip().to_string());
+                    report.ok(&subject, "pin", "its certificate is the paired relay's");
+                }
+                is_reached = true;
+                report.ok(&subject, check, "answers");
+            }
+            Err(error @ RouteError::Unresolved { .. }) => {
+                return report.fail(&subject, "dns", error.to_string(), "check DNS on this host");
+            }
+            Err(error) => failed.push((*check, error)),
         }
     }
+    for (check, error) in failed {
+        if is_reached {
+            let action = match check {
+                "udp" => "the agent uses TCP; let UDP out for more speed on poor networks",
+                _ => "nothing is wrong while UDP passes; let TCP out and in for when it does not",
+            };
+            report.warn(&subject, check, error.to_string(), action);
+        } else {
+            report_unreached(report, &subject, check, &error);
+        }
+    }
+}
+
+fn report_unreached(report: &mut Report, subject: &str, check: &'static str, error: &RouteError) {
+    let check = match error.tunnel_error() {
+        None | Some(TunnelError::Unreachable(_)) => check,
+        Some(_) => "pin",
+    };
+    let action = match error.class() {
+        Class::Operator(action) => action,
+        _ => "check firewalls on the way: the agent needs outgoing UDP or TCP",
+    };
+    // Its text may hold the advice already, which has a column of its own here.
+    let text = error.to_string();
+    let text = text.strip_suffix(&format!(": {action}")).unwrap_or(&text);
+    report.fail(subject, check, text.to_owned(), action);
 }
 
 async fn check_target(report: &mut Report, target: &Target, places: &Places, known: &Epochs) {

@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::identity::keystore::Keystore;
 use crate::origin::Origin;
 use crate::origin::password::Places;
+use crate::route::Routes;
 use crate::slot_guard;
 use crate::tunnel::status::{self, Board};
 use crate::tunnel::supervise::Supervisor;
@@ -43,6 +44,7 @@ pub async fn run(config: Config, file: &Path) -> anyhow::Result<()> {
     let supervisor = Supervisor {
         store,
         origin: origin.clone(),
+        routes: Arc::new(Routes::new(config.transport)),
         board: board.clone(),
         backoff: Backoff::seeded(rand::random()),
         jitter: rand::random(),

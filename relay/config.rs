@@ -18,7 +18,7 @@ use crate::place::{FileError, parse_toml};
 /// Read when `--config` does not name another file and this one exists.
 pub const DEFAULT_FILE: &str = "/etc/tidegate-relay/relay.toml";
 
-/// UDP port of the tunnel unless told otherwise: needs no privilege, so that a try-out works.
+/// UDP and TCP port of the tunnel unless told otherwise: needs no privilege, so that a try-out works.
 /// Production files set 443, which more networks let out.
 pub const DEFAULT_TUNNEL_PORT: u16 = 4433;
 

@@ -5,14 +5,13 @@
 //! is asked for again with the same key. Also asks for a new certificate when the old one ran out
 //! while the agent was away. Called by `cli` and `tunnel::supervise`.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use rustls_pki_types::CertificateDer;
 use tidegate_shared::Class;
 use tidegate_shared::identity::{AgentKey, AgentLeaf, IdentityError, tls};
 use tidegate_shared::pairing::{PairingToken, RelayAddr};
-use tidegate_shared::tunnel::{CloseCode, QuicDialer, QuicSettings, Tunnel, TunnelError};
+use tidegate_shared::tunnel::{CloseCode, Tunnel, TunnelError};
 use tidegate_shared::wire::{
     PairAnswer, PairAsk, PairRefusal, PairRequest, Paired, ReissueRequest, WireError, read_message,
     write_message,
@@ -21,38 +20,23 @@ use tokio::io::AsyncWriteExt;
 use tracing::info;
 
 use super::keystore::{Identity, Keystore, KeystoreError, check_chain};
+use crate::route::{Route, RouteError, Routes};
 
 mod limits {
     use super::Duration;
 
-    /// DNS answers within this or not at all.
-    pub(super) const RESOLVE: Duration = Duration::from_secs(10);
-    /// A handshake takes two round trips; lost packets are sent again meanwhile.
-    pub(super) const HANDSHAKE: Duration = Duration::from_secs(10);
     /// The relay writes its store before it answers.
     pub(super) const ANSWER: Duration = Duration::from_secs(15);
     /// Attempts whose answer got lost, before the operator is told.
     pub(super) const ATTEMPTS_MAX: u32 = 3;
     pub(super) const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(1);
-    /// Addresses tried of one relay name.
-    pub(super) const ADDRESSES_MAX: usize = 8;
 }
 
 /// Why pairing failed; each is one line that says what to do next.
 #[derive(Debug, thiserror::Error)]
 pub enum EnrollError {
-    #[error("{relay}: {source}{}", advice(source))]
-    Unreachable {
-        relay: RelayAddr,
-        source: TunnelError,
-    },
-    #[error(
-        "{relay} does not answer over UDP: check the address, that the relay runs, and that \
-         firewalls let UDP to this port out and in"
-    )]
-    Silent { relay: RelayAddr },
-    #[error("the name of {relay} can't be resolved: {text}: check DNS on this host")]
-    Unresolved { relay: RelayAddr, text: String },
+    #[error(transparent)]
+    Route(#[from] RouteError),
     #[error("the relay's answer got lost ({0}): run the same command with the same token again")]
     Lost(String),
     #[error("{0}")]
@@ -63,22 +47,11 @@ pub enum EnrollError {
     Keystore(#[from] KeystoreError),
 }
 
-/// The advice of a tunnel error, ready to be put behind its text.
-fn advice(error: &TunnelError) -> String {
-    match error.class() {
-        Class::Operator(text) => format!(": {text}"),
-        Class::Retry => ": try again in a moment".into(),
-        Class::Bug => ": please report this".into(),
-    }
-}
-
 impl EnrollError {
     pub fn class(&self) -> Class {
         match self {
-            EnrollError::Unreachable { source, .. } => source.class(),
-            EnrollError::Silent { .. } | EnrollError::Unresolved { .. } | EnrollError::Lost(_) => {
-                Class::Retry
-            }
+            EnrollError::Route(error) => error.class(),
+            EnrollError::Lost(_) => Class::Retry,
             EnrollError::Refused(PairRefusal::Busy | PairRefusal::Unavailable) => Class::Retry,
             EnrollError::Refused(PairRefusal::NotAccepted) => {
                 Class::Operator("ask for a new token with `tidegate-relay agent invite`")
@@ -125,7 +98,11 @@ pub fn fingerprint_text(fingerprint: &[u8; 32]) -> String {
 
 /// Redeems `token` and makes the answer this agent's identity. An identity from before is replaced
 /// only after the new one is complete.
-pub async fn pair(token: &PairingToken, store: &Keystore) -> Result<Identity, EnrollError> {
+pub async fn pair(
+    token: &PairingToken,
+    store: &Keystore,
+    routes: &Routes,
+) -> Result<Identity, EnrollError> {
     let key = store.pending_key(&token.id)?;
     let tls = tls::pairing_client(&token.ca_pins)?;
     let request = PairRequest {
@@ -135,33 +112,28 @@ pub async fn pair(token: &PairingToken, store: &Keystore) -> Result<Identity, En
         host: host_name(),
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    let paired = ask(&token.relays, &tls, &PairAsk::Redeem(request)).await?;
+    let paired = ask(&token.relays, &tls, &PairAsk::Redeem(request), routes).await?;
     let identity = identity_of(paired, key, token)?;
     store.save_current(&identity)?;
     Ok(identity)
 }
 
 /// Asks for a new certificate for the key of an expired one. Keeps it as the next identity.
-pub async fn reissue(identity: &Identity, store: &Keystore) -> Result<Identity, EnrollError> {
+pub async fn reissue(
+    identity: &Identity,
+    store: &Keystore,
+    routes: &Routes,
+) -> Result<Identity, EnrollError> {
     let request = ReissueRequest {
         csr_der: identity.key.csr_der()?,
         host: host_name(),
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let tls = identity.pairing_config()?;
-    let paired = ask(&identity.relays, &tls, &PairAsk::Reissue(request)).await?;
+    let paired = ask(&identity.relays, &tls, &PairAsk::Reissue(request), routes).await?;
     let renewed = identity.with_chain(paired.chain_der)?;
     store.save_next(&renewed)?;
     Ok(renewed)
-}
-
-/// Checks that a relay answers with a certificate that the identity trusts, and says nothing.
-/// Unlike a session this does not replace the running agent's own. For the doctor.
-pub async fn reach(identity: &Identity, relay: &RelayAddr) -> Result<SocketAddr, EnrollError> {
-    let (tunnel, _dialer) = connect(relay, &identity.pairing_config()?).await?;
-    let remote = tunnel.remote();
-    tunnel.close(CloseCode::DONE);
-    Ok(remote)
 }
 
 fn identity_of(
@@ -202,6 +174,7 @@ async fn ask(
     relays: &[RelayAddr],
     tls: &rustls::ClientConfig,
     question: &PairAsk,
+    routes: &Routes,
 ) -> Result<Paired, EnrollError> {
     let mut last = EnrollError::Lost("no relay is known".into());
     for attempt in 0..limits::ATTEMPTS_MAX {
@@ -209,7 +182,7 @@ async fn ask(
             tokio::time::sleep(limits::BETWEEN_ATTEMPTS).await;
         }
         for relay in relays {
-            match ask_one(relay, tls, question).await {
+            match ask_one(relay, tls, question, routes).await {
                 Ok(paired) => return Ok(paired),
                 Err(error @ EnrollError::Refused(PairRefusal::NotAccepted)) => return Err(error),
                 Err(error) => last = error,
@@ -226,8 +199,9 @@ async fn ask_one(
     relay: &RelayAddr,
     tls: &rustls::ClientConfig,
     question: &PairAsk,
+    routes: &Routes,
 ) -> Result<Paired, EnrollError> {
-    let (tunnel, dialer) = connect(relay, tls).await?;
+    let Route { tunnel, dialer } = routes.connect(relay, tls).await?;
     let answer = tokio::time::timeout(limits::ANSWER, converse(&tunnel, question)).await;
     let reason = tunnel.close_reason();
     tunnel.close(CloseCode::DONE);
@@ -255,67 +229,4 @@ async fn converse(tunnel: &Tunnel, question: &PairAsk) -> Result<PairAnswer, Wir
     write_message(&mut stream, question).await?;
     stream.shutdown().await?;
     read_message(&mut stream).await
-}
-
-/// Resolves a relay's name and shakes hands with the first address that answers. The dialer owns
-/// the socket and must outlive the tunnel.
-pub async fn connect(
-    relay: &RelayAddr,
-    tls: &rustls::ClientConfig,
-) -> Result<(Tunnel, QuicDialer), EnrollError> {
-    let mut last = EnrollError::Silent {
-        relay: relay.clone(),
-    };
-    for address in resolve(relay).await? {
-        match connect_to(address, relay, tls).await {
-            Ok(connected) => return Ok(connected),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
-}
-
-async fn connect_to(
-    address: SocketAddr,
-    relay: &RelayAddr,
-    tls: &rustls::ClientConfig,
-) -> Result<(Tunnel, QuicDialer), EnrollError> {
-    let failed = |source: TunnelError| match source {
-        TunnelError::TimedOut => EnrollError::Silent {
-            relay: relay.clone(),
-        },
-        source => EnrollError::Unreachable {
-            relay: relay.clone(),
-            source,
-        },
-    };
-    let any: SocketAddr = match address {
-        SocketAddr::V4(_) => (std::net::Ipv4Addr::UNSPECIFIED, 0).into(),
-        SocketAddr::V6(_) => (std::net::Ipv6Addr::UNSPECIFIED, 0).into(),
-    };
-    let dialer = QuicDialer::bind(any, QuicSettings::default()).map_err(failed)?;
-    let dial = dialer.dial(address, &relay.host, tls.clone());
-    match tokio::time::timeout(limits::HANDSHAKE, dial).await {
-        Ok(Ok(tunnel)) => Ok((tunnel, dialer)),
-        Ok(Err(error)) => Err(failed(error)),
-        Err(_) => Err(failed(TunnelError::TimedOut)),
-    }
-}
-
-async fn resolve(relay: &RelayAddr) -> Result<Vec<SocketAddr>, EnrollError> {
-    let unresolved = |text: String| EnrollError::Unresolved {
-        relay: relay.clone(),
-        text,
-    };
-    let lookup = tokio::net::lookup_host((relay.host.as_str(), relay.port));
-    let addresses: Vec<SocketAddr> = tokio::time::timeout(limits::RESOLVE, lookup)
-        .await
-        .map_err(|_| unresolved("no answer within 10 s".into()))?
-        .map_err(|error| unresolved(error.to_string()))?
-        .take(limits::ADDRESSES_MAX)
-        .collect();
-    if addresses.is_empty() {
-        return Err(unresolved("no address".into()));
-    }
-    Ok(addresses)
 }

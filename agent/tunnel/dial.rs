@@ -7,16 +7,17 @@ use tidegate_shared::Class;
 use tidegate_shared::identity::IdentityError;
 use tidegate_shared::pairing::RelayAddr;
 use tidegate_shared::tunnel::{
-    CertificateFault, CloseCode, QuicDialer, Tunnel, TunnelError, TunnelReader, TunnelWriter,
+    CertificateFault, CloseCode, Tunnel, TunnelDialer, TunnelError, TunnelReader, TunnelWriter,
 };
 use tidegate_shared::wire::{
     AgentMessage, FrameReader, Grown, Hello, HelloAck, Holding, PROTOCOL_MAX, PROTOCOL_MIN,
     RelayMessage, SessionRefusal, TargetInfo, WireError, write_message,
 };
 
-use crate::identity::enroll::{self, EnrollError};
+use crate::identity::enroll;
 use crate::identity::keystore::Identity;
 use crate::origin::Origin;
+use crate::route::{Route, RouteError, Routes};
 
 /// The relay answers a hello at once.
 const HELLO: Duration = Duration::from_secs(10);
@@ -31,7 +32,7 @@ pub struct Connected {
     /// What the hello said is held back.
     pub told: Holding,
     pub relay: RelayAddr,
-    pub dialer: QuicDialer,
+    pub dialer: TunnelDialer,
 }
 
 /// The control stream's two directions.
@@ -44,7 +45,7 @@ pub struct Control {
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
     #[error(transparent)]
-    Enroll(#[from] EnrollError),
+    Route(#[from] RouteError),
     #[error(transparent)]
     Identity(#[from] IdentityError),
     #[error("{relay} ended the session at hello: {source}")]
@@ -67,7 +68,7 @@ pub enum DialError {
 impl DialError {
     pub fn class(&self) -> Class {
         match self {
-            DialError::Enroll(error) => error.class(),
+            DialError::Route(error) => error.class(),
             DialError::Identity(error) => error.class(),
             DialError::Ended { source, .. } => source.class(),
             DialError::Hello { source, .. } => source.class(),
@@ -86,44 +87,54 @@ impl DialError {
 
     /// Whether the relay refused the certificate, so that an older one may still be good.
     pub fn refuses_certificate(&self) -> bool {
-        let source = match self {
-            DialError::Ended { source, .. } => source,
-            DialError::Enroll(EnrollError::Unreachable { source, .. }) => source,
-            DialError::Refused {
-                code: SessionRefusal::NotAccepted,
-                ..
-            } => return true,
-            _ => return false,
-        };
+        if let DialError::Refused {
+            code: SessionRefusal::NotAccepted,
+            ..
+        } = self
+        {
+            return true;
+        }
         matches!(
-            source,
-            TunnelError::RefusedByPeer(_)
-                | TunnelError::ClosedByPeer(
-                    CloseCode::NOT_ACCEPTED | CloseCode::NO_CERTIFICATE | CloseCode::EXPIRED
-                )
+            self.tunnel_error(),
+            Some(
+                TunnelError::RefusedByPeer(_)
+                    | TunnelError::ClosedByPeer(
+                        CloseCode::NOT_ACCEPTED | CloseCode::NO_CERTIFICATE | CloseCode::EXPIRED
+                    )
+            )
         )
     }
 
     /// Whether the relay called the certificate expired: its clock decides, not ours.
     pub fn says_expired(&self) -> bool {
-        match self {
-            DialError::Ended { source, .. }
-            | DialError::Enroll(EnrollError::Unreachable { source, .. }) => matches!(
-                source,
+        matches!(
+            self.tunnel_error(),
+            Some(
                 TunnelError::RefusedByPeer(CertificateFault::Expired)
                     | TunnelError::ClosedByPeer(CloseCode::EXPIRED)
-            ),
-            _ => false,
+            )
+        )
+    }
+
+    fn tunnel_error(&self) -> Option<&TunnelError> {
+        match self {
+            DialError::Ended { source, .. } => Some(source),
+            DialError::Route(error) => error.tunnel_error(),
+            _ => None,
         }
     }
 }
 
 /// Dials the relays in order until one gives a session. A refusal by one doesn't stop the next.
-pub async fn dial(identity: &Identity, origin: &Origin) -> Result<Connected, DialError> {
+pub async fn dial(
+    identity: &Identity,
+    origin: &Origin,
+    routes: &Routes,
+) -> Result<Connected, DialError> {
     let tls = identity.client_config()?;
     let mut last = None;
     for relay in &identity.relays {
-        match dial_relay(relay, &tls, origin).await {
+        match dial_relay(relay, &tls, origin, routes).await {
             Ok(connected) => return Ok(connected),
             Err(error) => last = Some(error),
         }
@@ -135,8 +146,9 @@ async fn dial_relay(
     relay: &RelayAddr,
     tls: &rustls::ClientConfig,
     origin: &Origin,
+    routes: &Routes,
 ) -> Result<Connected, DialError> {
-    let (tunnel, dialer) = enroll::connect(relay, tls).await?;
+    let Route { tunnel, dialer } = routes.connect(relay, tls).await?;
     let hello = hello(origin);
     let told = hello.holding.0.clone();
     let greeted = tokio::time::timeout(HELLO, greet(&tunnel, hello)).await;

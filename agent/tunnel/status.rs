@@ -35,6 +35,9 @@ pub struct Status {
     pub relay: Option<String>,
     /// The address that the name resolved to.
     pub remote: Option<String>,
+    /// What the tunnel travels on: `quic` or `tcp`.
+    #[serde(default)]
+    pub transport: Option<String>,
     /// Since when the state is what it is, milliseconds since 1970.
     pub since_ms: u64,
     pub rtt_ms: Option<u64>,

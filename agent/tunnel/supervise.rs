@@ -3,6 +3,7 @@
 //! Owns every task: streams live in one `JoinSet` per session, so that losing the tunnel ends
 //! them all. Certificates are looked at by wall clock before each dial and once a minute.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -26,6 +27,7 @@ use crate::identity::keystore::{Identity, Keystore, KeystoreError};
 use crate::identity::renew::{self, Standing};
 use crate::origin::hold::Hold;
 use crate::origin::{Origin, unix_ms};
+use crate::route::Routes;
 
 mod limits {
     use super::Duration;
@@ -53,6 +55,7 @@ mod limits {
 pub struct Supervisor {
     pub store: Keystore,
     pub origin: Arc<Origin>,
+    pub routes: Arc<Routes>,
     pub board: Board,
     pub backoff: Backoff,
     /// Uniform in 0..1, drawn once: spreads renewals of agents that were paired together.
@@ -68,7 +71,8 @@ enum Ended {
     Lost(TunnelError),
     /// The relay sent us away for this long.
     Goodbye(Duration),
-    /// A renewed certificate or a changed list of targets wants a new handshake and hello.
+    /// A renewed certificate, a changed list of targets or a better transport wants a new handshake
+    /// and hello.
     Reconnect,
     Shutdown,
 }
@@ -83,7 +87,7 @@ impl Supervisor {
             let dialled = tokio::select! {
                 biased;
                 () = self.shutdown.cancelled() => return Ok(()),
-                dialled = dial::dial(&identity, &self.origin) => dialled,
+                dialled = dial::dial(&identity, &self.origin, &self.routes) => dialled,
             };
             let wait = match dialled {
                 Ok(connected) => {
@@ -132,7 +136,7 @@ impl Supervisor {
     }
 
     async fn reissue(&self, identity: &Identity) -> Option<(Identity, bool)> {
-        match enroll::reissue(identity, &self.store).await {
+        match enroll::reissue(identity, &self.store, &self.routes).await {
             Ok(renewed) => {
                 info!("the certificate had expired; the relay issued a new one for the same key");
                 let audit = self.origin.audit();
@@ -155,6 +159,7 @@ impl Supervisor {
             status.workspace = Some(identity.workspace.clone());
             status.relay = identity.relays.first().map(ToString::to_string);
             status.remote = None;
+            status.transport = None;
             status.rtt_ms = None;
             status.certificate_until_ms = until;
             status.attempts = attempts;
@@ -217,7 +222,7 @@ impl Supervisor {
                 self.backoff.after_hint(delay)
             }
             Ended::Reconnect => {
-                info!("reconnecting for a renewed certificate or changed targets");
+                info!("reconnecting for a renewed certificate, changed targets or QUIC");
                 connected.tunnel.close(CloseCode::GOODBYE);
                 return Some(Duration::ZERO);
             }
@@ -253,9 +258,11 @@ impl Supervisor {
         }
         info!(
             relay = %connected.relay, remote = %connected.tunnel.remote(),
+            transport = connected.tunnel.transport().as_str(),
             session = connected.ack.session, protocol = connected.ack.protocol, "connected"
         );
-        let detail = format!("session {}", connected.ack.session);
+        let transport = connected.tunnel.transport().as_str();
+        let detail = format!("session {} over {transport}", connected.ack.session);
         self.origin
             .audit()
             .note("relay.connect", &connected.relay.to_string(), &detail);
@@ -264,6 +271,7 @@ impl Supervisor {
             status.since_ms = now_ms;
             status.relay = Some(connected.relay.to_string());
             status.remote = Some(connected.tunnel.remote().to_string());
+            status.transport = Some(connected.tunnel.transport().as_str().to_owned());
             status.rtt_ms = Some(millis(connected.tunnel.stats().rtt));
             status.clock_skew_ms = Some(skew_ms);
             status.attempts = 0;
@@ -287,6 +295,10 @@ struct Session<'a> {
     /// cut for it; a new handshake proves it at the next quiet moment, while the old one is good.
     newest: Option<Identity>,
     reloaded: bool,
+    /// Comes when QUIC passes again, which this session is not on.
+    better: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// It came.
+    is_better_known: bool,
     asked_renewal: Option<Instant>,
     holds: watch::Receiver<Hold>,
 }
@@ -298,13 +310,32 @@ enum Event {
     Stream(Result<tidegate_shared::tunnel::TunnelStream, TunnelError>),
     StreamEnded,
     Reloaded,
+    /// QUIC passes, and this session is on TCP.
+    Better,
     /// What the agent holds back changed.
     Holds,
     Look,
 }
 
+/// Waits for what `Routes::quic_is_back` waits for.
+fn better_transport(
+    connected: &Connected,
+    routes: &Arc<Routes>,
+    identity: &Identity,
+) -> impl Future<Output = ()> + Send + use<> {
+    let (relay, used) = (connected.relay.clone(), connected.tunnel.transport());
+    let (routes, tls) = (Arc::clone(routes), identity.pairing_config());
+    async move {
+        match tls {
+            Ok(tls) => routes.quic_is_back(&relay, used, &tls).await,
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
 impl<'a> Session<'a> {
     fn new(connected: Connected, supervisor: &'a Supervisor, identity: &'a Identity) -> Self {
+        let better = Box::pin(better_transport(&connected, &supervisor.routes, identity));
         Session {
             connected,
             streams: JoinSet::new(),
@@ -313,6 +344,8 @@ impl<'a> Session<'a> {
             goodbye: None,
             newest: None,
             reloaded: false,
+            better,
+            is_better_known: false,
             asked_renewal: None,
             holds: supervisor.origin.holds(),
         }
@@ -340,6 +373,11 @@ impl<'a> Session<'a> {
                     self.reloaded = true;
                     self.reconnect_if_quiet()
                 }
+                Event::Better => {
+                    info!("QUIC passes: moving to it when no session is open");
+                    self.is_better_known = true;
+                    self.reconnect_if_quiet()
+                }
                 Event::Holds => {
                     let told = self.holds.borrow_and_update().told();
                     self.send(&AgentMessage::Holds(told)).await
@@ -361,6 +399,7 @@ impl<'a> Session<'a> {
             stream = self.connected.tunnel.accept() => Event::Stream(stream),
             Some(_) = self.streams.join_next() => Event::StreamEnded,
             () = self.supervisor.reloaded.notified() => Event::Reloaded,
+            () = &mut self.better, if !self.is_better_known => Event::Better,
             // The sender lives in the origin.
             Ok(()) = self.holds.changed() => Event::Holds,
             _ = look.tick() => Event::Look,
@@ -460,7 +499,7 @@ impl<'a> Session<'a> {
     }
 
     fn reconnect_if_quiet(&self) -> Option<Ended> {
-        let wanted = self.newest.is_some() || self.reloaded;
+        let wanted = self.newest.is_some() || self.reloaded || self.is_better_known;
         (wanted && self.streams.is_empty()).then_some(Ended::Reconnect)
     }
 

@@ -1,8 +1,8 @@
 # The Tidegate relay as one static program in an otherwise empty image.
 #
 #   docker build -f packaging/container/relay.Dockerfile -t tidegate-relay .
-#   docker run -d --restart unless-stopped -p 443:4433/udp -p 127.0.0.1:8080:8080 \
-#     -v tidegate-relay:/var/lib/tidegate-relay \
+#   docker run -d --restart unless-stopped -p 443:4433/udp -p 443:4433/tcp \
+#     -p 127.0.0.1:8080:8080 -v tidegate-relay:/var/lib/tidegate-relay \
 #     -v ./relay.toml:/etc/tidegate-relay/relay.toml:ro tidegate-relay
 #
 # In the container the tunnel listens on 0.0.0.0:4433, which needs no privilege, and HTTP on

@@ -34,10 +34,13 @@ pub struct AgentStatus {
     /// Why it does, in its operator's words.
     #[serde(default)]
     pub held_reason: Option<String>,
-    /// Share of the packets that were lost on the way to the agent, percent.
+    /// What the tunnel to a connected agent travels on: `quic` or `tcp`.
+    #[serde(default)]
+    pub transport: Option<String>,
+    /// Share of the packets that were lost on the way to the agent, percent; over QUIC only.
     #[serde(default)]
     pub loss_percent: Option<f64>,
-    /// Largest packet that the way takes, bytes.
+    /// Largest packet that the way takes, bytes; over QUIC only.
     #[serde(default)]
     pub mtu_bytes: Option<u16>,
     /// Since the agent connected.

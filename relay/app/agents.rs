@@ -67,14 +67,17 @@ fn fill_live(status: &mut AgentStatus, live: &AgentLive) {
     status.host = Some(live.host.clone());
     status.version = Some(live.version.clone());
     status.remote = Some(live.remote.to_string());
+    status.transport = Some(live.transport.as_str().to_owned());
     status.rtt_ms = Some(live.rtt().as_secs_f64() * 1000.0);
     let since = jiff::Timestamp::try_from(live.since).ok();
     status.since = since.map(|since| since.to_string());
     status.sessions = live.streams as u64;
     let stats = live.stats;
-    let lost = 100.0 * stats.lost_packets as f64 / stats.sent_packets.max(1) as f64;
-    status.loss_percent = Some(lost);
-    status.mtu_bytes = Some(stats.mtu_bytes);
+    if let Some(path) = stats.path {
+        let lost = 100.0 * path.lost_packets as f64 / path.sent_packets.max(1) as f64;
+        status.loss_percent = Some(lost);
+        status.mtu_bytes = Some(path.mtu_bytes);
+    }
     status.sent_bytes = Some(stats.sent_bytes);
     status.received_bytes = Some(stats.received_bytes);
     let held = match live.holding.held {

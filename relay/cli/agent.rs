@@ -61,6 +61,7 @@ pub(super) async fn run(api: &Client, json: bool, command: Command) -> Result<Ex
                     "STATE",
                     "HOST",
                     "VERSION",
+                    "TRANSPORT",
                     "RTT",
                     "LOSS",
                     "MTU",
@@ -108,6 +109,7 @@ fn row(agent: &AgentStatus) -> Vec<String> {
         state(agent),
         or_dash(agent.host.as_ref()),
         or_dash(agent.version.as_ref()),
+        or_dash(agent.transport.as_ref()),
         or_dash(agent.rtt_ms.map(|rtt| format!("{rtt:.1} ms"))),
         or_dash(agent.loss_percent.map(|lost| format!("{lost:.2} %"))),
         or_dash(agent.mtu_bytes),
@@ -150,6 +152,7 @@ fn show(agent: &AgentStatus) {
         ("host", or_dash(agent.host.as_ref())),
         ("version", or_dash(agent.version.as_ref())),
         ("connected from", or_dash(agent.remote.as_ref())),
+        ("transport", or_dash(agent.transport.as_ref())),
         ("since", or_dash(agent.since.as_ref())),
         (
             "round trip",

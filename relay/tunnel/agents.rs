@@ -8,7 +8,9 @@ use std::time::{Duration, SystemTime};
 
 use tidegate_shared::Class;
 use tidegate_shared::identity::AgentIdentity;
-use tidegate_shared::tunnel::{CloseCode, Tunnel, TunnelError, TunnelStats, TunnelStream};
+use tidegate_shared::tunnel::{
+    CloseCode, Transport, Tunnel, TunnelError, TunnelStats, TunnelStream,
+};
 use tidegate_shared::wire::{
     self, Hello, Holding, OpenAnswer, OpenDenial, OpenRequest, Purpose, TargetInfo, WireError,
 };
@@ -78,6 +80,7 @@ pub struct AgentLive {
     pub host: String,
     pub version: String,
     pub remote: SocketAddr,
+    pub transport: Transport,
     pub since: SystemTime,
     pub targets: Vec<TargetInfo>,
     /// Names of those through which the relay may change the schema.
@@ -388,6 +391,7 @@ impl Session {
             host: self.hello.host.clone(),
             version: self.hello.agent_version.clone(),
             remote: self.tunnel.remote(),
+            transport: self.tunnel.transport(),
             since: self.since,
             targets: self.hello.targets.clone(),
             ddl_targets: self.hello.ddl_targets.0.clone(),

@@ -1,5 +1,5 @@
-//! The listener: one UDP port for agents and pairing. Accepting only accepts; every handshake and
-//! every session runs in its own task, and a panic in one ends that one.
+//! The listener: one port, UDP and TCP, for agents and pairing. Accepting only accepts; every
+//! handshake and every session runs in its own task, and a panic in one ends that one.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use tidegate_shared::Class;
 use tidegate_shared::tunnel::{
-    Arriving, CloseCode, Protocol, QuicListener, QuicSettings, TunnelError,
+    Arriving, CloseCode, Protocol, QuicSettings, TunnelError, TunnelListener,
 };
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
@@ -29,7 +29,7 @@ pub fn system_clock() -> Clock {
 /// Why the listener can't start.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
-    #[error("listen on UDP: {source}; stop what uses it, or change tunnel.listen")]
+    #[error("listen on UDP and TCP: {source}; stop what uses it, or change tunnel.listen")]
     Bind {
         address: SocketAddr,
         source: TunnelError,
@@ -58,7 +58,7 @@ pub struct ListenerConfig {
 
 /// Bound, and accepting as soon as `run` is polled.
 pub struct Listener<D> {
-    quic: QuicListener,
+    sockets: TunnelListener,
     custody: Arc<Custody>,
     served: Arc<Served<D>>,
 }
@@ -82,11 +82,9 @@ impl<D: Doorkeeper> Listener<D> {
         clock: Clock,
     ) -> Result<Self, ListenError> {
         let tls = custody.server_tls(clock())?;
-        let quic = QuicListener::bind(config.address, tls, custody.stable_keys(), config.quic)
-            .map_err(|source| ListenError::Bind {
-                address: config.address,
-                source,
-            })?;
+        let (address, keys) = (config.address, custody.stable_keys());
+        let sockets = TunnelListener::bind(address, &tls, keys, config.quic)
+            .map_err(|source| ListenError::Bind { address, source })?;
         let served = Served {
             door,
             agents,
@@ -95,7 +93,7 @@ impl<D: Doorkeeper> Listener<D> {
             pairings: Semaphore::new(limits::PAIRINGS_MAX),
         };
         Ok(Self {
-            quic,
+            sockets,
             custody,
             served: Arc::new(served),
         })
@@ -103,7 +101,7 @@ impl<D: Doorkeeper> Listener<D> {
 
     /// Where it listens, with the port that the system chose for port 0.
     pub fn local(&self) -> Result<SocketAddr, TunnelError> {
-        self.quic.local()
+        self.sockets.local()
     }
 
     /// Accepts until told to stop; then closes what is left (`Agents::goodbye_all` comes before),
@@ -118,18 +116,18 @@ impl<D: Doorkeeper> Listener<D> {
                 () = stop.cancelled() => break,
                 Some(ended) = tasks.join_next() => note_end(ended),
                 _ = certificate_check.tick() => self.renew_certificate(),
-                arriving = self.quic.accept() => match arriving {
+                arriving = self.sockets.accept() => match arriving {
                     Some(arriving) => self.take(arriving, &mut tasks),
                     None => break,
                 },
             }
         }
-        self.quic.close(CloseCode::GOODBYE);
+        self.sockets.close(CloseCode::GOODBYE);
         let drained = async {
             while let Some(ended) = tasks.join_next().await {
                 note_end(ended);
             }
-            self.quic.wait_idle().await;
+            self.sockets.wait_idle().await;
         };
         if timeout(limits::GOODBYE, drained).await.is_err() {
             tasks.shutdown().await;
@@ -159,7 +157,11 @@ impl<D: Doorkeeper> Listener<D> {
             .custody
             .server_tls((self.served.clock)())
             .map_err(|error| error.to_string())
-            .and_then(|tls| self.quic.set_tls(tls).map_err(|error| error.to_string()));
+            .and_then(|tls| {
+                self.sockets
+                    .set_tls(&tls)
+                    .map_err(|error| error.to_string())
+            });
         if let Err(error) = renewed {
             tracing::error!(
                 error,
@@ -172,7 +174,9 @@ impl<D: Doorkeeper> Listener<D> {
 async fn connection<D: Doorkeeper>(arriving: Arriving, place: Place<D>, served: Arc<Served<D>>) {
     let remote = arriving.remote();
     let tunnel = match timeout(limits::HANDSHAKE, arriving.handshake()).await {
-        Ok(Ok(tunnel)) => tunnel,
+        Ok(Ok(Some(tunnel))) => tunnel,
+        // It is its session's now.
+        Ok(Ok(None)) => return,
         Ok(Err(error)) => {
             tracing::debug!(%remote, %error, "A handshake failed.");
             return;

@@ -1,6 +1,6 @@
 //! The relay's side of the tunnels: who is here, and a stream to a target of theirs.
 //!
-//! `Listener` accepts agents and pairing hosts on one UDP port; `Agents` is the registry that
+//! `Listener` accepts agents and pairing hosts on one port, UDP and TCP; `Agents` is the registry that
 //! `app` hands to whoever needs a stream. This room moves bytes: it knows no database, no store
 //! and no sync. Who may come in is asked of a [`Doorkeeper`], which `pairing` implements.
 
@@ -18,7 +18,7 @@ pub use listen::{Clock, ListenError, Listener, ListenerConfig, system_clock};
 pub mod limits {
     use std::time::Duration;
 
-    /// From the first packet to the end of the TLS handshake.
+    /// From the first packet to the end of the TLS handshake, and over TCP to the first frame.
     pub const HANDSHAKE: Duration = Duration::from_secs(5);
     /// From the handshake to a complete hello.
     pub const HELLO: Duration = Duration::from_secs(5);

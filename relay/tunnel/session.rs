@@ -142,6 +142,7 @@ impl<D: Doorkeeper> Serving<D> {
             agent = %identity,
             session = registration.number,
             remote = %self.tunnel.remote(),
+            transport = self.tunnel.transport().as_str(),
             version,
             "An agent connected."
         );

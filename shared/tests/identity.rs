@@ -22,7 +22,8 @@ async fn attempt(
     let (listener, address) = world.listen_as(relay);
     let dialer = dialer();
     let serve = async {
-        let tunnel = listener.accept().await.unwrap().handshake().await?;
+        let arriving = listener.accept().await.unwrap();
+        let tunnel = arriving.handshake().await?.unwrap();
         Ok(tunnel
             .peer_leaf()
             .and_then(|leaf| AgentLeaf::from_verified(leaf).ok()))

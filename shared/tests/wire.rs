@@ -60,6 +60,38 @@ fn golden_vectors_of_the_pairing_messages() {
 }
 
 #[test]
+fn golden_vectors_of_the_messages_over_tcp() {
+    let ticket = LinkTicket {
+        session: 9,
+        secret: LinkSecret::new([2; 32]),
+    };
+    let secret = "02".repeat(32);
+    check_golden(&LinkOpening::Control, "0000000401000100");
+    check_golden(
+        &LinkOpening::Stream(ticket.clone()),
+        &format!("000000250100010109{secret}"),
+    );
+    check_golden(&LinkJoined, "00000003010001");
+    check_golden(
+        &LinkMessage::Welcome(ticket),
+        &format!("000000250100010009{secret}"),
+    );
+    check_golden(&LinkMessage::Data(vec![7, 8]), "0000000701000101020708");
+    check_golden(&LinkMessage::End, "0000000401000102");
+    check_golden(&LinkMessage::Taken, "0000000401000103");
+    check_golden(&LinkMessage::Reset, "0000000401000104");
+    let ping = LinkMessage::Ping {
+        nonce: 5,
+        rtt_us: 300,
+    };
+    check_golden(&ping, "000000080100010505fb2c01");
+    check_golden(&LinkMessage::Pong { nonce: 5 }, "000000050100010605");
+    check_golden(&LinkMessage::Close { code: 2 }, "000000050100010702");
+    let secret = LinkSecret::new([2; 32]);
+    assert_eq!(format!("{secret:?}"), "LinkSecret(hidden)");
+}
+
+#[test]
 fn golden_vectors_of_the_control_messages() {
     check_golden(
         &AgentMessage::Hello(Hello {

@@ -7,9 +7,10 @@ use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
 use quinn::{ClientConfig, Endpoint, EndpointConfig, ServerConfig, TokioRuntime};
 use rustls_pki_types::CertificateDer;
 
+use super::error::from_alert;
 use super::settings::{self, QuicSettings, StableKeys};
-use super::{CloseCode, Protocol, Tunnel, TunnelError};
-use crate::identity::tls::{ALPN_AGENT, ALPN_PAIRING};
+use super::{Arriving, CloseCode, Link, PathStats, Protocol, Tunnel, TunnelError, TunnelStats};
+use crate::tunnel;
 
 /// The relay's socket. Accepting only hands out arrivals: handshakes belong into own tasks.
 #[derive(Debug)]
@@ -38,7 +39,11 @@ impl QuicListener {
 
     /// The next arrival; `None` after `close`. Cancel safe.
     pub async fn accept(&self) -> Option<Arriving> {
-        self.endpoint.accept().await.map(Arriving)
+        self.endpoint
+            .accept()
+            .await
+            .map(QuicArriving)
+            .map(Arriving::of_quic)
     }
 
     /// Uses another certificate for handshakes from now on.
@@ -86,37 +91,32 @@ fn server_config(
 
 /// A handshake that has not begun. Dropping it refuses it.
 #[derive(Debug)]
-pub struct Arriving(quinn::Incoming);
+pub(super) struct QuicArriving(quinn::Incoming);
 
-impl Arriving {
-    pub fn remote(&self) -> SocketAddr {
+impl QuicArriving {
+    pub(super) fn remote(&self) -> SocketAddr {
         self.0.remote_address()
     }
 
     /// Whether the sender proved that it receives at its address.
-    pub fn validated(&self) -> bool {
+    pub(super) fn validated(&self) -> bool {
         self.0.remote_address_validated()
     }
 
     /// Asks the sender to prove its address, without keeping any state for it (RFC 9000 section
     /// 8.1.2). A sender that did so already is refused: ask `validated` first.
-    pub fn retry(self) {
+    pub(super) fn retry(self) {
         // The error hands the arrival back, and dropping it refuses it.
         let _ = self.0.retry();
     }
 
     /// Answers that no connection is taken now.
-    pub fn refuse(self) {
+    pub(super) fn refuse(self) {
         self.0.refuse();
     }
 
-    /// Answers nothing.
-    pub fn ignore(self) {
-        self.0.ignore();
-    }
-
     /// Runs the handshake. Sets no deadline: the caller does.
-    pub async fn handshake(self) -> Result<Tunnel, TunnelError> {
+    pub(super) async fn handshake(self) -> Result<Tunnel, TunnelError> {
         let connection = self.0.accept()?.await?;
         established(connection)
     }
@@ -180,19 +180,59 @@ fn established(connection: quinn::Connection) -> Result<Tunnel, TunnelError> {
         .handshake_data()
         .and_then(|data| data.downcast::<HandshakeData>().ok())
         .and_then(|data| data.protocol);
-    let protocol = match alpn.as_deref() {
-        Some(ALPN_AGENT) => Protocol::Agent,
-        Some(ALPN_PAIRING) => Protocol::Pairing,
-        _ => return Err(TunnelError::NoCommonProtocol),
-    };
-    // The first certificate is the one that TLS verified; what follows it is the peer's claim.
-    let peer_leaf = connection
+    let protocol = Protocol::of_alpn(alpn.as_deref())?;
+    let chain = connection
         .peer_identity()
-        .and_then(|chain| chain.downcast::<Vec<CertificateDer<'static>>>().ok())
-        .and_then(|chain| chain.into_iter().next());
+        .and_then(|chain| chain.downcast::<Vec<CertificateDer<'static>>>().ok());
+    let peer_leaf = tunnel::leaf_of(chain.as_deref().map(Vec::as_slice));
     Ok(Tunnel {
-        connection,
+        link: Link::Quic(connection),
         protocol,
         peer_leaf,
     })
+}
+
+pub(super) fn stats(connection: &quinn::Connection) -> TunnelStats {
+    let stats = connection.stats();
+    TunnelStats {
+        rtt: stats.path.rtt,
+        sent_bytes: stats.udp_tx.bytes,
+        received_bytes: stats.udp_rx.bytes,
+        path: Some(PathStats {
+            lost_packets: stats.path.lost_packets,
+            sent_packets: stats.path.sent_packets,
+            congestion_window_bytes: stats.path.cwnd,
+            mtu_bytes: stats.path.current_mtu,
+        }),
+    }
+}
+
+impl From<quinn::ConnectionError> for TunnelError {
+    fn from(error: quinn::ConnectionError) -> Self {
+        use quinn::ConnectionError as E;
+        match error {
+            E::ApplicationClosed(close) => TunnelError::ClosedByPeer(CloseCode(
+                u32::try_from(close.error_code.into_inner()).unwrap_or(u32::MAX),
+            )),
+            E::LocallyClosed => TunnelError::ClosedHere,
+            E::TimedOut => TunnelError::TimedOut,
+            E::Reset => TunnelError::PeerRestarted,
+            E::ConnectionClosed(close) => from_code(close.error_code, true),
+            E::TransportError(error) => from_code(error.code, false),
+            E::VersionMismatch => TunnelError::NoCommonProtocol,
+            E::CidsExhausted => TunnelError::Transport("no connection ids left".into()),
+        }
+    }
+}
+
+/// Sorts a transport error code; those of TLS alerts are `0x100 + alert` (RFC 9001 section 4.8).
+fn from_code(code: quinn::TransportErrorCode, by_peer: bool) -> TunnelError {
+    if code == quinn::TransportErrorCode::CONNECTION_REFUSED {
+        return TunnelError::RefusedNow;
+    }
+    u64::from(code)
+        .checked_sub(0x100)
+        .and_then(|alert| u8::try_from(alert).ok())
+        .and_then(|alert| from_alert(alert, by_peer))
+        .unwrap_or_else(|| TunnelError::Transport(code.to_string()))
 }

@@ -10,6 +10,8 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::tcp;
+
 /// Stream error code of a dropped stream. What went wrong is never told this way.
 const ABANDONED: quinn::VarInt = quinn::VarInt::from_u32(1);
 
@@ -22,21 +24,40 @@ pub struct TunnelStream {
 }
 
 impl TunnelStream {
-    pub(super) fn new(send: quinn::SendStream, receive: quinn::RecvStream) -> Self {
+    pub(super) fn of_quic(send: quinn::SendStream, receive: quinn::RecvStream) -> Self {
+        let sender = QuicSender {
+            send,
+            finished: false,
+        };
+        Self::new(
+            Incoming::Quic(QuicReceiver(receive)),
+            Outgoing::Quic(sender),
+        )
+    }
+
+    pub(super) fn of_control(reader: tcp::ControlReader, writer: tcp::ControlWriter) -> Self {
+        Self::new(Incoming::Control(reader), Outgoing::Control(writer))
+    }
+
+    pub(super) fn of_connection(reader: tcp::PipeReader, writer: tcp::PipeWriter) -> Self {
+        Self::new(Incoming::Pipe(reader), Outgoing::Pipe(writer))
+    }
+
+    fn new(incoming: Incoming, outgoing: Outgoing) -> Self {
         Self {
             reader: TunnelReader {
-                receive,
+                incoming,
                 _guard: None,
             },
             writer: TunnelWriter {
-                send,
-                finished: false,
+                outgoing,
                 _guard: None,
             },
         }
     }
 
-    /// Halves that may live in two tasks. Each keeps the rule: dropped means reset.
+    /// Halves that may live in two tasks. Each keeps the rule: dropped means reset. Over TCP a
+    /// reset takes the other direction with it.
     pub fn into_split(self) -> (TunnelReader, TunnelWriter) {
         (self.reader, self.writer)
     }
@@ -48,12 +69,16 @@ impl TunnelStream {
     }
 
     /// Streams with a higher number are sent first; the usual is 0. Control goes ahead of data.
+    /// Over TCP it has a connection of its own anyway.
     pub fn set_priority(&self, priority: i32) {
-        // It fails only for a stream that is closed already, where it means nothing.
-        let _ = self.writer.send.set_priority(priority);
+        if let Outgoing::Quic(sender) = &self.writer.outgoing {
+            // It fails only for a stream that is closed already, where it means nothing.
+            let _ = sender.send.set_priority(priority);
+        }
     }
 
     /// Waits until the peer has taken everything after a clean end, or has given up on it.
+    /// Nothing can be read any more.
     pub async fn drained(&mut self) {
         self.writer.drained().await;
     }
@@ -90,8 +115,14 @@ impl AsyncWrite for TunnelStream {
 /// The incoming direction. End of file means that the peer ended it cleanly; a reset or a lost
 /// connection is an error.
 pub struct TunnelReader {
-    receive: quinn::RecvStream,
+    incoming: Incoming,
     _guard: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+enum Incoming {
+    Quic(QuicReceiver),
+    Control(tcp::ControlReader),
+    Pipe(tcp::PipeReader),
 }
 
 impl AsyncRead for TunnelReader {
@@ -100,34 +131,45 @@ impl AsyncRead for TunnelReader {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        AsyncRead::poll_read(Pin::new(&mut self.receive), cx, buf)
-    }
-}
-
-impl Drop for TunnelReader {
-    fn drop(&mut self) {
-        // Tells the peer to stop sending; an error only says that the direction has ended.
-        let _ = self.receive.stop(ABANDONED);
+        match &mut self.incoming {
+            Incoming::Quic(receiver) => AsyncRead::poll_read(Pin::new(&mut receiver.0), cx, buf),
+            Incoming::Control(reader) => reader.poll_read(cx, buf),
+            Incoming::Pipe(reader) => reader.poll_read(cx, buf),
+        }
     }
 }
 
 impl fmt::Debug for TunnelReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TunnelReader({})", self.receive.id())
+        match &self.incoming {
+            Incoming::Quic(receiver) => write!(f, "TunnelReader({})", receiver.0.id()),
+            Incoming::Control(_) => f.write_str("TunnelReader(control)"),
+            Incoming::Pipe(_) => f.write_str("TunnelReader(tcp)"),
+        }
     }
 }
 
-/// The outgoing direction.
+/// The outgoing direction. What was written is on its way only after a flush or a clean end.
 pub struct TunnelWriter {
-    send: quinn::SendStream,
-    finished: bool,
+    outgoing: Outgoing,
     _guard: Option<Arc<dyn Any + Send + Sync>>,
 }
 
+enum Outgoing {
+    Quic(QuicSender),
+    Control(tcp::ControlWriter),
+    Pipe(tcp::PipeWriter),
+}
+
 impl TunnelWriter {
-    /// Waits until the peer has taken everything after a clean end, or has given up on it.
+    /// Waits until the peer has taken everything after a clean end, or has given up on it. The
+    /// reader must not be waiting for more meanwhile.
     pub async fn drained(&mut self) {
-        let _ = self.send.stopped().await;
+        match &mut self.outgoing {
+            Outgoing::Quic(sender) => drop(sender.send.stopped().await),
+            Outgoing::Control(writer) => writer.drained().await,
+            Outgoing::Pipe(writer) => writer.drained().await,
+        }
     }
 }
 
@@ -137,33 +179,70 @@ impl AsyncWrite for TunnelWriter {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        AsyncWrite::poll_write(Pin::new(&mut self.send), cx, buf)
+        match &mut self.outgoing {
+            Outgoing::Quic(sender) => AsyncWrite::poll_write(Pin::new(&mut sender.send), cx, buf),
+            Outgoing::Control(writer) => writer.poll_write(cx, buf),
+            Outgoing::Pipe(writer) => writer.poll_write(cx, buf),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        AsyncWrite::poll_flush(Pin::new(&mut self.send), cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.finished {
-            self.send.finish().map_err(io::Error::from)?;
-            self.finished = true;
+        match &mut self.outgoing {
+            Outgoing::Quic(sender) => AsyncWrite::poll_flush(Pin::new(&mut sender.send), cx),
+            // What was taken is sent by the session's own task.
+            Outgoing::Control(_) => Poll::Ready(Ok(())),
+            Outgoing::Pipe(writer) => writer.poll_flush(cx),
         }
-        Poll::Ready(Ok(()))
     }
-}
 
-impl Drop for TunnelWriter {
-    fn drop(&mut self) {
-        // quinn would finish a dropped stream, which looks like a complete one to the peer.
-        if !self.finished {
-            let _ = self.send.reset(ABANDONED);
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.outgoing {
+            Outgoing::Quic(sender) => Poll::Ready(sender.finish()),
+            Outgoing::Control(writer) => writer.poll_shutdown(cx),
+            Outgoing::Pipe(writer) => writer.poll_shutdown(cx),
         }
     }
 }
 
 impl fmt::Debug for TunnelWriter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TunnelWriter({})", self.send.id())
+        match &self.outgoing {
+            Outgoing::Quic(sender) => write!(f, "TunnelWriter({})", sender.send.id()),
+            Outgoing::Control(_) => f.write_str("TunnelWriter(control)"),
+            Outgoing::Pipe(_) => f.write_str("TunnelWriter(tcp)"),
+        }
+    }
+}
+
+struct QuicReceiver(quinn::RecvStream);
+
+impl Drop for QuicReceiver {
+    fn drop(&mut self) {
+        // Tells the peer to stop sending; an error only says that the direction has ended.
+        let _ = self.0.stop(ABANDONED);
+    }
+}
+
+struct QuicSender {
+    send: quinn::SendStream,
+    finished: bool,
+}
+
+impl QuicSender {
+    fn finish(&mut self) -> io::Result<()> {
+        if !self.finished {
+            self.send.finish().map_err(io::Error::from)?;
+            self.finished = true;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for QuicSender {
+    fn drop(&mut self) {
+        // quinn would finish a dropped stream, which looks like a complete one to the peer.
+        if !self.finished {
+            let _ = self.send.reset(ABANDONED);
+        }
     }
 }

@@ -9,6 +9,7 @@
 mod control;
 mod frame;
 mod grown;
+mod link;
 mod open;
 mod pair;
 
@@ -18,6 +19,7 @@ pub use control::{
 };
 pub use frame::{FrameReader, WireError, decode, encode, read_message, write_message};
 pub use grown::Grown;
+pub use link::{LinkJoined, LinkMessage, LinkOpening, LinkSecret, LinkTicket};
 pub use open::{OpenAnswer, OpenDenial, OpenRequest, Purpose};
 pub use pair::{PairAnswer, PairAsk, PairRefusal, PairRequest, Paired, ReissueRequest};
 
@@ -42,6 +44,12 @@ pub mod limits {
     pub const CONTROL_BYTES_MAX: usize = 64 * 1024;
     /// Three short names and a number.
     pub const OPEN_BYTES_MAX: usize = 4 * 1024;
+    /// A number and a secret of 32 bytes.
+    pub const LINK_OPENING_BYTES_MAX: usize = 64;
+    /// Bytes of the control stream that travel in one piece over TCP.
+    pub const LINK_DATA_BYTES_MAX: usize = 16 * 1024;
+    /// Such a piece, and its own length.
+    pub const LINK_BYTES_MAX: usize = LINK_DATA_BYTES_MAX + 16;
 }
 
 /// A type that may be framed. Implemented only in this room.

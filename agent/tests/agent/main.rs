@@ -2,6 +2,7 @@
 //!
 //! Every server is a throwaway one with SCRAM that the test starts itself.
 
+mod relay;
 mod server;
 
 mod cli;
@@ -9,3 +10,4 @@ mod holds;
 mod login;
 mod powers;
 mod tunnel;
+mod ways;

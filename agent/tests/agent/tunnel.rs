@@ -1,248 +1,20 @@
 //! The whole agent against a relay that the test plays: pairing, hello, streams, renewal, leaving.
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use tempfile::TempDir;
-use tidegate_agent::config::Target;
-use tidegate_agent::identity::enroll::{self, EnrollError};
-use tidegate_agent::identity::keystore::{Identity, Keystore, KeystoreError};
-use tidegate_agent::origin::Origin;
-use tidegate_agent::origin::password::Places;
-use tidegate_agent::tunnel::status::{self, Board, State};
-use tidegate_agent::tunnel::supervise::Supervisor;
-use tidegate_shared::identity::{
-    AgentIdentity, AgentLeaf, AuthorityKind, CertificateAuthority, Validity, requested_key_pin, tls,
-};
-use tidegate_shared::pairing::{PairingToken, RelayAddr, TokenSecret};
-use tidegate_shared::tunnel::{
-    Backoff, CloseCode, Protocol, QuicListener, QuicSettings, StableKeys, Tunnel, TunnelError,
-    TunnelReader, TunnelStream, TunnelWriter,
-};
+use tidegate_agent::identity::enroll::EnrollError;
+use tidegate_agent::identity::keystore::{Keystore, KeystoreError};
+use tidegate_agent::tunnel::status::{self, State};
+use tidegate_shared::identity::{AgentLeaf, requested_key_pin};
+use tidegate_shared::pairing::PairingToken;
+use tidegate_shared::tunnel::{CloseCode, TunnelError};
 use tidegate_shared::wire::{
-    self, AgentMessage, FrameReader, Goodbye, Hello, HelloAck, OpenAnswer, OpenDenial, OpenRequest,
-    PairAnswer, PairAsk, PairRefusal, Paired, Purpose, RelayMessage, read_message, write_message,
+    AgentMessage, Goodbye, OpenAnswer, OpenDenial, PairAnswer, PairAsk, PairRefusal, Purpose,
+    RelayMessage, write_message,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::Notify;
-use tokio::task::JoinHandle;
-use tokio_postgres::{Config, NoTls};
-use tokio_util::sync::CancellationToken;
 
+use super::relay::{HOUR, Relay, check_cut_copy, pair, redeem, run_agent, start};
 use super::server::server;
-
-const HOUR: Duration = Duration::from_secs(3600);
-
-/// A relay's authorities and its socket.
-struct Relay {
-    agents: CertificateAuthority,
-    relays: CertificateAuthority,
-    listener: QuicListener,
-}
-
-impl Relay {
-    fn start() -> Relay {
-        let now = SystemTime::now();
-        let agents = CertificateAuthority::generate(AuthorityKind::Agents, now).unwrap();
-        let relays = CertificateAuthority::generate(AuthorityKind::Relays, now).unwrap();
-        let names = ["127.0.0.1".to_owned()];
-        let (issued, key) = relays
-            .issue_relay(&names, Validity { now, life: HOUR })
-            .unwrap();
-        let tls = tls::relay_server(&[agents.certificate().clone()], issued.chain, key).unwrap();
-        let keys = StableKeys {
-            reset: [7; 64],
-            connection_id: 7,
-        };
-        let any: SocketAddr = (Ipv4Addr::LOCALHOST, 0).into();
-        let listener = QuicListener::bind(any, tls, &keys, QuicSettings::default()).unwrap();
-        Relay {
-            agents,
-            relays,
-            listener,
-        }
-    }
-
-    fn address(&self) -> RelayAddr {
-        let port = self.listener.local().unwrap().port();
-        RelayAddr {
-            host: "127.0.0.1".into(),
-            port,
-        }
-    }
-
-    fn token(&self) -> PairingToken {
-        PairingToken {
-            relays: vec![self.address()],
-            ca_pins: vec![self.relays.spki_pin().unwrap()],
-            id: [1; 16],
-            secret: TokenSecret::new([2; 32]),
-        }
-    }
-
-    fn issue(&self, csr_der: &[u8], started: Duration, life: Duration) -> Vec<Vec<u8>> {
-        let id = AgentIdentity::new("default", "a1").unwrap();
-        let validity = Validity {
-            now: SystemTime::now() - started,
-            life,
-        };
-        let issued = self.agents.issue_agent(csr_der, &id, validity).unwrap();
-        issued.chain.iter().map(|der| der.to_vec()).collect()
-    }
-
-    fn paired(&self, csr_der: &[u8], started: Duration, life: Duration) -> PairAnswer {
-        PairAnswer::Paired(Paired {
-            agent_name: "office-db".into(),
-            workspace: "default".into(),
-            chain_der: self.issue(csr_der, started, life),
-            relay_ca_der: vec![self.relays.certificate().to_vec()],
-        })
-    }
-
-    async fn arrival(&self) -> Result<Tunnel, TunnelError> {
-        self.listener.accept().await.unwrap().handshake().await
-    }
-
-    /// Takes one pairing question.
-    async fn question(&self) -> (Tunnel, TunnelStream, PairAsk) {
-        let tunnel = self.arrival().await.unwrap();
-        assert_eq!(tunnel.protocol(), Protocol::Pairing);
-        let mut stream = tunnel.accept().await.unwrap();
-        let ask = read_message(&mut stream).await.unwrap();
-        (tunnel, stream, ask)
-    }
-
-    /// Answers one pairing question with `answer` of its CSR.
-    async fn answer(&self, answer: impl FnOnce(&[u8]) -> PairAnswer) {
-        let (tunnel, mut stream, ask) = self.question().await;
-        let csr_der = match &ask {
-            PairAsk::Redeem(request) => &request.csr_der,
-            PairAsk::Reissue(request) => &request.csr_der,
-        };
-        write_message(&mut stream, &answer(csr_der)).await.unwrap();
-        stream.shutdown().await.unwrap();
-        tunnel.closed().await;
-    }
-
-    /// Takes one session and acknowledges its hello.
-    async fn session(&self) -> Session {
-        let tunnel = self.arrival().await.unwrap();
-        assert_eq!(tunnel.protocol(), Protocol::Agent);
-        let (reader, mut writer) = tunnel.accept().await.unwrap().into_split();
-        let mut reader = FrameReader::new(reader);
-        let AgentMessage::Hello(hello) = reader.next().await.unwrap() else {
-            panic!("the first message is a hello")
-        };
-        let relay_time_ms = tidegate_agent::origin::unix_ms(SystemTime::now());
-        let ack = HelloAck {
-            protocol: 1,
-            session: 1,
-            relay_time_ms,
-        };
-        write_message(&mut writer, &RelayMessage::HelloAck(ack))
-            .await
-            .unwrap();
-        Session {
-            tunnel,
-            reader,
-            writer,
-            hello,
-        }
-    }
-}
-
-/// The relay's side of a session.
-struct Session {
-    tunnel: Tunnel,
-    reader: FrameReader<TunnelReader>,
-    writer: TunnelWriter,
-    hello: Hello,
-}
-
-impl Session {
-    async fn open(&self, target: &str, purpose: Purpose) -> (TunnelStream, OpenAnswer) {
-        let mut stream = self.tunnel.open().await.unwrap();
-        let request = OpenRequest {
-            target: target.into(),
-            sync: "blog".into(),
-            run: "r1".into(),
-            epoch: 3,
-            purpose,
-        };
-        write_message(&mut stream, &request).await.unwrap();
-        let answer = wire::read_message(&mut stream).await.unwrap();
-        (stream, answer)
-    }
-
-    async fn connect(&self) -> tokio_postgres::Client {
-        let (stream, answer) = self.open("main", Purpose::Session).await;
-        assert_eq!(answer, OpenAnswer::Opened);
-        let (client, connection) = Config::new()
-            .user("any")
-            .connect_raw(stream, NoTls)
-            .await
-            .unwrap();
-        tokio::spawn(connection);
-        client
-    }
-}
-
-/// A paired agent that runs.
-struct Agent {
-    state: TempDir,
-    store: Keystore,
-    board: Board,
-    shutdown: CancellationToken,
-    reloaded: Arc<Notify>,
-    origin: Arc<Origin>,
-    task: JoinHandle<Result<(), KeystoreError>>,
-}
-
-/// Pairs with a certificate that started `started` ago and lives for `life`.
-async fn pair(relay: &Relay, store: &Keystore, started: Duration, life: Duration) -> Identity {
-    let token = relay.token();
-    let (identity, ()) = tokio::join!(
-        enroll::pair(&token, store),
-        relay.answer(|csr| relay.paired(csr, started, life)),
-    );
-    identity.unwrap()
-}
-
-async fn run_agent(relay: &Relay, targets: &[Target]) -> Agent {
-    let state = tempfile::tempdir().unwrap();
-    pair(relay, &Keystore::new(state.path()), Duration::ZERO, HOUR).await;
-    start(state, targets)
-}
-
-fn start(state: TempDir, targets: &[Target]) -> Agent {
-    let store = Keystore::new(state.path());
-    let origin = Origin::open(targets, state.path(), Places::default()).unwrap();
-    let (board, shutdown, reloaded) = (
-        Board::default(),
-        CancellationToken::new(),
-        Arc::new(Notify::new()),
-    );
-    let supervisor = Supervisor {
-        store: store.clone(),
-        origin: origin.clone(),
-        board: board.clone(),
-        backoff: Backoff::seeded(1),
-        jitter: 0.0,
-        shutdown: shutdown.clone(),
-        reloaded: reloaded.clone(),
-    };
-    let task = tokio::spawn(supervisor.run());
-    Agent {
-        state,
-        store,
-        board,
-        shutdown,
-        reloaded,
-        origin,
-        task,
-    }
-}
 
 #[tokio::test]
 async fn token_becomes_an_identity_of_the_relays_choice() {
@@ -266,7 +38,7 @@ async fn secret_is_not_sent_to_a_relay_with_another_authority() {
         ..relay.token()
     };
     let store = Keystore::new(state.path());
-    let (paired, arrival) = tokio::join!(enroll::pair(&token, &store), relay.arrival());
+    let (paired, arrival) = tokio::join!(redeem(&token, &store), relay.arrival());
     let error = paired.unwrap_err().to_string();
     assert!(
         error.contains("not signed by the expected authority"),
@@ -287,7 +59,7 @@ async fn refused_token_says_what_to_do_next_and_is_not_tried_again() {
     let refused = PairAnswer::Refused {
         code: PairRefusal::NotAccepted,
     };
-    let (paired, ()) = tokio::join!(enroll::pair(&token, &store), relay.answer(|_| refused));
+    let (paired, ()) = tokio::join!(redeem(&token, &store), relay.answer(|_| refused));
     let error = paired.unwrap_err();
     assert!(matches!(
         error,
@@ -322,7 +94,7 @@ async fn lost_answer_is_asked_again_with_the_same_key() {
             requested_key_pin(&second).unwrap(),
         )
     };
-    let (paired, (first, second)) = tokio::join!(enroll::pair(&token, &store), relay_side);
+    let (paired, (first, second)) = tokio::join!(redeem(&token, &store), relay_side);
     assert!(paired.is_ok() && first == second);
 }
 
@@ -332,7 +104,7 @@ async fn relay_that_is_not_there_is_told_in_one_line() {
     let state = tempfile::tempdir().unwrap();
     let mut token = relay.token();
     token.relays[0].host = "relay.invalid".into();
-    let error = enroll::pair(&token, &Keystore::new(state.path()))
+    let error = redeem(&token, &Keystore::new(state.path()))
         .await
         .unwrap_err()
         .to_string();
@@ -386,53 +158,11 @@ async fn probe_of_a_broken_target_says_why() {
     assert!(text.contains("check password_file"), "{text}");
 }
 
-async fn read_backend(stream: &mut TunnelStream) -> std::io::Result<(u8, Vec<u8>)> {
-    let kind = stream.read_u8().await?;
-    let mut body = vec![0; stream.read_u32().await? as usize - 4];
-    stream.read_exact(&mut body).await?;
-    Ok((kind, body))
-}
-
 #[tokio::test]
 async fn copy_cut_in_the_middle_never_looks_complete() {
     let relay = Relay::start();
     let _agent = run_agent(&relay, &[server().target("tidegate", "")]).await;
-    let session = relay.session().await;
-    let (mut stream, _) = session.open("main", Purpose::Session).await;
-    stream
-        .write_all(b"\0\0\0\x10\0\x03\0\0user\0x\0\0")
-        .await
-        .unwrap();
-    let sql =
-        b"copy (select pg_backend_pid(), repeat('x', 1000) from generate_series(1, 10000000)) \
-                to stdout\0";
-    let length = u32::try_from(sql.len() + 4).unwrap().to_be_bytes();
-    stream
-        .write_all(&[&b"Q"[..], &length, sql].concat())
-        .await
-        .unwrap();
-    let mut pid = None;
-    let ended = loop {
-        match read_backend(&mut stream).await {
-            Ok((b'c' | b'C', _)) => panic!("the cut copy looks complete"),
-            Ok((b'd', row)) if pid.is_none() => {
-                let text = String::from_utf8_lossy(&row).into_owned();
-                pid = text
-                    .split('\t')
-                    .next()
-                    .and_then(|pid| pid.parse::<i32>().ok());
-                let admin = server().superuser().await;
-                admin
-                    .execute("select pg_terminate_backend($1)", &[&pid])
-                    .await
-                    .unwrap();
-            }
-            Ok(_) => {}
-            Err(error) => break error.kind(),
-        }
-    };
-    // A clean end inside or between messages would be `UnexpectedEof`.
-    assert_eq!(ended, std::io::ErrorKind::ConnectionReset);
+    check_cut_copy(&relay.session().await).await;
 }
 
 #[tokio::test]

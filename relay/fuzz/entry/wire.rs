@@ -2,8 +2,8 @@
 //! the relay's integration tests.
 
 use tidegate_shared::wire::{
-    AgentMessage, Message, OpenAnswer, OpenRequest, PairAnswer, PairAsk, RelayMessage, decode,
-    encode,
+    AgentMessage, LinkMessage, LinkOpening, Message, OpenAnswer, OpenRequest, PairAnswer, PairAsk,
+    RelayMessage, decode, encode,
 };
 
 pub fn run(bytes: &[u8]) {
@@ -13,6 +13,8 @@ pub fn run(bytes: &[u8]) {
     one::<RelayMessage>(bytes);
     one::<OpenRequest>(bytes);
     one::<OpenAnswer>(bytes);
+    one::<LinkOpening>(bytes);
+    one::<LinkMessage>(bytes);
 }
 
 /// What was accepted can be sent on, and is then the same message. The input itself may spell a

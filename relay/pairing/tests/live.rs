@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use tidegate_shared::identity::{AgentIdentity, AgentKey, AgentLeaf, tls};
 use tidegate_shared::pairing::PairingToken;
-use tidegate_shared::tunnel::{CloseCode, QuicSettings, TunnelError, TunnelStream};
+use tidegate_shared::tunnel::{CloseCode, QuicSettings, Transport, TunnelError, TunnelStream};
 use tidegate_shared::wire::{
     self, AgentMessage, Goodbye, OpenAnswer, OpenDenial, OpenRequest, PairAnswer, PairAsk, Purpose,
     RelayMessage, RenewRefusal, SessionRefusal,
@@ -14,15 +14,48 @@ use tidegate_shared::wire::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-use super::world::{
-    ASKER, Credentials, HOUR, RELAY, Session, World, connect, dialer, hello, request,
-};
+use super::world::{ASKER, At, Credentials, HOUR, Session, World, connect, dial, hello, request};
 use crate::pairing::Pairing;
 use crate::tunnel::{
     Agents, Doorkeeper, Listener, ListenerConfig, NotAdmitted, OpenError, Renewal,
 };
 
 const SOON: Duration = Duration::from_secs(5);
+
+/// The same over both transports.
+macro_rules! over_both {
+    ($($claim:ident),* $(,)?) => {
+        mod quic {
+            $(#[tokio::test]
+            async fn $claim() {
+                Box::pin(super::$claim(super::Transport::Quic)).await;
+            })*
+        }
+
+        mod tcp {
+            $(#[tokio::test]
+            async fn $claim() {
+                Box::pin(super::$claim(super::Transport::Tcp)).await;
+            })*
+        }
+    };
+}
+
+over_both!(
+    a_host_pairs_connects_and_lends_its_target,
+    a_refused_target_and_an_absent_agent_are_told_apart,
+    pairing_over_the_port_refuses_a_used_token_and_a_foreign_relay,
+    a_client_without_a_certificate_is_closed_at_once,
+    revoking_cuts_the_live_session_and_keeps_the_agent_out,
+    a_returning_agent_replaces_its_old_session_at_once,
+    renewal_travels_through_the_session_and_the_new_key_connects,
+    an_agent_of_another_protocol_is_told_why,
+    a_silent_agent_is_cut_off_and_a_talker_out_of_turn_too,
+    goodbye_reaches_every_agent_with_a_delay_and_ends_the_sessions,
+    an_agent_that_says_goodbye_keeps_its_streams_until_it_closes,
+    an_agent_that_stays_after_its_goodbye_is_cut_off_or_revoked,
+    a_session_ends_with_its_certificate,
+);
 
 fn open_request(target: &str) -> OpenRequest {
     OpenRequest {
@@ -36,13 +69,12 @@ fn open_request(target: &str) -> OpenRequest {
 
 /// Pairs through the port, as a host would.
 async fn pair_over(
-    address: SocketAddr,
+    at: At,
     token: &PairingToken,
     key: &AgentKey,
 ) -> Result<PairAnswer, TunnelError> {
-    let dialer = dialer();
     let tls = tls::pairing_client(&token.ca_pins).unwrap();
-    let tunnel = dialer.dial(address, RELAY, tls).await?;
+    let (tunnel, _dialer) = dial(at, tls).await?;
     let mut stream = tunnel.open().await?;
     wire::write_message(&mut stream, &PairAsk::Redeem(request(token, key)))
         .await
@@ -52,9 +84,8 @@ async fn pair_over(
     Ok(answer)
 }
 
-#[tokio::test]
-async fn a_host_pairs_connects_and_lends_its_target() {
-    let world = World::new();
+async fn a_host_pairs_connects_and_lends_its_target(transport: Transport) {
+    let world = World::over(transport);
     let running = world.listen();
     let token = world.invite("office-db").await;
     let key = AgentKey::generate().unwrap();
@@ -108,9 +139,8 @@ async fn timeout_soon<T>(future: impl Future<Output = T>) -> T {
         .expect("it must happen within five seconds")
 }
 
-#[tokio::test]
-async fn a_refused_target_and_an_absent_agent_are_told_apart() {
-    let world = World::new();
+async fn a_refused_target_and_an_absent_agent_are_told_apart(transport: Transport) {
+    let world = World::over(transport);
     let running = world.listen();
     let agent = world.paired("office-db").await;
     let absent = world.agents.open(&agent.id(), open_request("main")).await;
@@ -140,9 +170,8 @@ async fn a_refused_target_and_an_absent_agent_are_told_apart() {
     ));
 }
 
-#[tokio::test]
-async fn pairing_over_the_port_refuses_a_used_token_and_a_foreign_relay() {
-    let world = World::new();
+async fn pairing_over_the_port_refuses_a_used_token_and_a_foreign_relay(transport: Transport) {
+    let world = World::over(transport);
     let running = world.listen();
     let mut token = world.invite("office-db").await;
     let key = AgentKey::generate().unwrap();
@@ -158,9 +187,8 @@ async fn pairing_over_the_port_refuses_a_used_token_and_a_foreign_relay() {
     );
 }
 
-#[tokio::test]
-async fn a_client_without_a_certificate_is_closed_at_once() {
-    let world = World::new();
+async fn a_client_without_a_certificate_is_closed_at_once(transport: Transport) {
+    let world = World::over(transport);
     let running = world.listen();
     let agent = world.paired("office-db").await;
     let mut roots = rustls::RootCertStore::empty();
@@ -190,9 +218,8 @@ async fn a_client_without_a_certificate_is_closed_at_once() {
     assert!(world.agents.list().is_empty());
 }
 
-#[tokio::test]
-async fn revoking_cuts_the_live_session_and_keeps_the_agent_out() {
-    let world = World::new();
+async fn revoking_cuts_the_live_session_and_keeps_the_agent_out(transport: Transport) {
+    let world = World::over(transport);
     let running = world.listen();
     let agent = world.paired("office-db").await;
     let other = world.paired("other-db").await;
@@ -219,9 +246,8 @@ async fn revoking_cuts_the_live_session_and_keeps_the_agent_out() {
     assert!(world.agents.live(&other.id()).is_some());
 }
 
-#[tokio::test]
-async fn a_returning_agent_replaces_its_old_session_at_once() {
-    let world = World::new();
+async fn a_returning_agent_replaces_its_old_session_at_once(transport: Transport) {
+    let world = World::over(transport);
     let running = world.listen();
     let agent = world.paired("office-db").await;
     let first = connect(running.address, agent.tls(), hello())
@@ -245,9 +271,8 @@ async fn a_returning_agent_replaces_its_old_session_at_once() {
     assert_eq!(second.tunnel.close_reason(), None);
 }
 
-#[tokio::test]
-async fn renewal_travels_through_the_session_and_the_new_key_connects() {
-    let world = World::new();
+async fn renewal_travels_through_the_session_and_the_new_key_connects(transport: Transport) {
+    let world = World::over(transport);
     let running = world.listen();
     let mut agent = world.paired("office-db").await;
     let mut session = connect(running.address, agent.tls(), hello())
@@ -280,9 +305,8 @@ async fn renewal_travels_through_the_session_and_the_new_key_connects() {
         .unwrap();
 }
 
-#[tokio::test]
-async fn an_agent_of_another_protocol_is_told_why() {
-    let world = World::new();
+async fn an_agent_of_another_protocol_is_told_why(transport: Transport) {
+    let world = World::over(transport);
     let running = world.listen();
     let agent = world.paired("office-db").await;
     let mut future = hello();
@@ -301,20 +325,12 @@ async fn an_agent_of_another_protocol_is_told_why() {
     assert!(text.contains("90 to 99"), "{text}");
 }
 
-#[tokio::test]
-async fn a_silent_agent_is_cut_off_and_a_talker_out_of_turn_too() {
-    let world = World::new();
+async fn a_silent_agent_is_cut_off_and_a_talker_out_of_turn_too(transport: Transport) {
+    let world = World::over(transport);
     let running = world.listen();
     let agent = world.paired("office-db").await;
-    let dialer = dialer();
-    let silent = dialer
-        .dial(running.address, RELAY, agent.tls())
-        .await
-        .unwrap();
-    let rude = dialer
-        .dial(running.address, RELAY, agent.tls())
-        .await
-        .unwrap();
+    let (silent, _first) = dial(running.address, agent.tls()).await.unwrap();
+    let (rude, _second) = dial(running.address, agent.tls()).await.unwrap();
     let mut stream = rude.open().await.unwrap();
     wire::write_message(&mut stream, &AgentMessage::Ping { nonce: 1 })
         .await
@@ -325,9 +341,8 @@ async fn a_silent_agent_is_cut_off_and_a_talker_out_of_turn_too() {
     assert_eq!(end, TunnelError::ClosedByPeer(CloseCode::TIMEOUT));
 }
 
-#[tokio::test]
-async fn goodbye_reaches_every_agent_with_a_delay_and_ends_the_sessions() {
-    let world = World::new();
+async fn goodbye_reaches_every_agent_with_a_delay_and_ends_the_sessions(transport: Transport) {
+    let world = World::over(transport);
     let running = world.listen();
     let mut sessions = Vec::new();
     for name in ["a", "b", "c"] {
@@ -402,9 +417,8 @@ async fn leave(world: &World, session: &mut Session) {
     timeout_soon(changes.changed()).await.unwrap();
 }
 
-#[tokio::test]
-async fn an_agent_that_says_goodbye_keeps_its_streams_until_it_closes() {
-    let world = World::new();
+async fn an_agent_that_says_goodbye_keeps_its_streams_until_it_closes(transport: Transport) {
+    let world = World::over(transport);
     let running = world.listen();
     let agent = world.paired("office-db").await;
     let mut session = connect(running.address, agent.tls(), hello())
@@ -437,9 +451,8 @@ async fn an_agent_that_says_goodbye_keeps_its_streams_until_it_closes() {
     timeout_soon(world.agents.wait_offline(&id)).await;
 }
 
-#[tokio::test]
-async fn an_agent_that_stays_after_its_goodbye_is_cut_off_or_revoked() {
-    let world = World::new();
+async fn an_agent_that_stays_after_its_goodbye_is_cut_off_or_revoked(transport: Transport) {
+    let world = World::over(transport);
     let running = world.listen();
     let mut sessions = Vec::new();
     for name in ["stays", "revoked"] {
@@ -462,9 +475,8 @@ async fn an_agent_that_stays_after_its_goodbye_is_cut_off_or_revoked() {
     assert_eq!(end, TunnelError::ClosedByPeer(CloseCode::GOODBYE));
 }
 
-#[tokio::test]
-async fn a_session_ends_with_its_certificate() {
-    let world = World::new();
+async fn a_session_ends_with_its_certificate(transport: Transport) {
+    let world = World::over(transport);
     let running = world.listen();
     let agent = world.paired("office-db").await;
     // The relay's clock stands after the end: what is left of the session is nothing.
@@ -550,7 +562,11 @@ async fn a_restarted_relay_tells_agents_at_once_that_it_forgot_them() {
         first_life.spawn(listener.run(tokio_util::sync::CancellationToken::new()));
         address
     };
-    let mut session = connect(address, agent.tls(), hello()).await.unwrap();
+    let at = At {
+        address,
+        transport: Transport::Quic,
+    };
+    let mut session = connect(at, agent.tls(), hello()).await.unwrap();
     tokio::task::spawn_blocking(move || first_life.shutdown_timeout(SOON))
         .await
         .unwrap();

@@ -2,4 +2,5 @@
 
 mod live;
 mod redeem;
+mod strangers;
 mod world;

@@ -8,7 +8,8 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tidegate_shared::identity::{AgentKey, AgentLeaf, tls};
 use tidegate_shared::pairing::{PairingToken, RelayAddr};
 use tidegate_shared::tunnel::{
-    QuicDialer, QuicSettings, Tunnel, TunnelError, TunnelReader, TunnelWriter,
+    QuicDialer, QuicSettings, TcpTunnelDialer, Transport, Tunnel, TunnelDialer, TunnelError,
+    TunnelReader, TunnelWriter,
 };
 use tidegate_shared::wire::{
     self, AgentMessage, FrameReader, Hello, HelloAck, PairAnswer, PairAsk, PairRequest, Paired,
@@ -36,10 +37,16 @@ pub(super) struct World {
     pub(super) agents: Agents,
     pub(super) pairing: Arc<Pairing>,
     now: Arc<Mutex<SystemTime>>,
+    transport: Transport,
 }
 
 impl World {
     pub(super) fn new() -> Self {
+        World::over(Transport::Quic)
+    }
+
+    /// Whose agents use this transport.
+    pub(super) fn over(transport: Transport) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
         let now = SystemTime::now();
@@ -66,6 +73,7 @@ impl World {
             agents,
             pairing,
             now: Arc::new(Mutex::new(now)),
+            transport,
         }
     }
 
@@ -133,7 +141,10 @@ impl World {
             self.clock(),
         )
         .unwrap();
-        let address = listener.local().unwrap();
+        let address = At {
+            address: listener.local().unwrap(),
+            transport: self.transport,
+        };
         let stop = CancellationToken::new();
         let task = AbortOnDropHandle::new(tokio::spawn(listener.run(stop.clone())));
         Running {
@@ -158,8 +169,15 @@ pub(super) fn request(token: &PairingToken, key: &AgentKey) -> PairRequest {
     }
 }
 
-pub(super) struct Running {
+/// Where a relay listens, and how it is dialled.
+#[derive(Clone, Copy)]
+pub(super) struct At {
     pub(super) address: SocketAddr,
+    pub(super) transport: Transport,
+}
+
+pub(super) struct Running {
+    pub(super) address: At,
     pub(super) stop: CancellationToken,
     pub(super) task: AbortOnDropHandle<()>,
 }
@@ -195,12 +213,24 @@ impl Credentials {
     }
 }
 
-pub(super) fn dialer() -> QuicDialer {
-    QuicDialer::bind(
-        SocketAddr::from(([127, 0, 0, 1], 0)),
-        QuicSettings::default(),
-    )
-    .unwrap()
+/// A tunnel to a relay, and what must outlive it.
+pub(super) async fn dial(
+    at: At,
+    tls: rustls::ClientConfig,
+) -> Result<(Tunnel, TunnelDialer), TunnelError> {
+    match at.transport {
+        Transport::Quic => {
+            let any = SocketAddr::from(([127, 0, 0, 1], 0));
+            let dialer = QuicDialer::bind(any, QuicSettings::default()).unwrap();
+            let tunnel = dialer.dial(at.address, RELAY, tls).await?;
+            Ok((tunnel, TunnelDialer::Quic(dialer)))
+        }
+        Transport::Tcp => {
+            let dialer = TcpTunnelDialer::new(Arc::new(at.address));
+            let tunnel = dialer.dial(RELAY, tls).await?;
+            Ok((tunnel, TunnelDialer::Tcp(dialer)))
+        }
+    }
 }
 
 /// An agent's end of a session.
@@ -209,7 +239,7 @@ pub(super) struct Session {
     pub(super) reader: FrameReader<TunnelReader>,
     pub(super) writer: TunnelWriter,
     pub(super) ack: HelloAck,
-    _dialer: QuicDialer,
+    _dialer: TunnelDialer,
 }
 
 pub(super) fn hello() -> Hello {
@@ -233,15 +263,11 @@ pub(super) fn hello() -> Hello {
 
 /// Dials and says hello. What the relay answers instead of an acknowledgement is the error.
 pub(super) async fn connect(
-    address: SocketAddr,
+    at: At,
     tls: rustls::ClientConfig,
     hello: Hello,
 ) -> Result<Session, (TunnelError, Option<RelayMessage>)> {
-    let dialer = dialer();
-    let tunnel = dialer
-        .dial(address, RELAY, tls)
-        .await
-        .map_err(|error| (error, None))?;
+    let (tunnel, dialer) = dial(at, tls).await.map_err(|error| (error, None))?;
     let stream = tunnel.open().await.map_err(|error| (error, None))?;
     let (reader, mut writer) = stream.into_split();
     let mut reader = FrameReader::new(reader);

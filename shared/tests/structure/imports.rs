@@ -159,6 +159,15 @@ const KEPT: &[(&str, &[&str], &str)] = &[
         "the transport hides behind shared::tunnel::Tunnel",
     ),
     (
+        "tokio_rustls",
+        &[
+            "tidegate_shared::tunnel",
+            "tidegate_agent::origin",
+            "tidegate_relay::endpoint::postgres",
+        ],
+        "the tunnel's TLS hides behind shared::tunnel::Tunnel; the others speak it to PostgreSQL",
+    ),
+    (
         "rusqlite",
         &["tidegate_relay::store"],
         "state is the store's: add a function there, named for what it does",
@@ -317,6 +326,7 @@ mod tests {
         check_refused("shared/tests/wire/main.rs", "fn f() { bincode::decode(x) }");
         check_refused("relay/engine/driver.rs", "use rusqlite::Connection;");
         check_refused("agent/tunnel/dial.rs", "use quinn::Endpoint;");
+        check_refused("relay/tunnel/listen.rs", "use tokio_rustls::TlsAcceptor;");
         check_refused("relay/api/mod.rs", "use tokio_postgres::Client;");
         check_allowed("shared/wire/frame.rs", "use bincode::Encode;");
         check_allowed("relay/tests/it/main.rs", "use tokio_postgres::Client;");

@@ -17,6 +17,7 @@ mod looks;
 mod lost_slots;
 mod mapping;
 mod monitoring;
+mod over_tcp;
 mod postgres_faults;
 mod repair;
 mod resume;

@@ -1,0 +1,254 @@
+//! The way to a relay: its name's addresses, QUIC and TCP raced, and what worked remembered.
+//!
+//! QUIC is better where UDP passes: streams don't wait for each other's lost packets, and a changed
+//! address costs nothing. So it gets a head start, and an agent that had to use TCP looks again
+//! from time to time. Called by pairing (`identity::enroll`), by the session (`tunnel`) and by the
+//! doctor.
+
+mod error;
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tidegate_shared::pairing::RelayAddr;
+use tidegate_shared::tunnel::{
+    CloseCode, QuicDialer, QuicSettings, TcpTunnelDialer, Transport, Tunnel, TunnelDialer,
+    TunnelError,
+};
+use tokio::time::{sleep, timeout};
+use tracing::debug;
+
+pub use error::RouteError;
+
+use crate::config::TransportChoice;
+
+mod limits {
+    use super::Duration;
+
+    /// DNS answers within this or not at all.
+    pub(super) const RESOLVE: Duration = Duration::from_secs(10);
+    /// A handshake takes two round trips; lost packets are sent again meanwhile.
+    pub(super) const HANDSHAKE: Duration = Duration::from_secs(10);
+    /// Addresses tried of one relay name.
+    pub(super) const ADDRESSES_MAX: usize = 8;
+    /// What worked last time goes ahead of the other by this: enough for a handshake over a
+    /// satellite (600 ms), little to wait where UDP is swallowed.
+    pub(super) const HEAD_START: Duration = Duration::from_secs(1);
+    /// How often an agent that uses TCP looks whether QUIC passes again.
+    pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(300);
+}
+
+/// A tunnel and what made it. Fields drop in order: the socket last.
+pub struct Route {
+    pub tunnel: Tunnel,
+    pub dialer: TunnelDialer,
+}
+
+/// What the agent may use, and what it knows of the ways.
+pub struct Routes {
+    choice: TransportChoice,
+    /// What worked last, by relay.
+    worked: Mutex<HashMap<String, Transport>>,
+    look_again: Duration,
+}
+
+impl Routes {
+    pub fn new(choice: TransportChoice) -> Self {
+        Self::looking_again(choice, limits::LOOK_AGAIN)
+    }
+
+    /// With another pause between two looks for QUIC.
+    pub fn looking_again(choice: TransportChoice, every: Duration) -> Self {
+        Self {
+            choice,
+            worked: Mutex::default(),
+            look_again: every,
+        }
+    }
+
+    /// Resolves the relay's name and shakes hands over what is allowed and passes first.
+    pub async fn connect(
+        &self,
+        relay: &RelayAddr,
+        tls: &rustls::ClientConfig,
+    ) -> Result<Route, RouteError> {
+        let way = Way {
+            relay,
+            addresses: resolve(relay).await?,
+            tls,
+        };
+        match self.choice {
+            TransportChoice::Auto => self.race(&way).await,
+            TransportChoice::Quic => way.over(Transport::Quic).await,
+            TransportChoice::Tcp => way.over(Transport::Tcp).await,
+        }
+    }
+
+    async fn race(&self, way: &Way<'_>) -> Result<Route, RouteError> {
+        let (first, second) = match self.worked(way.relay) {
+            Transport::Quic => (Transport::Quic, Transport::Tcp),
+            Transport::Tcp => (Transport::Tcp, Transport::Quic),
+        };
+        let mut ahead = Box::pin(way.over(first));
+        let mut failed_ahead = match timeout(limits::HEAD_START, &mut ahead).await {
+            Ok(Ok(route)) => return Ok(route),
+            Ok(Err(error)) => Some(error),
+            Err(_) => None,
+        };
+        let mut behind = Box::pin(way.over(second));
+        let mut failed_behind = None;
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut ahead, if failed_ahead.is_none() => match done {
+                    Ok(route) => return Ok(self.note(way.relay, route)),
+                    Err(error) => failed_ahead = Some(error),
+                },
+                done = &mut behind, if failed_behind.is_none() => match done {
+                    Ok(route) => return Ok(self.note(way.relay, route)),
+                    Err(error) => failed_behind = Some(error),
+                },
+                else => break,
+            }
+        }
+        // Both are there: the loop ends in no other way.
+        let silent = RouteError::silent(way.relay, "UDP or TCP");
+        match (failed_ahead, failed_behind) {
+            (Some(ahead), Some(behind)) => Err(RouteError::of_both(ahead, behind, silent)),
+            _ => Err(silent),
+        }
+    }
+
+    fn note(&self, relay: &RelayAddr, route: Route) -> Route {
+        self.remember(relay, route.tunnel.transport());
+        route
+    }
+
+    fn remember(&self, relay: &RelayAddr, transport: Transport) {
+        self.worked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(relay.to_string(), transport);
+    }
+
+    fn worked(&self, relay: &RelayAddr) -> Transport {
+        let worked = self.worked.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = worked.get(&relay.to_string()).copied();
+        known.unwrap_or(Transport::Quic)
+    }
+
+    /// Returns when QUIC is to be preferred to what is used now: never, unless that is TCP for want
+    /// of UDP. `tls` is for the pairing conversation, in which nothing is said. Cancel safe.
+    pub async fn quic_is_back(
+        &self,
+        relay: &RelayAddr,
+        used: Transport,
+        tls: &rustls::ClientConfig,
+    ) {
+        if self.choice != TransportChoice::Auto || used == Transport::Quic {
+            return std::future::pending().await;
+        }
+        loop {
+            sleep(self.look_again).await;
+            match reach(relay, Transport::Quic, tls).await {
+                Ok(_) => return self.remember(relay, Transport::Quic),
+                Err(error) => debug!(%error, "QUIC does not pass yet"),
+            }
+        }
+    }
+}
+
+/// Shakes hands over one transport, says nothing, and leaves. Where the relay answered.
+pub async fn reach(
+    relay: &RelayAddr,
+    transport: Transport,
+    tls: &rustls::ClientConfig,
+) -> Result<SocketAddr, RouteError> {
+    let way = Way {
+        relay,
+        addresses: resolve(relay).await?,
+        tls,
+    };
+    let route = Box::pin(way.over(transport)).await?;
+    let remote = route.tunnel.remote();
+    route.tunnel.close(CloseCode::DONE);
+    // Lets the relay see the close instead of waiting for its timeout; best effort.
+    let mut idle = pin!(route.dialer.wait_idle());
+    let _ = timeout(Duration::from_secs(1), &mut idle).await;
+    Ok(remote)
+}
+
+/// One relay, and what it is dialled with.
+struct Way<'a> {
+    relay: &'a RelayAddr,
+    addresses: Vec<SocketAddr>,
+    tls: &'a rustls::ClientConfig,
+}
+
+impl Way<'_> {
+    /// The first address that answers.
+    async fn over(&self, transport: Transport) -> Result<Route, RouteError> {
+        let (relay, over) = match transport {
+            Transport::Quic => (self.relay, "UDP"),
+            Transport::Tcp => (self.relay, "TCP"),
+        };
+        let mut last = RouteError::silent(relay, over);
+        for address in &self.addresses {
+            let dialled = async {
+                match transport {
+                    Transport::Quic => self.quic(*address).await,
+                    Transport::Tcp => self.tcp(*address).await,
+                }
+            };
+            last = match timeout(limits::HANDSHAKE, dialled).await {
+                Ok(Ok(route)) => return Ok(route),
+                Err(_) | Ok(Err(TunnelError::TimedOut)) => RouteError::silent(relay, over),
+                Ok(Err(source)) => RouteError::Unreachable {
+                    relay: relay.clone(),
+                    source,
+                },
+            };
+        }
+        Err(last)
+    }
+
+    async fn quic(&self, address: SocketAddr) -> Result<Route, TunnelError> {
+        let any: SocketAddr = match address {
+            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+        };
+        let dialer = QuicDialer::bind(any, QuicSettings::default())?;
+        let host = &self.relay.host;
+        let tunnel = dialer.dial(address, host, self.tls.clone()).await?;
+        let dialer = TunnelDialer::Quic(dialer);
+        Ok(Route { tunnel, dialer })
+    }
+
+    async fn tcp(&self, address: SocketAddr) -> Result<Route, TunnelError> {
+        let dialer = TcpTunnelDialer::new(Arc::new(address));
+        let tunnel = dialer.dial(&self.relay.host, self.tls.clone()).await?;
+        let dialer = TunnelDialer::Tcp(dialer);
+        Ok(Route { tunnel, dialer })
+    }
+}
+
+async fn resolve(relay: &RelayAddr) -> Result<Vec<SocketAddr>, RouteError> {
+    let unresolved = |text: String| RouteError::Unresolved {
+        relay: relay.clone(),
+        text,
+    };
+    let lookup = tokio::net::lookup_host((relay.host.as_str(), relay.port));
+    let addresses: Vec<SocketAddr> = timeout(limits::RESOLVE, lookup)
+        .await
+        .map_err(|_| unresolved("no answer within 10 s".into()))?
+        .map_err(|error| unresolved(error.to_string()))?
+        .take(limits::ADDRESSES_MAX)
+        .collect();
+    if addresses.is_empty() {
+        return Err(unresolved("no address".into()));
+    }
+    Ok(addresses)
+}
