@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_sync::baseline::Fingerprinter;
 use tidegate_sync::model::{
-    BatchId, Cell, Change, ChangeKind, FindingCode, Key, PairId, Position, Recovered, Row,
+    BatchId, Cell, Change, ChangeKind, FindingCode, Key, PairId, Place, Position, Recovered, Row,
+    Since,
 };
 use tidegate_sync::value::Value;
 
@@ -54,6 +55,9 @@ pub struct Quirks {
 
 pub const REJECT_EVERY: u64 = 9;
 
+/// What a commit adds to the log.
+const COMMIT: u64 = 10;
+
 #[derive(Clone, Debug)]
 pub struct Record {
     /// Its own for ever, whatever key it has.
@@ -63,11 +67,18 @@ pub struct Record {
     pub former: Vec<Key>,
     /// Every token that one of its fields ever had.
     pub had: Vec<(usize, u64)>,
+    /// Fields that ever had a value, with a token or not.
+    pub filled: BTreeSet<usize>,
+    /// Where the log tells of its insert.
+    pub born: Since,
 }
 
 impl Record {
     fn note_tokens(&mut self) {
         for (field, cell) in self.cells.iter().enumerate() {
+            if !cell.is_null() {
+                self.filled.insert(field);
+            }
             if let Some(token) = token(cell)
                 && !self.had.contains(&(field, token))
             {
@@ -193,7 +204,7 @@ impl Database {
     }
 
     pub fn end_transaction(&mut self, ours: bool) {
-        self.lsn += 10;
+        self.lsn += COMMIT;
         self.clock += 7;
         let changes = std::mem::take(&mut self.open);
         if changes.is_empty() {
@@ -244,6 +255,11 @@ impl Database {
             cells: cells.clone(),
             former: Vec::new(),
             had: Vec::new(),
+            filled: BTreeSet::new(),
+            born: Since {
+                batch: self.passed,
+                place: Place::end_of(self.lsn + COMMIT),
+            },
         };
         record.note_tokens();
         self.next_record += 1;
@@ -270,9 +286,9 @@ impl Database {
         let Some(record) = self.table(pair).rows.get(key) else {
             return Err(FindingCode::RejectedBySide);
         };
+        let mut record = record.clone();
+        let number = record.number;
         let former = record.cells.clone();
-        let (number, had) = (record.number, record.had.clone());
-        let mut former_keys = record.former.clone();
         let mut wanted = former.clone();
         for (field, value) in set {
             wanted[*field] = value.clone();
@@ -301,21 +317,16 @@ impl Database {
         let rows = &mut self.tables[pair.0 as usize].rows;
         rows.remove(key);
         if new_key != *key {
-            former_keys.push(key.clone());
+            record.former.push(key.clone());
             if cause == Cause::Person {
                 self.ledger.left.insert((pair, key.clone()));
             }
         }
-        if !former_keys.is_empty() {
+        if !record.former.is_empty() {
             let tokens = former.iter().chain(&cells).filter_map(token);
             self.ledger.moved.extend(tokens);
         }
-        let mut record = Record {
-            number,
-            cells,
-            former: former_keys,
-            had,
-        };
+        record.cells = cells;
         record.note_tokens();
         rows.insert(new_key.clone(), record);
         self.after(pair, &new_key, &changed);
@@ -376,6 +387,7 @@ impl Database {
                 key: key.clone(),
                 cells: record.cells.clone(),
                 had: record.had.clone(),
+                filled: record.filled.clone(),
                 was_linked: false,
             });
         }

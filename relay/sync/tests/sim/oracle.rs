@@ -221,6 +221,17 @@ fn has_reason(
     let links = facts.store.links.iter().filter(|((of, _), _)| *of == pair);
     let mut own = links.filter(|(_, link)| link.keys[side].as_ref() == Some(key));
     let partner = own.find_map(|(_, link)| link.keys[side.other()].as_ref());
+    // One value of a match key of two may come from this record while its counterpart keeps the other.
+    let match_key = &facts.scenario.policies[pair.0 as usize].match_key;
+    let mixes = |at: Side, cells: &[Value]| {
+        let rows = &facts.sides[side.other()].table(pair).rows;
+        let Some(rest) = partner.filter(|_| at != side).and_then(|key| rows.get(key)) else {
+            return false;
+        };
+        let is_ours = |field: &usize| cells[*field] == record.cells[*field];
+        let is_either = |field: &usize| is_ours(field) || cells[*field] == rest.cells[*field];
+        match_key.iter().any(is_ours) && match_key.iter().all(is_either)
+    };
     let is_same = |at: Side, other: &Key| {
         let is_other = if at == side {
             other != key
@@ -228,7 +239,7 @@ fn has_reason(
             Some(other) != partner
         };
         let cells = &facts.sides[at].table(pair).rows[other].cells;
-        is_other && cells[0] == record.cells[0]
+        is_other && (cells[0] == record.cells[0] || mixes(at, cells))
     };
     match code {
         FindingCode::NullMatchKey | FindingCode::NotNullViolation => true,

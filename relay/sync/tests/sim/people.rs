@@ -1,9 +1,9 @@
 //! What people do to their tables.
 
-use tidegate_sync::model::{Key, PairId, Side};
+use tidegate_sync::model::{Key, PairId, Side, Since};
 use tidegate_sync::value::Value;
 
-use crate::database::Cause;
+use crate::database::{Cause, Record};
 use crate::values::{Kind, fresh};
 use crate::world::{Token, World};
 
@@ -172,12 +172,19 @@ impl World {
         }
     }
 
-    /// True for a record that has one key all its life, and a counterpart.
+    /// True for a record that has one key all its life, and a counterpart. A link that was settled
+    /// before the record was there is one of an earlier record with its key.
     fn is_linked(&self, side: Side, pair: PairId, key: &Key) -> bool {
         let links = self.store.lookup(side, pair, key).links;
+        let [link] = links.as_slice() else {
+            return false;
+        };
+        let knows = |record: &Record| {
+            let Since { batch, place } = record.born;
+            let is_ours = link.since[side] == Since::written(batch);
+            is_ours || link.seen[side] >= place
+        };
         let record = self.sides[side].table(pair).rows.get(key);
-        links.len() == 1
-            && !links[0].is_half()
-            && record.is_some_and(|record| record.former.is_empty())
+        !link.is_half() && record.is_some_and(|record| record.former.is_empty() && knows(record))
     }
 }

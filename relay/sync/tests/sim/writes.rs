@@ -168,10 +168,9 @@ fn is_again(departed: &Departed, set: &[(usize, Value)]) -> bool {
 /// A value that the deleted record never had. A null names nobody: where the record had a value
 /// before, either side, or both, may have taken it away.
 fn is_edit(departed: &Departed, field: usize, value: &Value) -> bool {
-    let had_value = || departed.had.iter().any(|(of, _)| *of == field);
     match token(value) {
         Some(token) => !departed.had.contains(&(field, token)),
-        None if value.is_null() && had_value() => true,
+        None if value.is_null() && departed.filled.contains(&field) => true,
         None => is_derived(&crate::values::normal(value)) || departed.cells[field] != *value,
     }
 }
