@@ -78,6 +78,9 @@ pub struct Case {
     pub is_renewed: bool,
     /// Set while existing data is reconciled for the first time: how matched records are merged.
     pub existing: Option<Existing>,
+    /// True for what a reconcile found: it is the data that a person chose a run mode for. What comes
+    /// later is news, even of a field pair that is still new.
+    pub is_scanned: bool,
 }
 
 impl Case {
@@ -91,6 +94,7 @@ impl Case {
             seen: BySide::default(),
             is_renewed: false,
             existing: None,
+            is_scanned: false,
         };
         case.keys[side] = Some(key);
         case.since[side] = since;
@@ -111,6 +115,7 @@ impl Case {
             link: Some(link),
             is_renewed: false,
             existing: None,
+            is_scanned: false,
         }
     }
 
@@ -410,7 +415,7 @@ impl Planner<'_> {
     /// Overwriting what a person chose to overwrite (`left-to-right`) is no conflict; a one-way
     /// field that overwrites the chosen side is.
     fn is_recorded(&self, winner: Side, baseline: &BySide<Fingerprint>) -> bool {
-        match self.first_look(baseline) {
+        match self.first_look(baseline).filter(|_| self.case.is_scanned) {
             Some(Existing::LeftToRight) => winner != Side::Left,
             Some(Existing::RightToLeft) => winner != Side::Right,
             Some(Existing::Merge | Existing::LinkOnly) | None => true,

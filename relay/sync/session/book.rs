@@ -106,7 +106,7 @@ impl Book {
     }
 
     /// Opens a case. Keys that name its records only later in a side's history are found through
-    /// the link when that time has come.
+    /// the link when that time has come, if it has them.
     pub fn put(&mut self, open: Open) -> u64 {
         let number = self.next;
         self.next += 1;
@@ -122,8 +122,9 @@ impl Book {
         }
         for side in Side::BOTH {
             let since = open.case.since[side];
+            let stored = open.link_of(side).and_then(|link| link.key(side));
             if let Some(key) = &open.case.keys[side]
-                && since <= self.now[side]
+                && (since <= self.now[side] || stored != Some(key))
             {
                 self.enter((side, pair, key.clone()), number, since, false);
             }
@@ -153,7 +154,9 @@ impl Book {
             has_left,
         };
         tenants.insert(place, tenant);
+        // What the history has not come to is not told in order.
         if let Some(before) = before
+            && since <= self.now[side]
             && before.case != case
             && !before.has_left
             && self
@@ -207,6 +210,11 @@ impl Book {
             open.is_blocked = true;
             self.blocked.entry(other).or_default().push(number);
         }
+    }
+
+    pub fn is_alive(&self, number: u64, side: Side) -> bool {
+        let open = self.cases.get(&number);
+        open.is_some_and(|open| open.is_alive(side))
     }
 
     pub fn waits_for(&self, number: u64, other: u64) -> bool {
@@ -480,6 +488,11 @@ impl Book {
         }
     }
 
+    /// True when the finding's record has just been told to be gone, or to have another key.
+    pub fn is_moot(&self, slot: &Slot) -> bool {
+        self.moot.contains(slot)
+    }
+
     /// Findings go with their records: another record may get the key, and a finding of its own.
     pub fn move_findings(&mut self, out: &mut Settlement) {
         let moot = self.moot.drain(..);
@@ -542,6 +555,19 @@ impl Book {
             held.filter_map(|side| Some((side, open.case.pair, open.case.keys[side].clone()?)))
         });
         slots.collect()
+    }
+
+    /// A key by which the case's record was looked up is not its own: see [`Open::lose`].
+    pub fn lose(&mut self, number: u64, side: Side) {
+        let Some(open) = self.cases.get_mut(&number) else {
+            return;
+        };
+        self.stale.push(number);
+        let pair = open.case.pair;
+        let slot = open.lose(side).map(|key| (side, pair, key));
+        if let Some(tenants) = slot.and_then(|slot| self.tenants.get_mut(&slot)) {
+            tenants.retain(|tenant| tenant.case != number);
+        }
     }
 
     /// What a read of `side`'s records found.
@@ -611,9 +637,11 @@ fn is_own_move(lookup: &Lookup, side: Side, change: &Change) -> bool {
     change.ours && begun.any(|since| since == given)
 }
 
-/// True when the key's next record is known up to after the change: what it is about has left.
+/// True when the key's next record is known up to after the change, or is one that a batch of ours
+/// gave the key later, for which it had to be free: what the change is about has left.
 fn is_past(lookup: &Lookup, side: Side, change: &Change) -> bool {
     let is_later = |link: &&Link| link.since[side] > change.moment();
     let mut later = lookup.links.iter().filter(is_later);
-    later.any(|link| change.place() <= link.seen[side])
+    let is_given = |link: &Link| link.since[side] == Since::written(link.since[side].batch);
+    later.any(|link| is_given(link) || change.place() <= link.seen[side])
 }

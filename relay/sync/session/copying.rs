@@ -238,6 +238,7 @@ impl Session {
                 seen: BySide::default(),
                 is_renewed: false,
                 existing,
+                is_scanned: true,
             };
             let mut relies = BySide::default();
             for side in Side::BOTH {

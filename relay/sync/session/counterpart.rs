@@ -73,12 +73,12 @@ impl Session {
             };
             let side = slot.0;
             let is_taken = open.found_any(side) || !matches!(found, Found::New);
-            open.lose(side);
             if is_taken {
                 // A finding of that key is the other record's now.
                 open.findings
                     .retain(|finding| *finding != (side, slot.2.clone()));
             }
+            self.book.lose(number, side);
         }
     }
 

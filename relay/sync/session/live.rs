@@ -144,11 +144,17 @@ impl Session {
             place: Place::end_of(u64::MAX),
         };
         let found = match self.book.find(&slot, lookup, self.reach[slot.0].moment()) {
+            // Its record is gone: another one may have the key, and the finding.
+            Found::Open(number) if !self.book.is_alive(number, slot.0) => Found::New,
             // It has the key by a write of ours that its side's history has not told of yet.
-            Found::New => match tenant(lookup, slot.0, now) {
-                Some(link) => self.book.of_link(slot.1, link),
-                None => Found::New,
-            },
+            Found::New => {
+                let reached = self.reach[slot.0].moment();
+                let link = tenant(lookup, slot.0, now);
+                match link.filter(|link| link.since[slot.0] > reached) {
+                    Some(link) => self.book.of_link(slot.1, link),
+                    None => Found::New,
+                }
+            }
             found => found,
         };
         let number = match found {
@@ -160,11 +166,12 @@ impl Session {
                 self.book.open_lone(slot.clone(), since, lookups)
             }
         };
+        let has_finding = lookup.has_finding && !self.book.is_moot(&slot);
         let finding = (slot.0, slot.2);
         if let Some(open) = self.book.case(number) {
             open.want(Side::Left);
             open.want(Side::Right);
-            if lookup.has_finding && !open.findings.contains(&finding) {
+            if has_finding && !open.findings.contains(&finding) {
                 open.findings.push(finding);
             }
             open.is_doubted |= is_doubted;

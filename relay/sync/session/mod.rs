@@ -552,6 +552,7 @@ impl Session {
         };
         match verdict {
             Verdict::NeedRead(side) => {
+                open.case.is_scanned = false;
                 open.want(side);
                 self.book.put(open);
             }

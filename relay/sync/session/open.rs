@@ -173,11 +173,13 @@ impl Open {
         held.is_some_and(|held| held.row.is_some())
     }
 
-    /// What was looked at on `side` was another record: this one is not there.
-    pub fn lose(&mut self, side: Side) {
+    /// What was looked at on `side` was another record: this one is not there, and the key is not
+    /// its own. Returns the key.
+    pub fn lose(&mut self, side: Side) -> Option<Key> {
         self.held[side] = None;
         self.fresh[side] = Seen::Unseen;
         self.case.seen[side] = Seen::Gone { time: None };
+        self.case.keys[side].take()
     }
 
     /// The key to read on `side`, if that is wanted.
@@ -341,6 +343,7 @@ impl Open {
     ) -> bool {
         let mut waits = false;
         self.case.existing = None;
+        self.case.is_scanned = false;
         for (side, outcome) in results {
             let batch = batches[side].unwrap_or_default();
             let fence = |offset| Fence { offset, batch };
@@ -360,7 +363,11 @@ impl Open {
                         is_touched: false,
                     });
                 }
-                (Outcome::Written(stored, _), _) => {
+                (Outcome::Written(stored, _), key) => {
+                    if let Some(former) = key.filter(|key| *key != stored.key) {
+                        self.findings
+                            .retain(|finding| *finding != (side, former.clone()));
+                    }
                     self.case.wrote(side, stored, batch);
                     continue;
                 }

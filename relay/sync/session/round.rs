@@ -246,6 +246,7 @@ impl PendingCase {
             match result {
                 StepResult::Written { key, prints, wrote } => {
                     self.agree(&mut link, step, &prints);
+                    self.resolve_former(side, &key, out);
                     if link.keys[side].as_ref() != Some(&key) {
                         link.since[side] = Since::written(batch);
                     }
@@ -321,6 +322,7 @@ impl PendingCase {
     fn put_widowed(&self, mut widowed: Link, out: &mut Settlement) -> usize {
         widowed.seen = self.seen;
         self.leave_traces(&widowed, &widowed.keys, out);
+        self.drop_ending(&widowed, out);
         out.links.push((self.pair, widowed));
         out.links.len() - 1
     }
@@ -428,6 +430,16 @@ impl PendingCase {
                 code,
                 detail,
             });
+        }
+    }
+
+    /// A write of ours gave the record another key: a finding of the former one is no longer its own.
+    fn resolve_former(&self, side: Side, key: &Key, out: &mut Settlement) {
+        let former = self.planned[side].as_ref().map(|(former, _)| former);
+        let moved = former.filter(|former| *former != key);
+        let finding = moved.map(|former| (side, former.clone()));
+        if let Some((side, key)) = finding.filter(|finding| self.findings.contains(finding)) {
+            out.resolved.push((self.pair, side, key));
         }
     }
 

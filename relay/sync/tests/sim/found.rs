@@ -29,6 +29,22 @@ const REKEYED: Troubles = Troubles {
 
 const WORST: Troubles = Troubles::ALL;
 
+const EDITED: Troubles = Troubles {
+    edits: true,
+    ..CRASHING
+};
+
+const SHAPED: Troubles = Troubles {
+    shapes: true,
+    ..CRASHING
+};
+
+const BROKEN: Troubles = Troubles {
+    shapes: true,
+    broken: true,
+    ..WORST
+};
+
 const APPS: Troubles = Troubles {
     apps: true,
     ..FORGETFUL
@@ -300,4 +316,69 @@ fn what_an_app_made_of_a_value_flows_back_after_a_lost_answer() {
 #[test]
 fn a_value_taken_away_before_a_deletion_is_an_edit_for_apps_too() {
     check(10_757, APPS);
+}
+
+#[test]
+fn a_value_written_after_the_copy_of_a_new_field_is_not_overwritten_unrecorded() {
+    for seed in [8_092, 9_050, 13_751, 38_938, 82_854] {
+        check(seed, EDITED);
+    }
+}
+
+#[test]
+fn a_key_that_was_only_looked_up_hides_nobody_who_has_it() {
+    check(22_239, EDITED);
+}
+
+#[test]
+fn a_link_that_ended_does_not_outlive_a_case_that_can_t_be_planned() {
+    check(18_165, REKEYED);
+}
+
+#[test]
+fn a_record_that_was_there_before_a_create_of_ours_took_its_key_is_not_made_again() {
+    check(86_658, CRASHING);
+    check(8_402, FORGETFUL);
+}
+
+#[test]
+fn news_of_a_record_that_was_scanned_beside_the_streams_finds_its_case() {
+    check(11_410, EDITED);
+    check(77_955, EDITED);
+    check(82_769, EDITED);
+    check(2_881, REKEYED);
+}
+
+#[test]
+fn a_finding_is_tried_again_with_the_record_that_has_its_key() {
+    check(26_698, REKEYED);
+    check(60_306, WORST);
+    check(12_234, BROKEN);
+    check(52_835, WORST);
+}
+
+#[test]
+fn a_finding_of_a_record_that_has_just_gone_is_not_taken_up_again() {
+    check(25_193, REKEYED);
+    check(90_228, WORST);
+}
+
+#[test]
+fn a_finding_does_not_stay_with_a_record_that_we_gave_another_key() {
+    check(34_575, BROKEN);
+}
+
+/// The oracle knew of one value that a side takes for a duplicate, not of two that meet there.
+#[test]
+fn a_match_key_of_two_fields_is_taken_by_values_of_both_sides() {
+    for seed in [22_602, 40_400, 45_182, 90_875] {
+        check(seed, BROKEN);
+    }
+}
+
+/// The oracle took the values of a trigger for none, and a former record's link for a later one's.
+#[test]
+fn what_a_deletion_oracle_takes_for_an_edit_is_one() {
+    check(25_614, CRASHING);
+    check(58_757, SHAPED);
 }

@@ -67,6 +67,7 @@ fn mirror_case(case: &Case) -> Case {
         since: swap(case.since),
         is_renewed: case.is_renewed,
         existing: mirror_existing(case.existing),
+        is_scanned: case.is_scanned,
     }
 }
 
@@ -184,6 +185,7 @@ fn case(rng: &mut Rng, policy: &PairPolicy, prints: &Fingerprinter) -> Case {
         seen,
         is_renewed: rng.percent(10),
         existing,
+        is_scanned: existing.is_some(),
     }
 }
 
