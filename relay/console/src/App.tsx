@@ -10,6 +10,8 @@ const SetUp = lazy(() => import('./pages/entrance/SetUp'));
 const SignIn = lazy(() => import('./pages/entrance/SignIn'));
 const Overview = lazy(() => import('./pages/overview/Overview'));
 const Agents = lazy(() => import('./pages/agents/Agents'));
+const Sync = lazy(() => import('./pages/sync/Sync'));
+const Wizard = lazy(() => import('./pages/wizard/Wizard'));
 const Connections = lazy(() => import('./pages/connections/Connections'));
 
 export function App() {
@@ -21,6 +23,8 @@ export function App() {
         <Route element={<Gate />}>
           <Route element={<Shell />}>
             <Route index element={<Overview />} />
+            <Route path="syncs/new/:id?" element={<Wizard />} />
+            <Route path="syncs/:name" element={<Sync />} />
             <Route path="agents" element={<Agents />} />
             <Route path="connections" element={<Connections />} />
             <Route path="*" element={<Nowhere />} />

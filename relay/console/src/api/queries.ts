@@ -39,6 +39,11 @@ export const connections = queryOptions({
   queryFn: () => told(api.GET('/api/v1/connections')),
 });
 
+export const drafts = queryOptions({
+  queryKey: ['drafts'],
+  queryFn: () => told(api.GET('/api/v1/drafts')),
+});
+
 export const egress = queryOptions({
   queryKey: ['egress'],
   queryFn: () => told(api.GET('/api/v1/egress')),

@@ -1,5 +1,8 @@
 /** Numbers and times as people say them, in the viewer's language and zone. */
 
+/** What the relay calls the field in which a filter's verdict travels. */
+export const VERDICT = '(filter)';
+
 const count = new Intl.NumberFormat();
 
 export function counted(number: number): string {

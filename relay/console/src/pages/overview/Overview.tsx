@@ -1,12 +1,16 @@
 /** Whether everything is well, at a glance: what needs a person, each sync, each agent. */
-import { IconBroadcast } from '@tabler/icons-react';
+import { Button } from '@mantine/core';
+import { IconBroadcast, IconPlus } from '@tabler/icons-react';
 import { useQuery } from '@tanstack/react-query';
+import { Link } from 'react-router';
 import { agents as agentsQuery, syncs as syncsQuery } from '../../api/queries';
 import { Nothing } from '../../parts/Nothing';
 import { Page, Section } from '../../parts/Page';
 import { Told } from '../../parts/Told';
+import { useMay } from '../entrance/Gate';
 import { AgentRow } from './AgentRow';
 import { attention } from './attention';
+import { Drafts } from './Drafts';
 import { FirstSteps } from './FirstSteps';
 import { SyncRow } from './SyncRow';
 import { Verdict } from './Verdict';
@@ -15,9 +19,19 @@ import classes from './Overview.module.css';
 export default function Overview() {
   const syncs = useQuery(syncsQuery);
   const agents = useQuery(agentsQuery);
+  const mayCreate = useMay('editor');
   const isNew = syncs.data?.length === 0;
   return (
-    <Page title="Overview">
+    <Page
+      title="Overview"
+      actions={
+        mayCreate && (
+          <Button component={Link} to="/syncs/new" leftSection={<IconPlus size={16} aria-hidden />}>
+            Create sync
+          </Button>
+        )
+      }
+    >
       {syncs.data && agents.data && !isNew && (
         <Verdict syncs={syncs.data} attentions={attention(syncs.data, agents.data)} />
       )}
@@ -36,6 +50,7 @@ export default function Overview() {
           }
         </Told>
       </Section>
+      <Drafts />
       <Section title="Agents">
         <Told query={agents}>
           {(list) =>

@@ -26,8 +26,8 @@ function rank(one: Attention): number {
 function ofSync(sync: SyncStatus): Attention[] {
   const found: Attention[] = [];
   const to = `/syncs/${encodeURIComponent(sync.name)}`;
-  const add = (level: Attention['level'], what: string, detail?: string | null, at = to) =>
-    found.push({ level, about: sync.name, what, to: at, ...(detail ? { detail } : {}) });
+  const add = (level: Attention['level'], what: string, detail?: string | null) =>
+    found.push({ level, about: sync.name, what, to, ...(detail ? { detail } : {}) });
   if (sync.state === 'failed') add('bad', 'has failed', sync.last_error);
   if (sync.state === 'waiting') add('care', 'is waiting', sync.last_error);
   if (sync.verified && !sync.verified.equal) {
@@ -37,11 +37,11 @@ function ofSync(sync: SyncStatus): Attention[] {
   if (sync.asked > 0) {
     const conflicts = many(sync.asked, 'conflict');
     const wait = sync.asked === 1 ? 'waits' : 'wait';
-    add('care', `has ${conflicts} that ${wait} for your pick`, undefined, '/inbox');
+    add('care', `has ${conflicts} that ${wait} for your pick`, undefined);
   }
   if (sync.findings > 0) {
     const records = many(sync.findings, 'record');
-    add('care', `has ${records} that can’t be synced`, undefined, '/inbox');
+    add('care', `has ${records} that can’t be synced`, undefined);
   }
   for (const slot of sync.slots ?? []) {
     const said = ofSlot(slot, sync);
