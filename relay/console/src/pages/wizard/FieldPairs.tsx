@@ -73,15 +73,17 @@ export function FieldPairs({ sides, table, map, change }: Props) {
         )}
         <ul className={classes.shelf} aria-label={`Not mapped in ${sides[1]}`}>
           {free.map(({ name, type_name: type }) => (
-            <Tooltip key={name} label={type}>
-              <li
-                className={classes.chip}
-                draggable
-                onDragStart={(event) => event.dataTransfer.setData(KIND, name)}
-              >
-                {name}
-              </li>
-            </Tooltip>
+            <li key={name}>
+              <Tooltip label={type}>
+                <span
+                  className={classes.chip}
+                  draggable
+                  onDragStart={(event) => event.dataTransfer.setData(KIND, name)}
+                >
+                  {name}
+                </span>
+              </Tooltip>
+            </li>
           ))}
         </ul>
       </Stack>
