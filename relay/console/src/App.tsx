@@ -11,6 +11,7 @@ const SignIn = lazy(() => import('./pages/entrance/SignIn'));
 const Overview = lazy(() => import('./pages/overview/Overview'));
 const Agents = lazy(() => import('./pages/agents/Agents'));
 const Sync = lazy(() => import('./pages/sync/Sync'));
+const Edit = lazy(() => import('./pages/sync/Edit'));
 const Wizard = lazy(() => import('./pages/wizard/Wizard'));
 const Connections = lazy(() => import('./pages/connections/Connections'));
 
@@ -24,6 +25,7 @@ export function App() {
           <Route element={<Shell />}>
             <Route index element={<Overview />} />
             <Route path="syncs/new/:id?" element={<Wizard />} />
+            <Route path="syncs/:name/edit" element={<Edit />} />
             <Route path="syncs/:name" element={<Sync />} />
             <Route path="agents" element={<Agents />} />
             <Route path="connections" element={<Connections />} />

@@ -148,6 +148,45 @@ test('an edit crosses, is seen, compared and found in the history', async ({ sig
   await look(page, 'overview');
 });
 
+test('an edit of the file shows what it would do before it is applied', async ({
+  signedIn: page,
+}) => {
+  await page.goto('/syncs/blog');
+  await page.getByRole('button', { name: 'More for blog' }).click();
+  await page.getByRole('menuitem', { name: 'Edit' }).click();
+  const file = page.getByRole('textbox', { name: 'sync.toml' });
+  const text = await file.inputValue();
+  await file.fill(text.replace('published', 'printed'));
+  await page.getByRole('button', { name: 'Look what it would do' }).click();
+  await expect(page.getByText('What is different')).toBeVisible();
+  await file.fill(text.replace(/status == \\?"published\\?"/, 'visits > 10'));
+  await expect(page.getByRole('button', { name: 'Apply' })).toBeDisabled();
+  await page.getByRole('button', { name: 'Look what it would do' }).click();
+  await expect(page.getByRole('row', { name: /blog_posts/ })).toBeVisible();
+  await look(page, 'sync-edit');
+  await page.getByRole('button', { name: 'Apply' }).click();
+  await expect(page.getByText('Live', { exact: true }).last()).toBeVisible();
+  await expect
+    .poll(() => postgres.sql('site', `select count(*) from "BlogPosts" where slug = 'post-11'`))
+    .toBe('1');
+});
+
+test('a run is undone after its plan was seen', async ({ signedIn: page }) => {
+  await page.goto('/syncs/blog');
+  await page
+    .getByRole('button', { name: /^Undo run/ })
+    .first()
+    .click();
+  await expect(page.getByText(/record.* deleted/).first()).toBeVisible();
+  await look(page, 'sync-undo');
+  await page.getByRole('button', { name: 'Put it back' }).click();
+  await expect(page.getByText('Put back')).toBeVisible();
+  await page.getByRole('button', { name: 'Done' }).click();
+  await expect
+    .poll(() => postgres.sql('site', `select count(*) from "BlogPosts" where slug = 'post-11'`))
+    .toBe('0');
+});
+
 test('a sync is removed with all that it left in the databases', async ({ signedIn: page }) => {
   await page.goto('/syncs/blog');
   await page.getByRole('button', { name: 'More for blog' }).click();

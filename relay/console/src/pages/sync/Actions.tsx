@@ -5,13 +5,14 @@ import { useDisclosure } from '@mantine/hooks';
 import {
   IconDots,
   IconDownload,
+  IconPencil,
   IconPlayerPause,
   IconPlayerPlay,
   IconTrash,
 } from '@tabler/icons-react';
 import { useMutation, useQueryClient } from '@tanstack/react-query';
 import { useState } from 'react';
-import { useNavigate } from 'react-router';
+import { Link, useNavigate } from 'react-router';
 import { api, told } from '../../api/client';
 import { refusalOf } from '../../api/problem';
 import { syncs as syncsQuery } from '../../api/queries';
@@ -57,6 +58,15 @@ export function Actions({ sync }: { sync: SyncStatus }) {
           </Button>
         </Menu.Target>
         <Menu.Dropdown>
+          {mayEdit && (
+            <Menu.Item
+              component={Link}
+              to={`/syncs/${encodeURIComponent(sync.name)}/edit`}
+              leftSection={<IconPencil size={16} aria-hidden />}
+            >
+              Edit
+            </Menu.Item>
+          )}
           <Menu.Item
             leftSection={<IconDownload size={16} aria-hidden />}
             onClick={() => void exported(sync.name)}

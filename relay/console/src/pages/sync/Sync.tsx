@@ -20,6 +20,7 @@ import { Actions } from './Actions';
 import { Conflicts } from './Conflicts';
 import { Findings } from './Findings';
 import { History } from './History';
+import { Runs } from './Runs';
 import { Verify } from './Verify';
 import classes from './Sync.module.css';
 
@@ -82,6 +83,7 @@ function Shown({ sync }: { sync: SyncStatus }) {
       <Conflicts sync={sync} />
       <Findings sync={sync} />
       <Verify sync={sync} />
+      <Runs sync={sync} />
       <History sync={sync} />
     </Page>
   );

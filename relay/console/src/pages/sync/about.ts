@@ -37,6 +37,27 @@ export function history(name: string, key: string) {
   });
 }
 
+export function runs(name: string) {
+  return queryOptions({
+    queryKey: ['runs', name],
+    queryFn: () => told(api.GET('/api/v1/syncs/{name}/runs', { params: { path: { name } } })),
+  });
+}
+
+/** The sync's file, as it was applied. */
+export function fileOf(name: string) {
+  return queryOptions({
+    queryKey: ['file', name],
+    queryFn: () => {
+      const params = { path: { name } };
+      return told(api.GET('/api/v1/syncs/{name}/export', { params, parseAs: 'text' }));
+    },
+    // An edit begins with what is there now, and is not overwritten while it is typed.
+    staleTime: Infinity,
+    gcTime: 0,
+  });
+}
+
 /** Something that is done to a sync and answered with how it is then. */
 export function useOrder(order: () => Promise<SyncStatus | undefined>) {
   const queries = useQueryClient();
