@@ -10,6 +10,7 @@ const SetUp = lazy(() => import('./pages/entrance/SetUp'));
 const SignIn = lazy(() => import('./pages/entrance/SignIn'));
 const Overview = lazy(() => import('./pages/overview/Overview'));
 const Agents = lazy(() => import('./pages/agents/Agents'));
+const People = lazy(() => import('./pages/people/People'));
 const Sync = lazy(() => import('./pages/sync/Sync'));
 const Edit = lazy(() => import('./pages/sync/Edit'));
 const Wizard = lazy(() => import('./pages/wizard/Wizard'));
@@ -29,6 +30,7 @@ export function App() {
             <Route path="syncs/:name" element={<Sync />} />
             <Route path="agents" element={<Agents />} />
             <Route path="connections" element={<Connections />} />
+            <Route path="people" element={<People />} />
             <Route path="*" element={<Nowhere />} />
           </Route>
         </Route>
