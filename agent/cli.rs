@@ -228,7 +228,7 @@ async fn pair(config: &Config, file: Option<PathBuf>, json: bool) -> Result<(), 
     let token = PairingToken::parse(&text)
         .map_err(|error| Failure::usage(format!("pairing token: {error}")))?;
     let store = Keystore::new(&config.state_dir);
-    let routes = Routes::new(config.transport);
+    let routes = Routes::of(config).map_err(Failure::usage)?;
     let identity = enroll::pair(&token, &store, &routes)
         .await
         .map_err(|error| match error {

@@ -12,6 +12,8 @@ use tidegate_shared::size;
 use tidegate_shared::sslmode::SslMode;
 use toml::Spanned;
 
+use crate::route::{Proxy, ProxyChoice, ProxyPassword};
+
 /// Where the configuration lies unless `--config` or the environment say otherwise.
 pub const DEFAULT_FILE: &str = "/etc/tidegate-agent/agent.toml";
 /// The variable that replaces [`DEFAULT_FILE`].
@@ -43,6 +45,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// What the tunnel may travel on. Read at the start only.
     pub transport: TransportChoice,
+    /// What lies between this host and the relay, for the tunnel over TCP. Read at the start only.
+    pub proxy: ProxyChoice,
     /// The databases that the relay may reach, in file order, names unique.
     pub targets: Vec<Target>,
 }
@@ -182,6 +186,8 @@ impl Config {
             wrong(at, error.message().replace('\n', ", "))
         })?;
         let base = file.parent().unwrap_or(Path::new("."));
+        let proxy = proxy(raw.proxy, raw.proxy_password_file, base)
+            .map_err(|(at, message)| wrong(at, message))?;
         let mut targets: Vec<Target> = Vec::with_capacity(raw.target.len());
         for raw_target in raw.target {
             let name_at = raw_target.name.span().start;
@@ -197,6 +203,7 @@ impl Config {
         Ok(Config {
             state_dir: base.join(raw.state_dir),
             transport: raw.transport,
+            proxy,
             targets,
         })
     }
@@ -293,6 +300,8 @@ struct RawConfig {
     state_dir: PathBuf,
     #[serde(default)]
     transport: TransportChoice,
+    proxy: Option<Spanned<String>>,
+    proxy_password_file: Option<Spanned<PathBuf>>,
     #[serde(default)]
     target: Vec<RawTarget>,
 }
@@ -395,6 +404,42 @@ impl RawTarget {
     }
 }
 
+fn proxy(
+    url: Option<Spanned<String>>,
+    password_file: Option<Spanned<PathBuf>>,
+    base: &Path,
+) -> Result<ProxyChoice, (usize, String)> {
+    let Some(url) = url else {
+        return match password_file {
+            Some(file) => Err((
+                file.span().start,
+                "proxy_password_file without proxy = \"http://user@host:port\"".into(),
+            )),
+            None => Ok(ProxyChoice::Environment),
+        };
+    };
+    let at = url.span().start;
+    if url.get_ref() == "none" {
+        return Ok(ProxyChoice::Direct);
+    }
+    let mut proxy = Proxy::parse(url.get_ref()).map_err(|message| (at, message))?;
+    if proxy.password != ProxyPassword::None {
+        let message = "no password here, where it can be read: put it into proxy_password_file";
+        return Err((at, message.into()));
+    }
+    match (password_file, &proxy.user) {
+        (Some(file), Some(_)) => {
+            proxy.password = ProxyPassword::File(base.join(file.into_inner()));
+        }
+        (Some(file), None) => {
+            let message = "proxy_password_file needs a user: proxy = \"http://user@host:port\"";
+            return Err((file.span().start, message.into()));
+        }
+        (None, _) => {}
+    }
+    Ok(ProxyChoice::Through(proxy))
+}
+
 /// Off this host nothing but a checked certificate keeps the password's proof and the rows from
 /// whoever sits between, so that leaving it out must not mean "whatever is offered".
 fn default_sslmode(address: &Address) -> SslMode {
@@ -465,6 +510,26 @@ password_file = "main.password"
         let message = error(&told("udp"));
         assert!(message.contains(":1:13: "), "{message}");
         assert!(message.contains("`auto`, `quic`"), "{message}");
+    }
+
+    #[test]
+    fn proxy_has_its_password_in_a_file() {
+        let with = |lines: &str| parse(&format!("{lines}{GOOD}")).map(|config| config.proxy);
+        assert_eq!(with(""), Ok(ProxyChoice::Environment));
+        assert_eq!(with("proxy = \"none\""), Ok(ProxyChoice::Direct));
+        let lines = "proxy = \"http://ada@proxy:3128\"\nproxy_password_file = \"proxy.password\"";
+        let Ok(ProxyChoice::Through(proxy)) = with(lines) else {
+            panic!("a proxy")
+        };
+        let file = PathBuf::from("/etc/tidegate-agent/proxy.password");
+        assert!(proxy.password == ProxyPassword::File(file));
+        let message = with("proxy = \"http://ada:topsecret@proxy\"").unwrap_err();
+        assert!(message.contains(":1:9: no password here"), "{message}");
+        assert!(!message.contains("topsecret"), "{message}");
+        let message = with("proxy = \"https://proxy\"").unwrap_err();
+        assert!(message.contains(":1:9: TLS towards"), "{message}");
+        let message = with("proxy_password_file = \"x\"").unwrap_err();
+        assert!(message.contains(":1:23: "), "{message}");
     }
 
     #[test]

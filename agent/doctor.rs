@@ -20,7 +20,7 @@ use crate::origin::error::OriginError;
 use crate::origin::login::{self, LoggedIn, Wanted};
 use crate::origin::password::Places;
 use crate::origin::{ask, slots};
-use crate::route::{self, RouteError};
+use crate::route::{RouteError, Routes};
 use crate::tunnel::status;
 
 /// Streaming of large transactions (pgoutput protocol 2) came with PostgreSQL 14.
@@ -152,8 +152,14 @@ pub async fn check(config: &Config) -> Report {
         Ok(identity) => {
             check_certificate(&mut report, &identity);
             check_clock(&mut report, config).await;
-            for relay in &identity.relays {
-                check_relay(&mut report, &identity, relay, config.transport).await;
+            match Routes::of(config) {
+                Ok(routes) => {
+                    for relay in &identity.relays {
+                        let choice = config.transport;
+                        check_relay(&mut report, &identity, relay, choice, &routes).await;
+                    }
+                }
+                Err(why) => report.fail("agent", "proxy", why, "correct HTTPS_PROXY"),
             }
         }
         Err(error) => {
@@ -247,6 +253,7 @@ async fn check_relay(
     identity: &Identity,
     relay: &RelayAddr,
     choice: TransportChoice,
+    routes: &Routes,
 ) {
     let subject = format!("relay {relay}");
     let ways: &[(Transport, &'static str)] = match choice {
@@ -262,17 +269,18 @@ async fn check_relay(
     };
     let (mut is_reached, mut failed) = (false, Vec::new());
     for (transport, check) in ways {
-        match route::reach(relay, *transport, &tls).await {
+        match routes.reach(relay, *transport, &tls).await {
             Ok(remote) => {
+                match routes.proxy(relay).filter(|_| *transport == Transport::Tcp) {
+                    Some(proxy) => report.ok(&subject, "proxy", format!("{proxy} lets TCP pass")),
+                    None if !is_reached => report.ok(&subject, "dns", remote.ip().to_string()),
+                    None => {}
+                }
                 if !is_reached {
-                    report.ok(&subject, "dns", remote.ip().to_string());
                     report.ok(&subject, "pin", "its certificate is the paired relay's");
                 }
                 is_reached = true;
                 report.ok(&subject, check, "answers");
-            }
-            Err(error @ RouteError::Unresolved { .. }) => {
-                return report.fail(&subject, "dns", error.to_string(), "check DNS on this host");
             }
             Err(error) => failed.push((*check, error)),
         }
@@ -291,13 +299,16 @@ async fn check_relay(
 }
 
 fn report_unreached(report: &mut Report, subject: &str, check: &'static str, error: &RouteError) {
-    let check = match error.tunnel_error() {
-        None | Some(TunnelError::Unreachable(_)) => check,
-        Some(_) => "pin",
+    let check = match (error, error.tunnel_error()) {
+        (RouteError::Proxy { .. }, _) => "proxy",
+        (RouteError::Unresolved { .. }, _) => "dns",
+        (_, None | Some(TunnelError::Unreachable(_))) => check,
+        (_, Some(_)) => "pin",
     };
     let action = match error.class() {
         Class::Operator(action) => action,
-        _ => "check firewalls on the way: the agent needs outgoing UDP or TCP",
+        _ if check == "proxy" => "check proxy and proxy_password_file, or HTTPS_PROXY",
+        _ => "check DNS and firewalls on the way: the agent needs outgoing UDP or TCP",
     };
     // Its text may hold the advice already, which has a column of its own here.
     let text = error.to_string();

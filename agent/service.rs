@@ -31,6 +31,7 @@ pub async fn run(config: Config, file: &Path) -> anyhow::Result<()> {
     }
     let origin = Origin::open(&config.targets, &config.state_dir, Places::from_env())
         .map_err(|error| anyhow::anyhow!("read the state directory: {error}"))?;
+    let routes = Routes::of(&config).map_err(anyhow::Error::msg)?;
     let listener = status::bind(&config.state_dir)
         .await
         .map_err(|error| anyhow::anyhow!("bind the status socket: {error}"))?;
@@ -44,7 +45,7 @@ pub async fn run(config: Config, file: &Path) -> anyhow::Result<()> {
     let supervisor = Supervisor {
         store,
         origin: origin.clone(),
-        routes: Arc::new(Routes::new(config.transport)),
+        routes: Arc::new(routes),
         board: board.clone(),
         backoff: Backoff::seeded(rand::random()),
         jitter: rand::random(),

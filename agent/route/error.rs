@@ -19,6 +19,12 @@ pub enum RouteError {
         relay: RelayAddr,
         over: &'static str,
     },
+    #[error("{relay}: proxy {proxy}: {text}")]
+    Proxy {
+        relay: RelayAddr,
+        proxy: String,
+        text: String,
+    },
     #[error("the name of {relay} can't be resolved: {text}: check DNS on this host")]
     Unresolved { relay: RelayAddr, text: String },
 }
@@ -43,7 +49,9 @@ impl RouteError {
     pub fn class(&self) -> Class {
         match self {
             RouteError::Unreachable { source, .. } => source.class(),
-            RouteError::Silent { .. } | RouteError::Unresolved { .. } => Class::Retry,
+            RouteError::Silent { .. }
+            | RouteError::Proxy { .. }
+            | RouteError::Unresolved { .. } => Class::Retry,
         }
     }
 
@@ -51,7 +59,9 @@ impl RouteError {
     pub fn tunnel_error(&self) -> Option<&TunnelError> {
         match self {
             RouteError::Unreachable { source, .. } => Some(source),
-            RouteError::Silent { .. } | RouteError::Unresolved { .. } => None,
+            RouteError::Silent { .. }
+            | RouteError::Proxy { .. }
+            | RouteError::Unresolved { .. } => None,
         }
     }
 
@@ -66,7 +76,14 @@ impl RouteError {
             )
         };
         match (heard_nothing(&one), heard_nothing(&other)) {
-            (true, true) => silent,
+            (true, true) => match (one, other) {
+                (proxy @ RouteError::Proxy { .. }, _) | (_, proxy @ RouteError::Proxy { .. }) => {
+                    proxy
+                }
+                (name @ RouteError::Unresolved { .. }, _)
+                | (_, name @ RouteError::Unresolved { .. }) => name,
+                _ => silent,
+            },
             (true, false) => other,
             (false, true) => one,
             (false, false) if needs_a_person(&other) => other,

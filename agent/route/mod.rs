@@ -2,10 +2,12 @@
 //!
 //! QUIC is better where UDP passes: streams don't wait for each other's lost packets, and a changed
 //! address costs nothing. So it gets a head start, and an agent that had to use TCP looks again
-//! from time to time. Called by pairing (`identity::enroll`), by the session (`tunnel`) and by the
+//! from time to time. A proxy carries TCP alone: QUIC goes by it, where that passes. Called by pairing (`identity::enroll`), by the session (`tunnel`) and by the
 //! doctor.
 
 mod error;
+mod proxy;
+mod through;
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -15,15 +17,17 @@ use std::time::Duration;
 
 use tidegate_shared::pairing::RelayAddr;
 use tidegate_shared::tunnel::{
-    CloseCode, QuicDialer, QuicSettings, TcpTunnelDialer, Transport, Tunnel, TunnelDialer,
+    CloseCode, Connect, QuicDialer, QuicSettings, TcpTunnelDialer, Transport, Tunnel, TunnelDialer,
     TunnelError,
 };
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
 pub use error::RouteError;
+pub use proxy::{Proxies, Proxy, ProxyChoice, ProxyKind, ProxyPassword};
 
-use crate::config::TransportChoice;
+use crate::config::{Config, TransportChoice};
+use through::Through;
 
 mod limits {
     use super::Duration;
@@ -50,6 +54,7 @@ pub struct Route {
 /// What the agent may use, and what it knows of the ways.
 pub struct Routes {
     choice: TransportChoice,
+    proxies: Proxies,
     /// What worked last, by relay.
     worked: Mutex<HashMap<String, Transport>>,
     look_again: Duration,
@@ -60,13 +65,26 @@ impl Routes {
         Self::looking_again(choice, limits::LOOK_AGAIN)
     }
 
+    /// As this host is configured, its environment included.
+    pub fn of(config: &Config) -> Result<Self, String> {
+        let proxies = Proxies::new(&config.proxy, |name| std::env::var(name).ok())?;
+        Ok(Self::new(config.transport).through(proxies))
+    }
+
     /// With another pause between two looks for QUIC.
     pub fn looking_again(choice: TransportChoice, every: Duration) -> Self {
         Self {
             choice,
+            proxies: Proxies::default(),
             worked: Mutex::default(),
             look_again: every,
         }
+    }
+
+    /// With these proxies in between.
+    pub fn through(mut self, proxies: Proxies) -> Self {
+        self.proxies = proxies;
+        self
     }
 
     /// Resolves the relay's name and shakes hands over what is allowed and passes first.
@@ -75,15 +93,24 @@ impl Routes {
         relay: &RelayAddr,
         tls: &rustls::ClientConfig,
     ) -> Result<Route, RouteError> {
-        let way = Way {
-            relay,
-            addresses: resolve(relay).await?,
-            tls,
-        };
+        let way = self.way(relay, tls);
         match self.choice {
             TransportChoice::Auto => self.race(&way).await,
             TransportChoice::Quic => way.over(Transport::Quic).await,
             TransportChoice::Tcp => way.over(Transport::Tcp).await,
+        }
+    }
+
+    /// What TCP to this relay goes through.
+    pub fn proxy(&self, relay: &RelayAddr) -> Option<&Proxy> {
+        self.proxies.towards(relay)
+    }
+
+    fn way<'a>(&'a self, relay: &'a RelayAddr, tls: &'a rustls::ClientConfig) -> Way<'a> {
+        Way {
+            relay,
+            proxy: self.proxy(relay),
+            tls,
         }
     }
 
@@ -122,6 +149,22 @@ impl Routes {
         }
     }
 
+    /// Shakes hands over one transport, says nothing, and leaves. Where the relay answered.
+    pub async fn reach(
+        &self,
+        relay: &RelayAddr,
+        transport: Transport,
+        tls: &rustls::ClientConfig,
+    ) -> Result<SocketAddr, RouteError> {
+        let route = Box::pin(self.way(relay, tls).over(transport)).await?;
+        let remote = route.tunnel.remote();
+        route.tunnel.close(CloseCode::DONE);
+        // Lets the relay see the close instead of waiting for its timeout; best effort.
+        let mut idle = pin!(route.dialer.wait_idle());
+        let _ = timeout(Duration::from_secs(1), &mut idle).await;
+        Ok(remote)
+    }
+
     fn note(&self, relay: &RelayAddr, route: Route) -> Route {
         self.remember(relay, route.tunnel.transport());
         route
@@ -153,7 +196,7 @@ impl Routes {
         }
         loop {
             sleep(self.look_again).await;
-            match reach(relay, Transport::Quic, tls).await {
+            match self.reach(relay, Transport::Quic, tls).await {
                 Ok(_) => return self.remember(relay, Transport::Quic),
                 Err(error) => debug!(%error, "QUIC does not pass yet"),
             }
@@ -161,46 +204,35 @@ impl Routes {
     }
 }
 
-/// Shakes hands over one transport, says nothing, and leaves. Where the relay answered.
-pub async fn reach(
-    relay: &RelayAddr,
-    transport: Transport,
-    tls: &rustls::ClientConfig,
-) -> Result<SocketAddr, RouteError> {
-    let way = Way {
-        relay,
-        addresses: resolve(relay).await?,
-        tls,
-    };
-    let route = Box::pin(way.over(transport)).await?;
-    let remote = route.tunnel.remote();
-    route.tunnel.close(CloseCode::DONE);
-    // Lets the relay see the close instead of waiting for its timeout; best effort.
-    let mut idle = pin!(route.dialer.wait_idle());
-    let _ = timeout(Duration::from_secs(1), &mut idle).await;
-    Ok(remote)
-}
-
 /// One relay, and what it is dialled with.
 struct Way<'a> {
     relay: &'a RelayAddr,
-    addresses: Vec<SocketAddr>,
+    proxy: Option<&'a Proxy>,
     tls: &'a rustls::ClientConfig,
 }
 
 impl Way<'_> {
-    /// The first address that answers.
     async fn over(&self, transport: Transport) -> Result<Route, RouteError> {
-        let (relay, over) = match transport {
-            Transport::Quic => (self.relay, "UDP"),
-            Transport::Tcp => (self.relay, "TCP"),
-        };
+        match (transport, self.proxy) {
+            (Transport::Quic, _) => self.directly(transport, "UDP").await,
+            (Transport::Tcp, None) => self.directly(transport, "TCP").await,
+            (Transport::Tcp, Some(proxy)) => self.through(proxy).await,
+        }
+    }
+
+    /// The first address that answers.
+    async fn directly(
+        &self,
+        transport: Transport,
+        over: &'static str,
+    ) -> Result<Route, RouteError> {
+        let relay = self.relay;
         let mut last = RouteError::silent(relay, over);
-        for address in &self.addresses {
+        for address in resolve(relay).await? {
             let dialled = async {
                 match transport {
-                    Transport::Quic => self.quic(*address).await,
-                    Transport::Tcp => self.tcp(*address).await,
+                    Transport::Quic => self.quic(address).await,
+                    Transport::Tcp => self.tcp(Arc::new(address)).await,
                 }
             };
             last = match timeout(limits::HANDSHAKE, dialled).await {
@@ -215,6 +247,27 @@ impl Way<'_> {
         Err(last)
     }
 
+    async fn through(&self, proxy: &Proxy) -> Result<Route, RouteError> {
+        let relay = self.relay.clone();
+        let connect = Through {
+            proxy: proxy.clone(),
+            relay: relay.clone(),
+        };
+        let refused = |text: String| RouteError::Proxy {
+            relay: self.relay.clone(),
+            proxy: proxy.to_string(),
+            text,
+        };
+        match timeout(limits::HANDSHAKE, self.tcp(Arc::new(connect))).await {
+            Ok(Ok(route)) => Ok(route),
+            Err(_) | Ok(Err(TunnelError::TimedOut)) => Err(refused(
+                "no answer within 10 s: check the address".to_owned(),
+            )),
+            Ok(Err(TunnelError::Unreachable(text))) => Err(refused(text)),
+            Ok(Err(source)) => Err(RouteError::Unreachable { relay, source }),
+        }
+    }
+
     async fn quic(&self, address: SocketAddr) -> Result<Route, TunnelError> {
         let any: SocketAddr = match address {
             SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
@@ -227,8 +280,8 @@ impl Way<'_> {
         Ok(Route { tunnel, dialer })
     }
 
-    async fn tcp(&self, address: SocketAddr) -> Result<Route, TunnelError> {
-        let dialer = TcpTunnelDialer::new(Arc::new(address));
+    async fn tcp(&self, connect: Arc<dyn Connect>) -> Result<Route, TunnelError> {
+        let dialer = TcpTunnelDialer::new(connect);
         let tunnel = dialer.dial(&self.relay.host, self.tls.clone()).await?;
         let dialer = TunnelDialer::Tcp(dialer);
         Ok(Route { tunnel, dialer })

@@ -9,5 +9,6 @@ mod cli;
 mod holds;
 mod login;
 mod powers;
+mod proxies;
 mod tunnel;
 mod ways;

@@ -60,10 +60,15 @@ impl Relay {
 
     /// UDP to its port is swallowed.
     pub(crate) fn without_udp() -> Relay {
+        Relay::named("127.0.0.1")
+    }
+
+    /// The same, with another name in its certificate.
+    pub(crate) fn named(name: &str) -> Relay {
         let now = SystemTime::now();
         let agents = CertificateAuthority::generate(AuthorityKind::Agents, now).unwrap();
         let relays = CertificateAuthority::generate(AuthorityKind::Relays, now).unwrap();
-        let names = ["127.0.0.1".to_owned()];
+        let names = [name.to_owned()];
         let (issued, key) = relays
             .issue_relay(&names, Validity { now, life: HOUR })
             .unwrap();
