@@ -5,6 +5,7 @@
 //! together is in one file, so that write, fsync, rename and fsync replace it whole or not at all.
 
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use tidegate_shared::identity::{AgentKey, CertificateFacts, IdentityError, pem_o
 use tidegate_shared::pairing::RelayAddr;
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::durable::{replace_file, sync_directory};
+use crate::durable::{give_to_owner, replace_file, sync_directory};
 
 /// An identity file holds a few certificates; more is damage, bytes.
 const FILE_BYTES_MAX: u64 = 256 * 1024;
@@ -184,6 +185,10 @@ impl Keystore {
             .mode(0o700)
             .create(&self.directory)
             .map_err(io)?;
+        // Root pairs, and the service's user must be able to enter.
+        let state_dir = self.directory.parent().unwrap_or(Path::new("."));
+        let directory = File::open(&self.directory).map_err(io)?;
+        give_to_owner(&directory, state_dir).map_err(io)?;
         let bytes =
             Zeroizing::new(serde_json::to_vec_pretty(value).map_err(|error| io(error.into()))?);
         replace_file(&path, &bytes, 0o600).map_err(io)
@@ -387,6 +392,21 @@ mod tests {
 
     fn mode(path: &Path) -> u32 {
         std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn what_root_pairs_can_be_entered_and_read_by_the_state_directorys_owner() {
+        use std::os::unix::fs::{MetadataExt, chown};
+        let dir = tempfile::tempdir().unwrap();
+        let uid = |path: &Path| std::fs::metadata(path).unwrap().uid();
+        // Not root: all that can be seen is that nothing changes hands.
+        let own = uid(dir.path());
+        let owner = if own == 0 { 65_532 } else { own };
+        chown(dir.path(), Some(owner), None).unwrap();
+        let store = Keystore::new(dir.path());
+        store.save("current.json", &"anything").unwrap();
+        assert_eq!(uid(&store.directory), owner);
+        assert_eq!(uid(&store.path("current.json")), owner);
     }
 
     #[test]
