@@ -66,6 +66,21 @@ fn document(ran: &Ran) -> Value {
 }
 
 #[tokio::test]
+async fn a_system_without_certificate_authorities_reaches_the_relay_on_its_own_host() {
+    let desk = Desk::start().await;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate-relay"));
+    command
+        .args(["agent", "list"])
+        .env_clear()
+        .env("SSL_CERT_FILE", "/nonexistent")
+        .env("SSL_CERT_DIR", "/nonexistent")
+        .env("TIDEGATE_API", &desk.base)
+        .env("TIDEGATE_TOKEN", &desk.token);
+    let ran = finish(command, "").await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+}
+
+#[tokio::test]
 async fn a_plan_with_something_to_do_ends_with_3_and_one_without_with_0() {
     let desk = Desk::start().await;
     let file = desk.sync_file();
