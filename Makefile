@@ -2,7 +2,7 @@
 # compiler; what else is missing is installed from the distribution's packages.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo console test test-pg test-apps test-console test-units lint bans fmt sim mutants copy soak
+.PHONY: help demo console test test-pg test-apps test-console test-units package test-package test-container lint bans fmt sim mutants copy soak
 
 # Seconds until the demo ends by itself; empty: it runs until Ctrl-C.
 DEMO_SECONDS ?=
@@ -14,7 +14,7 @@ SEEDS ?= 10000
 SOAK_SECONDS ?= 300
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: ## Two-way sync of two throwaway databases on this machine (DEMO_SECONDS=30 ends by itself)
 	@DEMO_SECONDS=$(DEMO_SECONDS) ./packaging/demo/demo.sh
@@ -91,6 +91,17 @@ soak: ## pgbench on one side and edits of the other at once (SOAK_SECONDS=300)
 	cargo build --locked --workspace
 	SOAK_SECONDS=$(SOAK_SECONDS) cargo test --locked -p tidegate-relay --test it -- \
 	  e2e::soak --nocapture
+
+# Packages need cargo-deb, cargo-generate-rpm and cargo-cyclonedx, which are installed when missing. About
+# 15 minutes on two cores.
+package: ## .deb, .rpm, static programs, their contents (SBOM) and checksums, in target/package
+	@./packaging/package.sh
+
+test-package: ## Installs, upgrades and purges the packages in a throwaway Debian (as root; makes them first)
+	@./packaging/test-package.sh
+
+test-container: ## Builds both images and runs them in a Docker of its own (as root; builds the programs first)
+	@./packaging/container/test.sh
 
 test-units: ## The systemd units: understood, and closed enough
 	@./packaging/check-units.sh

@@ -1,33 +1,22 @@
-# The Tidegate agent as one static program in an otherwise empty image.
+# The Tidegate agent: one static program in an otherwise empty image. Built by packaging/container/build.sh,
+# whose context holds nothing but what is copied here.
 #
-#   docker build -f packaging/container/agent.Dockerfile -t tidegate-agent .
 #   docker run --rm -i -v tidegate-agent:/var/lib/tidegate-agent \
 #     -v ./agent.toml:/etc/tidegate-agent/agent.toml:ro tidegate-agent pair - < token
 #   docker run -d --restart unless-stopped -v tidegate-agent:/var/lib/tidegate-agent \
 #     -v ./agent.toml:/etc/tidegate-agent/agent.toml:ro \
 #     -v ./main.password:/etc/tidegate-agent/main.password:ro tidegate-agent
-FROM docker.io/library/rust:1.95-slim-bookworm AS build
-RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev make \
-    && rm -rf /var/lib/apt/lists/*
-WORKDIR /source
-COPY . .
-# Static, so that the image needs no C library; the target is named because build scripts and
-# procedural macros must not be static.
-RUN target="$(rustc -vV | sed -n 's/^host: //p')" \
-    && RUSTFLAGS="-C target-feature=+crt-static" \
-       cargo build --locked --release -p tidegate-agent --target "$target" \
-    && install -D "target/$target/release/tidegate-agent" /image/usr/bin/tidegate-agent \
-    && install -d -m 0700 -o 65532 -g 65532 /image/var/lib/tidegate-agent \
-    && install -d /image/etc/tidegate-agent /image/tmp
-
+#
+# The password file must be readable by user 65532 and nobody else: chown 65532, chmod 0600.
 FROM scratch
 # For targets with sslmode verify-* and no sslrootcert.
-COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
-COPY --from=build --chown=65532:65532 /image/var/lib/tidegate-agent /var/lib/tidegate-agent
-COPY --from=build /image/usr /usr
-COPY --from=build /image/etc/tidegate-agent /etc/tidegate-agent
+COPY ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
+COPY tidegate-agent /usr/bin/tidegate-agent
+COPY --chown=65532:65532 state /var/lib/tidegate-agent
 USER 65532:65532
 VOLUME /var/lib/tidegate-agent
 STOPSIGNAL SIGTERM
+# That it runs and answers. Whether the relay is reached is told by `status`, and cured by no restart.
+HEALTHCHECK --interval=30s --timeout=10s --start-period=10s CMD ["/usr/bin/tidegate-agent", "status"]
 ENTRYPOINT ["/usr/bin/tidegate-agent"]
 CMD ["run"]
