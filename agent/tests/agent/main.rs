@@ -2,6 +2,7 @@
 //!
 //! Every server is a throwaway one with SCRAM that the test starts itself.
 
+mod middlebox;
 mod relay;
 mod server;
 

@@ -31,6 +31,7 @@ use tokio::task::JoinHandle;
 use tokio_postgres::{Config, NoTls};
 use tokio_util::sync::CancellationToken;
 
+use super::middlebox::Middlebox;
 use super::server::server;
 
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
@@ -49,6 +50,8 @@ enum Udp {
     Passes(QuicListener),
     /// As a firewall does it: without an answer.
     Swallowed(UdpSocket),
+    /// To this socket, by way of what is between.
+    Forwarded(QuicListener, Middlebox),
 }
 
 impl Relay {
@@ -94,21 +97,44 @@ impl Relay {
 
     pub(crate) fn let_udp_pass(&mut self) {
         let local = self.tcp.local().unwrap();
+        // The socket that swallowed it must be gone first.
+        let any: SocketAddr = (Ipv4Addr::LOCALHOST, 0).into();
+        self.udp = Udp::Swallowed(UdpSocket::bind(any).unwrap());
+        self.udp = Udp::Passes(self.quic(local));
+    }
+
+    /// UDP goes through something that can be told to change or to stop it.
+    pub(crate) fn behind_a_middlebox() -> Relay {
+        let mut relay = Relay::without_udp();
+        let any: SocketAddr = (Ipv4Addr::LOCALHOST, 0).into();
+        let quic = relay.quic(any);
+        let Udp::Swallowed(front) = relay.udp else {
+            unreachable!("nothing passes yet")
+        };
+        let middlebox = Middlebox::start(front, quic.local().unwrap());
+        relay.udp = Udp::Forwarded(quic, middlebox);
+        relay
+    }
+
+    pub(crate) fn middlebox(&self) -> &Middlebox {
+        match &self.udp {
+            Udp::Forwarded(_, middlebox) => middlebox,
+            _ => panic!("there is none"),
+        }
+    }
+
+    fn quic(&self, local: SocketAddr) -> QuicListener {
         let keys = StableKeys {
             reset: [7; 64],
             connection_id: 7,
         };
-        // The socket that swallowed it must be gone first.
-        let any: SocketAddr = (Ipv4Addr::LOCALHOST, 0).into();
-        self.udp = Udp::Swallowed(UdpSocket::bind(any).unwrap());
-        let quic = QuicListener::bind(local, self.tls.clone(), &keys, QuicSettings::default());
-        self.udp = Udp::Passes(quic.unwrap());
+        QuicListener::bind(local, self.tls.clone(), &keys, QuicSettings::default()).unwrap()
     }
 
     /// Whether anything came over UDP while it was swallowed.
     pub(crate) fn swallowed_anything(&self) -> bool {
         match &self.udp {
-            Udp::Passes(_) => false,
+            Udp::Passes(_) | Udp::Forwarded(..) => false,
             Udp::Swallowed(socket) => socket.recv(&mut [0; 2048]).is_ok(),
         }
     }
@@ -116,7 +142,7 @@ impl Relay {
     async fn arriving(&self) -> Arriving {
         match &self.udp {
             Udp::Swallowed(_) => self.tcp.accept().await,
-            Udp::Passes(quic) => tokio::select! {
+            Udp::Passes(quic) | Udp::Forwarded(quic, _) => tokio::select! {
                 arriving = quic.accept() => arriving.unwrap(),
                 arriving = self.tcp.accept() => arriving,
             },
@@ -344,21 +370,47 @@ async fn read_backend(stream: &mut TunnelStream) -> std::io::Result<(u8, Vec<u8>
     Ok((kind, body))
 }
 
-/// Ends the server's process in the middle of a COPY.
-pub(crate) async fn check_cut_copy(session: &Session) {
+/// Begins to copy so many rows of 1,000 characters and the server's process id.
+async fn begin_copy(session: &Session, rows: u64) -> TunnelStream {
     let (mut stream, _) = session.open("main", Purpose::Session).await;
     stream
         .write_all(b"\0\0\0\x10\0\x03\0\0user\0x\0\0")
         .await
         .unwrap();
-    let sql =
-        b"copy (select pg_backend_pid(), repeat('x', 1000) from generate_series(1, 10000000)) \
-                to stdout\0";
+    let sql = format!(
+        "copy (select pg_backend_pid(), repeat('x', 1000) from generate_series(1, {rows})) \
+         to stdout\0"
+    );
     let length = u32::try_from(sql.len() + 4).unwrap().to_be_bytes();
     stream
-        .write_all(&[&b"Q"[..], &length, sql].concat())
+        .write_all(&[&b"Q"[..], &length, sql.as_bytes()].concat())
         .await
         .unwrap();
+    stream
+}
+
+/// Copies so many rows to their end and does something in the middle.
+pub(crate) async fn check_whole_copy(session: &Session, rows: u64, in_the_middle: impl FnOnce()) {
+    let mut stream = begin_copy(session, rows).await;
+    let (mut seen, mut in_the_middle) = (0, Some(in_the_middle));
+    loop {
+        match read_backend(&mut stream).await.unwrap() {
+            (b'd', _) => seen += 1,
+            (b'C', _) => break,
+            _ => {}
+        }
+        if seen == rows / 2
+            && let Some(act) = in_the_middle.take()
+        {
+            act();
+        }
+    }
+    assert_eq!(seen, rows);
+}
+
+/// Ends the server's process in the middle of a COPY.
+pub(crate) async fn check_cut_copy(session: &Session) {
+    let mut stream = begin_copy(session, 10_000_000).await;
     let mut pid = None;
     let ended = loop {
         match read_backend(&mut stream).await {

@@ -8,7 +8,9 @@ use tidegate_agent::identity::keystore::Keystore;
 use tidegate_agent::route::Routes;
 use tidegate_shared::tunnel::{CloseCode, Protocol, Transport, TunnelError};
 
-use super::relay::{HOUR, Relay, Session, check_cut_copy, pair, redeem, start, start_with};
+use super::relay::{
+    HOUR, Relay, Session, check_cut_copy, check_whole_copy, pair, redeem, start, start_with,
+};
 use super::server::server;
 
 /// Far more than the head start of QUIC, and less than its handshake may take.
@@ -98,6 +100,43 @@ async fn when_udp_passes_again_the_agent_moves_and_cuts_no_session() {
         session.tunnel.closed().await,
         TunnelError::ClosedByPeer(CloseCode::GOODBYE)
     );
+}
+
+#[tokio::test]
+async fn an_address_that_changes_in_the_middle_of_a_copy_costs_nothing() {
+    const ROWS: u64 = 30_000;
+    let relay = Relay::behind_a_middlebox();
+    let state = tempfile::tempdir().unwrap();
+    pair(&relay, &Keystore::new(state.path()), Duration::ZERO, HOUR).await;
+    let _agent = start(state, &[server().target("tidegate", "")]);
+    let session = relay.session().await;
+    assert_eq!(session.tunnel.transport(), Transport::Quic);
+    let before = session.tunnel.remote();
+    check_whole_copy(&session, ROWS, || relay.middlebox().rebind()).await;
+    assert_ne!(session.tunnel.remote(), before);
+    assert_eq!(session.tunnel.close_reason(), None);
+}
+
+#[tokio::test]
+async fn udp_that_stops_in_mid_session_is_left_for_tcp() {
+    /// The agent notices by the silence of three signs of life (15 s), then dials.
+    const NOTICED: Duration = Duration::from_secs(30);
+    let relay = Relay::behind_a_middlebox();
+    let state = tempfile::tempdir().unwrap();
+    pair(&relay, &Keystore::new(state.path()), Duration::ZERO, HOUR).await;
+    let agent = start(state, &[server().target("tidegate", "")]);
+    let former = relay.session().await;
+    assert_eq!(former.tunnel.transport(), Transport::Quic);
+    relay.middlebox().swallow();
+    let began = Instant::now();
+    let session = relay.session().await;
+    assert!(began.elapsed() < NOTICED, "{:?}", began.elapsed());
+    assert_eq!(session.tunnel.transport(), Transport::Tcp);
+    tokio::select! {
+        count = count_posts(&session) => assert_eq!(count, 1000),
+        _ = relay.joins() => {}
+    }
+    assert_eq!(agent.board.read().transport.as_deref(), Some("tcp"));
 }
 
 #[tokio::test]
