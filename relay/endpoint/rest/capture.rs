@@ -1,4 +1,4 @@
-//! Polls an app for changes.
+//! Polls an app for changes: lists of what was modified, or the app's own log.
 //!
 //! A look tells each changed record once, as it is, up to the *horizon*: as far as lists show
 //! everything for certain, and never within one of our own batches. The horizon is the position. What
@@ -12,8 +12,10 @@ use tidegate_sync::model::{BatchId, Change, ChangeKind, Position};
 use tokio::time::Instant;
 
 use super::clock::Micros;
-use super::manifest::Changes;
+use super::log::{self, News, Spots, Touch};
+use super::manifest::{Changes, Log, Request};
 use super::pages::{Listing, Page, Pages};
+use super::reading::by_ids;
 use super::shape::{Record, Shape, moment, moment_text};
 use super::side::Bound;
 use crate::endpoint::{Capture, Captured, EndpointError};
@@ -45,38 +47,113 @@ impl RestCapture {
     }
 
     async fn look(&self) -> Result<Captured, EndpointError> {
-        let changes = &self.bound.client.manifest.changes;
+        let manifest = &self.bound.client.manifest;
+        match (&manifest.log, &manifest.changes.request) {
+            (Some(log), _) => self.look_at_log(log).await,
+            (None, Some(request)) => self.look_at_lists(&manifest.changes, request).await,
+            (None, None) => {
+                let text = "the manifest does not say how changes are found";
+                Err(EndpointError::bug("no-changes", text))
+            }
+        }
+    }
+
+    async fn look_at_lists(
+        &self,
+        changes: &Changes,
+        request: &Request,
+    ) -> Result<Captured, EndpointError> {
         let mut seen = Vec::new();
         for shape in &self.bound.shapes {
-            seen.push(self.changed(shape, changes).await?);
+            seen.push(self.changed(shape, changes, request).await?);
         }
         let until = seen.iter().map(|seen| seen.until).min();
-        let horizon = self
-            .bound
-            .batches
-            .outside(until.unwrap_or_else(|| self.bound.shown()));
-        let is_early = self.first.is_some_and(|first| horizon < first);
-        if is_early || horizon <= self.position.offset {
+        let Some(horizon) = self.horizon(until.unwrap_or_else(|| self.bound.shown())) else {
             return Ok(Captured::default());
-        }
-        let passed = self.bound.batches.passed(horizon).max(self.position.passed);
+        };
         let from = self.position.offset;
-        let mut changes: Vec<Change> = Vec::new();
+        let mut told = Vec::new();
         for Seen { shape, records, .. } in seen {
             let records = records.into_iter();
             let due = records.filter(|record| from < record.stamp && record.stamp <= horizon);
-            changes.extend(due.map(|record| change(shape, record, passed)));
+            told.extend(due.map(|record| (shape, record)));
         }
+        Ok(self.captured(told, horizon, String::new()))
+    }
+
+    /// Records that the log names are read as they are now. One that it names again meanwhile waits
+    /// for the horizon to pass that, too: nothing newer than the horizon is told.
+    async fn look_at_log(&self, log: &Log) -> Result<Captured, EndpointError> {
+        let Some(spots) = Spots::parse(&self.position.cursor) else {
+            let text = "a position without its place in the app's log of changes";
+            return Err(EndpointError::bug("no-log-position", text));
+        };
+        let until = self.bound.shown();
+        let news = log::read(&self.bound, log, &spots).await?;
+        let Some(horizon) = self.horizon(until) else {
+            return Ok(Captured::default());
+        };
+        let horizon = self.affordable(&news, horizon);
+        let mut told = Vec::new();
+        for shape in &self.bound.shapes {
+            let due: Vec<(&str, Touch)> = news.due(shape, horizon).collect();
+            let there = due.iter().filter(|(_, touch)| !touch.is_gone);
+            let ids: Vec<&str> = there.map(|(id, _)| *id).collect();
+            let mut found = by_ids(&self.bound.client, shape, &ids).await?;
+            for (id, touch) in due {
+                let mut record = found.remove(id).unwrap_or_else(|| Record::gone(id));
+                // An entry may come later than those of its time.
+                record.stamp = touch.time.max(self.position.offset + 1).min(horizon);
+                told.push((shape, record));
+            }
+        }
+        if !told.is_empty() {
+            let later = log::read(&self.bound, log, &spots.after(&news, Micros::MAX)).await?;
+            told.retain(|(shape, record)| !later.tells_of(shape, &record.id));
+        }
+        let cursor = spots.after(&news, horizon).text();
+        Ok(self.captured(told, horizon, cursor))
+    }
+
+    /// The horizon, or an earlier one where it has passed more than can be held.
+    fn affordable(&self, news: &News, horizon: Micros) -> Micros {
+        let shapes = self.bound.shapes.iter();
+        let times = shapes.flat_map(|shape| news.due(shape, horizon));
+        let mut times: Vec<Micros> = times.map(|(_, touch)| touch.time).collect();
+        if times.len() <= limits::RECORDS || self.first.is_some() {
+            return horizon;
+        }
+        times.sort_unstable();
+        let earlier = self.bound.batches.outside(times[limits::RECORDS]);
+        match earlier > self.position.offset {
+            true => earlier,
+            false => horizon,
+        }
+    }
+
+    /// How far can be told, if it is farther than what was.
+    fn horizon(&self, until: Micros) -> Option<Micros> {
+        let horizon = self.bound.batches.outside(until);
+        let is_early = self.first.is_some_and(|first| horizon < first);
+        (!is_early && horizon > self.position.offset).then_some(horizon)
+    }
+
+    fn captured(&self, told: Vec<(&Shape, Record)>, horizon: Micros, cursor: String) -> Captured {
+        let passed = self.bound.batches.passed(horizon).max(self.position.passed);
+        let told = told.into_iter();
+        let mut changes: Vec<Change> = told
+            .map(|(shape, record)| change(shape, record, passed))
+            .collect();
         changes.sort_by_key(Change::place);
-        Ok(Captured {
+        Captured {
             changes,
             end: Some(Position {
                 offset: horizon,
                 passed,
-                cursor: String::new(),
+                cursor,
             }),
             reconcile: Vec::new(),
-        })
+        }
     }
 
     /// The records of one table that changed since the position.
@@ -84,12 +161,13 @@ impl RestCapture {
         &self,
         shape: &'a Shape,
         changes: &Changes,
+        request: &Request,
     ) -> Result<Seen<'a>, EndpointError> {
         let client = &self.bound.client;
         let form = client.manifest.record.modified_as;
         let mut until = self.bound.shown();
         let listing = Listing {
-            request: &changes.request,
+            request,
             items: &changes.items,
             paging: &changes.paging,
             size: client.manifest.list.page,

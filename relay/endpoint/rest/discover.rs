@@ -96,6 +96,10 @@ pub(super) async fn who(client: &Client) -> Result<(String, String), EndpointErr
             format!("{title} does not know who we are: add the connection with a valid token");
         EndpointError::operator("login-refused", text)
     })?;
+    let name = who.user_name.as_ref();
+    let user = name
+        .and_then(|at| path::text(&answer.body, at))
+        .unwrap_or(user);
     let version = who
         .version
         .as_ref()
@@ -150,9 +154,14 @@ fn allowed(rights: &Rights, granted: &[Json], place: &Place) -> (bool, bool) {
         path::text(item, &rights.container).as_ref() == Some(&place.container.0)
             && path::text(item, &rights.table).is_none_or(|table| table == place.table.0)
     };
-    let names = granted.iter().filter(concerns);
-    let names: Vec<&str> = names
-        .flat_map(|item| path::items(item, &rights.rights))
+    let found = granted.iter().filter(concerns);
+    let found = found.filter_map(|item| path::find(item, &rights.rights));
+    let names: Vec<&str> = found
+        .flat_map(|names| {
+            names
+                .as_array()
+                .map_or(std::slice::from_ref(names), Vec::as_slice)
+        })
         .filter_map(Json::as_str)
         .collect();
     let any = |wanted: &[String]| wanted.iter().any(|right| names.contains(&right.as_str()));
@@ -205,6 +214,7 @@ async fn fields(client: &Client, place: &Place, item: &Json) -> Result<Vec<Field
             request,
             items,
             name,
+            id,
             type_at,
             rules,
         } => {
@@ -219,7 +229,7 @@ async fn fields(client: &Client, place: &Place, item: &Json) -> Result<Vec<Field
                 None => None,
             };
             let found = path::items(asked.as_ref().unwrap_or(item), items);
-            listed(found, (name, type_at), rules)
+            listed(found, (name, id.as_deref(), type_at), rules)
         }
     };
     let id = id_column(record.ids);

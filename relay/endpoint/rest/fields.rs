@@ -10,23 +10,29 @@ use super::path;
 /// One field of a table.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Field {
-    /// As records name it.
+    /// As people call it.
     pub name: String,
+    /// As records and requests call it.
+    pub key: String,
     /// As the app names its type.
     pub type_name: String,
     pub field_type: FieldType,
     pub read_only: bool,
     pub required: bool,
+    /// What a cell holds that records leave out, where that is not null.
+    pub blank: Option<Json>,
 }
 
 impl Field {
     fn new(name: &str, type_name: &str, field_type: FieldType) -> Field {
         Field {
             name: name.to_owned(),
+            key: name.to_owned(),
             type_name: type_name.to_owned(),
             field_type,
             read_only: false,
             required: false,
+            blank: None,
         }
     }
 }
@@ -149,7 +155,7 @@ pub(super) fn guessed(records: &[&Json], hidden: &[String]) -> Vec<Field> {
 /// The fields that a table lists, by the manifest's rules. What no rule fits is left out.
 pub(super) fn listed(
     listed: &[Json],
-    (name_at, type_at): (&str, &str),
+    (name_at, id_at, type_at): (&str, Option<&str>, &str),
     rules: &[TypeRule],
 ) -> Vec<Field> {
     let field = |of: &Json| {
@@ -164,6 +170,10 @@ pub(super) fn listed(
         let rule = rules.iter().find(fits)?;
         let mut field = Field::new(&name, &type_name, ruled(rule, of)?);
         field.read_only = rule.read_only;
+        field.blank.clone_from(&rule.blank);
+        if let Some(id) = id_at {
+            field.key = path::text(of, id)?;
+        }
         Some(field)
     };
     listed.iter().filter_map(field).collect()
@@ -179,6 +189,13 @@ fn ruled(rule: &TypeRule, of: &Json) -> Option<FieldType> {
         (FieldType::List { distinct, .. }, Some(labels)) => FieldType::List {
             of: Box::new(FieldType::Enum { labels }),
             distinct,
+        },
+        (FieldType::Text { ignores_case, .. }, _) if rule.unbounded => FieldType::Text {
+            max: None,
+            ignores_case,
+        },
+        (FieldType::Int { bits }, _) => FieldType::Int {
+            bits: rule.bits.unwrap_or(bits),
         },
         (other, _) => other,
     })

@@ -9,7 +9,8 @@
 //!   [`clock`] what time it is there. [`pages`] reads lists.
 //! * [`discover`] finds tables, [`fields`] and their types; [`shape`] and [`values`] turn records into
 //!   rows and back.
-//! * [`side`] is one opened side: [`snapshot`] scans, [`capture`] polls, [`apply`] writes what
+//! * [`side`] is one opened side: [`snapshot`] scans, [`capture`] polls lists or the app's [`log`],
+//!   [`apply`] writes what
 //!   [`guard`] lets, by [`write`]. [`batches`] is where in the app's history our batches are.
 
 mod account;
@@ -24,6 +25,7 @@ mod discover;
 mod fields;
 mod guard;
 mod limiter;
+mod log;
 pub mod manifest;
 mod pages;
 mod path;

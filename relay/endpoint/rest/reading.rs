@@ -6,10 +6,10 @@ use serde_json::Value as Json;
 use tidegate_sync::value::Value;
 
 use super::client::Client;
-use super::manifest::{CallKind, Meaning, Search};
+use super::manifest::{CallKind, Meaning, Read, Search};
 use super::path;
 use super::shape::{Record, Shape};
-use super::template::{Variables, prepare};
+use super::template::{Variables, fill, prepare};
 use crate::endpoint::EndpointError;
 
 /// The records with these ids that are there, by id.
@@ -21,7 +21,7 @@ pub(super) async fn by_ids(
     let read = &client.manifest.read;
     let mut found = HashMap::with_capacity(ids.len());
     for chunk in ids.chunks(read.max.max(1) as usize) {
-        let request = prepare(&read.request, &by_id(shape, chunk, read.as_json));
+        let request = prepare(&read.request, &by_id(shape, chunk, read));
         let answer = client
             .call(CallKind::Read, shape.place.container(), &request)
             .await?;
@@ -53,10 +53,15 @@ pub(super) async fn by_ids(
     Ok(found)
 }
 
-fn by_id(shape: &Shape, ids: &[&str], as_json: bool) -> Variables {
-    let text = |id: &&str| match as_json {
-        true => Json::from(*id).to_string(),
-        false => (*id).to_owned(),
+fn by_id(shape: &Shape, ids: &[&str], read: &Read) -> Variables {
+    let text = |id: &&str| {
+        let text = match read.as_json {
+            true => Json::from(*id).to_string(),
+            false => (*id).to_owned(),
+        };
+        let each = read.each.as_ref();
+        each.and_then(|each| fill(each, &Variables::default().with("id", text.as_str())))
+            .unwrap_or(text)
     };
     let ids: Vec<String> = ids.iter().map(text).collect();
     let first = ids.first().cloned().unwrap_or_default();
@@ -88,9 +93,18 @@ pub(super) async fn by_values(
             (Json::String(text), false) => text.clone(),
             _ => json.to_string(),
         };
-        let variables = shape.place.variables().with("field", column.name.as_str());
-        if search.many.is_some() && !text.contains(',') {
-            together.push((variables, text));
+        let variables = shape.place.variables().with("field", column.key.as_str());
+        if let Some(many) = &search.many {
+            let each = many.each.as_ref();
+            let alone = variables.clone().with("value", text.as_str());
+            match each.and_then(|each| fill(each, &alone)) {
+                Some(text) => together.push((variables, text)),
+                None if !text.contains(',') => together.push((variables, text)),
+                None => {
+                    let request = prepare(&search.request, &alone);
+                    found.extend(ask(client, shape, search, &request).await?);
+                }
+            }
             continue;
         }
         let request = prepare(&search.request, &variables.with("value", text));

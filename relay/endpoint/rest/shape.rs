@@ -65,6 +65,17 @@ pub(super) struct Record {
 }
 
 impl Record {
+    /// One that is no longer there.
+    pub(super) fn gone(id: &str) -> Record {
+        Record {
+            id: id.to_owned(),
+            stamp: 0,
+            version: None,
+            is_deleted: true,
+            row: Row::new(),
+        }
+    }
+
     pub(super) fn key(&self) -> Key {
         Key::single(self.id.clone())
     }
@@ -97,7 +108,10 @@ impl Shape {
         let cells = self.columns.iter().map(|column| {
             Cell::Value(match column.name.as_str() {
                 ID if column.type_name == ID_TYPE => Value::Text(id.clone()),
-                name => decode(&column.field_type, fields.get(name)),
+                _ => {
+                    let cell = fields.get(&column.key).filter(|cell| !cell.is_null());
+                    decode(&column.field_type, cell.or(column.blank.as_ref()))
+                }
             })
         });
         Ok(Record {
@@ -147,7 +161,7 @@ impl Shape {
                     });
                 }
                 _ => {
-                    fields.insert(column.name.clone(), json);
+                    fields.insert(column.key.clone(), json);
                 }
             }
         }
@@ -166,6 +180,7 @@ impl Shape {
 pub(super) fn id_column(ids: Ids) -> Field {
     Field {
         name: ID.to_owned(),
+        key: ID.to_owned(),
         type_name: ID_TYPE.to_owned(),
         field_type: FieldType::Text {
             max: None,
@@ -173,6 +188,7 @@ pub(super) fn id_column(ids: Ids) -> Field {
         },
         read_only: ids == Ids::App,
         required: true,
+        blank: None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! One opened side of one run: hands out its parts, which share what is known of the app.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use tidegate_sync::baseline::Fingerprinter;
@@ -13,6 +13,7 @@ use super::capture::RestCapture;
 use super::client::Client;
 use super::clock::{Micros, last_complete};
 use super::discover::who;
+use super::log;
 use super::shape::Shape;
 use super::snapshot::RestSnapshot;
 use crate::endpoint::catalog::Problem;
@@ -65,13 +66,17 @@ impl RestSide {
     }
 
     /// Reads the app's clock, so that a position can be told.
-    async fn position(&self) -> Result<Position, EndpointError> {
+    async fn position(&self, cursor: String) -> Result<Position, EndpointError> {
         who(&self.bound.client).await?;
         Ok(Position {
             offset: self.bound.shown(),
             passed: BatchId::of_run(self.bound.epoch, 0),
-            cursor: String::new(),
+            cursor,
         })
+    }
+
+    fn look_from(&self, position: Position) -> Box<dyn Snapshot> {
+        Box::new(RestSnapshot::new(Arc::clone(&self.bound), position))
     }
 }
 
@@ -89,19 +94,31 @@ impl OpenSide for RestSide {
         if position.offset > self.bound.client.clock.high() {
             return Ok(Err("the app's clock was set back".to_owned()));
         }
-        Ok(Ok(()))
+        match &self.bound.client.manifest.log {
+            Some(log) => log::check(&self.bound, log, &position.cursor, position.offset).await,
+            None => Ok(Ok(())),
+        }
     }
 
     async fn snapshot(&mut self) -> Result<Box<dyn Snapshot>, EndpointError> {
-        let position = self.position().await?;
-        Ok(Box::new(RestSnapshot::new(
-            Arc::clone(&self.bound),
-            position,
-        )))
+        let cursor = match &self.bound.client.manifest.log {
+            Some(log) => {
+                let spots = log::open(&self.bound, log).await?;
+                // What was changed before the log began is shown by now.
+                let lag = Duration::from_millis(self.bound.client.manifest.changes.lag_ms);
+                tokio::time::sleep(lag).await;
+                spots.text()
+            }
+            None => String::new(),
+        };
+        let position = self.position(cursor).await?;
+        Ok(self.look_from(position))
     }
 
     async fn view(&mut self) -> Result<Box<dyn Snapshot>, EndpointError> {
-        self.snapshot().await
+        // Nobody goes on from it, so no log is asked for.
+        let position = self.position(String::new()).await?;
+        Ok(self.look_from(position))
     }
 
     async fn capture(&mut self, position: &Position) -> Result<Box<dyn Capture>, EndpointError> {

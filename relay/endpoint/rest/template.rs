@@ -1,6 +1,7 @@
 //! Texts of a manifest with variables in braces: `/tables/{table}/records/{id}`.
 //!
-//! A tiny language on purpose: variables, and nothing else. In a path a variable is encoded; in a
+//! A tiny language on purpose: variables, and nothing else; `{{` and `}}` are braces themselves. In a
+//! path a variable is encoded; in a query one that is a list becomes a parameter for each item; in a
 //! body a text that is one variable and nothing else becomes its value, whatever JSON that is.
 //! Parts of a query, of headers and of a body whose variables have no value are left out.
 
@@ -50,7 +51,7 @@ pub(super) fn prepare(request: &Request, variables: &Variables) -> Prepared {
     let mut path = String::new();
     for part in parts(&request.path) {
         match part {
-            Part::Text(text) => path.push_str(text),
+            Part::Text(text) | Part::Brace(text) => path.push_str(text),
             Part::Variable(name) => {
                 path.push_str(&encode(&variables.text(name).unwrap_or_default()));
             }
@@ -58,7 +59,10 @@ pub(super) fn prepare(request: &Request, variables: &Variables) -> Prepared {
     }
     let mut separator = '?';
     for (name, value) in &request.query {
-        if let (Some(name), Some(value)) = (fill(name, variables), fill(value, variables)) {
+        let Some(name) = fill(name, variables) else {
+            continue;
+        };
+        for value in values(value, variables) {
             path.push(separator);
             separator = '&';
             path.push_str(&encode(&name));
@@ -76,6 +80,18 @@ pub(super) fn prepare(request: &Request, variables: &Variables) -> Prepared {
             .body
             .as_ref()
             .and_then(|body| render(body, variables)),
+    }
+}
+
+/// What a parameter is: several times where its variable is a list, not at all without a value.
+fn values(template: &str, variables: &Variables) -> Vec<String> {
+    let list = sole(template).and_then(|name| variables.0.get(name)?.as_array());
+    match list {
+        Some(items) => items
+            .iter()
+            .filter_map(|item| Some(item.as_str()?.to_owned()))
+            .collect(),
+        None => fill(template, variables).into_iter().collect(),
     }
 }
 
@@ -109,7 +125,7 @@ pub(super) fn names(text: &str) -> Result<Vec<&str>, String> {
             Part::Text(text) if text.contains(['{', '}']) => {
                 return Err("a brace lacks its other half".to_owned());
             }
-            Part::Text(_) => {}
+            Part::Text(_) | Part::Brace(_) => {}
             Part::Variable(name) => names.push(name),
         }
     }
@@ -118,21 +134,27 @@ pub(super) fn names(text: &str) -> Result<Vec<&str>, String> {
 
 enum Part<'a> {
     Text(&'a str),
+    Brace(&'a str),
     Variable(&'a str),
 }
 
 fn parts(text: &str) -> Vec<Part<'_>> {
     let mut parts = Vec::new();
     let mut rest = text;
-    while let Some(open) = rest.find('{') {
-        let Some(close) = rest[open..].find('}') else {
-            break;
+    while let Some(at) = rest.find(['{', '}']) {
+        let brace = &rest[at..=at];
+        let is_doubled = rest[at + 1..].starts_with(brace);
+        let close = rest[at..].find('}').filter(|_| brace == "{");
+        let (part, end) = match close {
+            _ if is_doubled => (Part::Brace(brace), at + 2),
+            Some(close) => (Part::Variable(&rest[at + 1..at + close]), at + close + 1),
+            None => break,
         };
-        if open > 0 {
-            parts.push(Part::Text(&rest[..open]));
+        if at > 0 {
+            parts.push(Part::Text(&rest[..at]));
         }
-        parts.push(Part::Variable(&rest[open + 1..open + close]));
-        rest = &rest[open + close + 1..];
+        parts.push(part);
+        rest = &rest[end..];
     }
     if !rest.is_empty() {
         parts.push(Part::Text(rest));
@@ -148,12 +170,12 @@ fn sole(text: &str) -> Option<&str> {
     }
 }
 
-/// `None` when a variable has no value.
-fn fill(text: &str, variables: &Variables) -> Option<String> {
+/// The text with its variables filled in; `None` when one has no value.
+pub(super) fn fill(text: &str, variables: &Variables) -> Option<String> {
     let mut filled = String::new();
     for part in parts(text) {
         match part {
-            Part::Text(text) => filled.push_str(text),
+            Part::Text(text) | Part::Brace(text) => filled.push_str(text),
             Part::Variable(name) => filled.push_str(&variables.text(name)?),
         }
     }
@@ -212,6 +234,22 @@ mod tests {
             made,
             Some(json!({"data": {"a": null}, "key": "no-7", "n": [1]}))
         );
+    }
+
+    #[test]
+    fn doubled_braces_are_braces_and_lists_are_repeated_parameters() {
+        let variables = Variables::default()
+            .with("field", "a")
+            .with("items", json!(["x", "y"]));
+        let filled = fill("OR({{{field}}}=1)", &variables);
+        assert_eq!(filled.as_deref(), Some("OR({a}=1)"));
+        assert_eq!(names("{{{field}}}"), Ok(vec!["field"]));
+        let request = request(
+            r#"path = "/t" 
+               query = { "records[]" = "{items}" }"#,
+        );
+        let made = prepare(&request, &variables);
+        assert_eq!(made.path, "/t?records%5B%5D=x&records%5B%5D=y");
     }
 
     #[test]

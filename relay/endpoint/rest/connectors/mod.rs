@@ -5,7 +5,10 @@ use std::sync::{Arc, LazyLock};
 use super::manifest::{Manifest, load};
 
 /// Names and texts.
-const BUILT_IN: &[(&str, &str)] = &[("kinto", include_str!("kinto.toml"))];
+const BUILT_IN: &[(&str, &str)] = &[
+    ("airtable", include_str!("airtable.toml")),
+    ("kinto", include_str!("kinto.toml")),
+];
 
 static LOADED: LazyLock<Vec<Arc<Manifest>>> = LazyLock::new(|| {
     let texts = BUILT_IN.iter();

@@ -4,7 +4,7 @@
 use serde_json::Value as Json;
 use tidegate_sync::codec::app::app_types;
 
-use super::{Changes, FORMAT, Fields, Manifest, Paging, Request, Write};
+use super::{Changes, FORMAT, Fields, Log, Manifest, Paging, Request, Write};
 use crate::endpoint::rest::template::names;
 
 /// A mistake, and the keys that lead to it.
@@ -56,15 +56,28 @@ pub(super) fn check(manifest: &Manifest) -> Checked {
         &manifest.list.paging,
         &manifest.list.request,
     )?;
-    changes(manifest, &manifest.changes, &listing)?;
+    match (&manifest.log, &manifest.changes.request) {
+        (Some(log), None) => self::log(log)?,
+        (None, Some(asked)) => changes(manifest, &manifest.changes, asked, &listing)?,
+        _ => {
+            let message = "changes are found by `changes.request` or by a `log`: give one of them";
+            return Err(fault(&["changes"], message));
+        }
+    }
     let by_id = [&TABLE[..], &["id", "ids"]].concat();
     request(&["read", "request"], &manifest.read.request, &by_id)?;
+    if let Some(each) = &manifest.read.each {
+        text(&["read", "each"], each, &["id"])?;
+    }
     if let Some(search) = &manifest.search {
         let known = [&TABLE[..], &["field", "value"]].concat();
         request(&["search", "request"], &search.request, &known)?;
         if let Some(many) = &search.many {
             let known = [&TABLE[..], &["field", "values"]].concat();
             request(&["search", "many", "request"], &many.request, &known)?;
+            if let Some(each) = &many.each {
+                text(&["search", "many", "each"], each, &["field", "value"])?;
+            }
         }
     }
     write("create", &manifest.create)?;
@@ -73,8 +86,18 @@ pub(super) fn check(manifest: &Manifest) -> Checked {
     batch(manifest)
 }
 
-fn changes(manifest: &Manifest, changes: &Changes, listing: &[&str]) -> Checked {
-    let asked = &changes.request;
+/// What a log is asked for.
+fn log(log: &Log) -> Checked {
+    let of_container = &TABLE[..2];
+    request(&["log", "find"], &log.find, of_container)?;
+    request(&["log", "open"], &log.open, of_container)?;
+    let known = [of_container, &["log"]].concat();
+    request(&["log", "close"], &log.close, &known)?;
+    let known = [of_container, &["log", "cursor"]].concat();
+    request(&["log", "read"], &log.read, &known)
+}
+
+fn changes(manifest: &Manifest, changes: &Changes, asked: &Request, listing: &[&str]) -> Checked {
     let known = [listing, &["since"]].concat();
     request(&["changes", "request"], asked, &known)?;
     paging(&["changes", "paging"], &changes.paging, asked)?;

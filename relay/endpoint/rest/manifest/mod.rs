@@ -47,6 +47,8 @@ pub struct Manifest {
     pub record: RecordShape,
     pub list: List,
     pub changes: Changes,
+    /// Where changes come from, if not from a list of what was modified.
+    pub log: Option<Log>,
     pub read: Read,
     pub search: Option<Search>,
     pub create: Write,
@@ -181,6 +183,8 @@ pub struct Who {
     pub request: Request,
     /// Where the answer names the user. Nothing there: not signed in.
     pub user: String,
+    /// Where it has a better name of the user for people, if it has one.
+    pub user_name: Option<String>,
     /// Where the answer names the app's version.
     pub version: Option<String>,
 }
@@ -222,7 +226,7 @@ pub struct Rights {
     /// Where an item names its container and its table; without a table it is about all of them.
     pub container: String,
     pub table: String,
-    /// Where an item lists its rights, and which of them let read and write.
+    /// Where an item has its right, or the list of its rights, and which of them let read and write.
     pub rights: String,
     pub read: Vec<String>,
     pub write: Vec<String>,
@@ -268,6 +272,8 @@ pub enum Fields {
         request: Option<Request>,
         items: String,
         name: String,
+        /// Where a field has the id by which records and requests call it, if not by its name.
+        id: Option<String>,
         #[serde(rename = "type")]
         type_at: String,
         /// By the app's type name; the first rule that fits counts.
@@ -293,6 +299,13 @@ pub struct TypeRule {
     /// It can be read and not written.
     #[serde(default)]
     pub read_only: bool,
+    /// Of a text: nothing is too long for the type; what the app finds too long it refuses itself.
+    #[serde(default)]
+    pub unbounded: bool,
+    /// Of an integer: numbers of so many bits. Greater ones stay where they are.
+    pub bits: Option<u8>,
+    /// What a cell holds that records leave out; null unless told otherwise.
+    pub blank: Option<serde_json::Value>,
 }
 
 /// What a record looks like, wherever it comes from.
@@ -366,8 +379,8 @@ pub struct List {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Changes {
-    /// Records modified at or after the variable `{since}`.
-    pub request: Request,
+    /// Records modified at or after the variable `{since}`. Left out where there is a `log`.
+    pub request: Option<Request>,
     #[serde(default)]
     pub items: String,
     #[serde(default)]
@@ -387,6 +400,54 @@ pub struct Changes {
     pub lag_ms: u64,
 }
 
+/// A log of changes that the app keeps for each container once it is asked to, and that is read by
+/// a number that counts its entries.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// What an app that refuses it wants, for people.
+    pub needs: String,
+    /// The logs of a container.
+    pub find: Request,
+    #[serde(default)]
+    pub items: String,
+    /// Where one of them has its id and the number of its next entry.
+    pub id: String,
+    pub next: String,
+    /// What one that we may read looks like: each of these must be there as it is here.
+    pub ours: Vec<Sign>,
+    /// Whether it still runs. One of ours that does not is closed.
+    pub runs: Sign,
+    /// Asks for a new one.
+    pub open: Request,
+    /// Variable: `{log}`.
+    pub close: Request,
+    /// The entries from a number on, the oldest first. Variables: `{log}`, `{cursor}`.
+    pub read: Request,
+    pub entries: String,
+    /// Where the answer has the number of the entry after its last one, and whether there is more.
+    pub cursor: String,
+    pub more: String,
+    /// Where an entry has its moment (RFC 3339), and the tables that it is about, by their ids.
+    pub time: String,
+    pub tables: String,
+    /// Where a table's part has records, as a list of ids or by id: those that are there, and those
+    /// that are gone.
+    pub present: Vec<String>,
+    pub gone: Vec<String>,
+    /// How long entries are kept, seconds.
+    pub kept_s: u64,
+}
+
+/// A value that stands somewhere; without `is` nothing must stand there.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Sign {
+    pub at: String,
+    #[serde(default)]
+    pub is: serde_json::Value,
+}
+
 /// Records by their ids.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -397,6 +458,8 @@ pub struct Read {
     pub items: String,
     /// Ids per request.
     pub max: u32,
+    /// How one of `{ids}` is written. Variable: `{id}`.
+    pub each: Option<String>,
     /// Ids are written as JSON rather than as they are.
     #[serde(default)]
     pub as_json: bool,
@@ -423,6 +486,8 @@ pub struct SearchMany {
     /// Variables: `{field}`, `{values}` (joined by commas: a value with a comma is asked for alone).
     pub request: Request,
     pub max: u32,
+    /// How one of `{values}` is written, so that commas do no harm. Variables: `{field}`, `{value}`.
+    pub each: Option<String>,
 }
 
 /// Creating, updating or deleting one record, or several of them.

@@ -89,6 +89,9 @@ fn text(value: &Value, taking: Taking<'_>) -> Option<String> {
     if text.chars().count() > TEXT_CHARS_MAX {
         return None;
     }
+    if taking.world.traps.is_on("refuses") && text.starts_with("refuse") {
+        return None;
+    }
     let cut = taking
         .world
         .traps

@@ -165,6 +165,11 @@ impl App for Airtable {
             what: "longer texts are cut to so many characters in silence",
         },
         Trap {
+            name: "refuses",
+            usual: "off",
+            what: "no text field takes a text that begins with `refuse`",
+        },
+        Trap {
             name: "file-links-live",
             usual: "2h",
             what: "links of attachments answer 410 after so long",

@@ -28,6 +28,13 @@ pub fn iso(stamp: Stamp) -> String {
     }
 }
 
+/// As the header `Date` has it (RFC 9110, 5.6.7).
+pub fn http_date(stamp: Stamp) -> String {
+    let at = jiff::Timestamp::from_millisecond(stamp).unwrap_or_default();
+    let printer = jiff::fmt::rfc2822::DateTimePrinter::new();
+    printer.timestamp_to_rfc9110_string(&at).unwrap_or_default()
+}
+
 /// Rounded down to whole `unit_ms`.
 pub fn floor(stamp: Stamp, unit_ms: i64) -> Stamp {
     stamp - stamp.rem_euclid(unit_ms)

@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 
 use super::call::{Answer, Call, params};
 use super::clock::Clock;
+use super::clock::http_date;
 use super::fault::{Fault, Faults, Harm};
 use super::ids::Ids;
 use super::limit::Limits;
@@ -147,7 +148,8 @@ impl<A: App> Host<A> {
             Err(refusal) => A::refusal(&refusal),
         };
         self.send(state);
-        answer
+        // Its own time, which may be wrong or ahead.
+        answer.header("date", http_date(state.world.now))
     }
 
     fn admit(&self, state: &mut State<A>, call: &Call) -> Result<(), Refusal> {

@@ -260,7 +260,7 @@ pub async fn refused<A: App>(app: A) {
             let findings = stage.get("syncs/things/findings").await;
             findings
                 .as_array()
-                .is_some_and(|found| found.len() == 1 && found[0]["code"] == "rejected-by-side")
+                .is_some_and(|found| found.len() == 1 && found[0]["code"] == scene.app.refusal())
         })
         .await;
     scene
@@ -359,15 +359,18 @@ pub async fn lost_answers<A: App>(app: A) {
 }
 
 /// As many records as a small business has, both ways, and how many calls that took.
-pub async fn ten_thousand<A: App>(app: A) {
+pub async fn many<A: App>(app: A) {
     let scene = Scene::start(app, "many").await;
+    let all = scene.app.many();
+    let theirs = all / 10;
     scene
-        .sql(
+        .sql(&format!(
             "insert into things (slug, title, qty, done) select 'left-' || n, 'Title ' || n, n, true
-             from generate_series(1, 9000) n",
-        )
+             from generate_series(1, {}) n",
+            all - theirs
+        ))
         .await;
-    let rows = (1..=1_000).map(|n| (format!("app-{n}"), row("app", n)));
+    let rows = (1..=theirs).map(|n| (format!("app-{n}"), row("app", n)));
     scene.app.seed(&rows.collect()).await;
     let (writes, reads, began) = (
         scene.proxy.writes(),
@@ -377,10 +380,10 @@ pub async fn ten_thousand<A: App>(app: A) {
     apply(&scene, "").await;
     let rows = scene.wait_equal().await;
     let took = began.elapsed();
-    assert_eq!(rows.len(), 10_000);
+    assert_eq!(rows.len(), all as usize);
     let (writes, reads) = (scene.proxy.writes() - writes, scene.proxy.reads() - reads);
     println!(
-        "{}: 10,000 records in {:.1} s, {writes} writing and {reads} reading calls",
+        "{}: {all} records in {:.1} s, {writes} writing and {reads} reading calls",
         scene.app.kind(),
         took.as_secs_f64()
     );

@@ -47,7 +47,7 @@ impl Proxy {
         let router = Router::new().fallback(pass).with_state(Arc::clone(&way));
         let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         Proxy {
-            base_url: format!("http://{address}{}", url.path()),
+            base_url: format!("http://{address}{}", url.path().trim_end_matches('/')),
             way,
             server,
         }
@@ -89,7 +89,8 @@ impl Drop for Proxy {
 
 async fn pass(State(way): State<Arc<Way>>, request: Request<Body>) -> Response<Body> {
     let (parts, body) = request.into_parts();
-    let is_read = parts.method == Method::GET || parts.method == Method::HEAD;
+    let is_search = parts.uri.path().ends_with("/listRecords");
+    let is_read = parts.method == Method::GET || parts.method == Method::HEAD || is_search;
     let counter = if is_read { &way.reads } else { &way.writes };
     counter.fetch_add(1, Ordering::SeqCst);
     let url = format!("{}{}", way.origin, parts.uri);
