@@ -245,7 +245,7 @@ mod tests {
         assert_eq!(filled.as_deref(), Some("OR({a}=1)"));
         assert_eq!(names("{{{field}}}"), Ok(vec!["field"]));
         let request = request(
-            r#"path = "/t" 
+            r#"path = "/t"
                query = { "records[]" = "{items}" }"#,
         );
         let made = prepare(&request, &variables);
