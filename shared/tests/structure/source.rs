@@ -84,7 +84,7 @@ fn collect(root: &Path, under: &str, found: &mut Vec<String>) {
 fn is_generated(folder: &str) -> bool {
     folder == ".git"
         || folder == ".demo"
-        || folder == "node_modules"
+        || matches!(folder, "node_modules" | "dist" | "shots" | "test-results")
         || folder.starts_with("target")
 }
 
@@ -93,6 +93,10 @@ fn is_written_by_people(name: &str) -> bool {
         "rs", "toml", "md", "sh", "sql", "yml", "yaml", "json", "ts", "tsx", "js", "css", "html",
         "service",
     ];
+    // The console's types, which its build makes of the API's document.
+    if name == "schema.ts" {
+        return false;
+    }
     let kind = name.rsplit_once('.').map(|(_, kind)| kind);
     kind.is_some_and(|kind| KINDS.contains(&kind)) || matches!(name, "Makefile" | "run")
 }
@@ -105,6 +109,8 @@ mod tests {
     fn generated_folders_and_binaries_are_not_read() {
         assert!(is_generated("target"));
         assert!(is_generated("target-ci"));
+        assert!(is_generated("dist"));
+        assert!(!is_written_by_people("schema.ts"));
         assert!(!is_generated("relay"));
         assert!(is_written_by_people("mod.rs"));
         assert!(is_written_by_people("Makefile"));
