@@ -269,7 +269,7 @@ pub enum Fields {
     /// The table lists them.
     Listed {
         /// Asked for each table; without it the fields are in the table's item.
-        request: Option<Request>,
+        request: Option<Box<Request>>,
         items: String,
         name: String,
         /// Where a field has the id by which records and requests call it, if not by its name.
