@@ -64,6 +64,8 @@ export async function look(page: Page, name: string): Promise<void> {
   await expect(page.getByRole('status').filter({ hasText: 'Loading' })).toHaveCount(0);
   for (const scheme of ['light', 'dark'] as const) {
     await page.emulateMedia({ colorScheme: scheme, reducedMotion: 'reduce' });
+    await expect(page.locator('html')).toHaveAttribute('data-mantine-color-scheme', scheme);
+    await settled(page);
     await checkAccess(page, `${name}, ${scheme}`);
     await page.screenshot({ path: join(shots, `${name}-${scheme}.png`), fullPage: true });
   }
@@ -74,6 +76,19 @@ export async function look(page: Page, name: string): Promise<void> {
   const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
   expect(overflow, `${name} is wider than a phone`).toBeLessThanOrEqual(0);
   await page.setViewportSize(wide);
+}
+
+/** Colours on their way from one scheme to the other have no contrast to check yet. */
+async function settled(page: Page) {
+  await page.evaluate(async () => {
+    const frame = () => new Promise((shown) => requestAnimationFrame(shown));
+    await frame();
+    await frame();
+    const ending = document
+      .getAnimations()
+      .filter((one) => one.effect?.getComputedTiming().iterations !== Infinity);
+    await Promise.all(ending.map((one) => one.finished.catch(() => undefined)));
+  });
 }
 
 async function checkAccess(page: Page, name: string) {
