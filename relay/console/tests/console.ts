@@ -14,10 +14,12 @@ export const ADMIN = { name: 'ada@example.com', password: 'correct horse battery
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const shots = join(import.meta.dirname, '../shots');
 
-type PerWorker = { relay: Relay };
+/** Files with different worlds have relays of their own: Playwright starts a worker for each. */
+type PerWorker = { world: string; relay: Relay };
 type PerTest = { watched: void; signedIn: Page };
 
 export const test = bare.extend<PerTest, PerWorker>({
+  world: ['', { scope: 'worker', option: true }],
   relay: [
     // oxlint-disable-next-line no-empty-pattern -- Playwright reads the names of what is needed here.
     async ({}, lend) => {

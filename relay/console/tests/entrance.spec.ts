@@ -1,6 +1,11 @@
 /** The way in and out: the first administrator by the link, later by name and password. */
 import { ADMIN, expect, look, test } from './console';
 
+test.use({ world: 'entrance' });
+
+// Each goes on from what the one before left.
+test.describe.configure({ mode: 'serial' });
+
 test('the link that serve prints makes the first administrator, once', async ({ page, relay }) => {
   await page.goto('/');
   await expect(page).toHaveURL(/\/sign-in$/);

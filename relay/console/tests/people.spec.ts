@@ -1,6 +1,8 @@
 /** Who may do what: people, tokens, and the log of what was done. */
 import { ADMIN, expect, look, test } from './console';
 
+test.use({ world: 'people' });
+
 test('an administrator lets people and programs in, and the log shows it', async ({
   signedIn: page,
 }) => {

@@ -3,6 +3,8 @@ import { startAgent, type Agent } from './agent';
 import { expect, look, test } from './console';
 import { PASSWORD, ROLE, startPostgres, type Postgres } from './postgres';
 
+test.use({ world: 'sync' });
+
 // Each goes on from what the one before left.
 test.describe.configure({ mode: 'serial' });
 
