@@ -67,8 +67,8 @@ pub struct Record {
     pub former: Vec<Key>,
     /// Every token that one of its fields ever had.
     pub had: Vec<(usize, u64)>,
-    /// Fields that ever had a value, with a token or not.
-    pub filled: BTreeSet<usize>,
+    /// Every value that one of its fields ever had, in its normal form.
+    pub forms: BTreeSet<(usize, String)>,
     /// Where the log tells of its insert.
     pub born: Since,
 }
@@ -76,9 +76,7 @@ pub struct Record {
 impl Record {
     fn note_tokens(&mut self) {
         for (field, cell) in self.cells.iter().enumerate() {
-            if !cell.is_null() {
-                self.filled.insert(field);
-            }
+            self.forms.insert((field, normal(cell)));
             if let Some(token) = token(cell)
                 && !self.had.contains(&(field, token))
             {
@@ -255,7 +253,7 @@ impl Database {
             cells: cells.clone(),
             former: Vec::new(),
             had: Vec::new(),
-            filled: BTreeSet::new(),
+            forms: BTreeSet::new(),
             born: Since {
                 batch: self.passed,
                 place: Place::end_of(self.lsn + COMMIT),
@@ -387,7 +385,7 @@ impl Database {
                 key: key.clone(),
                 cells: record.cells.clone(),
                 had: record.had.clone(),
-                filled: record.filled.clone(),
+                forms: record.forms.clone(),
                 was_linked: false,
             });
         }

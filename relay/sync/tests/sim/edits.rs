@@ -1,7 +1,7 @@
 //! People edit the mapping of the running sync: field pairs and table pairs are taken out and are new
 //! in it, and a pair is to be looked at again.
 
-use tidegate_sync::model::PairId;
+use tidegate_sync::model::{PairId, Side};
 
 use crate::oracle::Check;
 use crate::world::World;
@@ -32,11 +32,20 @@ impl World {
                 self.store.renew_pair(pair);
             }
         }
+        self.count_edit(pair);
         // What existed is handled as existing data once more.
         for token in self.tokens.iter_mut().filter(|token| token.pair == pair) {
             token.first_run = true;
         }
         self.checkpoint = None;
         self.crash()
+    }
+
+    /// Every record of the pair may be written once more because of it.
+    fn count_edit(&mut self, pair: PairId) {
+        for side in Side::BOTH {
+            let records = self.sides[side].table(pair).rows.len() as u64;
+            self.sides[side].ledger.edits += records;
+        }
     }
 }

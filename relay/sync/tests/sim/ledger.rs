@@ -40,8 +40,8 @@ pub struct Departed {
     pub cells: Vec<Value>,
     /// Every token that one of its fields ever had.
     pub had: Vec<(usize, u64)>,
-    /// Fields that ever had a value.
-    pub filled: BTreeSet<usize>,
+    /// Every value that one of its fields ever had, in its normal form.
+    pub forms: BTreeSet<(usize, String)>,
     /// It was linked to a record of the other side, under the key that it always had.
     pub was_linked: bool,
 }

@@ -9,7 +9,7 @@ use tidegate_sync::value::Value;
 use crate::database::Database;
 use crate::ledger::Departed;
 use crate::oracle::{Check, Violation};
-use crate::values::{is_derived, token};
+use crate::values::{is_derived, normal, token};
 use crate::world::Scenario;
 
 /// A batch that was written.
@@ -165,12 +165,13 @@ fn is_again(departed: &Departed, set: &[(usize, Value)]) -> bool {
     })
 }
 
-/// A value that the deleted record never had. A null names nobody: where the record had a value
-/// before, either side, or both, may have taken it away.
+/// A value that the deleted record never had. One without a token names nobody: where the record had
+/// another one before, either side, or both, may have made it what it is.
 fn is_edit(departed: &Departed, field: usize, value: &Value) -> bool {
+    let forms = departed.forms.iter().filter(|(of, _)| *of == field);
     match token(value) {
         Some(token) => !departed.had.contains(&(field, token)),
-        None if value.is_null() && departed.filled.contains(&field) => true,
-        None => is_derived(&crate::values::normal(value)) || departed.cells[field] != *value,
+        None if is_derived(&normal(value)) => true,
+        None => forms.count() > 1 || departed.cells[field] != *value,
     }
 }
