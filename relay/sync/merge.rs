@@ -41,7 +41,7 @@ pub struct FieldRule {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FieldVerdict {
     Nothing,
-    /// Both sides report the same: remember it, write nothing.
+    /// Both sides have the same: remember it, write nothing.
     Settle,
     /// Carry the other side's value to this side.
     Write {
@@ -78,8 +78,8 @@ pub fn merge(state: &FieldState, rule: &FieldRule) -> FieldVerdict {
     }
     match (state.changed(Side::Left), state.changed(Side::Right)) {
         (false, false) => FieldVerdict::Nothing,
-        (true, false) => one_changed(Side::Left, rule),
-        (false, true) => one_changed(Side::Right, rule),
+        (true, false) => one_changed(Side::Left, state, rule),
+        (false, true) => one_changed(Side::Right, state, rule),
         (true, true) if state.observed.left == state.observed.right => FieldVerdict::Settle,
         (true, true) => match winner(rule) {
             Some(winner) => FieldVerdict::Conflict { winner },
@@ -88,7 +88,11 @@ pub fn merge(state: &FieldState, rule: &FieldRule) -> FieldVerdict {
     }
 }
 
-fn one_changed(side: Side, rule: &FieldRule) -> FieldVerdict {
+fn one_changed(side: Side, state: &FieldState, rule: &FieldRule) -> FieldVerdict {
+    // The other side has it already: until now they were agreed to differ.
+    if state.observed[side] == Some(state.baseline[side.other()]) {
+        return FieldVerdict::Settle;
+    }
     if rule.direction.flows_to(side.other()) {
         return FieldVerdict::Write { to: side.other() };
     }
@@ -152,6 +156,13 @@ mod tests {
             FieldVerdict::Write { to: Side::Right },
         );
         check((1, 1), (1, 5), RULE, FieldVerdict::Write { to: Side::Left });
+    }
+
+    #[test]
+    fn what_the_other_side_has_already_is_not_written_to_it() {
+        check((1, 5), (5, 0), RULE, FieldVerdict::Settle);
+        check((5, 1), (0, 5), RULE, FieldVerdict::Settle);
+        check((5, 1), (5, 5), RULE, FieldVerdict::Settle);
     }
 
     #[test]

@@ -333,7 +333,9 @@ impl Planner<'_> {
                 FieldVerdict::Nothing => {}
                 FieldVerdict::Settle => {
                     for side in Side::BOTH {
-                        decided.link.baseline[side][field] = observed[side][field];
+                        if observed[side][field].is_known() {
+                            decided.link.baseline[side][field] = observed[side][field];
+                        }
                     }
                     decided.link_changed = true;
                 }

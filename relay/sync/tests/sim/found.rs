@@ -381,4 +381,17 @@ fn a_match_key_of_two_fields_is_taken_by_values_of_both_sides() {
 fn what_a_deletion_oracle_takes_for_an_edit_is_one() {
     check(25_614, CRASHING);
     check(58_757, SHAPED);
+    check(86_835, REKEYED);
+}
+
+#[test]
+fn what_the_other_side_has_already_is_not_written_to_it() {
+    check(16_310, SHAPED);
+    check(11_085, BROKEN);
+}
+
+/// The oracle did not count an edit of the mapping.
+#[test]
+fn a_field_that_is_new_is_written_once_more() {
+    check(46_472, EDITED);
 }
