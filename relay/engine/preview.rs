@@ -88,6 +88,7 @@ pub(super) async fn preview(
     }
     let mut warnings = warnings(&mapping, &tallies);
     warnings.extend(capture_warnings(&mapping));
+    warnings.extend(mapping.drift());
     warnings.append(&mut start_warnings);
     Ok(Preview {
         sync: mapping.name.clone(),

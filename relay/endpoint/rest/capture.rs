@@ -75,7 +75,7 @@ impl RestCapture {
                 passed,
                 cursor: String::new(),
             }),
-            reconcile: Vec::new(),
+            ..Captured::default()
         })
     }
 
