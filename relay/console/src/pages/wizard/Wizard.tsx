@@ -62,7 +62,7 @@ function Steps({ saved }: { saved: Saved }) {
           <Step draft={draft} change={setDraft} />
         </Panel>
       ) : (
-        <PreviewStep draft={draft} onStarted={saving.drop} />
+        <PreviewStep draft={draft} onStarted={() => saving.drop(draft.name)} />
       )}
       <Group justify="space-between">
         <Button variant="default" onClick={() => go(step - 1)} disabled={step === 0}>

@@ -27,8 +27,8 @@ export function draftQuery(id: string | undefined) {
 export type Saving = {
   words: string;
   save: (draft: Draft) => void;
-  /** The sync was started: the draft has done its work. */
-  drop: () => Promise<void>;
+  /** The sync of this name was started: the draft has done its work. */
+  drop: (started: string) => Promise<void>;
 };
 
 export function useSaving(first: Saved): Saving {
@@ -65,7 +65,7 @@ export function useSaving(first: Saved): Saving {
         setWords(`This draft could not be kept: ${refusalOf(thrown).message}`),
       );
     },
-    drop: async () => {
+    drop: async (started) => {
       await queue.current;
       const { id } = known.current;
       if (id !== undefined) {
@@ -73,7 +73,7 @@ export function useSaving(first: Saved): Saving {
         await told(api.DELETE('/api/v1/drafts/{id}', { params: { path } })).catch(() => undefined);
       }
       void queries.invalidateQueries({ queryKey: drafts.queryKey });
-      await navigate(`/syncs/${encodeURIComponent(known.current.draft.name)}`);
+      await navigate(`/syncs/${encodeURIComponent(started)}`);
     },
   };
 }
