@@ -482,6 +482,9 @@ fn show_status(status: &SyncStatus) {
     ]);
     output::say("");
     output::say(&status_table(&status.tables));
+    for sentence in &status.drift {
+        output::say(&plain(sentence));
+    }
     if !status.slots.is_empty() {
         output::say("");
         slots::show(&status.slots);

@@ -33,6 +33,9 @@ impl Catalog {
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Table {
+    /// `pg_class.oid`; 0 where tables have no such number. Not told outside, like the columns'.
+    #[serde(skip)]
+    pub oid: u32,
     pub schema: String,
     pub name: String,
     /// `table`, `partitioned`, `view`.
@@ -67,6 +70,10 @@ impl Table {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Column {
+    /// `pg_attribute.attnum`, which no other column of the table will ever have; 0 where columns have
+    /// no such number.
+    #[serde(skip)]
+    pub number: i16,
     pub name: String,
     /// As the side names it: `character varying(80)`.
     pub type_name: String,

@@ -263,6 +263,9 @@ pub struct Captured {
     pub end: Option<Position>,
     /// Tables that were truncated or whose shape changed: their pairs need a reconcile.
     pub reconcile: Vec<(PairId, String)>,
+    /// The changes that follow were made after the side described a bound table anew: its columns may
+    /// be others under the same names, which the catalog tells.
+    pub described: bool,
 }
 
 /// A running change stream.

@@ -23,7 +23,7 @@ use super::limits::{
 use super::mapping::Mapping;
 use super::pages::{Pages, Source};
 use super::preview;
-use super::run::{Run, RunError, SideRun, now_ms};
+use super::run::{Run, RunError, SideRun, check_mapping, now_ms};
 use super::scan::Scanner;
 use super::supervisor::{Phase, Progress};
 use super::wishes::EditRequest;
@@ -156,6 +156,9 @@ impl Driver {
             let reason = format!("{} {table}: {reason}", side.name());
             self.run.ledger.forget_positions().await?;
             return Err(RunError::Gap(reason));
+        }
+        if captured.described {
+            check_mapping(&self.run.parts).await?;
         }
         // A batch of ours that has passed may be what a record waits for.
         let is_news = !captured.changes.is_empty()

@@ -140,11 +140,18 @@ fn of_pair(before: &PairLayout, now: &PairLayout) -> Vec<String> {
     let mut edits = Vec::new();
     let mut tell = |what: String| edits.push(format!("{}: {what}", name(now)));
     for (at, field) in listed(now) {
-        let Some(place) = before.place_of(field) else {
+        let Some(place) = before.place_of(now, field) else {
             tell(format!("field {} is new", field_name(field)));
             continue;
         };
-        if before.policy.fields[place].direction != field.direction {
+        let old = &before.policy.fields[place];
+        if (&old.left, &old.right) != (&field.left, &field.right) {
+            let (old, new) = (field_name(old), field_name(field));
+            tell(format!(
+                "field {old} is named {new} now: nothing else changes"
+            ));
+        }
+        if old.direction != field.direction {
             tell(format!("field {} flows another way", field_name(field)));
         }
         if before.form(place) != now.form(at) {
@@ -152,7 +159,7 @@ fn of_pair(before: &PairLayout, now: &PairLayout) -> Vec<String> {
         }
     }
     for (_, field) in listed(before) {
-        if now.place_of(field).is_none() {
+        if now.place_of(before, field).is_none() {
             tell(format!("field {} is synced no more", field_name(field)));
         }
     }
@@ -160,14 +167,10 @@ fn of_pair(before: &PairLayout, now: &PairLayout) -> Vec<String> {
     if filters(before) != filters(now) {
         tell("the filters are others".to_owned());
     }
-    let key = |pair: &PairLayout| -> Vec<(String, String)> {
-        let fields = pair.policy.match_key.iter();
-        let fields = fields.map(|&at| &pair.policy.fields[at]);
-        fields
-            .map(|field| (field.left.clone(), field.right.clone()))
-            .collect()
-    };
-    if key(before) != key(now) {
+    let key = now.policy.match_key.iter();
+    let key = key.map(|&at| before.place_of(now, &now.policy.fields[at]));
+    let key_before = before.policy.match_key.iter().copied().map(Some);
+    if !key.eq(key_before) {
         tell("records are matched by another key".to_owned());
     }
     if rules(&before.policy) != rules(&now.policy) {

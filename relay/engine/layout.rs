@@ -5,9 +5,10 @@
 //! run compares it with its mapping when it starts, the plan of an edit before.
 
 use serde::{Deserialize, Serialize};
-use tidegate_sync::model::PairId;
+use tidegate_sync::model::{BySide, PairId, Side};
 use tidegate_sync::policy::{Direction, FieldPair, PairPolicy};
 
+use super::drift::Identity;
 use super::forms::FieldForm;
 use super::mapping::Mapping;
 use super::syncfile::{SyncFile, TableFile};
@@ -29,6 +30,9 @@ pub(super) struct PairLayout {
     pub policy: PairPolicy,
     /// What each field is made of, beside its columns: an expression, other words, the filters.
     pub forms: Vec<String>,
+    /// What the names stand for. Unknown of a layout that was noted before this was remembered.
+    #[serde(default)]
+    pub identities: BySide<Identity>,
 }
 
 impl Layout {
@@ -36,7 +40,10 @@ impl Layout {
         let pairs = file.tables.iter().zip(&mapping.pairs);
         Layout {
             pairs: pairs
-                .map(|(table, pair)| PairLayout::of(table, pair.policy.clone()))
+                .map(|(table, pair)| PairLayout {
+                    identities: BySide::from_fn(|side| pair.found[side].identity.clone()),
+                    ..PairLayout::of(table, pair.policy.clone())
+                })
                 .collect(),
         }
     }
@@ -79,7 +86,12 @@ impl Layout {
 
     /// The number of the same pair of tables here.
     pub(super) fn find(&self, pair: &PairLayout) -> Option<usize> {
-        let is_same = |one: &PairLayout| one.left == pair.left && one.right == pair.right;
+        let is_same = |one: &PairLayout| {
+            Side::BOTH.into_iter().all(|side| {
+                let (one_oid, oid) = (one.identities[side].oid, pair.identities[side].oid);
+                one.table(side) == pair.table(side) || oid != 0 && one_oid == oid
+            })
+        };
         self.pairs.iter().position(is_same)
     }
 }
@@ -97,15 +109,31 @@ impl PairLayout {
             right: table.right.clone(),
             forms: (0..policy.fields.len()).map(form).collect(),
             policy,
+            identities: BySide::default(),
         }
     }
 
-    /// The place of the field pair of these columns.
-    pub(super) fn place_of(&self, field: &FieldPair) -> Option<usize> {
+    fn table(&self, side: Side) -> &str {
+        match side {
+            Side::Left => &self.left,
+            Side::Right => &self.right,
+        }
+    }
+
+    /// The place of the field pair of the same columns as this `field` of another layout.
+    pub(super) fn place_of(&self, of: &PairLayout, field: &FieldPair) -> Option<usize> {
+        let is_column = |side: Side, one: &str, other: &str| {
+            let number = |pair: &PairLayout, name: &str| pair.identities[side].number(name);
+            match (number(self, one), number(of, other)) {
+                (Some(one), Some(other)) => one == other,
+                _ => one == other,
+            }
+        };
         let is_same = |one: &FieldPair| {
             let is_listed = |field: &FieldPair| field.direction != Direction::Neither;
-            let names = |field: &FieldPair| (field.left.clone(), field.right.clone());
-            names(one) == names(field) && is_listed(one) == is_listed(field)
+            is_column(Side::Left, &one.left, &field.left)
+                && is_column(Side::Right, &one.right, &field.right)
+                && is_listed(one) == is_listed(field)
         };
         self.policy.fields.iter().position(is_same)
     }
@@ -118,7 +146,7 @@ impl PairLayout {
     /// other values. Whether a record was in the filters is still known when they are others.
     fn place_in(&self, before: &PairLayout, at: usize) -> Option<usize> {
         let field = &self.policy.fields[at];
-        let place = before.place_of(field)?;
+        let place = before.place_of(self, field)?;
         let is_kept = self.form(at) == before.form(place) || field.direction == Direction::Neither;
         is_kept.then_some(place)
     }
@@ -154,7 +182,13 @@ impl PairLayout {
         let as_before = PairPolicy {
             fields: kept
                 .into_iter()
-                .map(|old| before.policy.fields[old].clone())
+                .zip(&now.fields)
+                .map(|(old, now)| FieldPair {
+                    // A rename is no change.
+                    left: now.left.clone(),
+                    right: now.right.clone(),
+                    ..before.policy.fields[old].clone()
+                })
                 .collect(),
             match_key,
             scope: before.policy.scope.as_ref().and_then(place),

@@ -8,6 +8,7 @@ use tidegate_sync::codec::{Relation, relate};
 use tidegate_sync::model::{BySide, PairId, Side};
 use tidegate_sync::policy::{Direction, FieldPair, PairPolicy};
 
+use super::drift::{Found, Known, present};
 use super::forms::{FieldForm, looks};
 use super::report::CaptureReport;
 use super::syncfile::{SyncFile, TableFile, Unasked};
@@ -27,6 +28,8 @@ pub struct PairMapping {
     /// How they make the fields.
     pub lenses: BySide<Lens>,
     pub unasked: Unasked,
+    /// What the sides call them.
+    pub(super) found: BySide<Found>,
 }
 
 impl PairMapping {
@@ -69,10 +72,10 @@ pub struct Mapping {
 impl Mapping {
     /// Checks the file against both catalogs; `asked` are the levels of capture that the file or its
     /// connections ask for. Every problem is named, with what to do.
-    pub fn check(
+    pub(super) fn check(
         file: &SyncFile,
         slug: String,
-        catalogs: &BySide<Catalog>,
+        (catalogs, known): (&BySide<Catalog>, &Known),
         asked: &BySide<Option<Asked>>,
     ) -> Result<Mapping, Vec<String>> {
         let mut problems = Vec::new();
@@ -93,7 +96,7 @@ impl Mapping {
         let captures = captures(file, catalogs, asked, &mut problems);
         let mut pairs = Vec::new();
         for table in &file.tables {
-            if let Some(pair) = check_table(table, catalogs, &mut problems) {
+            if let Some(pair) = check_table(table, (catalogs, known), &mut problems) {
                 pairs.push(pair);
             }
         }
@@ -121,6 +124,19 @@ impl Mapping {
         Side::BOTH.map(report).to_vec()
     }
 
+    /// What is other than the sync file says, one sentence each.
+    pub(super) fn drift(&self) -> Vec<String> {
+        let found = self
+            .pairs
+            .iter()
+            .flat_map(|pair| [&pair.found.left, &pair.found.right]);
+        let mut news: Vec<String> = found.flat_map(|found| found.news.clone()).collect();
+        // A table may stand in several pairs.
+        news.sort();
+        news.dedup();
+        news
+    }
+
     pub(super) fn binding(
         &self,
         side: Side,
@@ -130,8 +146,8 @@ impl Mapping {
     ) -> Binding {
         let table = |(number, pair): (usize, &PairMapping)| TableBinding {
             pair: PairId(number as u32),
-            table: pair.tables[side].clone(),
-            columns: pair.columns[side].clone(),
+            table: pair.found[side].table.clone(),
+            columns: pair.found[side].columns.clone(),
             lens: pair.lenses[side].clone(),
             match_key: pair.policy.match_key.clone(),
         };
@@ -194,7 +210,7 @@ fn offers(file: &SyncFile, catalog: &Catalog, side: Side) -> Vec<Offer> {
 
 fn check_table(
     file: &TableFile,
-    catalogs: &BySide<Catalog>,
+    (catalogs, known): (&BySide<Catalog>, &Known),
     problems: &mut Vec<String>,
 ) -> Option<PairMapping> {
     let names = BySide::new(file.left.clone(), file.right.clone());
@@ -229,7 +245,20 @@ fn check_table(
         return None;
     }
     let looks = looks(file, BySide::new(left, right), problems)?;
+    let find = |side: Side| {
+        let wanted = (names[side].as_str(), looks.columns[side].as_slice());
+        known.find(side, &catalogs[side], wanted)
+    };
+    let found = match (find(Side::Left), find(Side::Right)) {
+        (Ok(left), Ok(right)) => BySide::new(left, right),
+        (left, right) => {
+            let refused = [left.err(), right.err()].into_iter().flatten().flatten();
+            problems.extend(refused);
+            return None;
+        }
+    };
     Some(PairMapping {
+        found,
         tables: names,
         policy: looks.policy,
         columns: looks.columns,
@@ -323,6 +352,7 @@ fn ranks(pairs: &[PairMapping], catalogs: &BySide<Catalog>) -> Vec<u32> {
     for side in Side::BOTH {
         let full = |pair: &PairMapping| {
             let table = catalogs[side].table(&pair.tables[side]);
+            let table = table.map(|table| present(&catalogs[side], table));
             table
                 .map(|table| format!("{}.{}", table.schema, table.name))
                 .unwrap_or_default()

@@ -8,6 +8,7 @@ mod capture;
 mod control;
 mod crash;
 pub mod definition;
+mod drift;
 mod driver;
 mod edited;
 mod edits;

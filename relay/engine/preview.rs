@@ -279,6 +279,7 @@ fn warnings(mapping: &Mapping, tallies: &[Tally]) -> Vec<String> {
             ));
         }
     }
+    warnings.extend(mapping.drift());
     warnings
 }
 

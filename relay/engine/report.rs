@@ -131,6 +131,10 @@ pub struct SyncStatus {
     pub last_error: Option<String>,
     /// How the sides' changes are read, the left side's first; empty before the first run.
     pub capture: Vec<CaptureReport>,
+    /// Mapped tables and columns that were renamed and are synced on, and columns that were added and
+    /// are not mapped, one sentence each.
+    #[serde(default)]
+    pub drift: Vec<String>,
     /// What each side keeps for the sync, also while it is paused. Empty until it was looked at.
     #[serde(default)]
     pub slots: Vec<SlotStatus>,

@@ -13,8 +13,10 @@ use tidegate_sync::session::{Config, Session};
 use tokio_util::sync::CancellationToken;
 
 use super::capture::CaptureTask;
+use super::drift::Known;
 use super::driver::Driver;
 use super::edited;
+use super::layout::Layout;
 use super::limits::{COPY_ROUND_RECORDS_MAX, ROUND_RECORDS_MAX};
 use super::mapping::{Mapping, PairMapping};
 use super::supervisor::{Phase, Progress, Requests};
@@ -105,6 +107,7 @@ pub(super) async fn run(parts: RunParts, stop: CancellationToken) -> Result<(), 
     parts.progress.set_phase(Phase::Opening);
     let mapping = Arc::new(check_mapping(&parts).await?);
     parts.progress.set_captures(mapping.capture_reports());
+    parts.progress.set_drift(mapping.drift());
     let Some(sync) = parts.sync else {
         return Err(RunError::Refused("a preview can't be run".to_owned()));
     };
@@ -172,8 +175,18 @@ pub(super) struct Run {
 /// Checks the sync file against both sides as they are now.
 pub(super) async fn check_mapping(parts: &RunParts) -> Result<Mapping, RunError> {
     let (left, right) = tokio::try_join!(inspect(parts, Side::Left), inspect(parts, Side::Right))?;
-    let catalogs = BySide::new(left, right);
-    let mapping = Mapping::check(&parts.file, parts.slug.clone(), &catalogs, &parts.captures);
+    let mut catalogs = BySide::new(left, right);
+    let known = match parts.sync {
+        Some(sync) => Known::of(&Layout::of_record(
+            &edited::record(&parts.store, sync).await?,
+        )),
+        None => Known::default(),
+    };
+    for side in Side::BOTH {
+        known.add_former_names(side, &mut catalogs[side]);
+    }
+    let (file, slug) = (&parts.file, parts.slug.clone());
+    let mapping = Mapping::check(file, slug, (&catalogs, &known), &parts.captures);
     mapping.map_err(RunError::Mapping)
 }
 

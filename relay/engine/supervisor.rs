@@ -53,6 +53,8 @@ pub(super) struct ProgressView {
     pub lags_ms: Vec<Option<u64>>,
     pub writes: u64,
     pub captures: Vec<CaptureReport>,
+    /// See [`Mapping::drift`].
+    pub drift: Vec<String>,
     /// While a verify is under way: records of both sides that it hashed or read, and about how many
     /// there are.
     pub verifying: Option<(u64, u64)>,
@@ -112,6 +114,10 @@ impl Progress {
 
     pub(super) fn set_captures(&self, captures: Vec<CaptureReport>) {
         self.lock().captures = captures;
+    }
+
+    pub(super) fn set_drift(&self, drift: Vec<String>) {
+        self.lock().drift = drift;
     }
 
     pub(super) fn set_phase(&self, phase: Phase) {

@@ -100,6 +100,7 @@ fn table(relation: &Relation, found: &Relations) -> Table {
         .map_or(&[][..], Vec::as_slice);
     let primary = keys.iter().find(|key| key.is_primary);
     Table {
+        oid: relation.oid,
         schema: relation.schema.clone(),
         name: relation.name.clone(),
         kind: kind(&relation.kind).into(),
@@ -136,6 +137,7 @@ fn column(row: &ColumnRow) -> Column {
         _ => Vec::new(),
     };
     Column {
+        number: row.number,
         name: row.name.clone(),
         type_name: row.pg_type.name.clone(),
         field_type,

@@ -1,12 +1,13 @@
 //! From the stream's rows to the binding's fields: which column is which, and what a change says.
 //!
-//! Columns are found by name, anew at each Relation message, which the server sends before the
-//! first row of a table and again whenever its shape has changed. A shape that the binding does not
-//! know is not guessed at: each change of such a table asks for a reconcile instead, until the side
-//! is opened again. Pure; called by `transactions`.
+//! Tables are found by oid, columns by name, anew at each Relation message, which the server sends
+//! before the first row of a table and again whenever its shape has changed. A shape that the binding
+//! does not know is not guessed at: each change of such a table asks for a reconcile instead, until the
+//! side is opened again. Pure; called by `transactions`.
 
 use std::collections::HashMap;
 use std::fmt;
+use std::mem;
 
 use tidegate_sync::model::{BatchId, Cell, Change, ChangeKind, Key, PairId, Row};
 use tidegate_sync::value::Value;
@@ -21,6 +22,7 @@ use super::types::{self, PgType};
 #[derive(Clone, Debug)]
 pub struct CaptureTable {
     pub pair: PairId,
+    pub oid: u32,
     pub schema: String,
     pub name: String,
     /// The primary key's columns, in key order.
@@ -68,6 +70,8 @@ pub(super) struct Mapping {
     tables: Vec<CaptureTable>,
     /// By oid; empty for a table that is not bound.
     relations: HashMap<u32, Vec<Bound>>,
+    /// A bound table was described since this was last asked.
+    described: bool,
 }
 
 /// A bound table in its present shape.
@@ -89,7 +93,14 @@ impl Mapping {
         Mapping {
             tables,
             relations: HashMap::new(),
+            described: false,
         }
+    }
+
+    /// Whether a bound table was described since the last call. The message tells no column's number:
+    /// one that was dropped and made anew looks the same.
+    pub(super) fn take_described(&mut self) -> bool {
+        mem::take(&mut self.described)
     }
 
     /// Takes one message of a transaction in.
@@ -132,13 +143,21 @@ impl Mapping {
             relation.schema
         };
         let bound = self.tables.iter().enumerate().filter_map(|(index, table)| {
-            let same = (table.schema.as_str(), table.name.as_str()) == (schema, relation.name);
-            same.then(|| Bound {
-                table: index,
-                shape: shape(table, relation),
-            })
+            let has_name = (table.schema.as_str(), table.name.as_str()) == (schema, relation.name);
+            // A table that was renamed is the same; one that took the name is another.
+            let shape = if table.oid == relation.oid {
+                shape(table, relation)
+            } else if has_name {
+                Err("the table was made anew".to_owned())
+            } else {
+                return None;
+            };
+            let table = index;
+            Some(Bound { table, shape })
         });
-        self.relations.insert(relation.oid, bound.collect());
+        let bound: Vec<Bound> = bound.collect();
+        self.described |= !bound.is_empty();
+        self.relations.insert(relation.oid, bound);
     }
 
     fn each(

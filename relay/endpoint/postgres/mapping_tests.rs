@@ -22,6 +22,7 @@ fn text(oid: u32) -> PgType {
 fn mapping() -> Mapping {
     Mapping::new(vec![CaptureTable {
         pair: PairId(4),
+        oid: 99,
         schema: "public".into(),
         name: "posts".into(),
         key: vec!["id".into()],

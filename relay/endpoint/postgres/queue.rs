@@ -122,6 +122,7 @@ impl Batch {
         let captured = &mut self.captured;
         captured.changes.extend(later.captured.changes);
         captured.end = later.captured.end;
+        captured.described |= later.captured.described;
         for request in later.captured.reconcile {
             if !captured
                 .reconcile
@@ -167,7 +168,7 @@ mod tests {
                 offset,
                 ..Position::default()
             }),
-            reconcile: Vec::new(),
+            ..Captured::default()
         };
         Batch {
             captured,

@@ -68,21 +68,21 @@ impl Shape {
         format!("{}.{}", self.schema, self.name)
     }
 
-    /// SQL that is true while the table's columns are these: name and type.
+    /// SQL that is true while the table's columns are these: number, name and type.
     pub(super) fn is_unchanged(&self) -> String {
-        let columns: BTreeMap<&str, u32> = self
+        let columns: BTreeMap<i16, (&str, u32)> = self
             .key
             .iter()
             .chain(&self.fields)
-            .map(|column| (column.name.as_str(), column.pg_type.oid))
+            .map(|column| (column.number, (column.name.as_str(), column.pg_type.oid)))
             .collect();
         let expected: Vec<String> = columns
             .iter()
-            .map(|(name, oid)| format!("({}, {oid})", quote_literal(name)))
+            .map(|(number, (name, oid))| format!("({number}, {}, {oid})", quote_literal(name)))
             .collect();
         format!(
             "(select count(*) from pg_attribute a where a.attrelid = {} and a.attnum > 0 \
-             and not a.attisdropped and (a.attname::text, a.atttypid) in ({})) = {}",
+             and not a.attisdropped and (a.attnum, a.attname::text, a.atttypid) in ({})) = {}",
             self.oid,
             expected.join(", "),
             expected.len()

@@ -55,6 +55,7 @@ impl PgSide {
             .iter()
             .map(|shape| CaptureTable {
                 pair: shape.pair,
+                oid: shape.oid,
                 schema: shape.schema.clone(),
                 name: shape.name.clone(),
                 key: shape.key.iter().map(|column| column.name.clone()).collect(),

@@ -230,6 +230,7 @@ impl Transactions {
                 changes: ready.changes,
                 end,
                 reconcile: ready.reconcile,
+                described: self.mapping.take_described(),
             },
             bytes: mem::take(&mut self.ready_bytes),
         })

@@ -12,6 +12,7 @@ async fn transactions() -> (Transactions, tempfile::TempDir) {
     let staging = Staging::open(dir.path(), 1 << 20).await.unwrap();
     let mapping = Mapping::new(vec![CaptureTable {
         pair: PairId(0),
+        oid: 9,
         schema: "public".into(),
         name: "t".into(),
         key: vec!["id".into()],

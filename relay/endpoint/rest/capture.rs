@@ -152,7 +152,7 @@ impl RestCapture {
                 passed,
                 cursor,
             }),
-            reconcile: Vec::new(),
+            ..Captured::default()
         }
     }
 

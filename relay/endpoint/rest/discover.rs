@@ -319,6 +319,7 @@ fn column(field: &Field) -> Column {
         _ => Vec::new(),
     };
     Column {
+        number: 0,
         name: field.name.clone(),
         type_name: field.type_name.clone(),
         field_type: field.field_type.clone(),

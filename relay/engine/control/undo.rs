@@ -291,12 +291,12 @@ impl<'a> TablePlan<'a> {
         catalog: &Catalog,
         parts: &'a RunParts,
     ) -> TablePlan<'a> {
-        let columns = catalog.table(&mapped.tables[side]);
+        let columns = catalog.table(&mapped.found[side].table);
         let is_writable = |field: usize| {
             let Some(column) = mapped.lenses[side].column(field) else {
                 return false;
             };
-            let name = mapped.columns[side].get(column);
+            let name = mapped.found[side].columns.get(column);
             let column = name.and_then(|name| columns?.column(name));
             column.is_none_or(|column| !column.generated)
         };

@@ -7,6 +7,7 @@ use crate::endpoint::catalog::Problem;
 
 fn column(name: &str, field_type: FieldType) -> Column {
     Column {
+        number: 0,
         name: name.into(),
         type_name: field_type.name(),
         field_type,

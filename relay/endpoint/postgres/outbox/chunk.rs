@@ -75,6 +75,8 @@ impl Chunk {
                 changes,
                 end,
                 reconcile,
+                // Who fills the outbox looks at the columns itself.
+                described: false,
             },
             bytes,
             is_awaited: false,

@@ -7,6 +7,7 @@ mod big;
 mod captures;
 mod contract;
 mod deletes;
+mod drift;
 mod editors;
 mod edits;
 mod faults;

@@ -197,8 +197,10 @@ async fn table(client: &Client, pair: PairId, name: &str, fields: &[&str]) -> Ca
         let pg_type = PgType::new(row.get(0), row.get(1), row.get(2), base);
         bound.push(((*field).to_owned(), pg_type));
     }
+    let oid = "select $1::text::regclass::oid";
     CaptureTable {
         pair,
+        oid: client.query_one(oid, &[&name]).await.unwrap().get(0),
         schema: "public".into(),
         name: name.to_owned(),
         key: key.iter().map(|row| row.get(0)).collect(),
