@@ -6,6 +6,9 @@
 use std::io::IsTerminal as _;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Filter unless told otherwise: what an operator acts on, and the connections' coming and going.
 const DEFAULT_FILTER: &str = "info";
@@ -34,9 +37,14 @@ pub fn start() -> Result<(), ObserveError> {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
+    // It repeats what a database's triggers say, at `info`: that may be any row.
+    let no_database_text = filter_fn(|metadata| !metadata.target().starts_with("tokio_postgres"));
     let started = match variable("TIDEGATE_LOG_FORMAT").as_str() {
-        "" | "text" => logs.try_init(),
-        "json" => logs.json().flatten_event(true).try_init(),
+        "" | "text" => logs.finish().with(no_database_text).try_init(),
+        "json" => {
+            let logs = logs.json().flatten_event(true).finish();
+            logs.with(no_database_text).try_init()
+        }
         other => return Err(ObserveError::Format(other.to_owned())),
     };
     started.map_err(|_| ObserveError::Twice)

@@ -20,6 +20,7 @@ mod mapping;
 mod monitoring;
 mod over_tcp;
 mod postgres_faults;
+mod redaction;
 mod repair;
 mod resume;
 mod rights;

@@ -28,6 +28,8 @@ pub struct Stage {
     pub right: Database,
     pub http: u16,
     pub metrics: u16,
+    /// Variables that relay and agent get at their next start, beside the test's own.
+    pub environment: Vec<(String, String)>,
     udp: u16,
     relay: Option<Child>,
     agent: Option<Child>,
@@ -65,6 +67,7 @@ impl Stage {
             right,
             http: free_port(),
             metrics: free_port(),
+            environment: Vec::new(),
             udp: free_port(),
             relay: None,
             agent: None,
@@ -179,6 +182,7 @@ impl Stage {
         }
         let child = command
             .args(["serve", "--config"])
+            .envs(self.environment.iter().cloned())
             .arg(self.dir.path().join("relay.toml"))
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
@@ -192,6 +196,7 @@ impl Stage {
         let log = self.log("agent.log");
         let child = Command::new(agent_binary())
             .args(["run", "--config"])
+            .envs(self.environment.iter().cloned())
             .arg(self.dir.path().join("agent.toml"))
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
