@@ -158,7 +158,8 @@ impl Driver {
             return Err(RunError::Gap(reason));
         }
         if captured.described {
-            check_mapping(&self.run.parts).await?;
+            let mapping = check_mapping(&self.run.parts).await?;
+            self.run.parts.progress.set_drift(mapping.drift());
         }
         // A batch of ours that has passed may be what a record waits for.
         let is_news = !captured.changes.is_empty()

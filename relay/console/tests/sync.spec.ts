@@ -189,6 +189,20 @@ test('a run is undone after its plan was seen', async ({ signedIn: page }) => {
     .toBe('0');
 });
 
+test('a renamed column is synced on and shown', async ({ signedIn: page }) => {
+  postgres.sql(
+    'site',
+    `alter table "BlogPosts" rename column "Title" to headline;
+     update "BlogPosts" set headline = 'Under another name' where slug = 'post-20'`,
+  );
+  await page.goto('/syncs/blog');
+  await expect(page.getByText(/`Title` is named `headline` now/)).toBeVisible();
+  await expect
+    .poll(() => postgres.sql('office', `select title from blog_posts where slug = 'post-20'`))
+    .toBe('Under another name');
+  await look(page, 'sync-drift');
+});
+
 test('a sync is removed with all that it left in the databases', async ({ signedIn: page }) => {
   await page.goto('/syncs/blog');
   await page.getByRole('button', { name: 'More for blog' }).click();

@@ -148,6 +148,23 @@ async fn what_is_renamed_is_synced_on_where_triggers_tell_the_changes() {
     renamed_while_edits_run("drift_rename_t", "capture_right = \"triggers\"").await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_added_column_is_told_while_the_sync_runs_on() {
+    let (stage, left, right) = started("drift_added", "").await;
+    left.batch_execute(
+        "alter table posts add column note text; update posts set title = 'crosses'",
+    )
+    .await
+    .unwrap();
+    let told = async |stage: &Stage| {
+        let status = stage.try_get("syncs/blog").await;
+        status.is_some_and(|s| s["drift"].to_string().contains("`note` was added"))
+    };
+    stage.wait("the new column to be told", told).await;
+    let crossed = "select count(*) from posts where title = 'crosses'";
+    wait_count(&stage, &right, crossed, 20).await;
+}
+
 /// It would be null everywhere, and pass for an edit of every record.
 async fn column_made_anew(hint: &str, more: &str) {
     let (stage, left, right) = started(hint, more).await;

@@ -62,6 +62,7 @@ function Shown({ sync }: { sync: SyncStatus }) {
           {sentence(sync.last_error)}
         </Alert>
       )}
+      <Drift told={sync.drift ?? []} />
       <Panel>
         <Figures>
           <Figure name="Lag">{sync.lag_ms == null ? '–' : span(sync.lag_ms)}</Figure>
@@ -86,6 +87,20 @@ function Shown({ sync }: { sync: SyncStatus }) {
       <Runs sync={sync} />
       <History sync={sync} />
     </Page>
+  );
+}
+
+/** Renamed and added columns and tables: nothing that stops the sync. */
+function Drift({ told }: { told: string[] }) {
+  if (told.length === 0) return null;
+  return (
+    <Alert color="blue" icon={<IconInfoCircle />} title="Other than the sync's file says">
+      {told.map((one) => (
+        <Text key={one} size="sm">
+          {sentence(one)}
+        </Text>
+      ))}
+    </Alert>
   );
 }
 
