@@ -435,7 +435,9 @@ impl Driver {
             progress: &progress,
         };
         scanner.fill_pairs(&scan, &views, &pairs).await?;
-        let tallies = scanner.tally_all(&scan, &self.run.first_run).await?;
+        let tallies = scanner
+            .tally_all((&scan, &views), &self.run.first_run)
+            .await?;
         self.check_expectation(&tallies, aside)?;
         self.pages = Some(Pages::read(Source {
             scan,

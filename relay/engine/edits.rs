@@ -191,6 +191,8 @@ fn rules(policy: &PairPolicy) -> PairPolicy {
         fields: Vec::new(),
         match_key: Vec::new(),
         scope: None,
+        // What a field names is told of the field.
+        references: Vec::new(),
         ..policy.clone()
     };
     for side in Side::BOTH {

@@ -27,6 +27,9 @@ pub enum FieldForm {
         values: Vec<(Scalar, Scalar)>,
         null: BySide<Option<Scalar>>,
     },
+    /// They hold keys of records of a table pair of the same sync, this one or another: the names of
+    /// its tables.
+    Link { to: BySide<String> },
 }
 
 /// A value as the sync file can write it.
@@ -94,6 +97,14 @@ pub(super) fn looks(
         };
         check_value(tables[side], &mark.field, &mark.value, problems);
         let mapped = policy.fields.iter().position(|f| name(f) == mark.field);
+        let form = mapped.and_then(|at| file.forms.get(at));
+        if matches!(form, Some(FieldForm::Link { .. })) {
+            problems.push(format!(
+                "{}: `{}` is a link, which can't mark a record as archived: name another field",
+                side.name(),
+                mark.field
+            ));
+        }
         let field = mapped.unwrap_or_else(|| {
             let (other, marked) = (side.other(), mark.field.clone());
             builders[side].column(&marked);
@@ -181,7 +192,9 @@ impl<'a> Builder<'a> {
                     None => self.sources.push(Made::Column(column)),
                 }
             }
-            FieldForm::Same | FieldForm::Computed { .. } => self.column(name),
+            FieldForm::Same | FieldForm::Link { .. } | FieldForm::Computed { .. } => {
+                self.column(name);
+            }
         }
     }
 
@@ -266,7 +279,8 @@ fn check_words(
     problems: &mut Vec<String>,
 ) {
     match form {
-        FieldForm::Same => {}
+        // What a link may hold, `linked` checks.
+        FieldForm::Same | FieldForm::Link { .. } => {}
         FieldForm::Words { values, null } => {
             for (left, right) in values {
                 check_value(tables.left, &field.left, left, problems);

@@ -197,6 +197,8 @@ impl PairLayout {
             conflict: now.conflict,
             conflict_delete: now.conflict_delete,
             archive: now.archive.clone(),
+            // Whom a field names is a part of its form.
+            references: now.references.clone(),
             ..before.policy.clone()
         };
         let was_filtered = before.policy.scope.is_some();

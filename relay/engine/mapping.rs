@@ -10,6 +10,7 @@ use tidegate_sync::policy::{Direction, FieldPair, PairPolicy};
 
 use super::drift::{Found, Known, present};
 use super::forms::{FieldForm, looks};
+use super::linked;
 use super::report::CaptureReport;
 use super::syncfile::{SyncFile, TableFile, Unasked};
 use crate::endpoint::catalog::{Catalog, Problem, Table};
@@ -99,6 +100,9 @@ impl Mapping {
             if let Some(pair) = check_table(table, (catalogs, known), &mut problems) {
                 pairs.push(pair);
             }
+        }
+        if problems.is_empty() {
+            linked::references(file, &mut pairs, catalogs, &mut problems);
         }
         if !problems.is_empty() {
             return Err(problems);
@@ -346,7 +350,7 @@ fn one_way(to: Side) -> &'static str {
     }
 }
 
-/// Depth of each pair below the tables that its foreign keys (on either side) refer to.
+/// Depth of each pair below the tables that its foreign keys (on either side) and its links refer to.
 fn ranks(pairs: &[PairMapping], catalogs: &BySide<Catalog>) -> Vec<u32> {
     let mut parents: Vec<Vec<usize>> = vec![Vec::new(); pairs.len()];
     for side in Side::BOTH {
@@ -374,6 +378,10 @@ fn ranks(pairs: &[PairMapping], catalogs: &BySide<Catalog>) -> Vec<u32> {
                 }
             }
         }
+    }
+    for (number, pair) in pairs.iter().enumerate() {
+        let linked = pair.policy.references.iter().map(|one| one.to.0 as usize);
+        parents[number].extend(linked.filter(|parent| *parent != number));
     }
     let mut ranks = vec![0u32; pairs.len()];
     // Longest path; cycles stop growing after as many rounds as there are pairs.

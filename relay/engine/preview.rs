@@ -62,7 +62,7 @@ pub(super) async fn preview(
     scanner.fill_pairs(&scan, &views, &look.pairs).await?;
     let mut wanted: Vec<Wanted> = Vec::new();
     let tallies = scanner
-        .decide_all(&scan, &look.first_run, |pair, found, decision| {
+        .decide_all((&scan, &views), &look.first_run, |pair, found, decision| {
             let taken = wanted.iter().filter(|sample| sample.pair == pair).count();
             if taken < PREVIEW_SAMPLES_MAX
                 && let Some(sample) = Wanted::of(pair, found, decision)

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use super::limits::{SCAN_CHUNKS_MAX, SCAN_CHUNKS_PRINTED_MAX};
 use super::mapping::Mapping;
+use super::named::Linked;
 use super::run::RunError;
 use super::supervisor::Progress;
 use crate::endpoint::digest::Blocks;
@@ -142,7 +143,7 @@ impl Scanner<'_> {
     /// Counts what would be decided.
     pub(super) async fn tally_all(
         &self,
-        scan: &Scan,
+        (scan, views): (&Scan, &BySide<Arc<dyn Snapshot>>),
         first_run: &[bool],
     ) -> Result<Vec<Tally>, RunError> {
         let mut tallies = Vec::new();
@@ -161,10 +162,12 @@ impl Scanner<'_> {
             }
             let mut cursor = Cursor::START;
             loop {
-                let page = match by_groups {
+                let mut page = match by_groups {
                     true => scan.met(pair, cursor, PAGE).await?,
                     false => scan.matches(pair, cursor, PAGE).await?,
                 };
+                let linked = self.linked(scan, views);
+                linked.tell_apart((pair, &mapped.policy), &mut page).await?;
                 for found in &page.found {
                     tally.add(found, &decide(found, &mapped.policy, self.prints, first));
                 }
@@ -178,10 +181,18 @@ impl Scanner<'_> {
         Ok(tallies)
     }
 
+    fn linked<'a>(&'a self, scan: &'a Scan, views: &'a BySide<Arc<dyn Snapshot>>) -> Linked<'a> {
+        Linked {
+            scan,
+            left: &*views.left,
+            prints: self.prints,
+        }
+    }
+
     /// Decides every record; `look` sees each one.
     pub(super) async fn decide_all(
         &self,
-        scan: &Scan,
+        (scan, views): (&Scan, &BySide<Arc<dyn Snapshot>>),
         first_run: &[bool],
         mut look: impl FnMut(PairId, &Match, &Decision),
     ) -> Result<Vec<Tally>, RunError> {
@@ -192,7 +203,9 @@ impl Scanner<'_> {
             let mut tally = Tally::default();
             let mut cursor = Cursor::START;
             loop {
-                let page = scan.matches(pair, cursor, PAGE).await?;
+                let mut page = scan.matches(pair, cursor, PAGE).await?;
+                let linked = self.linked(scan, views);
+                linked.tell_apart((pair, &mapped.policy), &mut page).await?;
                 for found in &page.found {
                     let decision = decide(found, &mapped.policy, self.prints, first);
                     tally.add(found, &decision);

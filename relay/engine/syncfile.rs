@@ -87,7 +87,12 @@ impl SyncFile {
             return Err(FileError::at(text, 0..0, message));
         }
         let raw: RawSync = parse_toml(text)?;
-        Reader { text }.sync(raw)
+        let names = |table: &Spanned<RawTable>| {
+            let RawTable { left, right, .. } = table.get_ref();
+            BySide::new(left.get_ref().clone(), right.get_ref().clone())
+        };
+        let pairs = raw.table.iter().map(names).collect();
+        Reader { text, pairs }.sync(raw)
     }
 
     /// The word of a sync file that stands for a choice about existing data.
@@ -226,12 +231,14 @@ struct RawField {
     values: Option<Spanned<Vec<Spanned<Vec<RawScalar>>>>>,
     null_left: Option<Spanned<RawScalar>>,
     null_right: Option<Spanned<RawScalar>>,
-    link: Option<Spanned<toml::Value>>,
+    link: Option<Spanned<String>>,
 }
 
 /// Turns what was read into checked types; knows the text, for places.
 struct Reader<'a> {
     text: &'a str,
+    /// The tables of the file's pairs, which links may name.
+    pairs: Vec<BySide<String>>,
 }
 
 impl Reader<'_> {
@@ -342,6 +349,8 @@ impl Reader<'_> {
             once,
             scope: None,
             archive: BySide::default(),
+            // They are known with the tables' columns.
+            references: Vec::new(),
         };
         let text = |filter: Option<&Spanned<String>>| filter.map(|text| text.get_ref().clone());
         Ok(TableFile {
@@ -428,7 +437,7 @@ impl Reader<'_> {
             let form = listed.and_then(|at| forms.get(at));
             if form.is_some_and(|form| *form != FieldForm::Same) {
                 let message = "a field of the match key must hold the same on both sides: without a \
-                               value map";
+                               value map or a link";
                 return Err(self.error(part, message));
             }
             if !is_listed {

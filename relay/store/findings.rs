@@ -187,7 +187,10 @@ pub fn retry_now(tx: &Transaction<'_>, sync: SyncId, now_ms: i64) -> Result<usiz
 fn retry_after_ms(code: FindingCode, attempts: u32) -> i64 {
     let is_passing = matches!(
         code,
-        FindingCode::ChangedWhileCopied | FindingCode::KeyReused
+        FindingCode::ChangedWhileCopied
+            | FindingCode::KeyReused
+            | FindingCode::LinkedRecordMissing
+            | FindingCode::LinkedRecordRequired
     );
     if is_passing && attempts == 1 {
         // Nothing is wrong with the record: it only has to be read again.

@@ -13,6 +13,7 @@ use crate::model::{BySide, FindingCode, Key, Link, Side};
 use crate::plan::{new_field, rule};
 use crate::policy::{DeleteConflict, DeletePolicy, Direction, Drift, Existing, PairPolicy};
 use crate::scope::Scope;
+use crate::value::Value;
 
 /// One scanned record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,7 +84,7 @@ pub fn decide(
         return Decision::Nothing;
     }
     let outside = Scope::of(policy, prints).and_then(|scope| outside(found, scope));
-    outside.unwrap_or_else(|| decide_inside(found, policy, first_run))
+    outside.unwrap_or_else(|| decide_inside(found, policy, prints, first_run))
 }
 
 /// The decision on a record that its side's filter leaves out.
@@ -133,7 +134,12 @@ fn is_looked_at(link: &Link, found: &Match, scope: Scope) -> bool {
     })
 }
 
-fn decide_inside(found: &Match, policy: &PairPolicy, first_run: bool) -> Decision {
+fn decide_inside(
+    found: &Match,
+    policy: &PairPolicy,
+    prints: &Fingerprinter,
+    first_run: bool,
+) -> Decision {
     if let Some(code) = found.problem {
         let side = if found.scanned.left.is_some() {
             Side::Left
@@ -144,9 +150,11 @@ fn decide_inside(found: &Match, policy: &PairPolicy, first_run: bool) -> Decisio
     }
     match (&found.link, &found.scanned.left, &found.scanned.right) {
         (Some(link), _, _) if link.is_detached() || found.newcomer().is_some() => {
-            detached(link, found, policy, first_run)
+            detached(link, found, (policy, prints), first_run)
         }
-        (Some(link), Some(left), Some(right)) => both(Some(link), left, right, policy, None),
+        (Some(link), Some(left), Some(right)) => {
+            both(Some(link), BySide::new(left, right), (policy, prints), None)
+        }
         (Some(link), None, Some(right)) => gone(Side::Left, link, right, policy),
         (Some(link), Some(left), None) => gone(Side::Right, link, left, policy),
         (Some(_), None, None) => Decision::Unlink,
@@ -156,7 +164,12 @@ fn decide_inside(found: &Match, policy: &PairPolicy, first_run: bool) -> Decisio
             } else {
                 Existing::Merge
             };
-            both(None, left, right, policy, Some(existing))
+            both(
+                None,
+                BySide::new(left, right),
+                (policy, prints),
+                Some(existing),
+            )
         }
         (None, Some(_), None) => alone(Side::Left, policy, first_run),
         (None, None, Some(_)) => alone(Side::Right, policy, first_run),
@@ -165,7 +178,12 @@ fn decide_inside(found: &Match, policy: &PairPolicy, first_run: bool) -> Decisio
 }
 
 /// A link whose record is alone on purpose. Another one may have come to take the empty place.
-fn detached(link: &Link, found: &Match, policy: &PairPolicy, first_run: bool) -> Decision {
+fn detached(
+    link: &Link,
+    found: &Match,
+    (policy, prints): (&PairPolicy, &Fingerprinter),
+    first_run: bool,
+) -> Decision {
     let side = if link.keys.left.is_some() {
         Side::Left
     } else {
@@ -183,16 +201,15 @@ fn detached(link: &Link, found: &Match, policy: &PairPolicy, first_run: bool) ->
                 link: None,
                 ..found.clone()
             };
-            decide_inside(&met, policy, first_run)
+            decide_inside(&met, policy, prints, first_run)
         }
     }
 }
 
 fn both(
     link: Option<&Link>,
-    left: &Scanned,
-    right: &Scanned,
-    policy: &PairPolicy,
+    scanned: BySide<&Scanned>,
+    (policy, prints): (&PairPolicy, &Fingerprinter),
     existing: Option<Existing>,
 ) -> Decision {
     if existing == Some(Existing::LinkOnly) {
@@ -201,11 +218,13 @@ fn both(
     let mut writes = BySide::default();
     // A record that was re-keyed must be remembered under its new key.
     let mut settles = link.is_none_or(|link| {
-        link.key(Side::Left) != Some(&left.key) || link.key(Side::Right) != Some(&right.key)
+        let is_moved = |side: &Side| link.key(*side) != Some(&scanned[*side].key);
+        Side::BOTH.iter().any(is_moved)
     });
-    let mut asks = false;
+    let (mut asks, mut looks) = (false, false);
+    let null = prints.value(&Value::Null);
     for field in 0..policy.fields.len() {
-        let now = BySide::new(left.fingerprints[field], right.fingerprints[field]);
+        let now = BySide::from_fn(|side| scanned[side].fingerprints[field]);
         let state = FieldState {
             baseline: BySide::from_fn(|side| {
                 link.map_or(Fingerprint::UNKNOWN, |link| link.baseline[side][field])
@@ -225,13 +244,16 @@ fn both(
         settles |= verdict == FieldVerdict::Settle;
         settles |= policy.fields[field].direction == Direction::Neither && state.is_news();
         asks |= verdict == FieldVerdict::Ask;
+        // Whether two references name the same record, only their partners tell.
+        let is_named = policy.reference(field).is_some() && now != BySide::new(null, null);
+        looks |= is_named && state.is_news();
         if let Some(to) = verdict.target() {
             writes[to] = Some(Write::Update);
         }
     }
     match (writes.left, writes.right, settles) {
-        (None, None, false) if !asks => Decision::Nothing,
-        (None, None, true) if !asks => Decision::Link,
+        (None, None, false) if !asks && !looks => Decision::Nothing,
+        (None, None, true) if !asks && !looks => Decision::Link,
         _ => Decision::Plan {
             fetch: BySide::new(true, true),
             writes,
@@ -369,6 +391,7 @@ mod tests {
             once: false,
             scope: None,
             archive: BySide::default(),
+            references: Vec::new(),
         }
     }
 

@@ -51,6 +51,7 @@ mod tests {
             once: false,
             scope: Some(4),
             archive: BySide::default(),
+            references: Vec::new(),
         }
     }
 

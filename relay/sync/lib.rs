@@ -5,8 +5,8 @@
 //! a [`session::Session`] with real endpoints and a real store; `tests/sim` drives the same
 //! session with simulated ones.
 //!
-//! Reading order: [`value`], [`model`], [`baseline`], [`policy`], [`merge`], [`scope`], [`plan`],
-//! [`decide`], [`doubt`], [`inbox`], [`session`].
+//! Reading order: [`value`], [`model`], [`baseline`], [`policy`], [`reference`], [`merge`],
+//! [`scope`], [`plan`], [`decide`], [`doubt`], [`inbox`], [`session`].
 
 pub mod value;
 
@@ -19,6 +19,7 @@ pub mod model;
 
 pub mod baseline;
 pub mod policy;
+pub mod reference;
 
 pub mod merge;
 

@@ -17,7 +17,14 @@ use crate::value::Value;
 mod deletion;
 mod outside;
 #[cfg(test)]
+mod reference_tests;
+mod references;
+#[cfg(test)]
 mod tests;
+
+use self::references::Translated;
+pub(crate) use self::references::named;
+pub use self::references::{Named, Partners, Waits};
 
 /// The newest that one side reports about a record.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -166,6 +173,10 @@ pub enum LinkFate {
 pub enum Verdict {
     /// The side's full record must be read before it can be decided.
     NeedRead(Side),
+    /// The partners of the records that its references name must be known before it can be decided.
+    NeedPartners,
+    /// Its record can't be made before the partner of another one is there.
+    Waits(Box<Waits>),
     Decided(Box<Decided>),
 }
 
@@ -181,6 +192,9 @@ pub struct Decided {
     /// What each side was seen to have, [`Fingerprint::UNKNOWN`] where it sent no news.
     pub observed: BySide<Vec<Fingerprint>>,
     pub conflicts: Vec<Conflict>,
+    /// References that are not carried over, because whom they name has no partner. What is created
+    /// lacks them.
+    pub waits: Vec<Waits>,
 }
 
 impl Decided {
@@ -193,22 +207,33 @@ impl Decided {
             link_changed: false,
             observed: BySide::default(),
             conflicts: Vec::new(),
+            waits: Vec::new(),
         }
     }
 }
 
 /// Plans one record.
-pub fn plan(case: &Case, policy: &PairPolicy, prints: &Fingerprinter) -> Verdict {
+pub fn plan(
+    case: &Case,
+    policy: &PairPolicy,
+    prints: &Fingerprinter,
+    partners: &Partners,
+) -> Verdict {
     let observed = |side: Side| match case.seen[side].row() {
         Some(row) => prints.row(row),
         None => vec![Fingerprint::UNKNOWN; policy.fields.len()],
     };
-    let planner = Planner {
+    let mut planner = Planner {
         case,
         policy,
         prints,
         observed: BySide::from_fn(observed),
+        partners,
+        translated: BySide::default(),
     };
+    if let Some(verdict) = planner.translate() {
+        return verdict;
+    }
     if let Some(scope) = Scope::of(policy, prints)
         && let Some(verdict) = planner.outside(scope)
     {
@@ -228,6 +253,9 @@ struct Planner<'a> {
     prints: &'a Fingerprinter,
     /// What each side was seen to have, [`Fingerprint::UNKNOWN`] where it sent no news.
     observed: BySide<Vec<Fingerprint>>,
+    partners: &'a Partners,
+    /// References in the other side's keys.
+    translated: BySide<Translated>,
 }
 
 impl Planner<'_> {
@@ -249,9 +277,12 @@ impl Planner<'_> {
         if self.case.seen[from].is_partial() {
             return Verdict::NeedRead(from);
         }
+        if let Some(verdict) = self.lacks_required(from.other()) {
+            return verdict;
+        }
         let mut decided = self.decided(self.fresh_link(), LinkFate::Keep);
         decided.link.keys[from.other()] = None;
-        decided.steps.push(self.create_on(from.other()));
+        self.create_on(from.other(), &mut decided);
         Verdict::Decided(Box::new(decided))
     }
 
@@ -293,10 +324,15 @@ impl Planner<'_> {
         }
     }
 
-    fn create_on(&self, to: Side) -> PlannedStep {
+    /// Creates the record on `to`, without the references that wait.
+    fn create_on(&self, to: Side, decided: &mut Decided) {
         let from = to.other();
-        let fields: Vec<usize> = (0..self.policy.fields.len())
-            .filter(|&field| self.policy.fields[field].direction.flows_to(to))
+        let flowing = (0..self.policy.fields.len())
+            .filter(|&field| self.policy.fields[field].direction.flows_to(to));
+        let waits = flowing.clone().filter_map(|field| self.lack(from, field));
+        decided.waits.extend(waits);
+        let fields: Vec<usize> = flowing
+            .filter(|&field| self.lack(from, field).is_none())
             .collect();
         let settles = fields.iter().copied().chain(self.looked_at()).collect();
         // While existing data is reconciled, matching was decided before the first write, but for
@@ -307,83 +343,117 @@ impl Planner<'_> {
             self.values(from, &self.policy.match_key)
         };
         let has_null = matching.iter().any(|(_, value)| value.is_null());
-        PlannedStep {
+        decided.steps.push(PlannedStep {
             side: to,
             kind: StepKind::Create {
                 set: self.values(from, &fields),
                 matching: if has_null { Vec::new() } else { matching },
             },
             fields: settles,
-        }
+        });
     }
 
     /// Both records exist as far as is known: merge field by field.
     fn merged(&self, link: &Link) -> Verdict {
-        let observed = &self.observed;
         let mut decided = self.decided(link.clone(), LinkFate::Keep);
         self.look(&mut decided);
         let mut writes: BySide<Vec<usize>> = BySide::default();
         for field in 0..self.policy.fields.len() {
-            let state = FieldState {
-                baseline: BySide::from_fn(|side| link.baseline[side][field]),
-                observed: BySide::from_fn(|side| known(observed[side][field])),
-            };
-            let verdict = self.merge_field(field, &state);
-            match verdict {
-                FieldVerdict::Nothing => {}
-                FieldVerdict::Settle => {
-                    for side in Side::BOTH {
-                        decided.link.baseline[side][field] = observed[side][field];
-                    }
-                    decided.link_changed = true;
-                }
-                FieldVerdict::Write { .. } => {}
-                FieldVerdict::Conflict { winner } => {
-                    if self.is_recorded(winner, &state.baseline) {
-                        let conflict = self.conflict(Some(field), Some(winner));
-                        decided.conflicts.push(conflict);
-                    }
-                }
-                FieldVerdict::Ask => {
-                    let unseen = |side: &Side| self.value(*side, field).is_none();
-                    if let Some(side) = Side::BOTH.into_iter().find(unseen) {
-                        return Verdict::NeedRead(side);
-                    }
-                    decided.conflicts.push(self.conflict(Some(field), None));
-                    decided.link_changed = true;
-                }
-                FieldVerdict::Restore { to } => {
-                    let conflict = self.conflict(Some(field), Some(to.other()));
-                    decided.conflicts.push(conflict);
-                }
-            }
-            if let Some(to) = verdict.target() {
-                if self.value(to.other(), field).is_none() {
-                    return Verdict::NeedRead(to.other());
-                }
-                writes[to].push(field);
+            match self.merged_field(field, link, &mut decided) {
+                Ok(Some(to)) => writes[to].push(field),
+                Ok(None) => {}
+                Err(verdict) => return verdict,
             }
         }
         for side in Side::BOTH {
             let fields = std::mem::take(&mut writes[side]);
-            if fields.is_empty() {
-                continue;
+            if let Err(verdict) = self.update(side, fields, link, &mut decided) {
+                return verdict;
             }
-            let Some(key) = self.key(side, link) else {
-                continue;
-            };
-            let set = self.values(side.other(), &fields);
-            let expect = self.expect(side, link);
-            if expect.contains(&Fingerprint::UNKNOWN) {
-                // What was never agreed on and is not in sight would pass unguarded, and from then
-                // on count as known.
-                return Verdict::NeedRead(side);
-            }
-            let kind = StepKind::Update { key, set, expect };
-            let fields = fields.into_iter().chain(self.looked_at()).collect();
-            decided.steps.push(PlannedStep { side, kind, fields });
         }
         Verdict::Decided(Box::new(decided))
+    }
+
+    /// The side that gets the other one's value of the field, if one does.
+    fn merged_field(
+        &self,
+        field: usize,
+        link: &Link,
+        decided: &mut Decided,
+    ) -> Result<Option<Side>, Verdict> {
+        let state = FieldState {
+            baseline: BySide::from_fn(|side| link.baseline[side][field]),
+            observed: BySide::from_fn(|side| known(self.observed[side][field])),
+        };
+        let verdict = match self.policy.reference(field) {
+            Some(_) => self.merge_reference(field, &state),
+            None => self.merge_field(field, &state),
+        };
+        let target = verdict.target();
+        if let Some(waits) = target.and_then(|to| self.lack(to.other(), field)) {
+            decided.waits.push(waits);
+            return Ok(None);
+        }
+        match verdict {
+            FieldVerdict::Nothing | FieldVerdict::Write { .. } => {}
+            FieldVerdict::Settle => {
+                for side in Side::BOTH {
+                    if let Some(now) = state.observed[side] {
+                        decided.link.baseline[side][field] = now;
+                    }
+                }
+                decided.link_changed = true;
+            }
+            FieldVerdict::Conflict { winner } => {
+                if self.is_recorded(winner, &state.baseline) {
+                    let conflict = self.conflict(Some(field), Some(winner));
+                    decided.conflicts.push(conflict);
+                }
+            }
+            FieldVerdict::Ask => {
+                let unseen = |side: &Side| self.value(*side, field).is_none();
+                if let Some(side) = Side::BOTH.into_iter().find(unseen) {
+                    return Err(Verdict::NeedRead(side));
+                }
+                decided.conflicts.push(self.conflict(Some(field), None));
+                decided.link_changed = true;
+            }
+            FieldVerdict::Restore { to } => {
+                let conflict = self.conflict(Some(field), Some(to.other()));
+                decided.conflicts.push(conflict);
+            }
+        }
+        match target {
+            Some(to) if self.value(to.other(), field).is_none() => {
+                Err(Verdict::NeedRead(to.other()))
+            }
+            _ => Ok(target),
+        }
+    }
+
+    /// Adds the update of `side` by the other one's values of these fields.
+    fn update(
+        &self,
+        side: Side,
+        fields: Vec<usize>,
+        link: &Link,
+        decided: &mut Decided,
+    ) -> Result<(), Verdict> {
+        let key = self.key(side, link).filter(|_| !fields.is_empty());
+        let Some(key) = key else {
+            return Ok(());
+        };
+        let set = self.values(side.other(), &fields);
+        let expect = self.expect(side, link);
+        if expect.contains(&Fingerprint::UNKNOWN) {
+            // What was never agreed on and is not in sight would pass unguarded, and from then
+            // on count as known.
+            return Err(Verdict::NeedRead(side));
+        }
+        let kind = StepKind::Update { key, set, expect };
+        let fields = fields.into_iter().chain(self.looked_at()).collect();
+        decided.steps.push(PlannedStep { side, kind, fields });
+        Ok(())
     }
 
     fn merge_field(&self, field: usize, state: &FieldState) -> FieldVerdict {
@@ -469,8 +539,16 @@ impl Planner<'_> {
     fn values(&self, side: Side, fields: &[usize]) -> Vec<(usize, Value)> {
         fields
             .iter()
-            .filter_map(|&field| self.value(side, field).map(|value| (field, value.clone())))
+            .filter_map(|&field| Some((field, self.travelling(side, field)?.clone())))
             .collect()
+    }
+
+    /// `from`'s value of the field as the other side says it.
+    fn travelling(&self, from: Side, field: usize) -> Option<&Value> {
+        match self.policy.reference(field) {
+            Some(_) => self.translated[from].get(&field)?.as_ref().ok(),
+            None => self.value(from, field),
+        }
     }
 
     fn fresh_link(&self) -> Link {
@@ -505,6 +583,7 @@ impl Planner<'_> {
             link_changed,
             observed: self.observed.clone(),
             conflicts: Vec::new(),
+            waits: Vec::new(),
         }
     }
 

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{BySide, Side};
+use crate::model::{BySide, PairId, Side};
+use crate::reference::KeyForm;
 use crate::value::Value;
 
 /// Where a field's changes may travel.
@@ -106,6 +107,19 @@ pub struct FieldPair {
     pub direction: Direction,
 }
 
+/// A field pair whose values name records of a table pair of the same sync: on each side by the keys
+/// that it has there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reference {
+    /// Index of the field pair.
+    pub field: usize,
+    /// The table pair whose records it names.
+    pub to: PairId,
+    pub keys: BySide<KeyForm>,
+    /// Per side true where a record must have one.
+    pub required: BySide<bool>,
+}
+
 /// One table pair's mapping and policies.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PairPolicy {
@@ -125,9 +139,17 @@ pub struct PairPolicy {
     /// What is set on the side that still has a record, for `deletes` = [`DeletePolicy::Archive`]:
     /// index of the field pair, and value.
     pub archive: BySide<Option<(usize, Value)>>,
+    #[serde(default)]
+    pub references: Vec<Reference>,
 }
 
 impl PairPolicy {
+    /// What the field pair names, if it is a reference.
+    pub fn reference(&self, field: usize) -> Option<&Reference> {
+        let mut references = self.references.iter();
+        references.find(|reference| reference.field == field)
+    }
+
     /// May records be created or deleted on `side` because of the other one? Only when the match
     /// key travels there: a record without it could never be found again.
     pub fn records_flow_to(&self, side: Side) -> bool {

@@ -158,6 +158,13 @@ pub fn float_digits(value: f64) -> String {
     value.to_string()
 }
 
+/// The inverse of [`uuid_text`].
+pub fn parse_uuid(text: &str) -> Option<[u8; 16]> {
+    let digits: String = text.split('-').collect();
+    let number = (digits.len() == 32).then(|| u128::from_str_radix(&digits, 16).ok())??;
+    Some(number.to_be_bytes())
+}
+
 /// Lower case with hyphens.
 pub fn uuid_text(bytes: &[u8; 16]) -> String {
     let mut text = String::with_capacity(36);

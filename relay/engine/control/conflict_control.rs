@@ -6,6 +6,7 @@ use tidegate_sync::session::{Edit, Edited, Why};
 
 use super::errors::{conflict, internal};
 use super::{Engine, parse};
+use crate::engine::forms::FieldForm;
 use crate::engine::handle::{ControlError, ControlErrorKind};
 use crate::engine::report::ConflictReport;
 use crate::engine::run::now_ms;
@@ -17,6 +18,8 @@ use crate::store::syncs::SyncId;
 
 pub(super) const AGREED: &str = "both sides have that already, or agreed otherwise by themselves";
 pub(super) const NOT_THERE: &str = "the record is not there any more";
+const LINKED: &str = "it names a record, which has another key on the other side: set it where you \
+                      want to change it, and that is carried over";
 
 /// Conflicts listed at once.
 const LIST_MAX: u32 = 1000;
@@ -112,6 +115,10 @@ fn edit(
     let Some(field) = table.and_then(|table| table.policy.fields.get(at)) else {
         return Err(refused("its field is not mapped any more"));
     };
+    let form = table.and_then(|table| table.forms.get(at));
+    if matches!(form, Some(FieldForm::Link { .. })) {
+        return Err(refused(LINKED));
+    }
     if clash.winner == Some(side) || !found.waiting && clash.winner.is_none() {
         return Err(refused(AGREED));
     }

@@ -127,6 +127,13 @@ fn create(from: Side, row: &Row, policy: &PairPolicy) -> Result<StepKind, Contro
         let value = row.get(field).and_then(|cell| cell.value());
         value.map(|value| (field, value.clone()))
     };
+    let mut linked = policy.references.iter().map(|reference| reference.field);
+    if linked.any(|field| value(field).is_some_and(|(_, value)| !value.is_null())) {
+        return Err(refused(
+            "it names other records by links, which have other keys there: edit the record where \
+             it is kept, and that creates it anew",
+        ));
+    }
     let flows = |field: &usize| policy.fields[*field].direction.flows_to(from.other());
     let fields = (0..policy.fields.len()).filter(flows);
     let matching = policy.match_key.iter().copied().filter_map(value);

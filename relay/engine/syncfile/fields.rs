@@ -17,11 +17,6 @@ impl Reader<'_> {
         let mut forms = Vec::with_capacity(raw.get_ref().len());
         for spanned in raw.get_ref() {
             let raw = spanned.get_ref();
-            if let Some(link) = &raw.link {
-                let message = "this version can't do links to other table pairs yet: leave it out \
-                               to copy the value itself";
-                return Err(self.error(link, message));
-            }
             let left = self.end(spanned, raw.left.as_ref(), raw.left_value.as_ref())?;
             let right = self.end(spanned, raw.right.as_ref(), raw.right_value.as_ref())?;
             let is_left_taken = fields.iter().any(|one| one.left == left.name);
@@ -86,6 +81,16 @@ impl Reader<'_> {
     ) -> Result<(FieldForm, Direction), FileError> {
         let raw = spanned.get_ref();
         let has_words = raw.values.is_some() || raw.null_left.is_some() || raw.null_right.is_some();
+        if let Some(link) = &raw.link {
+            let has_expression = left.source.is_some() || right.source.is_some();
+            if has_words || has_expression {
+                let message = "a link is between two columns, without an expression or a value map";
+                return Err(self.error(link, message));
+            }
+            let direction = self.word(raw.direction.as_ref(), DIRECTION, Direction::default())?;
+            let to = self.linked(link)?;
+            return Ok((FieldForm::Link { to }, direction));
+        }
         let computed = match (&left.source, &right.source) {
             (None, None) => None,
             (Some(source), None) => Some((Side::Left, source)),
@@ -119,6 +124,20 @@ impl Reader<'_> {
         }
         let source = source.clone();
         Ok((FieldForm::Computed { on, source }, away))
+    }
+
+    /// The table pair whose left table the link names.
+    fn linked(&self, link: &Spanned<String>) -> Result<BySide<String>, FileError> {
+        let named = self.pairs.iter().find(|pair| pair.left == *link.get_ref());
+        named.cloned().ok_or_else(|| {
+            let known = self.pairs.iter().map(|pair| format!("{:?}", pair.left));
+            let known: Vec<String> = known.collect();
+            let message = format!(
+                "expected the left table of a [[table]] of this file: {}",
+                known.join(" or ")
+            );
+            self.error(link, message)
+        })
     }
 
     /// The words of a value map: one to one.

@@ -152,14 +152,24 @@ fn a_file_that_is_no_toml_or_lacks_a_key_is_refused() {
 }
 
 #[test]
-fn what_comes_later_is_refused_with_one_clear_sentence() {
-    let text = refusal(
-        "key = [[\"id\", \"id\"]]\nfields = [{ left = \"a\", right = \"a\", link = \"authors\" }]",
-    );
-    assert!(
-        text.starts_with("line 8, column 45: this version can't do links"),
-        "{text}"
-    );
+fn a_link_names_a_table_pair_of_the_file_and_is_written_again() {
+    let linked = |more: &str, key: &str| {
+        format!(
+            "key = [[\"{key}\", \"{key}\"]]\nfields = [{{ left = \"a\", right = \"a\", {more} }}]"
+        )
+    };
+    let file = with(&linked("link = \"t\"", "id")).expect("valid");
+    let to = BySide::new("t".to_owned(), "u".to_owned());
+    assert_eq!(file.tables[0].forms[1], FieldForm::Link { to });
+    assert_eq!(SyncFile::parse(&file.render()).expect("valid"), file);
+
+    let text = refusal(&linked("link = \"authors\"", "id"));
+    let expected = "line 8, column 45: expected the left table of a [[table]] of this file: \"t\"";
+    assert_eq!(text, expected);
+    let text = refusal(&linked("link = \"t\", null_left = 0", "id"));
+    assert!(text.contains("a link is between two columns"), "{text}");
+    let text = refusal(&linked("link = \"t\"", "a"));
+    assert!(text.contains("without a value map or a link"), "{text}");
 }
 
 #[test]

@@ -81,6 +81,9 @@ fn render_field(field: &FieldPair, form: &FieldForm) -> String {
         end(Side::Right, &field.right),
         format!("direction = \"{}\"", name_in(DIRECTION, field.direction)),
     ];
+    if let FieldForm::Link { to } = form {
+        parts.push(format!("link = {}", quote(&to.left)));
+    }
     if let FieldForm::Words { values, null } = form {
         let pair =
             |(left, right): &(Scalar, Scalar)| format!("[{}, {}]", scalar(left), scalar(right));

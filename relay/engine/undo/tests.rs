@@ -37,6 +37,7 @@ fn policy(title: Direction) -> PairPolicy {
         drift: Drift::Overwrite,
         scope: None,
         archive: BySide::default(),
+        references: Vec::new(),
         once: false,
     }
 }

@@ -2,7 +2,7 @@
 
 use tidegate_sync::baseline::{Fingerprint, Fingerprinter};
 use tidegate_sync::decide::{Match, Scanned};
-use tidegate_sync::model::Side;
+use tidegate_sync::model::{BySide, Side};
 use tidegate_sync::policy::Direction;
 use tidegate_sync::scope::Scope;
 
@@ -10,7 +10,12 @@ use crate::engine::mapping::PairMapping;
 use crate::engine::report::Difference;
 
 /// `None` where the two are equal, or one is alone on purpose.
-pub(super) fn difference(mapped: &PairMapping, found: &Match) -> Option<Difference> {
+/// `same` are the linked fields that name the same record on both sides.
+pub(super) fn difference(
+    mapped: &PairMapping,
+    found: &Match,
+    same: &[usize],
+) -> Option<Difference> {
     let key = |scanned: &Option<Scanned>| scanned.as_ref().map(|s| s.key.to_string());
     let of_kind = |kind: &str, fields: Vec<String>| {
         Some(Difference {
@@ -23,7 +28,7 @@ pub(super) fn difference(mapped: &PairMapping, found: &Match) -> Option<Differen
     };
     match (&found.scanned.left, &found.scanned.right) {
         (Some(left), Some(right)) => {
-            let fields = differing(mapped, left, right);
+            let fields = differing(mapped, BySide::new(left, right), same);
             match fields.is_empty() {
                 true => None,
                 false => of_kind("fields", fields),
@@ -37,16 +42,25 @@ pub(super) fn difference(mapped: &PairMapping, found: &Match) -> Option<Differen
     }
 }
 
-fn differing(mapped: &PairMapping, left: &Scanned, right: &Scanned) -> Vec<String> {
-    let pairs = left
+fn differing(mapped: &PairMapping, found: BySide<&Scanned>, same: &[usize]) -> Vec<String> {
+    let policy = &mapped.policy;
+    let pairs = found
+        .left
         .fingerprints
         .iter()
-        .zip(&right.fingerprints)
+        .zip(&found.right.fingerprints)
         .enumerate();
     pairs
-        .filter(|(_, (left, right)): &(usize, (&Fingerprint, &Fingerprint))| left != right)
+        .filter(
+            |(field, (left, right)): &(usize, (&Fingerprint, &Fingerprint))| match policy
+                .reference(*field)
+            {
+                Some(_) => !same.contains(field),
+                None => left != right,
+            },
+        )
         // What flows nowhere is each side's own.
-        .filter(|(field, _)| mapped.policy.fields[*field].direction != Direction::Neither)
+        .filter(|(field, _)| policy.fields[*field].direction != Direction::Neither)
         .map(|(field, _)| mapped.field_name(Side::Left, field))
         .collect()
 }

@@ -15,6 +15,7 @@ use crate::endpoint::digest::{Blocks, Digest};
 use crate::endpoint::{Snapshot, Wanted};
 use crate::engine::limits::{VERIFY_DIFFERENCES_MAX, VERIFY_PAGE};
 use crate::engine::mapping::Mapping;
+use crate::engine::named::Linked;
 use crate::engine::preview::views;
 use crate::engine::report::{Difference, VerifyReport};
 use crate::engine::run::{RunError, RunParts, check_mapping};
@@ -106,7 +107,12 @@ impl Looker<'_> {
     /// What must be read of a table pair, and how many records need not be, because the sides say
     /// that they are equal.
     async fn narrow(&self, pair: PairId, how: How) -> Result<(Part, u64), RunError> {
-        if how.full {
+        // References are equal if they name partners, which no hash tells.
+        let is_linked = !self.mapping.pairs[pair.0 as usize]
+            .policy
+            .references
+            .is_empty();
+        if how.full || is_linked {
             return self.all_of(pair).await;
         }
         let (left, right) = tokio::try_join!(
@@ -210,18 +216,24 @@ impl Looker<'_> {
             if *part != Part::Whole {
                 self.complete(pair, &mut page).await?;
             }
-            for one in &page.found {
+            let linked = Linked {
+                scan,
+                left: &*self.views.left,
+                prints: &self.parts.prints,
+            };
+            let same = linked.same((pair, &mapped.policy), &page).await?;
+            for (one, same) in page.found.iter().zip(&same) {
                 let is_anything = Side::BOTH.iter().any(|&side| one.scanned[side].is_some());
                 if !is_anything || is_left_out(mapped, &self.parts.prints, one) {
                     continue;
                 }
                 found.records += 1;
-                let Some(difference) = difference(mapped, one) else {
+                let Some(difference) = difference(mapped, one, same) else {
                     continue;
                 };
                 found.difference_count += 1;
                 if let Some(repairs) = &mut repairs {
-                    repairs.add((pair, mapped), &self.parts.prints, one);
+                    repairs.add((pair, mapped), &self.parts.prints, (one, same));
                 }
                 if found.differences.len() < VERIFY_DIFFERENCES_MAX {
                     found.differences.push(difference);

@@ -21,6 +21,7 @@ use crate::engine::limits::{
     PREVIEW_SAMPLES_MAX, REPAIR_PASSES_MAX, REPAIR_RECORDS_MAX, REPAIR_TAKE_MAX, VERIFY_LOOK_EVERY,
 };
 use crate::engine::mapping::{Mapping, PairMapping};
+use crate::engine::named::told_apart;
 use crate::engine::preview::Wanted;
 use crate::engine::report::{TableRepair, VerifyReport};
 use crate::engine::run::RunParts;
@@ -56,10 +57,10 @@ impl Repairs {
         &mut self,
         (pair, mapped): (PairId, &PairMapping),
         prints: &Fingerprinter,
-        found: &Match,
+        (found, same): (&Match, &[usize]),
     ) {
         let table = &mut self.tables[pair.0 as usize];
-        let (decision, writes) = planned(mapped, prints, found);
+        let (decision, writes) = planned(mapped, prints, (found, same));
         if writes == BySide::default() {
             table.untouched += 1;
             return;
@@ -88,9 +89,10 @@ impl Repairs {
 fn planned(
     mapped: &PairMapping,
     prints: &Fingerprinter,
-    found: &Match,
+    (found, same): (&Match, &[usize]),
 ) -> (Decision, BySide<Option<Write>>) {
     let mut found = found.clone();
+    told_apart(&mut found, same, &mapped.policy);
     let BySide { left, right } = &found.scanned;
     if let (Some(link), Some(left), Some(right)) = (&mut found.link, left, right) {
         let now = BySide::new(left.fingerprints.as_slice(), &right.fingerprints);

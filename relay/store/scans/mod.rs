@@ -232,6 +232,16 @@ impl Scan {
         blocking(move || inner.alone(pair)).await
     }
 
+    /// By what keys the right side calls the partners of these records of the left side: of those that
+    /// they were matched with, or else are linked with now. `None` for one that has none.
+    pub async fn partners(
+        &self,
+        named: Vec<(PairId, Key)>,
+    ) -> Result<Vec<Option<Key>>, StoreError> {
+        let inner = Arc::clone(&self.inner);
+        blocking(move || named.iter().map(|named| inner.partner(named)).collect()).await
+    }
+
     /// Brings a page that was read ahead up to date: its links are as they are now, and those that
     /// were dropped meanwhile are passed over.
     pub async fn refresh(&self, mut page: Page) -> Result<Page, StoreError> {
@@ -313,6 +323,32 @@ impl Inner {
             insert_row(&tx, (pair, side), (hash, sealed), row)?;
         }
         Ok(tx.commit()?)
+    }
+
+    fn partner(&self, (pair, key): &(PairId, Key)) -> Result<Option<Key>, StoreError> {
+        let conn = self.lock();
+        let hash = self.links.hash(key);
+        let mut statement = conn.prepare_cached(
+            "select r.key from rows l join matches m on m.pair = l.pair and m.at = l.id
+             join rows r on r.id = m.right_row
+             where l.pair = ?1 and l.side = ?2 and l.key_hash = ?3",
+        )?;
+        let mut rows = statement.query(params![pair.0, side_number(Side::Left), hash])?;
+        if let Some(row) = rows.next()? {
+            return Ok(Some(self.own.open(KEY, &row.get::<_, Vec<u8>>(0)?)?));
+        }
+        let stored = match &self.remap {
+            Some(remap) => remap.pairs.get(pair.0 as usize).and_then(|pair| pair.from),
+            None => Some(*pair),
+        };
+        let Some(stored) = stored else {
+            return Ok(None);
+        };
+        let links = links::of_key(&conn, &self.links, (self.sync, stored, Side::Left), &hash)?;
+        // A record that gave the key up may have its link yet.
+        let mut whole = links.into_iter().rev().filter(|link| !link.is_half());
+        let held = whole.find(|link| link.key(Side::Left) == Some(key));
+        Ok(held.and_then(|link| link.keys.right))
     }
 
     fn alone(&self, pair: PairId) -> Result<Vec<(Match, u64)>, StoreError> {

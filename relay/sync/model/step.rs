@@ -126,6 +126,10 @@ pub enum FindingCode {
     KeyReused,
     /// A value map or an expression has nothing to say for the record's value.
     NoCounterpart,
+    /// A field names a record that has no counterpart on the other side (yet). The field waits.
+    LinkedRecordMissing,
+    /// The same, where the record can't be made without it. The record waits.
+    LinkedRecordRequired,
     /// Any other refusal, with the side's own code in the detail.
     RejectedBySide,
 }
@@ -145,6 +149,8 @@ impl FindingCode {
             FindingCode::ChangedWhileCopied => "changed-while-copied",
             FindingCode::KeyReused => "key-reused",
             FindingCode::NoCounterpart => "no-counterpart",
+            FindingCode::LinkedRecordMissing => "linked-record-missing",
+            FindingCode::LinkedRecordRequired => "linked-record-required",
             FindingCode::RejectedBySide => "rejected-by-side",
         }
     }
@@ -176,6 +182,9 @@ impl FindingCode {
             }
             FindingCode::NoCounterpart => {
                 "add the value to the field's `values`, correct the expression, or change the record"
+            }
+            FindingCode::LinkedRecordMissing | FindingCode::LinkedRecordRequired => {
+                "nothing, if the record that it names will be synced; else sync that, or change the field"
             }
             FindingCode::RejectedBySide => "see the detail; correct the record or the table",
         }

@@ -129,13 +129,16 @@ impl Planner<'_> {
         if !self.case.seen[from].is_present() || self.case.seen[from].is_partial() {
             return Verdict::NeedRead(from);
         }
+        if let Some(verdict) = self.lacks_required(side) {
+            return verdict;
+        }
         let fields = self.policy.fields.len();
         let mut link = link.clone();
         link.keys[side] = None;
         link.gone[side] = false;
         link.baseline = BySide::from_fn(|_| vec![Fingerprint::UNKNOWN; fields]);
         let mut decided = self.decided(link, LinkFate::Keep);
-        decided.steps.push(self.create_on(side));
+        self.create_on(side, &mut decided);
         decided.conflicts.push(self.conflict(None, Some(from)));
         Verdict::Decided(Box::new(decided))
     }
@@ -151,8 +154,16 @@ impl Planner<'_> {
                 now.is_known()
                     && now != base
                     && (base.is_known() || now != null)
+                    && !self.is_unmoved_reference(side, field, link)
                     && self.policy.fields[field].direction.flows_to(side.other())
             })
             .collect()
+    }
+
+    /// True for a reference that reads otherwise and names what it named, or was never carried over.
+    fn is_unmoved_reference(&self, side: Side, field: usize, link: &Link) -> bool {
+        let was_unfilled = !link.baseline[side][field].is_known();
+        let agreed = link.baseline[side.other()][field];
+        was_unfilled && self.lack(side, field).is_some() || self.names_the_same(side, field, agreed)
     }
 }

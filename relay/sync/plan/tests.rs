@@ -32,6 +32,7 @@ fn policy() -> PairPolicy {
         once: false,
         scope: Some(SCOPE),
         archive: BySide::default(),
+        references: Vec::new(),
     }
 }
 
@@ -70,9 +71,9 @@ fn linked(link: Link, left: Seen, right: Seen) -> Case {
 }
 
 fn decided(case: &Case, policy: &PairPolicy) -> Decided {
-    match plan(case, policy, &prints()) {
+    match plan(case, policy, &prints(), &Partners::default()) {
         Verdict::Decided(decided) => *decided,
-        Verdict::NeedRead(side) => panic!("{} must be read", side.name()),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -118,7 +119,7 @@ fn edits_of_the_counterpart_wait_while_a_link_rests() {
 #[test]
 fn what_changed_while_a_link_rested_is_merged_when_it_is_back() {
     let back = linked(link("a", (false, true)), seen("a", true), Seen::Unseen);
-    let verdict = plan(&back, &policy(), &prints());
+    let verdict = plan(&back, &policy(), &prints(), &Partners::default());
     assert_eq!(verdict, Verdict::NeedRead(Side::Right));
     let back = linked(link("a", (false, true)), seen("a", true), seen("c", true));
     let verdict = decided(&back, &policy());
@@ -157,7 +158,7 @@ fn a_filter_that_was_not_sent_is_read() {
         time: None,
     };
     let case = linked(link("a", (true, true)), left, Seen::Unseen);
-    let verdict = plan(&case, &policy(), &prints());
+    let verdict = plan(&case, &policy(), &prints(), &Partners::default());
     assert_eq!(verdict, Verdict::NeedRead(Side::Left));
 }
 

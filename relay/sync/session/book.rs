@@ -537,11 +537,20 @@ impl Book {
         for number in ready {
             slots.extend(self.looked_up(number));
             let open = &self.cases[&number];
+            slots.extend(open.asks.iter().cloned());
             if let Some(found) = &open.candidate {
                 slots.push((found.side, open.case.pair, found.stored.key.clone()));
             }
         }
         slots
+    }
+
+    /// Records that the references of the ready cases name.
+    pub fn asked(&mut self, reach: &BySide<Reach>) -> Vec<Slot> {
+        let ready = self.ready(reach).into_iter();
+        ready
+            .flat_map(|number| self.cases[&number].asks.clone())
+            .collect()
     }
 
     /// Keys by which a record without a link was looked up.

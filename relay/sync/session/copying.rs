@@ -25,7 +25,7 @@ pub(super) struct Copying {
     /// Where both sides were scanned.
     positions: BySide<Position>,
     /// The pairs that were scanned and are not complete yet, in their order.
-    pairs: VecDeque<PairId>,
+    pub pairs: VecDeque<PairId>,
     page_done: bool,
     /// Matches whose values are being fetched.
     fetching: Vec<Match>,
@@ -42,6 +42,16 @@ fn scanned_at(position: &Position) -> Since {
 }
 
 impl Session {
+    pub(super) fn pairs_to_scan(&self) -> Vec<PairId> {
+        let mut pairs: Vec<PairId> = match &self.resume.positions {
+            Some(_) => self.resume.pairs_due().collect(),
+            None => (0..self.config.policies.len() as u32).map(PairId).collect(),
+        };
+        // Those that others refer to come first.
+        pairs.sort_by_key(|pair| self.config.ranks[pair.0 as usize]);
+        pairs
+    }
+
     pub(super) fn handle_scanned(&mut self, mut positions: BySide<Position>) {
         let State::Scanning = self.state else { return };
         for side in Side::BOTH {
@@ -271,7 +281,7 @@ impl Session {
             });
         }
         let extra = std::mem::take(&mut copying.extra);
-        self.start_round(drafts, extra, true);
+        self.name_copied(drafts, extra);
     }
 }
 

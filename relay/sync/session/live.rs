@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::book::{Found, Slot};
 use super::open::{Fence, Open};
-use super::{Command, Config, Session, Settlement, State};
+use super::{Command, Config, Current, Planned, Session, Settlement, State};
 use crate::baseline::Fingerprint;
 use crate::inbox::tenant;
 use crate::model::{BatchId, Key, Lookup, PairId, Place, Position, Row, Side, Since, StepKind};
@@ -129,6 +129,7 @@ impl Session {
         for slot in retries {
             self.open_retried(slot, &lookups);
         }
+        self.name_ready(&lookups);
         let drafts = self.draft_ready(&lookups);
         let mut extra = Settlement::default();
         self.book.move_findings(&mut extra);
@@ -211,6 +212,23 @@ impl Session {
         }
     }
 
+    /// A record that takes over the match key of one deleted in the same round is created in the
+    /// next round: creates come before deletes within a batch.
+    pub(super) fn hold_back_reused_keys(
+        &mut self,
+        current: &mut Current,
+        planned: &mut Vec<Planned>,
+    ) {
+        let reused = reused_match_keys(&self.config, &current.cases, planned);
+        for &number in &reused {
+            self.book.put(current.cases[number].clone());
+        }
+        planned.retain(|(case, ..)| !reused.contains(case));
+        for &number in &reused {
+            current.round.cases[number].forget();
+        }
+    }
+
     pub(super) fn go_idle(&mut self) {
         self.state = State::Idle;
         let has_work = Side::BOTH.iter().any(|&side| !self.inbox[side].is_empty())
@@ -238,7 +256,7 @@ impl Session {
 }
 
 /// Cases whose create takes over the match key of a record that the same round deletes.
-pub(super) fn reused_match_keys(
+fn reused_match_keys(
     config: &Config,
     cases: &[Open],
     planned: &[(usize, Side, StepKind, Vec<usize>)],

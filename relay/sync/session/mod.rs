@@ -19,6 +19,7 @@ mod copying;
 mod counterpart;
 mod edit;
 mod live;
+mod naming;
 mod open;
 mod reach;
 mod round;
@@ -34,6 +35,7 @@ pub use settlement::{Applied, FieldWrite, Gone, Noted, Settlement, Values, Why};
 use self::book::{Book, Slot};
 use self::copying::Copying;
 use self::counterpart::Draft;
+use self::naming::Naming;
 use self::open::Open;
 use self::reach::Reach;
 use crate::baseline::Fingerprinter;
@@ -42,7 +44,7 @@ use crate::model::{
     BatchId, BySide, Change, Key, Link, LinkId, Lookup, Outcome, PairId, Position, Recovered, Row,
     Side, Step, StepKind,
 };
-use crate::plan::{PlannedStep, Verdict, plan};
+use crate::plan::{PlannedStep, Verdict, named, plan};
 use crate::policy::PairPolicy;
 
 /// What the store knows of a round's keys.
@@ -210,6 +212,12 @@ enum State {
     Scanning,
     Matching,
     Fetching,
+    /// The partners of records that a page's references name.
+    Naming {
+        drafts: Vec<Draft>,
+        extra: Box<Settlement>,
+        asked: Vec<Slot>,
+    },
     SettlingCopy,
     Opening,
     Idle,
@@ -288,6 +296,7 @@ pub struct Session {
     /// Positions that the settlement under way makes durable.
     to_acknowledge: BySide<Option<Position>>,
     copying: Option<Copying>,
+    naming: Naming,
     current: Current,
     batch_count: u32,
 }
@@ -311,6 +320,7 @@ impl Session {
             settled: BySide::default(),
             to_acknowledge: BySide::default(),
             copying: None,
+            naming: Naming::default(),
             current: Current::default(),
             batch_count: 0,
         };
@@ -419,7 +429,10 @@ impl Session {
             Event::Matches { found, done } => self.handle_matches(found, done),
             Event::Fetched { rows } => self.handle_fetched(rows),
             Event::Streaming => self.handle_streaming(),
-            Event::Loaded { lookups } => self.handle_loaded(lookups),
+            Event::Loaded { lookups } => match self.copying {
+                Some(_) => self.handle_named(lookups),
+                None => self.handle_loaded(lookups),
+            },
             Event::ReadDone { rows, fence } => self.handle_read(rows, fence),
             Event::Intended => self.handle_intended(),
             Event::Applied { side, outcomes } => self.handle_applied(side, outcomes),
@@ -463,13 +476,6 @@ impl Session {
                 let aside = positions.is_some();
                 self.commands.push_back(Command::Scan { pairs, aside });
             }
-        }
-    }
-
-    fn pairs_to_scan(&self) -> Vec<PairId> {
-        match &self.resume.positions {
-            Some(_) => self.resume.pairs_due().collect(),
-            None => (0..self.config.policies.len() as u32).map(PairId).collect(),
         }
     }
 
@@ -548,9 +554,22 @@ impl Session {
         let policy = &self.config.policies[open.case.pair.0 as usize];
         let verdict = match open.unknown_side() {
             Some(side) => Verdict::NeedRead(side),
-            None => plan(&open.case, policy, &self.config.prints),
+            None => plan(
+                &open.case,
+                policy,
+                &self.config.prints,
+                &self.naming.partners,
+            ),
         };
         match verdict {
+            Verdict::NeedPartners => {
+                open.asks = named(&open.case, policy);
+                self.book.put(open);
+            }
+            Verdict::Waits(waits) => {
+                round::settle_waiting(&open, seen, &mut current.settlement);
+                self.require(&open, &waits, &mut current.settlement);
+            }
             Verdict::NeedRead(side) => {
                 open.case.is_scanned = false;
                 open.want(side);
@@ -558,13 +577,18 @@ impl Session {
             }
             Verdict::Decided(mut decided) => {
                 let steps: Vec<PlannedStep> = std::mem::take(&mut decided.steps);
+                let waits = std::mem::take(&mut decided.waits);
                 let mut pending = PendingCase::new(&open, *decided, seen);
+                pending.wait(&open, &waits, policy);
                 if steps.is_empty() && pending.is_idle() {
                     return;
                 }
                 pending.explain(policy);
                 if copying {
                     pending.forget_finding();
+                }
+                for waits in &waits {
+                    self.await_partner(&open, waits);
                 }
                 let number = current.cases.len();
                 for step in steps {
@@ -573,19 +597,6 @@ impl Session {
                 current.round.cases.push(pending);
                 current.cases.push(open);
             }
-        }
-    }
-
-    /// A record that takes over the match key of one deleted in the same round is created in the
-    /// next round: creates come before deletes within a batch.
-    fn hold_back_reused_keys(&mut self, current: &mut Current, planned: &mut Vec<Planned>) {
-        let reused = live::reused_match_keys(&self.config, &current.cases, planned);
-        for &number in &reused {
-            self.book.put(current.cases[number].clone());
-        }
-        planned.retain(|(case, ..)| !reused.contains(case));
-        for &number in &reused {
-            current.round.cases[number].forget();
         }
     }
 
@@ -645,6 +656,7 @@ impl Session {
             let steps = current.round.steps_of(number);
             let results = steps.map(|(side, index)| (side, outcomes[side][index].clone()));
             let results: Vec<(Side, Outcome)> = results.collect();
+            self.await_refused(&open, &results);
             if !open.take_back(results, &current.round.batches) {
                 continue;
             }
@@ -655,6 +667,7 @@ impl Session {
                 self.unnumbered.push((case, place, link));
             }
         }
+        self.heal(&settlement);
         self.finish_settlement(settlement);
         if !edited.is_empty() {
             self.commands.push_back(Command::Edited { edited });

@@ -14,7 +14,7 @@ use crate::model::{
     BatchId, BySide, Change, ChangeKind, Key, Link, LinkId, Outcome, Place, Row, Side, Since,
     Stored,
 };
-use crate::plan::{Case, Seen};
+use crate::plan::{Case, Named, Seen};
 use crate::policy::PairPolicy;
 
 /// When a side's stream has told everything that a look at the side could see.
@@ -70,6 +70,8 @@ pub(super) struct Open {
     /// settled before the case is.
     pub relies: BySide<u64>,
     pub former: Vec<Former>,
+    /// Records that its references name, whose partners must be known before it is planned.
+    pub asks: Vec<Named>,
     /// Sides whose record must be read before the case can be planned.
     wanted: BySide<bool>,
     held: BySide<Option<Held>>,
@@ -98,6 +100,7 @@ impl Open {
             findings: Vec::new(),
             relies: BySide::default(),
             former: Vec::new(),
+            asks: Vec::new(),
             wanted: BySide::default(),
             held: BySide::default(),
             fresh: BySide::default(),
@@ -160,6 +163,15 @@ impl Open {
             fresh => fresh.is_gone(),
         };
         self.case.keys[side].is_some() && !is_gone
+    }
+
+    /// The key of the record that is linked with `side`'s, if that has this key by now.
+    pub fn partner(&self, side: Side, key: &Key) -> Option<&Key> {
+        let is_linked = self.case.link.is_some() && !self.case.is_renewed;
+        let is_whole = self.is_alive(Side::Left) && self.is_alive(Side::Right);
+        let own = self.case.keys[side].as_ref();
+        let partner = self.case.keys[side.other()].as_ref();
+        partner.filter(|_| is_linked && is_whole && own == Some(key))
     }
 
     /// True when a look at `side`'s record is to be taken in.

@@ -4,7 +4,10 @@
 //! committed before its steps are sent: after a crash, the sides' own progress records plus the
 //! round give the same settlement as if nothing had happened.
 
+mod unfilled;
 mod unsure;
+
+pub(super) use self::unfilled::settle_waiting;
 
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +54,12 @@ pub struct PendingCase {
     seen: BySide<Place>,
     times: BySide<Option<i64>>,
     conflicts: Vec<Conflict>,
+    /// Fields that a create leaves out because whom they name has no partner, and the finding that
+    /// says so.
+    #[serde(default)]
+    unfilled: Vec<usize>,
+    #[serde(default)]
+    missing: Option<Finding>,
     findings: Vec<(Side, Key)>,
     steps: Vec<PendingStep>,
     /// Why each side is written.
@@ -168,6 +177,8 @@ impl PendingCase {
             seen,
             times: BySide::from_fn(|side| case.seen[side].time()),
             conflicts: decided.conflicts,
+            unfilled: Vec::new(),
+            missing: None,
             findings: open.findings.clone(),
             steps: Vec::new(),
             why: BySide::from_fn(|_| match case.existing {
@@ -202,6 +213,7 @@ impl PendingCase {
         self.link_changed = false;
         self.conflicts.clear();
         self.findings.clear();
+        self.missing = None;
     }
 
     /// True when nothing needs to be remembered and nothing written.
@@ -210,6 +222,7 @@ impl PendingCase {
             && !self.link_changed
             && self.conflicts.is_empty()
             && self.findings.is_empty()
+            && self.missing.is_none()
     }
 
     /// Settles the case; returns the place of its link.
@@ -283,6 +296,9 @@ impl PendingCase {
         if rejected || all_done {
             self.resolve_findings(out);
         }
+        if all_done {
+            out.findings.extend(self.missing_in(&link));
+        }
         if wrote && !all_done && !rejected {
             self.leave_unfinished(&done, &link, out);
         }
@@ -316,6 +332,7 @@ impl PendingCase {
                 link.baseline[other][field] = self.observed[other][field];
             }
         }
+        self.leave_unfilled(link, step, prints);
     }
 
     /// The place of the link that remembers a deletion which can't be carried over.
@@ -485,14 +502,10 @@ pub(super) fn settle_problem(
     out: &mut Settlement,
 ) {
     if let Some(key) = open.case.keys[side].clone() {
-        let pair = open.case.pair;
-        // One finding tells of the record, whichever of its keys others named.
-        let former = open.findings.iter().cloned();
-        out.resolved
-            .extend(former.map(|(side, key)| (pair, side, key)));
-        out.findings.push(Finding::of((pair, side, key), code));
+        out.findings
+            .push(Finding::of((open.case.pair, side, key), code));
     }
-    settle_widowed(open, seen, out);
+    settle_waiting(open, seen, out);
 }
 
 /// Makes a deletion durable that is not carried over yet.

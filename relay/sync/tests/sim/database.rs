@@ -12,6 +12,7 @@ use tidegate_sync::value::Value;
 
 use crate::app::App;
 use crate::ledger::{Departed, Ledger};
+use crate::links::LinkField;
 use crate::values::{derived, normal, token};
 
 /// Who wrote.
@@ -49,6 +50,8 @@ pub struct Quirks {
     pub match_key: Vec<usize>,
     /// A field that names field 0 of a record of another table.
     pub refers: Option<(usize, PairId)>,
+    /// Fields that name records by their keys.
+    pub links: Vec<LinkField>,
     /// None of our writes is accepted.
     pub refuses: bool,
 }
@@ -74,7 +77,7 @@ pub struct Record {
 }
 
 impl Record {
-    fn note_tokens(&mut self) {
+    pub fn note_tokens(&mut self) {
         for (field, cell) in self.cells.iter().enumerate() {
             self.forms.insert((field, normal(cell)));
             if let Some(token) = token(cell)
@@ -327,6 +330,9 @@ impl Database {
         record.cells = cells;
         record.note_tokens();
         rows.insert(new_key.clone(), record);
+        if new_key != *key {
+            self.move_links(pair, key, &new_key);
+        }
         self.after(pair, &new_key, &changed);
         Ok(new_key)
     }
@@ -363,12 +369,32 @@ impl Database {
 
     /// False where there is none, or another record refers to it.
     pub fn delete(&mut self, pair: PairId, key: &Key, cause: Cause) -> bool {
-        let parent = self.table(pair).rows.get(key);
-        if parent.is_none_or(|record| self.is_needed(pair, &record.cells[0])) {
+        if !self.table(pair).rows.contains_key(key) {
             return false;
         }
-        let Some(record) = self.tables[pair.0 as usize].rows.remove(key) else {
+        let Some(doomed) = self.doomed(pair, key) else {
             return false;
+        };
+        let is_needed = |(pair, key): &(PairId, Key)| {
+            let record = self.table(*pair).rows.get(key);
+            record.is_some_and(|record| self.is_needed(*pair, &record.cells[0]))
+        };
+        if doomed.iter().any(is_needed) {
+            return false;
+        }
+        for (number, (pair, key)) in doomed.iter().enumerate() {
+            let by = if number == 0 { cause } else { Cause::Trigger };
+            self.remove(*pair, key, by);
+        }
+        for (pair, key) in &doomed {
+            self.clear_links(*pair, key);
+        }
+        true
+    }
+
+    fn remove(&mut self, pair: PairId, key: &Key, cause: Cause) {
+        let Some(record) = self.tables[pair.0 as usize].rows.remove(key) else {
+            return;
         };
         for (field, cell) in record.cells.iter().enumerate() {
             // A value that may not leave this side goes with its record.
@@ -376,10 +402,12 @@ impl Database {
             let by = if stays { Cause::Person } else { cause };
             self.note_replaced(cell, by);
         }
-        if cause == Cause::Person {
+        if cause != Cause::Sync {
             let keys = record.former.iter().chain([key]);
             let keys = keys.map(|key| (pair, key.clone()));
             self.ledger.deleted.extend(keys);
+        }
+        if cause == Cause::Person {
             self.ledger.departed.push(Departed {
                 pair,
                 key: key.clone(),
@@ -396,7 +424,6 @@ impl Database {
             old_key: None,
             kind: ChangeKind::Gone,
         });
-        true
     }
 
     fn next_key(&mut self, pair: PairId) -> Key {
@@ -494,7 +521,7 @@ impl Database {
         {
             return Err(FindingCode::ForeignKeyViolation);
         }
-        Ok(())
+        self.check_links(pair, cells)
     }
 
     fn has_value(&self, pair: PairId, value: &Value) -> bool {
@@ -514,7 +541,7 @@ impl Database {
             })
     }
 
-    fn log_present(
+    pub fn log_present(
         &mut self,
         pair: PairId,
         key: &Key,
@@ -542,7 +569,7 @@ impl Database {
         });
     }
 
-    fn note_edit(&mut self, cause: Cause) {
+    pub fn note_edit(&mut self, cause: Cause) {
         self.ledger.edits += u64::from(cause != Cause::Sync);
     }
 
@@ -554,7 +581,7 @@ impl Database {
         }
     }
 
-    fn note_values<'a>(&mut self, cells: impl IntoIterator<Item = &'a Value>) {
+    pub fn note_values<'a>(&mut self, cells: impl IntoIterator<Item = &'a Value>) {
         for cell in cells {
             let print = self.prints.value(cell);
             self.ledger.had.entry(print).or_insert_with(|| normal(cell));

@@ -50,6 +50,33 @@ const APPS: Troubles = Troubles {
     ..FORGETFUL
 };
 
+const LINKED: Troubles = Troubles {
+    links: true,
+    ..QUIRKY
+};
+
+const LINKED_REKEYED: Troubles = Troubles {
+    links: true,
+    ..REKEYED
+};
+
+#[test]
+fn a_key_that_became_another_records_names_that_one() {
+    check(15, LINKED_REKEYED);
+    check(22, LINKED_REKEYED);
+}
+
+#[test]
+fn a_reference_that_was_filled_in_later_is_no_echo() {
+    check(2068, LINKED);
+}
+
+#[test]
+fn a_finding_is_not_closed_by_the_former_record_of_its_key() {
+    check(275, LINKED_REKEYED);
+    check(595, LINKED_REKEYED);
+}
+
 fn check(seed: u64, troubles: Troubles) {
     if let Err(violation) = World::new(seed, troubles, Plant::None, false).run() {
         panic!(

@@ -15,6 +15,7 @@ mod driver;
 mod edits;
 mod found;
 mod ledger;
+mod links;
 mod mirror;
 mod oracle;
 mod people;
@@ -204,6 +205,50 @@ fn app_worlds_hold_every_invariant() {
 #[test]
 fn worst_worlds_hold_every_invariant() {
     search(seeds(), Troubles::ALL);
+}
+
+/// Fields name records of the sync: of the other table, of their own, in circles, one or a list.
+#[test]
+fn linked_worlds_hold_every_invariant() {
+    let troubles = Troubles {
+        quirks: true,
+        links: true,
+        ..Troubles::NONE
+    };
+    search(seeds(), troubles);
+}
+
+/// The same while runs crash and positions are lost.
+#[test]
+fn linked_forgetful_worlds_hold_every_invariant() {
+    let troubles = Troubles {
+        rekeys: false,
+        links: true,
+        ..Troubles::ALL
+    };
+    search(seeds(), troubles);
+}
+
+/// The same while keys move.
+#[test]
+fn linked_rekeyed_worlds_hold_every_invariant() {
+    let troubles = Troubles {
+        quirks: true,
+        rekeys: true,
+        links: true,
+        ..Troubles::NONE
+    };
+    search(seeds(), troubles);
+}
+
+/// All of it at once.
+#[test]
+fn linked_worst_worlds_hold_every_invariant() {
+    let troubles = Troubles {
+        links: true,
+        ..Troubles::ALL
+    };
+    search(seeds(), troubles);
 }
 
 /// People edit the mapping of the running sync.

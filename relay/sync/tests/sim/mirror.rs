@@ -3,7 +3,7 @@
 use tidegate_sync::baseline::{Fingerprint, Fingerprinter};
 use tidegate_sync::decide::{Decision, Match, Scanned, decide};
 use tidegate_sync::model::{BatchId, BySide, Cell, Conflict, Key, Link, LinkId, PairId, Row, Side};
-use tidegate_sync::plan::{Case, Decided, PlannedStep, Seen, Verdict, plan};
+use tidegate_sync::plan::{Case, Decided, Partners, PlannedStep, Seen, Verdict, plan};
 use tidegate_sync::policy::{ConflictPolicy, Existing, PairPolicy};
 use tidegate_sync::value::Value;
 
@@ -34,6 +34,10 @@ pub fn mirror_policy(policy: &PairPolicy) -> PairPolicy {
         other => other,
     };
     policy.archive = swap(policy.archive);
+    for reference in &mut policy.references {
+        reference.keys = swap(reference.keys);
+        reference.required = swap(reference.required);
+    }
     policy
 }
 
@@ -85,6 +89,7 @@ pub fn mirror_conflict(conflict: Conflict) -> Conflict {
 fn mirror_verdict(verdict: Verdict) -> Verdict {
     match verdict {
         Verdict::NeedRead(side) => Verdict::NeedRead(side.other()),
+        Verdict::NeedPartners | Verdict::Waits(_) => verdict,
         Verdict::Decided(decided) => {
             let mirror = |step: PlannedStep| PlannedStep {
                 side: step.side.other(),
@@ -97,6 +102,7 @@ fn mirror_verdict(verdict: Verdict) -> Verdict {
                 link_changed: decided.link_changed,
                 observed: swap(decided.observed),
                 conflicts: decided.conflicts.into_iter().map(mirror_conflict).collect(),
+                waits: decided.waits,
             }))
         }
     }
@@ -110,6 +116,7 @@ fn sorted(verdict: Verdict) -> Verdict {
         }
         // Where both sides must be read, either may be first.
         Verdict::NeedRead(_) => Verdict::NeedRead(Side::Left),
+        Verdict::NeedPartners | Verdict::Waits(_) => verdict,
     }
 }
 
@@ -195,8 +202,13 @@ fn mirrors(seed: u64, mirrored: fn(&PairPolicy) -> PairPolicy) -> bool {
     let scenario = scenario::draw(&mut rng, Troubles::NONE);
     let (policy, prints) = (&scenario.policies[0], &scenario.prints);
     let case = case(&mut rng, policy, prints);
-    let direct = plan(&case, policy, prints);
-    let other = plan(&mirror_case(&case), &mirrored(policy), prints);
+    let direct = plan(&case, policy, prints, &Partners::default());
+    let other = plan(
+        &mirror_case(&case),
+        &mirrored(policy),
+        prints,
+        &Partners::default(),
+    );
     sorted(mirror_verdict(other)) == sorted(direct)
 }
 

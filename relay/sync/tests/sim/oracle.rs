@@ -9,6 +9,7 @@ use tidegate_sync::session::Settlement;
 use tidegate_sync::value::Value;
 
 use crate::database::Database;
+use crate::links;
 use crate::store::Store;
 use crate::values::{is_derived, normal, token};
 use crate::world::{Scenario, Token};
@@ -95,6 +96,13 @@ fn converged_link(facts: &Facts<'_>, pair: PairId, link: &Link) -> Check {
             .iter()
             .all(|&side| facts.sides[side].prints.value(cells[side]) == link.baseline[side][field]);
         let link_only = policy.existing == Existing::LinkOnly && agreed;
+        if let Some(reference) = policy.reference(field) {
+            if !free && !link_only && !links::names_partners(facts, reference, cells) {
+                let text = format!("{pair:?} field {field}: {cells:?} in {:?}", link.keys);
+                return Violation::check("I17", text);
+            }
+            continue;
+        }
         if !free && !link_only && !same(facts, pair, field, cells) {
             let text = format!("{pair:?} field {field}: {cells:?} in {:?}", link.keys);
             return Violation::check("I1", text);
@@ -244,6 +252,9 @@ fn has_reason(
     match code {
         FindingCode::NullMatchKey | FindingCode::NotNullViolation => true,
         FindingCode::CheckViolation => quirks.left.rejects.or(quirks.right.rejects).is_some(),
+        FindingCode::LinkedRecordMissing | FindingCode::LinkedRecordRequired => {
+            links::names_a_lone_record(facts, (pair, side, key))
+        }
         FindingCode::ForeignKeyViolation => {
             let tables = facts
                 .sides
@@ -253,7 +264,7 @@ fn has_reason(
                 .chain(&facts.sides.right.tables);
             tables
                 .into_iter()
-                .any(|table| table.quirks.refers.is_some())
+                .any(|table| table.quirks.refers.is_some() || !table.quirks.links.is_empty())
         }
         FindingCode::DuplicateMatchKey
         | FindingCode::MatchKeyTaken
@@ -289,7 +300,13 @@ fn overwrites(facts: &Facts<'_>, written: &Token) -> bool {
 pub fn no_echo(facts: &Facts<'_>) -> Check {
     let edits = facts.sides.left.ledger.edits + facts.sides.right.ledger.edits;
     // An edit of a record may need a write on the other side and a restored field on its own.
-    let bound = 2 * edits;
+    // A reference whose partner is not there yet is filled in later.
+    let refers = facts
+        .scenario
+        .policies
+        .iter()
+        .any(|policy| !policy.references.is_empty());
+    let bound = if refers { 3 * edits } else { 2 * edits };
     if facts.store.written > bound {
         let text = format!("{} writes for {edits} edits", facts.store.written);
         return Violation::check("I3", text);
@@ -407,7 +424,11 @@ pub fn honest_settlement(
                 sides.all(|&side| !former.baseline[side][field].is_known())
             };
             let is_met = former.is_none_or(|former| former.is_half() || is_new(former));
-            if unmoved || (policy.existing == Existing::LinkOnly && is_met) {
+            // Equal references read otherwise on the other side.
+            if unmoved
+                || policy.reference(field).is_some()
+                || (policy.existing == Existing::LinkOnly && is_met)
+            {
                 continue;
             }
             honest_field(sides, (*pair, field), now, link)?;

@@ -26,11 +26,14 @@ impl World {
         self.sides[side].commit();
     }
 
-    pub fn new_value(&mut self, pair: PairId, field: usize) -> (Value, Option<u64>) {
+    pub fn new_value(&mut self, side: Side, pair: PairId, field: usize) -> (Value, Option<u64>) {
         if self.rng.percent(8) {
             return (Value::Null, None);
         }
         let kind = self.scenario.kinds[pair.0 as usize][field];
+        if matches!(kind, Kind::Link | Kind::Links) {
+            return (self.named_records(side, pair, field), None);
+        }
         if matches!(kind, Kind::Word | Kind::Reference) {
             return (fresh(0, kind, &mut self.rng), None);
         }
@@ -65,7 +68,7 @@ impl World {
         let mut cells = vec![self.match_value(side, pair)];
         let mut tokens = Vec::new();
         for field in 1..self.scenario.kinds[pair.0 as usize].len() {
-            let (value, token) = self.new_value(pair, field);
+            let (value, token) = self.new_value(side, pair, field);
             tokens.extend(token);
             cells.push(value);
         }
@@ -114,7 +117,7 @@ impl World {
             if is_key || set.iter().any(|(f, _)| *f == field) {
                 continue;
             }
-            let (value, token) = self.new_value(pair, field);
+            let (value, token) = self.new_value(side, pair, field);
             tokens.extend(token);
             set.push((field, value));
         }
@@ -154,7 +157,7 @@ impl World {
     fn other_match_key(&mut self, side: Side, pair: PairId) -> Vec<(usize, Value)> {
         let is_second = self.scenario.policies[pair.0 as usize].match_key.len() > 1;
         match is_second && self.rng.percent(50) {
-            true => vec![(4, self.new_value(pair, 4).0)],
+            true => vec![(4, self.new_value(side, pair, 4).0)],
             false => vec![(0, self.match_value(side, pair))],
         }
     }

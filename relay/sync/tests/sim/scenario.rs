@@ -8,6 +8,7 @@ use tidegate_sync::policy::{
 
 use crate::app::App;
 use crate::database::{Quirks, REJECT_EVERY};
+use crate::links;
 use crate::rng::Rng;
 use crate::values::Kind;
 use crate::world::{Scenario, Troubles};
@@ -18,6 +19,9 @@ pub fn draw(rng: &mut Rng, troubles: Troubles) -> Scenario {
     let mut scenario = plain(rng, troubles);
     if troubles.shapes {
         shape(rng, &mut scenario);
+    }
+    if troubles.links {
+        links::draw(rng, &mut scenario);
     }
     if troubles.apps {
         appify(rng, &mut scenario);
@@ -148,6 +152,7 @@ fn policy(rng: &mut Rng) -> PairPolicy {
         once: false,
         scope: None,
         archive: BySide::default(),
+        references: Vec::new(),
     }
 }
 
@@ -181,6 +186,7 @@ fn quirks(rng: &mut Rng, side: Side, policy: &PairPolicy, troubles: Troubles) ->
             .collect(),
         match_key: policy.match_key.clone(),
         refers: None,
+        links: Vec::new(),
         refuses: false,
     }
 }

@@ -40,7 +40,7 @@ impl World {
     fn some_create(&mut self, side: Side, pair: PairId) -> StepKind {
         let mut set = vec![(0, self.match_value(side, pair))];
         for field in 1..self.scenario.kinds[pair.0 as usize].len() {
-            set.push((field, self.new_value(pair, field).0));
+            set.push((field, self.new_value(side, pair, field).0));
         }
         let matching = set[..1].to_vec();
         StepKind::Create { set, matching }
@@ -57,7 +57,7 @@ impl World {
         let key = self.some_key(side, pair)?;
         let row = self.sides[side].row(pair, &key)?;
         let field = 1 + self.rng.below(row.len() - 1);
-        let set = vec![(field, self.new_value(pair, field).0)];
+        let set = vec![(field, self.new_value(side, pair, field).0)];
         let mut expect = vec![Fingerprint::UNKNOWN; row.len()];
         expect[field] = self.scenario.prints.row(&row)[field];
         Some(StepKind::Update { key, set, expect })

@@ -13,6 +13,10 @@ pub enum Kind {
     Word,
     /// The match key of a record of the first table. Carries no token.
     Reference,
+    /// The key of a record of the sync. Carries no token.
+    Link,
+    /// A list of such keys. Carries no token.
+    Links,
 }
 
 /// A fresh value of a person, in a form that a side may normalise.
@@ -25,6 +29,7 @@ pub fn fresh(token: u64, kind: Kind, rng: &mut Rng) -> Value {
         (Kind::Text, 1) => Value::Text(format!("T{token}")),
         (Kind::Text, _) => Value::Text(format!("t{token}")),
         (Kind::Word, n) => Value::Text(format!("w{}", n / 2)),
+        (Kind::Link | Kind::Links, _) => Value::Null,
         (Kind::Reference, _) => Value::Text(format!("k{}", rng.below(14))),
     }
 }

@@ -60,6 +60,8 @@ pub struct Troubles {
     pub steady: bool,
     /// One side, or both, are apps.
     pub apps: bool,
+    /// Fields name records of the sync by their keys.
+    pub links: bool,
 }
 
 impl Troubles {
@@ -74,6 +76,7 @@ impl Troubles {
         broken: false,
         steady: false,
         apps: false,
+        links: false,
     };
     /// All but what changes the shape of a world.
     pub const ALL: Troubles = Troubles {
@@ -87,6 +90,7 @@ impl Troubles {
         broken: false,
         steady: false,
         apps: false,
+        links: false,
     };
 }
 

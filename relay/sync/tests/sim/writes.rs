@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use tidegate_sync::model::{BySide, Key, Outcome, PairId, Row, Side, Step, StepKind};
-use tidegate_sync::policy::{DeleteConflict, DeletePolicy, Drift};
+use tidegate_sync::policy::{DeleteConflict, DeletePolicy, Drift, PairPolicy};
 use tidegate_sync::value::Value;
 
 use crate::database::Database;
@@ -138,7 +138,8 @@ pub fn deletions_travel(landed: &Landed<'_>) -> Result<Vec<PairId>, Violation> {
             true => {
                 policy.deletes == DeletePolicy::Propagate
                     && policy.conflict_delete == DeleteConflict::Keep
-                    && set.iter().any(|(f, value)| is_edit(departed, *f, value))
+                    && (set.iter().any(|(f, value)| is_edit(departed, *f, value))
+                        || has_other_references(policy, departed, set))
             }
         };
         if !may_return {
@@ -162,6 +163,15 @@ fn is_again(departed: &Departed, set: &[(usize, Value)]) -> bool {
     set.iter().any(|(field, value)| {
         let token = token(value);
         token.is_some_and(|token| departed.had.contains(&(*field, token)))
+    })
+}
+
+/// True where a reference may be the edit: its own keys tell nothing of the other side's, and one
+/// that waits is not in the create.
+fn has_other_references(policy: &PairPolicy, departed: &Departed, set: &[(usize, Value)]) -> bool {
+    policy.references.iter().any(|reference| {
+        let created = set.iter().find(|(field, _)| *field == reference.field);
+        created.is_none_or(|(field, value)| departed.cells[*field] != *value)
     })
 }
 

@@ -14,6 +14,7 @@ mod faults;
 mod getting_started;
 mod history;
 mod holds;
+mod links;
 mod looks;
 mod lost_slots;
 mod mapping;
