@@ -225,7 +225,14 @@ impl Relay {
 
     /// Takes one session and acknowledges its hello.
     pub(crate) async fn session(&self) -> Session {
-        let tunnel = self.arrival().await.unwrap();
+        let tunnel = loop {
+            match self.arrival().await {
+                Ok(tunnel) => break tunnel,
+                // A spare connection of the session before, given up in mid-handshake.
+                Err(TunnelError::Transport(why)) => assert!(why.contains("eof"), "{why}"),
+                Err(error) => panic!("{error}"),
+            }
+        };
         assert_eq!(tunnel.protocol(), Protocol::Agent);
         let (reader, mut writer) = tunnel.accept().await.unwrap().into_split();
         let mut reader = FrameReader::new(reader);
