@@ -23,7 +23,7 @@ use super::limits::{
 use super::mapping::Mapping;
 use super::pages::{Pages, Source};
 use super::preview;
-use super::run::{Run, RunError, SideRun, check_mapping, now_ms};
+use super::run::{Run, RunError, SideRun, check_described, now_ms};
 use super::scan::Scanner;
 use super::supervisor::{Phase, Progress};
 use super::wishes::EditRequest;
@@ -158,8 +158,8 @@ impl Driver {
             return Err(RunError::Gap(reason));
         }
         if captured.described {
-            let mapping = check_mapping(&self.run.parts).await?;
-            self.run.parts.progress.set_drift(mapping.drift());
+            let drift = check_described(&self.run.parts, &self.run.mapping, side).await?;
+            self.run.parts.progress.set_drift(drift);
         }
         // A batch of ours that has passed may be what a record waits for.
         let is_news = !captured.changes.is_empty()

@@ -176,18 +176,47 @@ pub(super) struct Run {
 pub(super) async fn check_mapping(parts: &RunParts) -> Result<Mapping, RunError> {
     let (left, right) = tokio::try_join!(inspect(parts, Side::Left), inspect(parts, Side::Right))?;
     let mut catalogs = BySide::new(left, right);
-    let known = match parts.sync {
-        Some(sync) => Known::of(&Layout::of_record(
-            &edited::record(&parts.store, sync).await?,
-        )),
-        None => Known::default(),
-    };
+    let known = known(parts).await?;
     for side in Side::BOTH {
         known.add_former_names(side, &mut catalogs[side]);
     }
     let (file, slug) = (&parts.file, parts.slug.clone());
     let mapping = Mapping::check(file, slug, (&catalogs, &known), &parts.captures);
     mapping.map_err(RunError::Mapping)
+}
+
+/// Looks whether the side's tables and columns are still those that were synced; its catalog alone is
+/// read. Gives what is other than the sync file says, of both sides.
+pub(super) async fn check_described(
+    parts: &RunParts,
+    mapping: &Mapping,
+    side: Side,
+) -> Result<Vec<String>, RunError> {
+    let mut catalog = inspect(parts, side).await?;
+    let known = known(parts).await?;
+    known.add_former_names(side, &mut catalog);
+    let (mut news, mut problems) = (Vec::new(), Vec::new());
+    for pair in &mapping.pairs {
+        match known.find(side, &catalog, (&pair.tables[side], &pair.columns[side])) {
+            Ok(found) => news.extend(found.news),
+            Err(refused) => problems.extend(refused),
+        }
+        news.extend(pair.found[side.other()].news.clone());
+    }
+    if !problems.is_empty() {
+        return Err(RunError::Mapping(problems));
+    }
+    news.sort();
+    news.dedup();
+    Ok(news)
+}
+
+async fn known(parts: &RunParts) -> Result<Known, RunError> {
+    let Some(sync) = parts.sync else {
+        return Ok(Known::default());
+    };
+    let record = edited::record(&parts.store, sync).await?;
+    Ok(Known::of(&Layout::of_record(&record)))
 }
 
 async fn inspect(parts: &RunParts, side: Side) -> Result<Catalog, RunError> {
