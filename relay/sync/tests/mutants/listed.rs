@@ -183,8 +183,8 @@ const BASELINES: &[Listed] = &[
     (
         "agreement moves the left baseline alone",
         "plan.rs",
-        "decided.link.baseline[side][field] = observed[side][field];",
-        "decided.link.baseline.left[field] = observed.left[field];",
+        "decided.link.baseline[side][field] = now;",
+        "if side == Side::Left { decided.link.baseline[side][field] = now }",
     ),
     (
         "the written side's baseline stays",
