@@ -98,7 +98,7 @@ pub const JUDGED: &[(&str, &str)] = &[
     ("session/mod.rs Session::is_live:", FIGURES),
     ("session/mod.rs Session::is_quiet:", FIGURES),
     ("session/mod.rs Session::waiting_count:", FIGURES),
-    ("session/mod.rs Session::hold_back_reused_keys:", LATER),
+    ("session/live.rs Session::hold_back_reused_keys:", LATER),
     (
         "session/mod.rs Session::surprises: returns 0",
         "It is what an oracle reads, 0 wherever all is well.",
