@@ -235,6 +235,13 @@ pub(super) fn present<'a>(catalog: &'a Catalog, table: &'a Table) -> &'a Table {
     present.unwrap_or(table)
 }
 
+/// A table may stand in several pairs of the sync file.
+pub(super) fn told_once(mut news: Vec<String>) -> Vec<String> {
+    news.sort();
+    news.dedup();
+    news
+}
+
 fn name_now<'a>(present: &'a Table, table: &Table, column: &'a str) -> &'a str {
     let number = table.column(column).map_or(0, |column| column.number);
     let mut same = present.columns.iter();

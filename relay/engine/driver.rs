@@ -159,7 +159,7 @@ impl Driver {
         }
         if captured.described {
             let drift = check_described(&self.run.parts, &self.run.mapping, side).await?;
-            self.run.parts.progress.set_drift(drift);
+            self.run.parts.progress.set_drift(side, drift);
         }
         // A batch of ours that has passed may be what a record waits for.
         let is_news = !captured.changes.is_empty()

@@ -8,7 +8,7 @@ use tidegate_sync::codec::{Relation, relate};
 use tidegate_sync::model::{BySide, PairId, Side};
 use tidegate_sync::policy::{Direction, FieldPair, PairPolicy};
 
-use super::drift::{Found, Known, present};
+use super::drift::{Found, Known, present, told_once};
 use super::forms::{FieldForm, looks};
 use super::linked;
 use super::report::CaptureReport;
@@ -128,17 +128,10 @@ impl Mapping {
         Side::BOTH.map(report).to_vec()
     }
 
-    /// What is other than the sync file says, one sentence each.
-    pub(super) fn drift(&self) -> Vec<String> {
-        let found = self
-            .pairs
-            .iter()
-            .flat_map(|pair| [&pair.found.left, &pair.found.right]);
-        let mut news: Vec<String> = found.flat_map(|found| found.news.clone()).collect();
-        // A table may stand in several pairs.
-        news.sort();
-        news.dedup();
-        news
+    /// What a side has other than the sync file says, one sentence each.
+    pub(super) fn drift(&self, side: Side) -> Vec<String> {
+        let found = self.pairs.iter().map(|pair| &pair.found[side]);
+        told_once(found.flat_map(|found| found.news.clone()).collect())
     }
 
     pub(super) fn binding(

@@ -279,7 +279,9 @@ fn warnings(mapping: &Mapping, tallies: &[Tally]) -> Vec<String> {
             ));
         }
     }
-    warnings.extend(mapping.drift());
+    for side in Side::BOTH {
+        warnings.extend(mapping.drift(side));
+    }
     warnings
 }
 

@@ -13,7 +13,7 @@ use tidegate_sync::session::{Config, Session};
 use tokio_util::sync::CancellationToken;
 
 use super::capture::CaptureTask;
-use super::drift::Known;
+use super::drift::{Known, told_once};
 use super::driver::Driver;
 use super::edited;
 use super::layout::Layout;
@@ -107,7 +107,9 @@ pub(super) async fn run(parts: RunParts, stop: CancellationToken) -> Result<(), 
     parts.progress.set_phase(Phase::Opening);
     let mapping = Arc::new(check_mapping(&parts).await?);
     parts.progress.set_captures(mapping.capture_reports());
-    parts.progress.set_drift(mapping.drift());
+    for side in Side::BOTH {
+        parts.progress.set_drift(side, mapping.drift(side));
+    }
     let Some(sync) = parts.sync else {
         return Err(RunError::Refused("a preview can't be run".to_owned()));
     };
@@ -186,7 +188,7 @@ pub(super) async fn check_mapping(parts: &RunParts) -> Result<Mapping, RunError>
 }
 
 /// Looks whether the side's tables and columns are still those that were synced; its catalog alone is
-/// read. Gives what is other than the sync file says, of both sides.
+/// read. Gives what it has other than the sync file says.
 pub(super) async fn check_described(
     parts: &RunParts,
     mapping: &Mapping,
@@ -201,14 +203,11 @@ pub(super) async fn check_described(
             Ok(found) => news.extend(found.news),
             Err(refused) => problems.extend(refused),
         }
-        news.extend(pair.found[side.other()].news.clone());
     }
     if !problems.is_empty() {
         return Err(RunError::Mapping(problems));
     }
-    news.sort();
-    news.dedup();
-    Ok(news)
+    Ok(told_once(news))
 }
 
 async fn known(parts: &RunParts) -> Result<Known, RunError> {

@@ -54,7 +54,7 @@ pub(super) struct ProgressView {
     pub writes: u64,
     pub captures: Vec<CaptureReport>,
     /// See [`Mapping::drift`].
-    pub drift: Vec<String>,
+    pub drift: BySide<Vec<String>>,
     /// While a verify is under way: records of both sides that it hashed or read, and about how many
     /// there are.
     pub verifying: Option<(u64, u64)>,
@@ -116,8 +116,8 @@ impl Progress {
         self.lock().captures = captures;
     }
 
-    pub(super) fn set_drift(&self, drift: Vec<String>) {
-        self.lock().drift = drift;
+    pub(super) fn set_drift(&self, side: Side, drift: Vec<String>) {
+        self.lock().drift[side] = drift;
     }
 
     pub(super) fn set_phase(&self, phase: Phase) {

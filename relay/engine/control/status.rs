@@ -75,7 +75,7 @@ impl Engine {
             status.writes = view.writes;
             status.last_error = view.last_error;
             status.capture = view.captures;
-            status.drift = view.drift;
+            status.drift = [view.drift.left, view.drift.right].concat();
             let progress = |(compared, total)| VerifyProgress { compared, total };
             status.verifying = view.verifying.map(progress);
         }

@@ -163,6 +163,19 @@ async fn an_added_column_is_told_while_the_sync_runs_on() {
     stage.wait("the new column to be told", told).await;
     let crossed = "select count(*) from posts where title = 'crosses'";
     wait_count(&stage, &right, crossed, 20).await;
+    // The other side is described later, and takes nothing of it back.
+    right
+        .batch_execute("update posts set body = 'back' where slug = 'p1'")
+        .await
+        .unwrap();
+    wait_count(
+        &stage,
+        &left,
+        "select count(*) from posts where body = 'back'",
+        1,
+    )
+    .await;
+    assert!(told(&stage).await, "{}", stage.get("syncs/blog").await);
 }
 
 /// It would be null everywhere, and pass for an edit of every record.
