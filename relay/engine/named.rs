@@ -148,7 +148,7 @@ pub(super) fn told_apart(found: &mut Match, same: &[usize], policy: &PairPolicy)
         let is_same = same.contains(&field);
         let print = match is_same {
             true => own.left,
-            false if own.left == own.right => Fingerprint(!own.right.0),
+            false if own.left == own.right => own.right.told_apart(),
             false => continue,
         };
         right.fingerprints[field] = print;

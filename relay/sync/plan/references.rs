@@ -145,14 +145,9 @@ impl Planner<'_> {
             return FieldVerdict::Settle;
         }
         if state.observed.left == state.observed.right {
-            state.observed.right =
-                state
-                    .observed
-                    .right
-                    .map(|print| match print == state.baseline.right {
-                        true => print,
-                        false => Fingerprint(!print.0),
-                    });
+            let agreed = state.baseline.right;
+            let told_apart = |now: Fingerprint| if now == agreed { now } else { now.told_apart() };
+            state.observed.right = state.observed.right.map(told_apart);
         }
         self.merge_field(field, &state)
     }
