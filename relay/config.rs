@@ -390,15 +390,17 @@ fn in_variable(variable: &str) -> impl Fn(String) -> ConfigError {
     }
 }
 
+/// What was found is not repeated, here and below: somebody may have put a URL with a password there, and
+/// the place says where.
 fn socket_address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| {
-        format!("expected an address and a port such as \"127.0.0.1:8080\" or \"[::]:443\", found {text:?}")
-    })
+    const EXPECTED: &str =
+        "expected an address and a port such as \"127.0.0.1:8080\" or \"[::]:443\"";
+    text.parse().map_err(|_| EXPECTED.to_owned())
 }
 
 fn ip_address(text: &str) -> Result<IpAddr, String> {
     text.parse()
-        .map_err(|_| format!("expected an IP address such as \"203.0.113.7\", found {text:?}"))
+        .map_err(|_| "expected an IP address such as \"203.0.113.7\"".to_owned())
 }
 
 /// Less than two WAL segments of the usual size would be passed by every burst.
@@ -423,11 +425,9 @@ fn directory(text: &str) -> Result<PathBuf, String> {
 
 /// `host`, `host:port`, an IP address, or `[v6]:port`; the port defaults to the listener's.
 fn relay_name(text: &str, default_port: u16) -> Result<RelayName, String> {
-    let wrong = || {
-        format!(
-            "expected a name such as \"relay.example.com\" or \"relay.example.com:443\", found {text:?}"
-        )
-    };
+    const EXPECTED: &str =
+        "expected a name such as \"relay.example.com\" or \"relay.example.com:443\"";
+    let wrong = || EXPECTED.to_owned();
     if let Ok(ip) = text.parse::<IpAddr>() {
         return Ok(RelayName {
             host: ip.to_string(),

@@ -440,6 +440,21 @@ fn a_refused_configuration_is_told_without_the_secret_in_it() {
             format!("master_key = \"{WRONG}\"\n"),
         ),
         (relay_binary(), "serve", format!("data_dir = {WRONG}\n")),
+        (
+            relay_binary(),
+            "serve",
+            format!("[http]\nlisten = \"u:{WRONG}@127.0.0.1:8080\"\n"),
+        ),
+        (
+            relay_binary(),
+            "serve",
+            format!("[tunnel]\nnames = [\"https://u:{WRONG}@relay.example.com\"]\n"),
+        ),
+        (
+            relay_binary(),
+            "serve",
+            format!("[egress]\npublic = [\"{WRONG}\"]\n"),
+        ),
     ] {
         fs::write(&file, &text).unwrap();
         let mut run = Command::new(program);
