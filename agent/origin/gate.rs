@@ -110,7 +110,7 @@ pub enum Denial {
     Paused(String),
     #[error("more than {max} sessions of target {target} within a minute (max_opens_per_minute)")]
     Rate { target: String, max: u32 },
-    #[error("target {0} is not open to people's tools: its agent.toml says so with `forward`")]
+    #[error("target {0} is not open to people's tools: `forward = \"yes\"` in agent.toml opens it")]
     NoForward(String),
 }
 

@@ -324,7 +324,7 @@ impl Session {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let stop = self.stop.clone();
-        tokio::select! {
+        let ended = tokio::select! {
             biased;
             () = stop.cancelled() => Err(SessionError::Stopped),
             ended = self.serve_stream(&mut stream) => {
@@ -333,7 +333,24 @@ impl Session {
                 }
                 ended
             }
+        };
+        if self.admitted.purpose == Purpose::Forward {
+            self.note_closed();
         }
+        ended
+    }
+
+    /// What a person's tool did is in the record with its size; syncs come and go too often.
+    fn note_closed(&self) {
+        let passed = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
+        let detail = format!(
+            "{}: {} bytes to the database, {} from it",
+            self.application_name(),
+            passed(&self.passed.to_server_bytes),
+            passed(&self.passed.to_relay_bytes)
+        );
+        let target = &self.admitted.target.name;
+        self.origin.audit.note("stream.close", target, &detail);
     }
 
     async fn serve_stream<S>(&mut self, stream: &mut S) -> Result<(), SessionError>

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Problem;
+use super::forward::{Duplex, ForwardPurpose, ForwardView};
 use super::workspace::Workspace;
 use crate::engine::handle::ControlError;
 
@@ -48,6 +49,9 @@ pub struct AgentStatus {
     pub sent_bytes: Option<u64>,
     #[serde(default)]
     pub received_bytes: Option<u64>,
+    /// Sessions of people's own tools (`agent forward`) that are open through it.
+    #[serde(default)]
+    pub forwards: Vec<ForwardView>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -62,6 +66,9 @@ pub struct AgentTarget {
     /// for an agent that drops none.
     #[serde(default)]
     pub slot_wal_max: Option<u64>,
+    /// Whether a forwarded session logs in with the person's own name and password.
+    #[serde(default)]
+    pub passthrough: bool,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -87,6 +94,13 @@ pub trait AgentControl: Send + Sync {
     async fn list(&self) -> Result<Vec<AgentStatus>, ControlError>;
     async fn show(&self, name: &str) -> Result<AgentStatus, ControlError>;
     async fn revoke(&self, name: &str) -> Result<AgentStatus, ControlError>;
+    /// Opens a stream to a target for a person's own tool; the agent decides.
+    async fn forward(
+        &self,
+        name: &str,
+        target: &str,
+        purpose: ForwardPurpose,
+    ) -> Result<Box<dyn Duplex>, ControlError>;
 }
 
 /// All agents.

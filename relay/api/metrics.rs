@@ -55,6 +55,7 @@ async fn everything(api: &Api) -> Result<(Vec<Owned>, Vec<SyncStatus>), Problem>
             name: "metrics".to_owned(),
             role: Role::Viewer,
             is_person: false,
+            may_forward: false,
         };
         syncs.extend(api.rooms.syncs(&scraper.workspace).list().await?);
         let listed = api.rooms.agents(&scraper).list().await?;

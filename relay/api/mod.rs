@@ -12,6 +12,7 @@ pub mod connections;
 mod console;
 pub mod drafts;
 mod events;
+pub mod forward;
 pub mod health;
 pub mod mapping;
 pub mod metrics;
@@ -40,6 +41,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use self::access::{Access, session, setup, users};
+use self::forward::Forwards;
 use self::workspace::Rooms;
 use crate::engine::news::Activity;
 use crate::engine::report::LiveEvent;
@@ -68,7 +70,9 @@ pub struct Api {
     /// For `/readyz`.
     pub readiness: Arc<dyn Readiness>,
     pub access: Arc<Access>,
-    /// Ends what would not end by itself: event streams.
+    /// Sessions of people's own tools.
+    pub forwards: Arc<Forwards>,
+    /// Ends what would not end by itself: event streams and forwarded sessions.
     pub stop: CancellationToken,
 }
 
@@ -192,6 +196,7 @@ fn editor_routes() -> OpenApiRouter<Api> {
         .routes(routes!(conflicts::pick_value))
         .routes(routes!(writes::plan_undo))
         .routes(routes!(writes::undo_writes))
+        .routes(routes!(forward::forward_agent))
 }
 
 /// Who and what takes part, and changes of a database's schema.

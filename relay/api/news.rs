@@ -12,6 +12,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::agents::{AgentControl, AgentStatus};
+use super::forward::ForwardView;
 use super::workspace::Workspace;
 use crate::engine::handle::{ControlError, SyncControl};
 use crate::engine::report::SyncStatus;
@@ -138,7 +139,16 @@ fn steady(agent: &AgentStatus) -> AgentStatus {
         mtu_bytes: None,
         sent_bytes: None,
         received_bytes: None,
+        forwards: agent.forwards.iter().map(still).collect(),
         ..agent.clone()
+    }
+}
+
+fn still(forward: &ForwardView) -> ForwardView {
+    ForwardView {
+        to_database_bytes: 0,
+        from_database_bytes: 0,
+        ..forward.clone()
     }
 }
 

@@ -10,12 +10,15 @@ use super::access::Caller;
 use super::{Api, Problem};
 use crate::store::audit;
 use crate::store::roles::Role;
-use crate::store::tokens;
+use crate::store::tokens::{self, Scope};
 
 #[derive(Serialize, Deserialize, ToSchema)]
 pub struct TokenInfo {
     pub name: String,
     pub role: Role,
+    /// Whether it opens sessions for people's own tools (`agent forward`).
+    #[serde(default)]
+    pub may_forward: bool,
     /// RFC 3339; absent for a token that does not expire.
     pub expires_at: Option<String>,
 }
@@ -26,6 +29,9 @@ pub struct NewToken {
     /// What it may do; everything unless given.
     #[serde(default)]
     pub role: Option<Role>,
+    /// Whether it opens sessions for people's own tools (`agent forward`); an editor at least.
+    #[serde(default)]
+    pub may_forward: bool,
     /// Its life, seconds; for ever unless given.
     #[serde(default)]
     pub expires_s: Option<u64>,
@@ -55,7 +61,8 @@ pub(super) async fn list_tokens(
         .await?;
     let info = |token: tokens::TokenRecord| TokenInfo {
         name: token.name,
-        role: token.role,
+        role: token.scope.role,
+        may_forward: token.scope.may_forward,
         expires_at: token.expires_at_ms.and_then(rfc3339),
     };
     Ok(Json(found.into_iter().map(info).collect()))
@@ -65,7 +72,7 @@ pub(super) async fn list_tokens(
 #[utoipa::path(post, path = "/api/v1/tokens", operation_id = "create_token",
     request_body = NewToken,
     responses((status = 201, body = CreatedToken), (status = 401, body = Problem),
-        (status = 409, body = Problem)),
+        (status = 409, body = Problem), (status = 422, body = Problem)),
     security(("token" = []), ("session" = [])))]
 pub(super) async fn create_token(
     State(api): State<Api>,
@@ -74,12 +81,21 @@ pub(super) async fn create_token(
 ) -> Result<(StatusCode, Json<CreatedToken>), Problem> {
     let (name, sealer) = (new.name.clone(), api.store.sealer().clone());
     let workspace = caller.chosen(new.workspace)?;
+    let scope = Scope {
+        role: new.role.unwrap_or(Role::Admin),
+        may_forward: new.may_forward,
+    };
+    if scope.may_forward && scope.role < Role::Editor {
+        let detail = "a token that may forward needs the role editor or admin";
+        let status = StatusCode::UNPROCESSABLE_ENTITY;
+        return Err(Problem::new(status, "bad-scope", detail));
+    }
     let event = caller.did("token.create", &name);
     let expires = new.expires_s.map(|life| after(event.at_ms, life));
     let token = api
         .store
         .transact(move |tx| {
-            let who = (name.as_str(), new.role.unwrap_or(Role::Admin));
+            let who = (name.as_str(), scope);
             let token = tokens::create(tx, &workspace, who, expires, event.at_ms)?;
             audit::append(tx, &sealer, &event)?;
             Ok(token)

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use tidegate_shared::wire::Held;
+use tidegate_shared::wire::{self, Held, OpenRequest};
 
 use crate::api::agents::{AgentControl, AgentStatus, AgentTarget, Invited};
+use crate::api::forward::{Duplex, ForwardPurpose, Forwards};
+use crate::endpoint::{Class, EndpointError};
 use crate::engine::Engine;
 use crate::engine::handle::{ControlError, ControlErrorKind};
 use crate::pairing::{Asker, Pairing, PairingError};
@@ -14,8 +16,14 @@ use crate::store::agents::AgentRecord;
 use crate::store::{Store, agents};
 use crate::tunnel::{AgentLive, Agents};
 
+use super::reach::not_opened;
+
 /// Life of a pairing token unless told otherwise.
 const INVITATION_LIFE: Duration = Duration::from_secs(3600);
+/// What stands for a sync's name where a person's tool has a session; no sync can have it.
+const FORWARD: &str = "@forward";
+/// PostgreSQL cuts `application_name` at 63 bytes anyway.
+const LABEL_CHARS_MAX: usize = 63;
 
 /// The agents of one workspace, for one caller.
 #[derive(Clone)]
@@ -25,6 +33,7 @@ pub(super) struct AgentDesk {
     pub(super) agents: Agents,
     /// Of the same workspace.
     pub(super) engine: Engine,
+    pub(super) forwards: Arc<Forwards>,
     pub(super) workspace: String,
     /// For the audit log.
     pub(super) actor: String,
@@ -36,6 +45,23 @@ impl AgentDesk {
             workspace: &self.workspace,
             actor: &self.actor,
         }
+    }
+
+    /// An agent of this workspace, and when its certificate ends, milliseconds since 1970.
+    async fn find(&self, name: &str) -> Result<(AgentRecord, Option<i64>), ControlError> {
+        let (workspace, wanted) = (self.workspace.clone(), name.to_owned());
+        let found = self
+            .store
+            .view(move |conn| {
+                let Some(record) = agents::find_by_name(conn, &workspace, &wanted)? else {
+                    return Ok(None);
+                };
+                let until = agents::certificate_until(conn, &workspace, &record.id)?;
+                Ok(Some((record, until)))
+            })
+            .await
+            .map_err(|error| refused(error.into()))?;
+        found.ok_or_else(|| refused(PairingError::NoAgent(name.to_owned())))
     }
 
     /// `until`: when the agent's certificate ends, milliseconds since 1970.
@@ -54,6 +80,7 @@ impl AgentDesk {
             version: record.version.clone(),
             since: record.last_seen_at.and_then(rfc3339),
             certificate_until: until.and_then(rfc3339),
+            forwards: self.forwards.of(&record.workspace, &record.name),
             ..AgentStatus::default()
         };
         if let Some(live) = live {
@@ -97,6 +124,7 @@ fn fill_live(status: &mut AgentStatus, live: &AgentLive) {
             read_only: target.read_only,
             allow_ddl: live.allows_ddl(&target.name),
             slot_wal_max: live.slot_bound(&target.name),
+            passthrough: live.passthrough_targets.contains(&target.name),
         })
         .collect();
 }
@@ -137,20 +165,7 @@ impl AgentControl for AgentDesk {
     }
 
     async fn show(&self, name: &str) -> Result<AgentStatus, ControlError> {
-        let (workspace, wanted) = (self.workspace.clone(), name.to_owned());
-        let found = self
-            .store
-            .view(move |conn| {
-                let Some(record) = agents::find_by_name(conn, &workspace, &wanted)? else {
-                    return Ok(None);
-                };
-                let until = agents::certificate_until(conn, &workspace, &record.id)?;
-                Ok(Some((record, until)))
-            })
-            .await
-            .map_err(|error| refused(error.into()))?;
-        let (record, until) =
-            found.ok_or_else(|| refused(PairingError::NoAgent(name.to_owned())))?;
+        let (record, until) = self.find(name).await?;
         Ok(self.status(&record, until))
     }
 
@@ -168,6 +183,43 @@ impl AgentControl for AgentDesk {
             ..AgentStatus::default()
         })
     }
+
+    async fn forward(
+        &self,
+        name: &str,
+        target: &str,
+        purpose: ForwardPurpose,
+    ) -> Result<Box<dyn Duplex>, ControlError> {
+        let (record, _) = self.find(name).await?;
+        let request = OpenRequest {
+            target: target.to_owned(),
+            sync: FORWARD.to_owned(),
+            run: label(&self.actor),
+            // Of no run: no gate compares it.
+            epoch: 0,
+            purpose: match purpose {
+                ForwardPurpose::Session => wire::Purpose::Forward,
+                ForwardPurpose::Cancel => wire::Purpose::Cancel,
+            },
+        };
+        let opened = self.agents.open(&record.id, request).await;
+        let stream = opened.map_err(|error| closed(not_opened(name, error)))?;
+        Ok(Box::new(stream))
+    }
+}
+
+/// As the agent shows it to its database and in its log: printable, and not long.
+fn label(actor: &str) -> String {
+    let printable = |c: char| if c.is_ascii_graphic() { c } else { '?' };
+    actor.chars().map(printable).take(LABEL_CHARS_MAX).collect()
+}
+
+fn closed(error: EndpointError) -> ControlError {
+    let kind = match error.class {
+        Class::Retry(_) | Class::Operator => ControlErrorKind::Unavailable,
+        Class::Bug => ControlErrorKind::Internal,
+    };
+    ControlError::new(kind, error.code, error.message)
 }
 
 fn refused(error: PairingError) -> ControlError {

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
+use axum::serve::ListenerExt;
 use tidegate_shared::pairing::RelayAddr;
 use tidegate_shared::service_manager::ServiceManager;
 use tidegate_shared::tunnel::QuicSettings;
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::reach::Reach;
 use self::rooms::House;
+use crate::api::forward::Forwards;
 use crate::api::{self, Api, Readiness};
 use crate::config::{Config, RelayName};
 use crate::engine::Engine;
@@ -69,6 +71,7 @@ struct App {
     guardian: tokio::task::JoinHandle<()>,
     /// Where `/metrics` is served, if it is.
     metrics: Option<tokio::task::JoinHandle<()>>,
+    forwards: Arc<Forwards>,
 }
 
 impl App {
@@ -91,12 +94,14 @@ impl App {
         let retention = tokio::spawn(retention(engine.clone(), stop.clone()));
         let bound_bytes = config.sync.slot_wal_max;
         let guardian = tokio::spawn(engine.clone().guard(bound_bytes, stop.clone()));
+        let forwards = Arc::<Forwards>::default();
         let api = Api {
             rooms: Arc::new(House {
                 store: store.clone(),
                 pairing,
                 agents: agents.clone(),
                 engine: engine.clone(),
+                forwards: forwards.clone(),
             }),
             egress: config
                 .egress
@@ -106,6 +111,7 @@ impl App {
                 .collect(),
             readiness: Arc::new(EngineReadiness(engine.clone())),
             access: Arc::default(),
+            forwards: forwards.clone(),
             stop: stop.clone(),
             store,
         };
@@ -132,6 +138,7 @@ impl App {
             retention,
             guardian,
             metrics,
+            forwards,
         })
     }
 
@@ -143,6 +150,7 @@ impl App {
         if tokio::time::timeout(API_DRAIN, self.server).await.is_err() {
             abort.abort();
         }
+        self.forwards.drained().await;
         self.retention.abort();
         self.guardian.abort();
         if let Some(metrics) = &self.metrics {
@@ -175,6 +183,12 @@ async fn bind(address: SocketAddr, what: &str) -> anyhow::Result<TcpListener> {
 }
 
 async fn serve(listener: TcpListener, router: axum::Router, stop: CancellationToken) {
+    // Small answers of forwarded sessions wait for nothing.
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "A connection collects small packets.");
+        }
+    });
     // The address of whoever signs in is counted.
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
     let served = axum::serve(listener, service)

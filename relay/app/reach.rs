@@ -146,50 +146,54 @@ impl TunnelDial {
     }
 
     fn failed(&self, error: OpenError) -> EndpointError {
-        let agent = &self.agent;
-        match &error {
-            OpenError::Offline => {
-                let text = format!(
-                    "agent `{agent}` is not connected: start `tidegate-agent run` on its host, or \
+        not_opened(&self.agent, error)
+    }
+}
+
+/// Why there is no stream through an agent, and what to do.
+pub(super) fn not_opened(agent: &str, error: OpenError) -> EndpointError {
+    match &error {
+        OpenError::Offline => {
+            let text = format!(
+                "agent `{agent}` is not connected: start `tidegate-agent run` on its host, or \
                      look at `tidegate-agent check` there"
-                );
-                EndpointError::retry("agent-offline", text)
-            }
-            // The agent's text says what to do.
-            OpenError::Denied {
-                code: wire::OpenDenial::UnknownTarget,
-                text,
-            } => {
-                let text = format!("agent `{agent}` refused: {text}");
+            );
+            EndpointError::retry("agent-offline", text)
+        }
+        // The agent's text says what to do.
+        OpenError::Denied {
+            code: wire::OpenDenial::UnknownTarget,
+            text,
+        } => {
+            let text = format!("agent `{agent}` refused: {text}");
+            EndpointError::operator("agent-refused", text)
+        }
+        OpenError::Denied {
+            code: wire::OpenDenial::Paused,
+            text,
+        } => {
+            let text = format!("agent `{agent}`: {text}");
+            EndpointError::retry("agent-paused", text)
+        }
+        OpenError::Denied { text, .. } => match error.class() {
+            tidegate_shared::Class::Operator(advice) => {
+                let text = format!("agent `{agent}` refused: {text}: {advice}");
                 EndpointError::operator("agent-refused", text)
             }
-            OpenError::Denied {
-                code: wire::OpenDenial::Paused,
-                text,
-            } => {
-                let text = format!("agent `{agent}`: {text}");
-                EndpointError::retry("agent-paused", text)
+            tidegate_shared::Class::Bug => {
+                EndpointError::bug("agent-refused", format!("agent `{agent}`: {text}"))
             }
-            OpenError::Denied { text, .. } => match error.class() {
-                tidegate_shared::Class::Operator(advice) => {
-                    let text = format!("agent `{agent}` refused: {text}: {advice}");
-                    EndpointError::operator("agent-refused", text)
-                }
-                tidegate_shared::Class::Bug => {
-                    EndpointError::bug("agent-refused", format!("agent `{agent}`: {text}"))
-                }
-                tidegate_shared::Class::Retry => {
-                    EndpointError::retry("agent-busy", format!("agent `{agent}`: {text}"))
-                }
-            },
-            _ => {
-                let mut failed = EndpointError::retry(
-                    "tunnel",
-                    format!("the tunnel to agent `{agent}` failed: {error}"),
-                );
-                failed.class = Class::Retry(TUNNEL_RETRY);
-                failed
+            tidegate_shared::Class::Retry => {
+                EndpointError::retry("agent-busy", format!("agent `{agent}`: {text}"))
             }
+        },
+        _ => {
+            let mut failed = EndpointError::retry(
+                "tunnel",
+                format!("the tunnel to agent `{agent}` failed: {error}"),
+            );
+            failed.class = Class::Retry(TUNNEL_RETRY);
+            failed
         }
     }
 }

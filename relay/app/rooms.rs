@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::agents::AgentDesk;
 use crate::api::access::Caller;
 use crate::api::agents::AgentControl;
+use crate::api::forward::Forwards;
 use crate::api::workspace::Rooms;
 use crate::engine::Engine;
 use crate::engine::handle::{ConnectionControl, SyncControl};
@@ -17,6 +18,7 @@ pub(super) struct House {
     pub(super) pairing: Arc<Pairing>,
     pub(super) agents: Agents,
     pub(super) engine: Arc<Engine>,
+    pub(super) forwards: Arc<Forwards>,
 }
 
 impl Rooms for House {
@@ -34,6 +36,7 @@ impl Rooms for House {
             pairing: self.pairing.clone(),
             agents: self.agents.clone(),
             engine: self.engine.of(&caller.workspace),
+            forwards: self.forwards.clone(),
             workspace: caller.workspace.clone(),
             actor: caller.actor(),
         })

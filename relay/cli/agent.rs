@@ -1,4 +1,4 @@
-//! `agent`: invite, list, show, revoke.
+//! `agent`: invite, list, show, revoke, forward.
 
 use clap::Subcommand;
 
@@ -6,7 +6,7 @@ use tidegate_shared::size;
 
 use super::client::Client;
 use super::output::or_dash;
-use super::{CliError, Exit, output};
+use super::{CliError, Exit, forward, output};
 use crate::api::agents::{AgentStatus, InviteRequest, Invited};
 
 #[derive(Debug, Subcommand)]
@@ -30,6 +30,14 @@ pub(super) enum Command {
     /// Take an agent's identity away for good and cut its connection.
     #[command(after_help = "Example:\n  tidegate-relay agent revoke office-db")]
     Revoke { name: String },
+    /// Reach a database behind an agent from here, with psql, pg_dump or any other tool.
+    #[command(
+        after_help = "Example:\n  tidegate-relay agent forward office-db main --for 30m\n\n\
+                            With --json the address and the password are one document on stdout. The \
+                            token needs the permission: `token create NAME --role editor \
+                            --may-forward`."
+    )]
+    Forward(forward::ForwardArgs),
 }
 
 pub(super) async fn run(api: &Client, json: bool, command: Command) -> Result<Exit, CliError> {
@@ -94,6 +102,7 @@ pub(super) async fn run(api: &Client, json: bool, command: Command) -> Result<Ex
                 ));
             }
         }
+        Command::Forward(args) => return forward::run(api, json, args).await,
     }
     Ok(Exit::Done)
 }
@@ -180,6 +189,18 @@ fn show(agent: &AgentStatus) {
         let text = format!(
             "target {}: database {}, {mode}{ddl}{bound}",
             target.name, target.database
+        );
+        output::say(&output::plain(&text));
+    }
+    for forward in &agent.forwards {
+        let text = format!(
+            "forward to {} by {}: since {}, until {}, {} to it, {} from it",
+            forward.target,
+            forward.by,
+            forward.since,
+            forward.until,
+            size::rounded(forward.to_database_bytes),
+            size::rounded(forward.from_database_bytes)
         );
         output::say(&output::plain(&text));
     }

@@ -6,7 +6,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use reqwest::{Method, RequestBuilder, Response, Url};
+use reqwest::header::{CONNECTION, UPGRADE};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -23,6 +24,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(3700);
 /// Bytes of an unfinished line of an event stream: events are far smaller.
 const EVENT_BYTES_MAX: usize = 1 << 20;
 
+#[derive(Clone)]
 pub(super) struct Client {
     http: reqwest::Client,
     base: Url,
@@ -46,7 +48,9 @@ impl Client {
         }
         let mut builder = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none());
+            .redirect(reqwest::redirect::Policy::none())
+            // Only a connection of HTTP/1.1 is upgraded.
+            .http1_only();
         if is_this_machine(&base) {
             // A proxy would look for the relay on its own machine.
             builder = builder.no_proxy();
@@ -198,6 +202,31 @@ impl Client {
         }
     }
 
+    /// Posts nothing and takes the connection over, which speaks `protocol` from then on.
+    pub(super) async fn upgrade(
+        &self,
+        path: &[&str],
+        query: &(impl Serialize + Sync),
+        protocol: &str,
+    ) -> Result<reqwest::Upgraded, CliError> {
+        let request = self
+            .request(Method::POST, path)
+            .query(query)
+            .header(CONNECTION, "upgrade")
+            .header(UPGRADE, protocol);
+        let response = self.answer(request).await?;
+        let status = response.status();
+        if status != StatusCode::SWITCHING_PROTOCOLS {
+            let text = format!(
+                "HTTP status {status} to an upgrade: does a proxy on the way let `Upgrade: {protocol}` \
+                 through? See docs/forward.md"
+            );
+            return Err(CliError::Failed(text));
+        }
+        let upgraded = response.upgrade().await;
+        upgraded.map_err(|error| self.unreachable(&error))
+    }
+
     fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
         let mut url = self.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
@@ -209,14 +238,23 @@ impl Client {
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Response, CliError> {
+        let response = self.answer(request).await?;
+        match response.status() {
+            status if status.is_success() => Ok(response),
+            status => Err(CliError::Answer(format!("HTTP status {status}"))),
+        }
+    }
+
+    /// The answer, if it is no refusal.
+    async fn answer(&self, request: RequestBuilder) -> Result<Response, CliError> {
         let waiting = tokio::time::timeout(ANSWER_TIMEOUT, request.send()).await;
         let response = waiting
             .map_err(|_| CliError::Failed("the relay took too long; see its log".into()))?
             .map_err(|error| self.unreachable(&error))?;
-        if response.status().is_success() {
+        let status = response.status();
+        if !status.is_client_error() && !status.is_server_error() {
             return Ok(response);
         }
-        let status = response.status();
         match response.json::<Problem>().await {
             Ok(problem) => Err(CliError::Refused(Box::new(problem))),
             Err(_) => Err(CliError::Answer(format!("HTTP status {status}"))),
@@ -253,13 +291,16 @@ fn to_usage(error: &crate::config::ConfigError) -> CliError {
 
 fn parse_base(text: &str) -> Result<Url, CliError> {
     let wrong = || {
-        let message =
-            format!("--api: expected a URL such as http://127.0.0.1:8080, found {text:?}");
-        CliError::Usage(message)
+        // Not what was found: it may hold a password.
+        CliError::Usage("--api: expected a URL such as http://127.0.0.1:8080".into())
     };
     let url = Url::parse(text).map_err(|_| wrong())?;
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
         return Err(wrong());
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        let text = "--api takes no name and password: give a token as TIDEGATE_TOKEN";
+        return Err(CliError::Usage(text.into()));
     }
     Ok(url)
 }
@@ -325,9 +366,17 @@ mod tests {
 
     #[test]
     fn a_wrong_address_is_bad_usage() {
-        for text in ["", "relay", "ftp://relay", "localhost:8080"] {
+        for text in [
+            "",
+            "relay",
+            "ftp://relay",
+            "localhost:8080",
+            "http://u:secret@relay",
+            "relay://u:secret@h",
+        ] {
             let refused = parse_base(text).expect_err("refused");
             assert_eq!(refused.exit(), super::super::Exit::Usage, "{text}");
+            assert!(!refused.to_string().contains("secret"), "{refused}");
         }
     }
 }

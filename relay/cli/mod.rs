@@ -12,6 +12,7 @@ mod conflicts;
 mod connection;
 mod connector;
 mod error;
+mod forward;
 mod output;
 mod serve;
 mod slots;

@@ -18,6 +18,9 @@ pub(super) enum Command {
         /// What it may do.
         #[arg(long, value_enum, default_value = "admin")]
         role: RoleArg,
+        /// It also opens sessions for people's own tools (`agent forward`).
+        #[arg(long)]
+        may_forward: bool,
         /// Its life, such as 90m or 24h; for ever unless given.
         #[arg(long, value_name = "TIME", value_parser = seconds)]
         expires: Option<u64>,
@@ -38,12 +41,14 @@ pub(super) async fn run(api: &Client, json: bool, command: Command) -> Result<Ex
         Command::Create {
             name,
             role,
+            may_forward,
             expires,
             workspace,
         } => {
             let new = NewToken {
                 name,
                 role: Some(role.into()),
+                may_forward,
                 expires_s: expires,
                 workspace,
             };
@@ -62,7 +67,12 @@ pub(super) async fn run(api: &Client, json: bool, command: Command) -> Result<Ex
             } else {
                 let row = |token: TokenInfo| {
                     let expires = output::or_dash(token.expires_at);
-                    vec![token.name, token.role.to_string(), expires]
+                    let more = if token.may_forward {
+                        ", may forward"
+                    } else {
+                        ""
+                    };
+                    vec![token.name, format!("{}{more}", token.role), expires]
                 };
                 let rows = tokens.into_iter().map(row).collect();
                 output::table(&["NAME", "ROLE", "EXPIRES"], rows, "There are no tokens.");

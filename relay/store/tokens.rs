@@ -19,13 +19,51 @@ pub const OPERATOR_TOKEN_FILE: &str = "operator.token";
 /// Name of the operator token among the tokens.
 pub const OPERATOR_TOKEN_NAME: &str = "operator";
 
+/// What stands behind the role of a token that may forward.
+const FORWARD: &str = "+forward";
+
+/// What a token may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scope {
+    pub role: Role,
+    /// Whether it opens sessions for people's own tools.
+    pub may_forward: bool,
+}
+
+impl Scope {
+    /// As it is stored. A relay from before there was more than a role takes what it does not know
+    /// for the least.
+    fn text(self) -> String {
+        let more = if self.may_forward { FORWARD } else { "" };
+        format!("{}{more}", self.role)
+    }
+
+    fn parse(text: &str) -> Scope {
+        let (role, may_forward) = match text.strip_suffix(FORWARD) {
+            Some(role) => (role, true),
+            None => (text, false),
+        };
+        // A scope of another version gives the least.
+        Role::parse(role).map_or(Role::Viewer.into(), |role| Scope { role, may_forward })
+    }
+}
+
+impl From<Role> for Scope {
+    fn from(role: Role) -> Scope {
+        Scope {
+            role,
+            may_forward: false,
+        }
+    }
+}
+
 /// A token without its secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenRecord {
     pub id: i64,
     pub workspace: String,
     pub name: String,
-    pub role: Role,
+    pub scope: Scope,
     pub expires_at_ms: Option<i64>,
     pub created_at_ms: i64,
     pub used_at_ms: Option<i64>,
@@ -35,7 +73,7 @@ pub struct TokenRecord {
 pub fn create(
     tx: &Transaction<'_>,
     workspace: &str,
-    (name, role): (&str, Role),
+    (name, scope): (&str, Scope),
     expires_at_ms: Option<i64>,
     now_ms: i64,
 ) -> Result<Zeroizing<String>, StoreError> {
@@ -47,7 +85,7 @@ pub fn create(
             workspace,
             name,
             hash(&text),
-            role.name(),
+            scope.text(),
             expires_at_ms,
             now_ms
         ],
@@ -108,17 +146,23 @@ pub async fn ensure_operator_token(store: &Store, now_ms: i64) -> Result<(), Sto
     let known = fs::read_to_string(&path).map(Zeroizing::new).ok();
     store
         .transact(move |tx| {
+            let all = Scope {
+                role: Role::Admin,
+                may_forward: true,
+            };
             if let Some(text) = &known
-                && verify(tx, text.trim(), now_ms)?.is_some()
+                && let Some(token) = verify(tx, text.trim(), now_ms)?
             {
+                let sql = "update tokens set scope = ?2 where id = ?1 and scope <> ?2";
+                tx.execute(sql, params![token.id, all.text()])?;
                 return Ok(());
             }
             tx.execute(
                 "delete from tokens where workspace = ?1 and name = ?2",
                 [DEFAULT_WORKSPACE, OPERATOR_TOKEN_NAME],
             )?;
-            let names = (OPERATOR_TOKEN_NAME, Role::Admin);
-            let text = create(tx, DEFAULT_WORKSPACE, names, None, now_ms)?;
+            let operator = (OPERATOR_TOKEN_NAME, all);
+            let text = create(tx, DEFAULT_WORKSPACE, operator, None, now_ms)?;
             // Before the commit: a crash in between leaves a file that the next start replaces.
             write_secret_file(&path, &Zeroizing::new(format!("{}\n", *text)))
         })
@@ -131,10 +175,32 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<TokenRecord> {
         id: row.get(0)?,
         workspace: row.get(1)?,
         name: row.get(2)?,
-        // A scope of another version gives the least.
-        role: Role::parse(&scope).unwrap_or(Role::Viewer),
+        scope: Scope::parse(&scope),
         expires_at_ms: row.get(4)?,
         created_at_ms: row.get(5)?,
         used_at_ms: row.get(6)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scope_is_stored_with_its_role_and_an_unknown_one_gives_the_least() {
+        for role in Role::ALL {
+            for may_forward in [false, true] {
+                let scope = Scope { role, may_forward };
+                assert_eq!(Scope::parse(&scope.text()), scope);
+            }
+        }
+        assert_eq!(
+            Scope::from(Role::Admin).text(),
+            "admin",
+            "as before there was more"
+        );
+        for unknown in ["", "owner", "owner+forward", "admin+all"] {
+            assert_eq!(Scope::parse(unknown), Role::Viewer.into(), "{unknown}");
+        }
+    }
 }

@@ -43,6 +43,8 @@ pub struct Caller {
     pub name: String,
     pub role: Role,
     pub is_person: bool,
+    /// Whether people's own tools come through agents; tokens alone may have it.
+    pub may_forward: bool,
 }
 
 impl Caller {
@@ -131,8 +133,9 @@ async fn of_token(api: &Api, token: Zeroizing<String>) -> Result<Caller, Problem
     Ok(Caller {
         workspace: token.workspace,
         name: token.name,
-        role: token.role,
+        role: token.scope.role,
         is_person: false,
+        may_forward: token.scope.may_forward,
     })
 }
 
@@ -153,6 +156,7 @@ async fn of_session(api: &Api, headers: &HeaderMap) -> Result<Caller, Problem> {
         name: user.name,
         role: user.role,
         is_person: true,
+        may_forward: false,
     })
 }
 

@@ -197,6 +197,7 @@ pub(super) fn of(user: &UserRecord) -> Caller {
         name: user.name.clone(),
         role: user.role,
         is_person: true,
+        may_forward: false,
     }
 }
 

@@ -11,6 +11,7 @@ mod drift;
 mod editors;
 mod edits;
 mod faults;
+mod forwards;
 mod getting_started;
 mod history;
 mod holds;

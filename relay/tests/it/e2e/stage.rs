@@ -424,7 +424,7 @@ impl Stage {
         format!("http://127.0.0.1:{}/api/v1/{path}", self.http)
     }
 
-    fn token(&self) -> Option<String> {
+    pub fn token(&self) -> Option<String> {
         let file = self.dir.path().join("relay/operator.token");
         fs::read_to_string(file)
             .ok()

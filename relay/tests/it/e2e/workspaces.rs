@@ -65,8 +65,15 @@ async fn cross(
         .query(&[("run", "1"), ("side", "left")])
         .query(&[("left", "office-db"), ("right", "marketing")])
         .query(&[("left_table", "t"), ("right_table", "t")])
+        .query(&[("target", "main")])
         .header("if-match", "\"1\"")
         .bearer_auth(token);
+    if operation == "forward_agent" {
+        let protocol = ("upgrade", "tidegate-forward/1");
+        request = request
+            .header("connection", "upgrade")
+            .header(protocol.0, protocol.1);
+    }
     if operation == "plan_sync" {
         request = request.body(FILE);
     } else if method != Method::GET {
@@ -89,7 +96,7 @@ async fn no_name_of_one_workspace_is_known_in_another_at_any_endpoint() {
     stage.post("users", ada).await;
     let draft = json!({"name": "ours", "content": {"left": "office-db"}});
     assert_eq!(stage.post("drafts", draft).await["id"], 1);
-    let made = json!({"name": "acme-admin", "workspace": "acme"});
+    let made = json!({"name": "acme-admin", "workspace": "acme", "may_forward": true});
     let made = stage.post("tokens", made).await;
     let token = made["token"].as_str().unwrap();
 

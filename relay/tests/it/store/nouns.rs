@@ -179,7 +179,15 @@ async fn a_token_is_accepted_until_it_expires_or_is_revoked() {
     let world = World::new();
     let text = world
         .store
-        .transact(|tx| tokens::create(tx, DEFAULT_WORKSPACE, ("ci", Role::Viewer), Some(100), 1))
+        .transact(|tx| {
+            tokens::create(
+                tx,
+                DEFAULT_WORKSPACE,
+                ("ci", Role::Viewer.into()),
+                Some(100),
+                1,
+            )
+        })
         .await
         .unwrap();
     let check = |text: String, now| {
@@ -192,7 +200,7 @@ async fn a_token_is_accepted_until_it_expires_or_is_revoked() {
         }
     };
     assert_eq!(
-        check(text.to_string(), 99).await.unwrap().role,
+        check(text.to_string(), 99).await.unwrap().scope.role,
         Role::Viewer
     );
     assert!(check(text.to_string(), 100).await.is_none());

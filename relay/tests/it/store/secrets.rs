@@ -114,7 +114,7 @@ async fn keys_values_and_passwords_are_not_readable_on_disk() {
                 &route,
                 1,
             )?;
-            tokens::create(tx, DEFAULT_WORKSPACE, ("ci", Role::Admin), None, 1)
+            tokens::create(tx, DEFAULT_WORKSPACE, ("ci", Role::Admin.into()), None, 1)
         })
         .await
         .unwrap();

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use tempfile::TempDir;
 use tidegate_relay::api::access::{Access, Caller};
 use tidegate_relay::api::agents::{AgentControl, AgentStatus, Invited};
+use tidegate_relay::api::forward::{Duplex, ForwardPurpose};
 use tidegate_relay::api::workspace::Rooms;
 use tidegate_relay::api::{self, Api, Readiness};
 use tidegate_relay::endpoint::catalog::{Catalog, Fix, Problem, Table};
@@ -132,6 +133,7 @@ impl Desk {
             egress: vec!["203.0.113.7".into()],
             readiness: Arc::new(stand_in),
             access,
+            forwards: Arc::default(),
             stop: stop.clone(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -548,6 +550,16 @@ impl AgentControl for StandIn {
     }
 
     async fn revoke(&self, name: &str) -> Result<AgentStatus, ControlError> {
+        Err(absent("agent", name))
+    }
+
+    async fn forward(
+        &self,
+        name: &str,
+        target: &str,
+        purpose: ForwardPurpose,
+    ) -> Result<Box<dyn Duplex>, ControlError> {
+        self.order(format!("forward {name} {target} {purpose:?}"));
         Err(absent("agent", name))
     }
 }
