@@ -482,7 +482,7 @@ fn show_status(status: &SyncStatus) {
     ]);
     output::say("");
     output::say(&status_table(&status.tables));
-    for sentence in &status.drift {
+    for sentence in status.paused_fields.iter().chain(&status.drift) {
         output::say(&plain(sentence));
     }
     if !status.slots.is_empty() {

@@ -22,6 +22,9 @@ pub(super) struct Identity {
     name: String,
     /// The mapped columns' attribute numbers, by the names that the sync file has for them.
     columns: BTreeMap<String, i16>,
+    /// Their types. Unknown of what was noted before this was remembered.
+    #[serde(default)]
+    types: BTreeMap<String, String>,
     /// The newest column that the table had when it was mapped.
     newest: i16,
 }
@@ -29,6 +32,11 @@ pub(super) struct Identity {
 impl Identity {
     pub(super) fn number(&self, column: &str) -> Option<i16> {
         self.columns.get(column).copied()
+    }
+
+    /// As the side names it; of a column as the sync file has it.
+    pub(super) fn type_of(&self, column: &str) -> Option<&str> {
+        self.types.get(column).map(String::as_str)
     }
 
     fn full_name(&self) -> String {
@@ -140,12 +148,16 @@ impl Known {
     }
 
     fn identify(&self, side: Side, table: &Table, columns: &[String]) -> Identity {
-        let numbered = |name: &String| {
-            let column = table.column(name).filter(|column| column.number != 0)?;
-            Some((name.clone(), column.number))
+        let numbered = || {
+            let column = |name| table.column(name).filter(|column| column.number != 0);
+            columns
+                .iter()
+                .filter_map(move |name| Some((name.clone(), column(name)?)))
         };
         let newest = || table.columns.iter().map(|column| column.number).max();
-        let mapped: BTreeMap<String, i16> = columns.iter().filter_map(numbered).collect();
+        let number = |(name, column): (String, &Column)| (name, column.number);
+        let mapped: BTreeMap<String, i16> = numbered().map(number).collect();
+        let type_of = |(name, column): (String, &Column)| (name, column.type_name.clone());
         let newest_known = self
             .of_table(side, table.oid)
             .map(|known| known.newest)
@@ -157,6 +169,7 @@ impl Known {
             name: table.name.clone(),
             newest: newest_known.or_else(newest).max(newest_mapped).unwrap_or(0),
             columns: mapped,
+            types: numbered().map(type_of).collect(),
         }
     }
 
@@ -199,8 +212,8 @@ impl Known {
                 });
                 refused.push(format!(
                     "{place}: column-remade: `{name}` is another column than the one that was synced, \
-                     which {old}: to sync this one, take the field out of the sync file, apply it, put \
-                     it back and apply again; what `sync plan` then shows is what it does"
+                     which {old}: to sync this one, apply the sync file without the field and then \
+                     with it; what `sync plan` then shows is what it does"
                 ));
             }
         }

@@ -11,6 +11,7 @@ use tidegate_sync::policy::{Direction, FieldPair, PairPolicy};
 use super::drift::Identity;
 use super::forms::FieldForm;
 use super::mapping::Mapping;
+use super::paused::PausedField;
 use super::syncfile::{SyncFile, TableFile};
 use crate::store::layouts::{PairRemap, Remap};
 use crate::store::syncs::SyncRecord;
@@ -33,6 +34,9 @@ pub(super) struct PairLayout {
     /// What the names stand for. Unknown of a layout that was noted before this was remembered.
     #[serde(default)]
     pub identities: BySide<Identity>,
+    /// Field pairs that the sync file lists and that can't be synced at present.
+    #[serde(default)]
+    pub paused: Vec<PausedField>,
 }
 
 impl Layout {
@@ -49,7 +53,7 @@ impl Layout {
     }
 
     /// Without the fields that no file lists.
-    fn of_file(file: &SyncFile) -> Layout {
+    pub(super) fn of_file(file: &SyncFile) -> Layout {
         let pair = |table: &TableFile| PairLayout::of(table, table.policy.clone());
         Layout {
             pairs: file.tables.iter().map(pair).collect(),
@@ -64,6 +68,14 @@ impl Layout {
             let file = SyncFile::parse(&record.definition);
             file.map(|file| Layout::of_file(&file)).unwrap_or_default()
         })
+    }
+
+    /// For a sync file that was edited: what was paused of the one before may be synced again.
+    pub(super) fn resumed(mut self) -> Layout {
+        for pair in &mut self.pairs {
+            pair.paused.clear();
+        }
+        self
     }
 
     pub(super) fn text(&self) -> String {
@@ -110,6 +122,7 @@ impl PairLayout {
             forms: (0..policy.fields.len()).map(form).collect(),
             policy,
             identities: BySide::default(),
+            paused: table.paused.clone(),
         }
     }
 
@@ -157,10 +170,29 @@ impl PairLayout {
         let fields: Vec<Option<usize>> = fields.map(|at| self.place_in(before, at)).collect();
         PairRemap {
             from: Some(number),
-            due: self.needs_look(before, &fields),
+            due: self.needs_look(before, &fields) || self.is_retyped(before, &fields),
             fields,
             fields_before: before.policy.fields.len(),
         }
+    }
+
+    /// True when a column has another type than it had: its values may have been changed with it, which
+    /// no change log tells.
+    fn is_retyped(&self, before: &PairLayout, fields: &[Option<usize>]) -> bool {
+        let kept = fields.iter().zip(&self.policy.fields);
+        let mut kept =
+            kept.filter_map(|(old, now)| Some((before.policy.fields.get((*old)?)?, now)));
+        kept.any(|(old, now)| {
+            let is_other = |side: Side, old: &str, now: &str| {
+                let types = (
+                    before.identities[side].type_of(old),
+                    self.identities[side].type_of(now),
+                );
+                matches!(types, (Some(old), Some(now)) if old != now)
+            };
+            is_other(Side::Left, &old.left, &now.left)
+                || is_other(Side::Right, &old.right, &now.right)
+        })
     }
 
     /// True when the change may mean something for data that is there already: everything but what

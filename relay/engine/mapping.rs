@@ -70,15 +70,20 @@ pub struct Mapping {
     pub ranks: Vec<u32>,
 }
 
+/// What a sync file is checked against.
+pub(super) struct Checks<'a> {
+    pub slug: &'a str,
+    /// With former names.
+    pub catalogs: BySide<Catalog>,
+    pub known: Known,
+    /// The levels of capture that the file or its connections ask for.
+    pub asked: &'a BySide<Option<Asked>>,
+}
+
 impl Mapping {
-    /// Checks the file against both catalogs; `asked` are the levels of capture that the file or its
-    /// connections ask for. Every problem is named, with what to do.
-    pub(super) fn check(
-        file: &SyncFile,
-        slug: String,
-        (catalogs, known): (&BySide<Catalog>, &Known),
-        asked: &BySide<Option<Asked>>,
-    ) -> Result<Mapping, Vec<String>> {
+    /// Checks the file against both catalogs. Every problem is named, with what to do.
+    pub(super) fn check(file: &SyncFile, checks: &Checks<'_>) -> Result<Mapping, Vec<String>> {
+        let (catalogs, known) = (&checks.catalogs, &checks.known);
         let mut problems = Vec::new();
         for side in Side::BOTH {
             for problem in catalogs[side]
@@ -94,7 +99,7 @@ impl Mapping {
                 ));
             }
         }
-        let captures = captures(file, catalogs, asked, &mut problems);
+        let captures = captures(file, catalogs, checks.asked, &mut problems);
         let mut pairs = Vec::new();
         for table in &file.tables {
             if let Some(pair) = check_table(table, (catalogs, known), &mut problems) {
@@ -111,7 +116,7 @@ impl Mapping {
         let connections = BySide::new(file.left.clone(), file.right.clone());
         Ok(Mapping {
             name: file.name.clone(),
-            slug,
+            slug: checks.slug.to_owned(),
             connections,
             captures,
             pairs,

@@ -22,6 +22,7 @@ pub mod mapping;
 mod named;
 pub mod news;
 mod pages;
+mod paused;
 mod preview;
 pub mod report;
 mod run;

@@ -131,6 +131,10 @@ pub struct SyncStatus {
     pub last_error: Option<String>,
     /// How the sides' changes are read, the left side's first; empty before the first run.
     pub capture: Vec<CaptureReport>,
+    /// Field pairs of the sync file that are not synced at present, one sentence each: a column was
+    /// dropped, made anew, or has a type that does not fit any more.
+    #[serde(default)]
+    pub paused_fields: Vec<String>,
     /// Mapped tables and columns that were renamed and are synced on, and columns that were added and
     /// are not mapped, one sentence each.
     #[serde(default)]

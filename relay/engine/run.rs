@@ -18,14 +18,15 @@ use super::driver::Driver;
 use super::edited;
 use super::layout::Layout;
 use super::limits::{COPY_ROUND_RECORDS_MAX, ROUND_RECORDS_MAX};
-use super::mapping::{Mapping, PairMapping};
+use super::mapping::{Checks, Mapping, PairMapping};
+use super::paused;
 use super::supervisor::{Phase, Progress, Requests};
 use super::syncfile::SyncFile;
 use crate::endpoint::catalog::Catalog;
 use crate::endpoint::level::Asked;
 use crate::endpoint::{Class, Endpoint, EndpointError, OpenSide, Writer};
 use crate::store::history::Keeping;
-use crate::store::syncs::SyncId;
+use crate::store::syncs::{SyncId, SyncRecord};
 use crate::store::{Ledger, Store, StoreError};
 
 /// Why a run ended before it was told to.
@@ -105,15 +106,17 @@ pub(super) struct SideRun {
 /// Runs until stopped (`Ok`) or failed.
 pub(super) async fn run(parts: RunParts, stop: CancellationToken) -> Result<(), RunError> {
     parts.progress.set_phase(Phase::Opening);
-    let mapping = Arc::new(check_mapping(&parts).await?);
-    parts.progress.set_captures(mapping.capture_reports());
-    for side in Side::BOTH {
-        parts.progress.set_drift(side, mapping.drift(side));
-    }
     let Some(sync) = parts.sync else {
         return Err(RunError::Refused("a preview can't be run".to_owned()));
     };
     let record = edited::record(&parts.store, sync).await?;
+    let (file, mapping) = take_up(&parts, &record).await?;
+    let (parts, mapping) = (RunParts { file, ..parts }, Arc::new(mapping));
+    parts.progress.set_captures(mapping.capture_reports());
+    parts.progress.set_paused(paused::told(&parts.file));
+    for side in Side::BOTH {
+        parts.progress.set_drift(side, mapping.drift(side));
+    }
     let ledger = Ledger::begin(&parts.store, sync, 0, now_ms()).await?;
     let ledger = ledger.keeping(history_of(&parts.file, &mapping)).await?;
     tracing::debug!(sync = mapping.name, epoch = ledger.epoch(), "Run started.");
@@ -176,15 +179,53 @@ pub(super) struct Run {
 
 /// Checks the sync file against both sides as they are now.
 pub(super) async fn check_mapping(parts: &RunParts) -> Result<Mapping, RunError> {
+    let checks = checks(parts, known(parts).await?).await?;
+    Mapping::check(&parts.file, &checks).map_err(RunError::Mapping)
+}
+
+/// The same for a run: field pairs that were synced and can't be any more are left out of the file.
+async fn take_up(
+    parts: &RunParts,
+    record: &SyncRecord,
+) -> Result<(Arc<SyncFile>, Mapping), RunError> {
+    let layout = Layout::of_record(record);
+    let file = SyncFile::clone(&parts.file).laid_out(&layout);
+    let checks = checks(parts, Known::of(&layout)).await?;
+    let checked = paused::check(&file, &layout, &checks);
+    let (kept, mapping) = checked.map_err(RunError::Mapping)?;
+    if kept != file {
+        for sentence in paused::told(&kept) {
+            tracing::warn!(sync = kept.name, "{sentence}");
+        }
+    }
+    Ok((Arc::new(kept), mapping))
+}
+
+/// The parts with the file as the sync's last run took it up.
+pub(super) async fn as_laid_out(parts: &RunParts) -> Result<RunParts, RunError> {
+    let mut file = SyncFile::clone(&parts.file);
+    if let Some(sync) = parts.sync {
+        let record = edited::record(&parts.store, sync).await?;
+        file = file.laid_out(&Layout::of_record(&record));
+    }
+    Ok(RunParts {
+        file: Arc::new(file),
+        ..parts.clone()
+    })
+}
+
+async fn checks(parts: &RunParts, known: Known) -> Result<Checks<'_>, RunError> {
     let (left, right) = tokio::try_join!(inspect(parts, Side::Left), inspect(parts, Side::Right))?;
     let mut catalogs = BySide::new(left, right);
-    let known = known(parts).await?;
     for side in Side::BOTH {
         known.add_former_names(side, &mut catalogs[side]);
     }
-    let (file, slug) = (&parts.file, parts.slug.clone());
-    let mapping = Mapping::check(file, slug, (&catalogs, &known), &parts.captures);
-    mapping.map_err(RunError::Mapping)
+    Ok(Checks {
+        slug: &parts.slug,
+        catalogs,
+        known,
+        asked: &parts.captures,
+    })
 }
 
 /// Looks whether the side's tables and columns are still those that were synced; its catalog alone is

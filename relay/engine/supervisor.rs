@@ -53,6 +53,8 @@ pub(super) struct ProgressView {
     pub lags_ms: Vec<Option<u64>>,
     pub writes: u64,
     pub captures: Vec<CaptureReport>,
+    /// One sentence for each field pair that is not synced at present.
+    pub paused: Vec<String>,
     /// See [`Mapping::drift`].
     pub drift: BySide<Vec<String>>,
     /// While a verify is under way: records of both sides that it hashed or read, and about how many
@@ -114,6 +116,10 @@ impl Progress {
 
     pub(super) fn set_captures(&self, captures: Vec<CaptureReport>) {
         self.lock().captures = captures;
+    }
+
+    pub(super) fn set_paused(&self, paused: Vec<String>) {
+        self.lock().paused = paused;
     }
 
     pub(super) fn set_drift(&self, side: Side, drift: Vec<String>) {

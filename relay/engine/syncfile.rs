@@ -14,6 +14,7 @@ use tidegate_sync::policy::{
 use toml::Spanned;
 
 use super::forms::{FieldForm, Mark, Scalar};
+use super::paused::PausedField;
 use crate::endpoint::expression::Expression;
 use crate::endpoint::level::Level;
 use crate::place::{FileError, parse_toml};
@@ -74,6 +75,9 @@ pub struct TableFile {
     /// On which side what is set instead of a deletion.
     pub archive: BySide<Option<Mark>>,
     pub unasked: Unasked,
+    /// Field pairs that were taken out of it because they can't be synced at present. A file that was
+    /// just read has none.
+    pub paused: Vec<PausedField>,
 }
 
 impl SyncFile {
@@ -361,6 +365,7 @@ impl Reader<'_> {
             forms,
             archive,
             unasked,
+            paused: Vec::new(),
         })
     }
 

@@ -235,7 +235,7 @@ pub fn set_wanted(
     Ok(())
 }
 
-/// Replaces the sync file's text. `layout` is kept if there is none yet: that of the former text.
+/// Replaces the sync file's text, and the layout by that of the former text.
 pub fn set_definition(
     tx: &Transaction<'_>,
     id: SyncId,
@@ -249,7 +249,7 @@ pub fn set_definition(
         [id.0],
     )?;
     tx.execute(
-        "update syncs set definition = ?2, layout = coalesce(layout, ?3), changed_at = ?4
+        "update syncs set definition = ?2, layout = ?3, changed_at = ?4
          where id = ?1",
         params![id.0, definition, layout, now_ms],
     )?;

@@ -203,6 +203,18 @@ test('a renamed column is synced on and shown', async ({ signedIn: page }) => {
   await look(page, 'sync-drift');
 });
 
+test('a field pair whose column was dropped is paused, and shown', async ({ signedIn: page }) => {
+  postgres.sql(
+    'site',
+    `alter table "BlogPosts" drop column headline;
+     insert into "BlogPosts" (slug) values ('without-title')`,
+  );
+  await page.goto('/syncs/blog');
+  await expect(page.getByText('Not synced at present', { exact: true })).toBeVisible();
+  await expect(page.getByText(/there is no column `Title`/)).toBeVisible();
+  await look(page, 'sync-paused-field');
+});
+
 test('a sync is removed with all that it left in the databases', async ({ signedIn: page }) => {
   await page.goto('/syncs/blog');
   await page.getByRole('button', { name: 'More for blog' }).click();

@@ -5,7 +5,7 @@ use tidegate_sync::model::{BySide, Cell, Side, Step, StepKind};
 use tidegate_sync::session::{Edit, Edited, Why};
 
 use super::errors::{conflict, internal};
-use super::{Engine, parse};
+use super::{Engine, file_of};
 use crate::engine::forms::FieldForm;
 use crate::engine::handle::{ControlError, ControlErrorKind};
 use crate::engine::report::ConflictReport;
@@ -34,7 +34,7 @@ impl Engine {
         waiting_only: bool,
     ) -> Result<Vec<ConflictReport>, ControlError> {
         let record = self.record(name).await?;
-        let file = parse(&record.definition)?;
+        let file = file_of(&record)?;
         let (id, sealer) = (record.id, self.store.sealer().clone());
         let found = self
             .store

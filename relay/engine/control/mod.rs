@@ -35,6 +35,7 @@ use self::errors::{internal, invalid, named, unreachable};
 use self::workspaces::Channels;
 use super::guardian;
 use super::handle::{ControlError, ControlErrorKind};
+use super::layout::Layout;
 use super::news::Rounds;
 use super::run::{RunParts, now_ms};
 use super::supervisor::{Phase, Progress, Requests, Supervised};
@@ -164,7 +165,7 @@ impl Engine {
     }
 
     async fn parts(&self, record: &SyncRecord) -> Result<RunParts, ControlError> {
-        self.parts_with(record, parse(&record.definition)?).await
+        self.parts_with(record, file_of(record)?).await
     }
 
     /// The sync's parts with another file.
@@ -363,7 +364,9 @@ impl Engine {
         let record = self.record(name).await?;
         let running = self.running.lock().await;
         if let Some(sync) = running.get(&record.id) {
-            return Ok((record, sync.parts.clone()));
+            let file = Arc::new(file_of(&record)?);
+            let parts = sync.parts.clone();
+            return Ok((record, RunParts { file, ..parts }));
         }
         drop(running);
         let parts = self.parts(&record).await?;
@@ -374,6 +377,11 @@ impl Engine {
 
 fn parse(text: &str) -> Result<SyncFile, ControlError> {
     SyncFile::parse(text).map_err(|error| invalid("sync-file", error.to_string()))
+}
+
+/// The sync's file as its links are laid out: without the field pairs that are paused.
+fn file_of(record: &SyncRecord) -> Result<SyncFile, ControlError> {
+    Ok(parse(&record.definition)?.laid_out(&Layout::of_record(record)))
 }
 
 /// What the sync's slots are named after: its name, and a few digits of its own so that two relays

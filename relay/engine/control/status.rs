@@ -4,7 +4,7 @@ use tidegate_sync::model::PairId;
 
 use super::errors::internal;
 use super::writes::rfc3339;
-use super::{Engine, parse};
+use super::{Engine, file_of};
 use crate::engine::handle::ControlError;
 use crate::engine::report::{LastVerify, SyncStatus, TableStatus, VerifyProgress};
 use crate::engine::supervisor::{Phase, ProgressView};
@@ -47,7 +47,7 @@ impl Engine {
         stored: &Standing,
         view: Option<ProgressView>,
     ) -> Result<SyncStatus, ControlError> {
-        let file = parse(&record.definition)?;
+        let file = file_of(record)?;
         let counts: Vec<Counts> = (0..file.tables.len())
             .map(|number| stored.counts(PairId(number as u32)))
             .collect();
@@ -75,6 +75,7 @@ impl Engine {
             status.writes = view.writes;
             status.last_error = view.last_error;
             status.capture = view.captures;
+            status.paused_fields = view.paused;
             status.drift = [view.drift.left, view.drift.right].concat();
             let progress = |(compared, total)| VerifyProgress { compared, total };
             status.verifying = view.verifying.map(progress);

@@ -8,7 +8,7 @@ use tokio::sync::broadcast;
 
 use super::errors::{failed, internal, invalid};
 use super::writes::{rfc3339, table_name};
-use super::{Engine, parse};
+use super::{Engine, file_of, parse};
 use crate::engine::handle::{ControlError, ControlErrorKind, SyncControl};
 use crate::engine::layout::Layout;
 use crate::engine::news::Round;
@@ -130,7 +130,7 @@ impl SyncControl for Engine {
 
     async fn findings(&self, name: &str) -> Result<Vec<FindingReport>, ControlError> {
         let record = self.record(name).await?;
-        let file = parse(&record.definition)?;
+        let file = file_of(&record)?;
         let (id, keys) = (record.id, RecordKeys::new(self.store.sealer(), record.id));
         let found = self
             .store
@@ -216,7 +216,9 @@ impl Engine {
         let parts = self.parts_with(record, file.clone()).await?;
         check_mapping(&parts).await.map_err(failed)?;
         self.stop_sync(record.id).await;
-        let (id, text, layout) = (record.id, text.to_owned(), Layout::of_record(record).text());
+        // The run may have noted another layout meanwhile.
+        let laid_out = Layout::of_record(&self.record(&record.name).await?);
+        let (id, text, layout) = (record.id, text.to_owned(), laid_out.resumed().text());
         self.store
             .transact(move |tx| syncs::set_definition(tx, id, (&text, &layout), now_ms()))
             .await
@@ -282,7 +284,7 @@ fn check_expected(expected: &Preview, now: &Preview) -> Result<(), ControlError>
 /// Is the file another one than the sync's? Refuses other connections: what is known of one
 /// database's records means nothing in another.
 fn is_edit(record: &SyncRecord, file: &SyncFile) -> Result<bool, ControlError> {
-    let before = parse(&record.definition)?;
+    let before = file_of(record)?;
     if (&before.left, &before.right) == (&file.left, &file.right) {
         return Ok(before != *file);
     }

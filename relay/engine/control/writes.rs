@@ -7,7 +7,7 @@ use tidegate_sync::session::{Applied, FieldWrite, Values, Why};
 use tidegate_sync::value::Value;
 
 use super::errors::{internal, invalid};
-use super::{Engine, parse};
+use super::{Engine, file_of, parse};
 use crate::engine::handle::ControlError;
 use crate::engine::mapping::names;
 use crate::engine::report::{FieldChange, HistoryEntry, RunReport, WriteFilter, Writes};
@@ -33,7 +33,7 @@ impl Engine {
         limit: Option<u32>,
     ) -> Result<Vec<HistoryEntry>, ControlError> {
         let record = self.record(name).await?;
-        let file = parse(&record.definition)?;
+        let file = file_of(&record)?;
         let names = Names::of(&self.store, record.id, of_file(&file)).await?;
         let mut wanted = selection(filter, &names)?;
         let limit = limit.unwrap_or(PAGE).min(LIST_MAX) as usize;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::{How, Verified, verify};
-use crate::engine::run::{RunError, RunParts, now_ms};
+use crate::engine::run::{RunError, RunParts, as_laid_out, now_ms};
 use crate::engine::supervisor::Phase;
 use crate::store::StoreError;
 use crate::store::verifications::{self, Verification};
@@ -27,7 +27,7 @@ async fn verify_when_due(parts: &RunParts, every: Duration) -> std::convert::Inf
     loop {
         match due_in(parts, every).await {
             Ok(Duration::ZERO) if parts.progress.view().phase == Phase::Live => {
-                if let Err(error) = verify_and_note(parts, How::default()).await {
+                if let Err(error) = verify_as_it_runs(parts).await {
                     tracing::warn!(sync, %error, "A periodic verify failed.");
                     tokio::time::sleep(limits::AGAIN_AFTER).await;
                 }
@@ -39,6 +39,11 @@ async fn verify_when_due(parts: &RunParts, every: Duration) -> std::convert::Inf
             }
         }
     }
+}
+
+/// Field pairs may be paused since the sync was started.
+async fn verify_as_it_runs(parts: &RunParts) -> Result<Verified, RunError> {
+    verify_and_note(&as_laid_out(parts).await?, How::default()).await
 }
 
 async fn due_in(parts: &RunParts, every: Duration) -> Result<Duration, StoreError> {

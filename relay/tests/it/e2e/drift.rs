@@ -51,7 +51,7 @@ async fn wait_count(stage: &Stage, client: &Client, sql: &str, expected: i64) {
     stage.wait(&what, is_there).await;
 }
 
-/// Until it says so; gives the reason.
+/// Until the sync has stopped and says so; gives the reason.
 async fn wait_refused(stage: &Stage, code: &str) -> String {
     let error = async || {
         let status = stage.try_get("syncs/blog").await?;
@@ -60,6 +60,17 @@ async fn wait_refused(stage: &Stage, code: &str) -> String {
     let told = async |_: &Stage| error().await.is_some_and(|error| error.contains(code));
     stage.wait(code, told).await;
     error().await.unwrap_or_default()
+}
+
+/// Until the sync is live and says that the field pair is paused; gives what it says.
+async fn wait_paused(stage: &Stage, why: &str) -> String {
+    let told = async |stage: &Stage| {
+        let status = stage.try_get("syncs/blog").await.unwrap_or_default();
+        let told = status["paused_fields"].to_string();
+        status["state"] == "live" && told.contains("field-paused") && told.contains(why)
+    };
+    stage.wait(why, told).await;
+    stage.get("syncs/blog").await["paused_fields"].to_string()
 }
 
 async fn renamed_while_edits_run(hint: &str, more: &str) {
@@ -184,22 +195,22 @@ async fn column_made_anew(hint: &str, more: &str) {
     let anew = "begin; alter table posts drop column body; alter table posts add column body text; \
                 commit; update posts set title = 'touched'";
     right.batch_execute(anew).await.unwrap();
-    let reason = wait_refused(&stage, "column-remade").await;
-    assert!(reason.contains("right public.posts"), "{reason}");
+    let told = wait_paused(&stage, "column-remade").await;
+    assert!(told.contains("right public.posts"), "{told}");
+    let touched = "select count(*) from posts where title = 'touched'";
+    wait_count(&stage, &left, touched, 20).await;
     let kept = "select count(*) from posts where body like 'body %'";
     wait_count(&stage, &left, kept, 20).await;
 
-    // As the message says: without the field everything else goes on, and nothing is lost.
-    stage.apply(&file(more, "posts", &FIELDS[..2])).await;
-    let touched = "select count(*) from posts where title = 'touched'";
-    wait_count(&stage, &left, touched, 20).await;
-    wait_count(&stage, &left, kept, 20).await;
+    // As the message says: applied again, it is a new pair, whose values a person chooses.
     let back = file(more, "posts", &FIELDS).replace("right-to-left", "left-to-right");
     let plan = stage.plan(&back).await;
     assert_eq!(plan["tables"][1]["update_right"], 20, "{plan:#}");
     stage.apply(&back).await;
     wait_count(&stage, &right, kept, 20).await;
     assert_eq!(stage.assert_equal("blog").await, 20);
+    let status = stage.get("syncs/blog").await;
+    assert_eq!(status["paused_fields"], json!([]), "{status:#}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -241,4 +252,154 @@ async fn a_table_made_anew_is_not_taken_for_the_old_one() {
     stage.apply(&whole).await;
     wait_count(&stage, &right, "select count(*) from posts", 20).await;
     assert_eq!(stage.assert_equal("blog").await, 21);
+}
+
+/// The column is dropped on the right while both sides are edited.
+async fn column_dropped(hint: &str, more: &str) {
+    let (mut stage, left, right) = started(hint, more).await;
+    let edits = "begin; update posts set title = 'before' where slug = 'p1'; \
+                 alter table posts drop column body; \
+                 insert into posts (slug, title) values ('new', 'after'); commit";
+    right.batch_execute(edits).await.unwrap();
+    left.batch_execute(
+        "update posts set title = 'from the left', body = 'stays' where slug = 'p2'",
+    )
+    .await
+    .unwrap();
+    let told = wait_paused(&stage, "there is no column `body`").await;
+    assert!(told.contains("`body` ↔ `body`"), "{told}");
+    for crossed in ["before", "after"] {
+        let sql = format!("select count(*) from posts where title = '{crossed}'");
+        wait_count(&stage, &left, &sql, 1).await;
+    }
+    let crossed = "select count(*) from posts where title = 'from the left'";
+    wait_count(&stage, &right, crossed, 1).await;
+    let kept = "select count(*) from posts where body like 'body %' or body = 'stays'";
+    wait_count(&stage, &left, kept, 20).await;
+    assert_eq!(stage.assert_equal("blog").await, 21);
+
+    // It stays so, over a restart as well, and what is listed speaks of the fields that are left.
+    stage.kill_relay();
+    stage.start_relay().await;
+    wait_paused(&stage, "there is no column `body`").await;
+    left.batch_execute("update posts set title = 'again', body = 'unheard' where slug = 'p3'")
+        .await
+        .unwrap();
+    let crossed = "select count(*) from posts where title = 'again'";
+    wait_count(&stage, &right, crossed, 1).await;
+    let history = stage.get("syncs/blog/history?key=p3").await;
+    assert!(!history.to_string().contains("unheard"), "{history:#}");
+
+    let whole = file(more, "posts", &FIELDS);
+    let plan = stage.plan(&whole).await;
+    assert!(
+        plan["problems"].to_string().contains("no column `body`"),
+        "{plan:#}"
+    );
+    stage.apply(&file(more, "posts", &FIELDS[..2])).await;
+    stage.wait_live("blog").await;
+    let status = stage.get("syncs/blog").await;
+    assert_eq!(status["paused_fields"], json!([]), "{status:#}");
+    assert_eq!(stage.assert_equal("blog").await, 21);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dropped_column_pauses_its_field_pair_and_nothing_else() {
+    column_dropped("drift_drop", "").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dropped_column_pauses_its_field_pair_and_nothing_else_by_triggers() {
+    column_dropped("drift_drop_t", "capture_right = \"triggers\"").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_type_that_can_not_be_synced_pauses_its_field_pair_until_the_file_is_applied() {
+    let (stage, left, right) = started("drift_retype", "").await;
+    right
+        .batch_execute(
+            "alter table posts alter column body type bytea using convert_to(body, 'UTF8'); \
+             update posts set title = 'touched' where slug = 'p1'",
+        )
+        .await
+        .unwrap();
+    wait_paused(&stage, "can't be synced").await;
+    let touched = "select count(*) from posts where title = 'touched'";
+    wait_count(&stage, &left, touched, 1).await;
+    left.batch_execute("update posts set body = 'edited meanwhile' where slug = 'p2'")
+        .await
+        .unwrap();
+    right
+        .batch_execute("alter table posts alter column body type text using 'back'")
+        .await
+        .unwrap();
+    left.batch_execute("update posts set title = 'goes on' where slug = 'p3'")
+        .await
+        .unwrap();
+    let crossed = "select count(*) from posts where title = 'goes on'";
+    wait_count(&stage, &right, crossed, 1).await;
+    // Nobody has said yet which side's values are right.
+    wait_count(
+        &stage,
+        &right,
+        "select count(*) from posts where body = 'back'",
+        20,
+    )
+    .await;
+
+    let whole = file("", "posts", &FIELDS).replace("right-to-left", "left-to-right");
+    let plan = stage.plan(&whole).await;
+    assert!(
+        plan["edits"]
+            .to_string()
+            .contains("field body ↔ body is new"),
+        "{plan:#}"
+    );
+    assert_eq!(plan["tables"][1]["update_right"], 20, "{plan:#}");
+    stage
+        .post("syncs/apply", json!({"file": whole, "expected": plan}))
+        .await;
+    stage.wait_live("blog").await;
+    let kept = "select count(*) from posts where body like 'body %' or body = 'edited meanwhile'";
+    wait_count(&stage, &right, kept, 20).await;
+    assert_eq!(stage.assert_equal("blog").await, 20);
+}
+
+/// No change log tells what the conversion made of the values.
+#[tokio::test(flavor = "multi_thread")]
+async fn values_that_are_altered_with_their_type_are_carried_over() {
+    let (stage, left, right) = started("drift_using", "").await;
+    stage.post("syncs/blog/pause", json!({})).await;
+    right
+        .batch_execute("alter table posts alter column body type varchar using upper(body)")
+        .await
+        .unwrap();
+    stage.post("syncs/blog/resume", json!({})).await;
+    wait_count(
+        &stage,
+        &left,
+        "select count(*) from posts where body like 'BODY %'",
+        20,
+    )
+    .await;
+    stage.wait_live("blog").await;
+    assert_eq!(stage.assert_equal("blog").await, 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_column_of_its_match_key_the_sync_waits() {
+    let (stage, left, right) = started("drift_key", "").await;
+    right
+        .batch_execute("alter table posts drop column slug; update posts set title = 'unmatched'")
+        .await
+        .unwrap();
+    let reason = wait_refused(&stage, "there is no column `slug`").await;
+    assert!(reason.contains("right public.posts"), "{reason}");
+    wait_count(
+        &stage,
+        &left,
+        "select count(*) from posts where title = 'unmatched'",
+        0,
+    )
+    .await;
 }

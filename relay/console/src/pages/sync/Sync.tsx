@@ -62,7 +62,8 @@ function Shown({ sync }: { sync: SyncStatus }) {
           {sentence(sync.last_error)}
         </Alert>
       )}
-      <Drift told={sync.drift ?? []} />
+      <Notes title="Not synced at present" color="yellow" told={sync.paused_fields ?? []} />
+      <Notes title="Other than the sync's file says" color="blue" told={sync.drift ?? []} />
       <Panel>
         <Figures>
           <Figure name="Lag">{sync.lag_ms == null ? '–' : span(sync.lag_ms)}</Figure>
@@ -91,10 +92,10 @@ function Shown({ sync }: { sync: SyncStatus }) {
 }
 
 /** Renamed and added columns and tables: nothing that stops the sync. */
-function Drift({ told }: { told: string[] }) {
+function Notes({ title, color, told }: { title: string; color: string; told: string[] }) {
   if (told.length === 0) return null;
   return (
-    <Alert color="blue" icon={<IconInfoCircle />} title="Other than the sync's file says">
+    <Alert color={color} icon={<IconInfoCircle />} title={title}>
       {told.map((one) => (
         <Text key={one} size="sm">
           {sentence(one)}
