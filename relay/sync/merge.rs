@@ -22,7 +22,7 @@ impl FieldState {
         self.changed(Side::Left) || self.changed(Side::Right)
     }
 
-    fn changed(&self, side: Side) -> bool {
+    pub(crate) fn changed(&self, side: Side) -> bool {
         self.observed[side].is_some_and(|now| now != self.baseline[side])
     }
 }
@@ -41,7 +41,7 @@ pub struct FieldRule {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FieldVerdict {
     Nothing,
-    /// Both sides report the same: remember it, write nothing.
+    /// Both sides have the same: remember it, write nothing.
     Settle,
     /// Carry the other side's value to this side.
     Write {
@@ -78,9 +78,10 @@ pub fn merge(state: &FieldState, rule: &FieldRule) -> FieldVerdict {
     }
     match (state.changed(Side::Left), state.changed(Side::Right)) {
         (false, false) => FieldVerdict::Nothing,
+        // Or one side has come to what the other one reports to have still.
+        _ if state.observed.left == state.observed.right => FieldVerdict::Settle,
         (true, false) => one_changed(Side::Left, rule),
         (false, true) => one_changed(Side::Right, rule),
-        (true, true) if state.observed.left == state.observed.right => FieldVerdict::Settle,
         (true, true) => match winner(rule) {
             Some(winner) => FieldVerdict::Conflict { winner },
             None => FieldVerdict::Ask,
@@ -152,6 +153,19 @@ mod tests {
             FieldVerdict::Write { to: Side::Right },
         );
         check((1, 1), (1, 5), RULE, FieldVerdict::Write { to: Side::Left });
+    }
+
+    #[test]
+    fn what_the_other_side_reports_to_have_is_not_written_to_it() {
+        check((1, 5), (5, 5), RULE, FieldVerdict::Settle);
+        check((5, 1), (5, 5), RULE, FieldVerdict::Settle);
+    }
+
+    /// See `Planner::may_have_it`.
+    #[test]
+    fn what_the_other_side_had_and_does_not_report_is_written() {
+        let to = Side::Right;
+        check((1, 5), (5, 0), RULE, FieldVerdict::Write { to });
     }
 
     #[test]

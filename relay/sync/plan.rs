@@ -395,6 +395,9 @@ impl Planner<'_> {
             return Ok(None);
         }
         match verdict {
+            FieldVerdict::Write { to } if self.may_have_it(to, field, &state) => {
+                return Err(Verdict::NeedRead(to));
+            }
             FieldVerdict::Nothing | FieldVerdict::Write { .. } => {}
             FieldVerdict::Settle => {
                 for side in Side::BOTH {
@@ -429,6 +432,15 @@ impl Planner<'_> {
             }
             _ => Ok(target),
         }
+    }
+
+    /// True when the other side has come to what `to` had when they were agreed to differ. Whether `to`
+    /// still has it must be read: written to it, the value would be an echo; taken for agreed, it would
+    /// be overwritten unrecorded by an edit of `to` that is not known yet.
+    fn may_have_it(&self, to: Side, field: usize, state: &FieldState) -> bool {
+        let is_reference = self.policy.reference(field).is_some();
+        let is_unseen = state.observed[to].is_none();
+        is_unseen && !is_reference && state.observed[to.other()] == Some(state.baseline[to])
     }
 
     /// Adds the update of `side` by the other one's values of these fields.

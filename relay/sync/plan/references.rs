@@ -145,9 +145,11 @@ impl Planner<'_> {
             return FieldVerdict::Settle;
         }
         if state.observed.left == state.observed.right {
-            let agreed = state.baseline.right;
-            let told_apart = |now: Fingerprint| if now == agreed { now } else { now.told_apart() };
-            state.observed.right = state.observed.right.map(told_apart);
+            // What is not news must not look like it.
+            let news = [Side::Right, Side::Left];
+            if let Some(side) = news.into_iter().find(|&side| state.changed(side)) {
+                state.observed[side] = state.observed[side].map(Fingerprint::told_apart);
+            }
         }
         self.merge_field(field, &state)
     }

@@ -52,6 +52,18 @@ const MERGE: &[Listed] = &[
         "self.observed[side].is_none_or(|now| now != self.baseline[side])",
     ),
     (
+        "a side that came to what the other one has is carried over all the same",
+        "merge.rs",
+        "_ if «state.observed.left == state.observed.right» => FieldVerdict::Settle",
+        "state.observed.left == state.observed.right && state.changed(Side::Left) && state.changed(Side::Right)",
+    ),
+    (
+        "what a side had is taken for what it has",
+        "merge.rs",
+        "_ if «state.observed.left == state.observed.right» => FieldVerdict::Settle",
+        "Side::BOTH.iter().any(|&s| state.observed[s].is_some() && state.observed[s] == Some(state.observed[s.other()].unwrap_or(state.baseline[s.other()])))",
+    ),
+    (
         "the oldest wins",
         "merge.rs",
         "right > left",

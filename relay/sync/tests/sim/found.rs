@@ -416,3 +416,12 @@ fn what_a_deletion_oracle_takes_for_an_edit_is_one() {
 fn a_field_that_is_new_is_written_once_more() {
     check(46_472, EDITED);
 }
+
+/// See also `staged`: the same, with the other side's next value on its way.
+#[test]
+fn what_the_other_side_has_already_is_not_written_to_it() {
+    check(16_310, SHAPED);
+    check(11_085, BROKEN);
+    check(119_965, BROKEN);
+    check(152_184, BROKEN);
+}

@@ -22,6 +22,7 @@ mod people;
 mod plants;
 mod rng;
 mod scenario;
+mod staged;
 mod store;
 mod twins;
 mod undo;

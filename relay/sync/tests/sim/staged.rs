@@ -1,0 +1,93 @@
+//! Worlds whose people and deliveries are told step by step, for what chance meets too seldom.
+
+use tidegate_sync::model::{Key, PairId, Side};
+use tidegate_sync::policy::{Direction, Existing, FieldPair};
+use tidegate_sync::value::Value;
+
+use crate::database::{Cause, Quirks};
+use crate::rng::Rng;
+use crate::scenario;
+use crate::world::{Plant, Troubles, World};
+
+const PAIR: PairId = PairId(0);
+
+fn text(word: &str) -> Value {
+    Value::Text(word.to_owned())
+}
+
+/// One record on each side, linked as they are: field 1 is "one" on the left and "five" on the right.
+fn agreed_to_differ() -> World {
+    let mut rng = Rng::new(0);
+    let mut scenario = scenario::draw(&mut rng, Troubles::NONE);
+    scenario.policies.truncate(1);
+    scenario.kinds.truncate(1);
+    scenario.policies[0].existing = Existing::LinkOnly;
+    let both = |field: &mut FieldPair| field.direction = Direction::Both;
+    scenario.policies[0].fields.iter_mut().for_each(both);
+    for side in Side::BOTH {
+        scenario.quirks[side] = vec![Quirks {
+            flows_out: vec![true; 5],
+            match_key: vec![0],
+            ..Quirks::default()
+        }];
+        scenario.rows[side] = 0;
+    }
+    scenario.parts = 0;
+    let mut world = World::of(scenario, rng, Plant::None, false);
+    for (side, word) in Side::BOTH.into_iter().zip(["one", "five"]) {
+        let mut cells = vec![Value::Null; 5];
+        cells[0] = text("k1");
+        cells[1] = text(word);
+        let key = world.sides[side].insert(PAIR, None, cells, Cause::Person);
+        assert_eq!(key, Ok(Key::single("k1")));
+        world.sides[side].commit();
+    }
+    come_to_rest(&mut world);
+    assert_eq!((world.store.links.len(), world.store.written), (1, 0));
+    world
+}
+
+fn person_writes(world: &mut World, side: Side, word: &str) {
+    let set = [(1, text(word))];
+    let done = world.sides[side].update(PAIR, &Key::single("k1"), &set, None, Cause::Person);
+    assert!(done.is_ok());
+    world.sides[side].commit();
+}
+
+/// Delivers what happened, the left's history first.
+fn come_to_rest(world: &mut World) {
+    let rest = world.calm();
+    assert_eq!(rest, Ok(()));
+}
+
+fn field(world: &World, side: Side) -> Value {
+    world.sides[side].table(PAIR).rows[&Key::single("k1")].cells[1].clone()
+}
+
+#[test]
+fn a_value_that_the_other_side_has_already_is_not_written_to_it() {
+    let mut world = agreed_to_differ();
+    person_writes(&mut world, Side::Left, "five");
+    come_to_rest(&mut world);
+    assert_eq!(world.store.written, 0);
+    person_writes(&mut world, Side::Right, "six");
+    come_to_rest(&mut world);
+    assert_eq!(field(&world, Side::Left), text("six"));
+    assert!(world.store.conflicts.is_empty());
+}
+
+/// The left comes to what the right had, while the right has moved on and has not told yet: the left's
+/// value was never agreed on, and is not overwritten unrecorded.
+#[test]
+fn a_value_that_the_other_side_has_no_more_is_a_conflict_with_what_it_has() {
+    let mut world = agreed_to_differ();
+    person_writes(&mut world, Side::Left, "five");
+    person_writes(&mut world, Side::Right, "seven");
+    come_to_rest(&mut world);
+    assert_eq!(field(&world, Side::Left), field(&world, Side::Right));
+    let [conflict] = &world.store.conflicts[..] else {
+        panic!("{:?}", world.store.conflicts);
+    };
+    assert_eq!(conflict.values.left.value(), Some(&text("five")));
+    assert_eq!(conflict.values.right.value(), Some(&text("seven")));
+}
