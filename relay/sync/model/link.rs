@@ -105,6 +105,16 @@ pub struct Trace {
     pub written: BatchId,
 }
 
+impl Trace {
+    /// When the record gave the key up, as far as is known.
+    pub fn ended(&self) -> Since {
+        Since {
+            batch: self.since.batch.max(self.written),
+            place: self.seen,
+        }
+    }
+}
+
 /// What the store knows about one key of one side.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Lookup {

@@ -13,7 +13,7 @@ use super::{Lookups, Settlement};
 use crate::inbox::{former, held_since, is_traced, tenant};
 use crate::model::{
     BatchId, BySide, Change, ChangeKind, Finding, FindingCode, Key, Link, LinkId, Lookup, PairId,
-    Place, Row, Side, Since,
+    Place, Row, Side, Since, Trace,
 };
 use crate::plan::Case;
 
@@ -346,11 +346,13 @@ impl Book {
             at_key = Found::New;
         }
         let Some(former) = change.old_key.clone() else {
-            return self.give(side, at_key, change, lookups);
+            self.give(side, at_key, change, lookups);
+            return;
         };
         if is_own_move(lookup, side, &change) {
             change.old_key = None;
-            return self.give(side, at_key, change, lookups);
+            self.give(side, at_key, change, lookups);
+            return;
         }
         let at_former = self.find_news(&(side, pair, former.clone()), lookups, &change);
         self.passing.remove(&(side, pair, former.clone()));
@@ -358,6 +360,15 @@ impl Book {
             (Found::Known(_), Found::Known(_)) => {}
             (Found::Known(Some(known)), Found::New) => {
                 self.passing.insert(slot, *known);
+            }
+            (Found::New, Found::New) => {
+                let slot = (side, pair, former);
+                let (since, ended) = (self.unlinked_since(&slot, &change, lookups), change.place());
+                change.old_key = None;
+                let case = self.give(side, at_key, change, lookups);
+                if let (Some(case), Some(since)) = (case, since) {
+                    self.leave(case, slot, since, ended);
+                }
             }
             (Found::Known(_) | Found::New, _) => {
                 change.old_key = None;
@@ -373,7 +384,9 @@ impl Book {
                 change.kind = ChangeKind::Gone;
                 self.give(side, at_former, change, lookups);
             }
-            _ => self.give(side, at_former, change, lookups),
+            _ => {
+                self.give(side, at_former, change, lookups);
+            }
         }
     }
 
@@ -396,10 +409,7 @@ impl Book {
             ChangeKind::Gone => false,
         };
         let lookup = lookups.get(slot).unwrap_or(Lookup::nobody());
-        let traces = lookup.traces.iter().map(|trace| Since {
-            batch: trace.since.batch.max(trace.written),
-            place: trace.seen,
-        });
+        let traces = lookup.traces.iter().map(Trace::ended);
         let links = lookup.links.iter().map(|link| link.since[slot.0]);
         let own = self.tenants.get(slot).into_iter().flatten();
         let mut others = traces.chain(links).chain(own.map(|own| own.since));
@@ -410,10 +420,38 @@ impl Book {
         }
     }
 
-    fn give(&mut self, side: Side, found: Found, change: Change, lookups: &Lookups) {
+    /// Since when a record that is not linked has had the key that it gives up with `change`: since the
+    /// last one is known to have given it up. `None` where that is not certain.
+    fn unlinked_since(&self, slot: &Slot, change: &Change, lookups: &Lookups) -> Option<Since> {
+        let lookup = lookups.get(slot).unwrap_or(Lookup::nobody());
+        if !lookup.links.is_empty() || self.tenants.contains_key(slot) {
+            return None;
+        }
+        let ends = lookup.traces.iter().map(Trace::ended);
+        let last = ends.max().unwrap_or_default();
+        (last < change.moment()).then_some(last)
+    }
+
+    /// The case's record had this key before. Should its history be replayed from then, it is still this
+    /// record.
+    fn leave(&mut self, case: u64, slot: Slot, since: Since, ended: Place) {
+        if let Some(open) = self.cases.get_mut(&case) {
+            open.former.push(Former {
+                side: slot.0,
+                key: slot.2.clone(),
+                since,
+                written: BatchId::NONE,
+                ended: Some(ended),
+            });
+            self.enter(slot, case, since, true);
+        }
+    }
+
+    /// The case that the change was given to.
+    fn give(&mut self, side: Side, found: Found, change: Change, lookups: &Lookups) -> Option<u64> {
         let pair = change.pair;
         let number = match found {
-            Found::Known(_) => return,
+            Found::Known(_) => return None,
             Found::Open(number) => number,
             Found::Linked(link) => self.open_link(pair, *link, lookups),
             Found::New => {
@@ -424,9 +462,7 @@ impl Book {
             }
         };
         self.stale.push(number);
-        let Some(open) = self.cases.get_mut(&number) else {
-            return;
-        };
+        let open = self.cases.get_mut(&number)?;
         let since_before = open.case.since[side];
         let ended = match (&change.kind, &change.old_key) {
             (ChangeKind::Gone, _) => Some(&change.key),
@@ -449,6 +485,7 @@ impl Book {
             self.enter((side, pair, former), number, since_before, true);
         }
         self.enter((side, pair, key), number, since, false);
+        Some(number)
     }
 
     /// Opens a case for a link.

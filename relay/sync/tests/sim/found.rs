@@ -425,3 +425,8 @@ fn what_the_other_side_has_already_is_not_written_to_it() {
     check(119_965, BROKEN);
     check(152_184, BROKEN);
 }
+
+#[test]
+fn a_key_that_a_record_left_before_it_was_linked_is_no_record_in_a_replay() {
+    check(913_367, WORST);
+}
