@@ -9,12 +9,13 @@ use std::collections::VecDeque;
 
 use super::counterpart::Draft;
 use super::open::Open;
+use super::settlement::Gone;
 use super::{Command, Session, Settlement, State, round};
 use crate::baseline::Fingerprint;
 use crate::decide::{Decision, Match, Scanned, decide};
 use crate::model::{
     BatchId, BySide, Finding, FindingCode, Key, Link, LinkId, PairId, Place, Position, Row, Side,
-    Since,
+    Since, Trace,
 };
 use crate::plan::{Case, Seen, new_field};
 use crate::policy::{Direction, Existing, PairPolicy};
@@ -118,6 +119,7 @@ impl Session {
         let seen = BySide::from_fn(|side| self.reach[side].place);
         for open in self.book.cases_mut() {
             round::settle_widowed(open, seen, out);
+            remember_moved(open, seen, out);
             for side in Side::BOTH {
                 let key = open.case.keys[side].clone();
                 let Some(key) = key.filter(|_| open.is_alive(side)) else {
@@ -282,6 +284,40 @@ impl Session {
         }
         let extra = std::mem::take(&mut copying.extra);
         self.name_copied(drafts, extra);
+    }
+}
+
+/// The scan has found a linked record under another key. No stream tells of the move, and somebody else
+/// may get the former key.
+fn remember_moved(open: &mut Open, seen: BySide<Place>, out: &mut Settlement) {
+    let is_whole = open.is_alive(Side::Left) && open.is_alive(Side::Right);
+    let case = &mut open.case;
+    let Some(link) = case.link.as_mut().filter(|_| is_whole && !case.is_renewed) else {
+        return;
+    };
+    let mut has_moved = false;
+    for side in Side::BOTH {
+        let now = case.keys[side].clone();
+        if link.keys[side].is_none() || link.keys[side] == now {
+            continue;
+        }
+        let trace = Trace {
+            since: link.since[side],
+            seen: seen[side],
+            written: link.written[side],
+        };
+        let former = std::mem::replace(&mut link.keys[side], now);
+        link.since[side] = case.since[side];
+        out.gone.extend(former.map(|key| Gone {
+            pair: case.pair,
+            side,
+            key,
+            trace,
+        }));
+        has_moved = true;
+    }
+    if has_moved {
+        out.links.push((case.pair, link.clone()));
     }
 }
 

@@ -430,3 +430,9 @@ fn what_the_other_side_has_already_is_not_written_to_it() {
 fn a_key_that_a_record_left_before_it_was_linked_is_no_record_in_a_replay() {
     check(913_367, WORST);
 }
+
+#[test]
+fn a_key_that_only_a_scan_has_told_of_outlives_a_crash() {
+    check(824_479, WORST);
+    check(843_574, WORST);
+}
