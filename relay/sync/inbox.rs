@@ -27,10 +27,14 @@ pub fn former(lookup: &Lookup, moment: Since) -> Option<&Trace> {
     begun.max_by_key(|trace| trace.since)
 }
 
-/// True when the change is about a record that gave the key up, and is accounted for.
+/// True when the change is about a record that gave the key up, and is accounted for. What the batch that
+/// took the key from the record did to it before (another write of the batch may change a reference of
+/// it) is part of what was read back.
 pub fn is_traced(lookup: &Lookup, change: &Change) -> bool {
-    former(lookup, change.moment())
-        .is_some_and(|trace| change.place() <= trace.seen || change.passed < trace.written)
+    former(lookup, change.moment()).is_some_and(|trace| {
+        let is_of_batch = change.ours && change.passed == trace.written;
+        change.place() <= trace.seen || change.passed < trace.written || is_of_batch
+    })
 }
 
 /// Adds a newer change to what was seen of the record so far.

@@ -50,6 +50,11 @@ const APPS: Troubles = Troubles {
     ..FORGETFUL
 };
 
+const LINKED_FORGETFUL: Troubles = Troubles {
+    links: true,
+    ..FORGETFUL
+};
+
 const LINKED: Troubles = Troubles {
     links: true,
     ..QUIRKY
@@ -435,4 +440,13 @@ fn a_key_that_a_record_left_before_it_was_linked_is_no_record_in_a_replay() {
 fn a_key_that_only_a_scan_has_told_of_outlives_a_crash() {
     check(824_479, WORST);
     check(843_574, WORST);
+}
+
+/// A batch gave one record another key, which changed a reference of the next one, and then that one another
+/// key: told of under its former key, it was taken for a new record.
+#[test]
+fn what_a_batch_did_to_a_record_before_it_took_its_key_is_no_news() {
+    check(769, LINKED_REKEYED);
+    check(300_931, LINKED_FORGETFUL);
+    check(308_317, LINKED_FORGETFUL);
 }
