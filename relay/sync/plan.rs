@@ -386,7 +386,10 @@ impl Planner<'_> {
             observed: BySide::from_fn(|side| known(self.observed[side][field])),
         };
         let verdict = match self.policy.reference(field) {
-            Some(_) => self.merge_reference(field, &state),
+            Some(_) => match self.unfilled(field, &state) {
+                Some(side) => return Err(Verdict::NeedRead(side)),
+                None => self.merge_reference(field, &state),
+            },
             None => self.merge_field(field, &state),
         };
         let target = verdict.target();

@@ -113,6 +113,15 @@ impl Planner<'_> {
         }
     }
 
+    /// The side whose reference was never carried over, and is not in sight: whether it waits still, or
+    /// can be carried over by now, must be told whatever the news of the record is.
+    pub(super) fn unfilled(&self, field: usize, state: &FieldState) -> Option<Side> {
+        Side::BOTH.into_iter().find(|side| {
+            let flows = self.policy.fields[field].direction.flows_to(side.other());
+            flows && !state.baseline[*side].is_known() && state.observed[*side].is_none()
+        })
+    }
+
     /// A reference without which no record can be made on `to`.
     pub(super) fn lacks_required(&self, to: Side) -> Option<Verdict> {
         let mut required = self.policy.references.iter().filter(|r| r.required[to]);

@@ -55,6 +55,11 @@ const LINKED_FORGETFUL: Troubles = Troubles {
     ..FORGETFUL
 };
 
+const LINKED_WORST: Troubles = Troubles {
+    links: true,
+    ..WORST
+};
+
 const LINKED: Troubles = Troubles {
     links: true,
     ..QUIRKY
@@ -449,4 +454,10 @@ fn what_a_batch_did_to_a_record_before_it_took_its_key_is_no_news() {
     check(769, LINKED_REKEYED);
     check(300_931, LINKED_FORGETFUL);
     check(308_317, LINKED_FORGETFUL);
+}
+
+#[test]
+fn a_reference_that_waits_is_not_forgotten_when_the_other_side_edits_its_record() {
+    check(100_728, LINKED_WORST);
+    check(150_154, LINKED_WORST);
 }
