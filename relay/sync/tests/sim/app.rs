@@ -163,6 +163,12 @@ impl World {
         }
     }
 
+    /// What becomes of these steps nobody can tell.
+    pub fn note_unsure(&mut self, steps: &[Step]) {
+        let tokens = steps.iter().flat_map(|step| tokens_of(&step.kind));
+        self.unsure.extend(tokens);
+    }
+
     /// A call fails or times out after some were carried out: nobody knows how many. The run ends.
     pub fn time_out(&mut self, side: Side, batch: BatchId, steps: &[Step]) -> Check {
         let done = self.rng.below(steps.len() + 1);

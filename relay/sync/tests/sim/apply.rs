@@ -1,5 +1,7 @@
 //! How a simulated side writes our batches: one transaction each, guarded, read back.
 
+use std::collections::BTreeSet;
+
 use tidegate_sync::baseline::Fingerprint;
 use tidegate_sync::model::{
     BatchId, Before, Cell, ChangeKind, FindingCode, Key, Outcome, PairId, Recovered, Step,
@@ -8,6 +10,13 @@ use tidegate_sync::model::{
 use tidegate_sync::value::Value;
 
 use crate::database::{Cause, Database, Logged, Record};
+
+/// What the guard says of a step before the first write of its batch.
+enum Judged {
+    Passed,
+    Settled(Outcome),
+    Later,
+}
 
 impl Database {
     /// Refuses older runs from now on.
@@ -37,7 +46,11 @@ impl Database {
             true => Cause::Person,
             false => Cause::Sync,
         };
-        let outcomes: Vec<Outcome> = steps.iter().map(|step| self.step(step, fence)).collect();
+        let judged = self.judge(steps, fence);
+        let steps_judged = steps.iter().zip(judged);
+        let outcomes: Vec<Outcome> = steps_judged
+            .map(|(step, judged)| self.step(step, judged, fence))
+            .collect();
         if recorded && !self.plant_no_outcomes {
             let recovered = outcomes.iter().map(|o| self.recovered_form(o)).collect();
             self.outcomes.insert(batch, recovered);
@@ -57,11 +70,40 @@ impl Database {
         }
     }
 
-    fn step(&mut self, step: &Step, fence: u64) -> Outcome {
+    /// Locks and reads the records before the first is written, as PostgreSQL's guard does: what a write
+    /// of the batch makes of another record (a reference that is cleared) hides nothing that the plan did
+    /// not see. A record that is named again is compared when it is its turn.
+    fn judge(&self, steps: &[Step], fence: u64) -> Vec<Judged> {
+        let mut named: BTreeSet<(PairId, &Key)> = BTreeSet::new();
+        let mut judged = Vec::with_capacity(steps.len());
+        for step in steps {
+            judged.push(match &step.kind {
+                StepKind::Update { key, expect, .. } | StepKind::Delete { key, expect }
+                    if named.insert((step.pair, key)) =>
+                {
+                    match self.guard(step.pair, key, expect, fence) {
+                        Some(outcome) => Judged::Settled(outcome),
+                        None => Judged::Passed,
+                    }
+                }
+                _ => Judged::Later,
+            });
+        }
+        judged
+    }
+
+    fn step(&mut self, step: &Step, judged: Judged, fence: u64) -> Outcome {
+        let refused = |db: &Database, key: &Key, expect: &[Fingerprint]| match judged {
+            Judged::Settled(outcome) => Some(outcome),
+            Judged::Passed if db.table(step.pair).rows.contains_key(key) => None,
+            // A cascade of the batch has deleted it.
+            Judged::Passed => Some(Outcome::Missing { fence }),
+            Judged::Later => db.guard(step.pair, key, expect, fence),
+        };
         match &step.kind {
             StepKind::Create { set, matching } => self.create(step.pair, set, matching, fence),
             StepKind::Update { key, set, expect } => {
-                if let Some(outcome) = self.guard(step.pair, key, expect, fence) {
+                if let Some(outcome) = refused(self, key, expect) {
                     return outcome;
                 }
                 if self.table(step.pair).quirks.refuses {
@@ -69,11 +111,13 @@ impl Database {
                 }
                 let before = set.iter().map(|(field, _)| *field);
                 let before = self.values(step.pair, key, before);
+                let earlier = self.open.len();
                 let result = self.update(step.pair, key, set, None, self.cause);
-                self.written(step.pair, result, set).with_before(before)
+                self.written(step.pair, earlier, result, set)
+                    .with_before(before)
             }
             StepKind::Delete { key, expect } => {
-                if let Some(outcome) = self.guard(step.pair, key, expect, fence) {
+                if let Some(outcome) = refused(self, key, expect) {
                     return outcome;
                 }
                 if self.table(step.pair).quirks.refuses {
@@ -134,14 +178,17 @@ impl Database {
         for (field, value) in set {
             cells[*field] = value.clone();
         }
+        let earlier = self.open.len();
         let result = self.insert(pair, None, cells, self.cause);
-        self.written(pair, result, set)
+        self.written(pair, earlier, result, set)
     }
 
-    /// The row as RETURNING shows it: before AFTER triggers.
+    /// The row as RETURNING shows it: before AFTER triggers. `earlier` changes of the transaction are not
+    /// the write's.
     fn written(
         &self,
         pair: PairId,
+        earlier: usize,
         result: Result<Key, FindingCode>,
         set: &[(usize, Value)],
     ) -> Outcome {
@@ -151,7 +198,7 @@ impl Database {
         };
         let after = self.table(pair).quirks.after_trigger;
         let current = self.row(pair, &key).unwrap_or_default();
-        let mut own = self.open.iter().rev();
+        let mut own = self.open[earlier..].iter().rev();
         let mut own = own.by_ref().filter(|c| c.pair == pair && c.key == key);
         let row = match own.nth(1).filter(|_| after) {
             Some(Logged {

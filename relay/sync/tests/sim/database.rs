@@ -409,12 +409,13 @@ impl Database {
         }
         if cause == Cause::Person {
             self.ledger.departed.push(Departed {
+                number: record.number,
                 pair,
                 key: key.clone(),
                 cells: record.cells.clone(),
                 had: record.had.clone(),
                 forms: record.forms.clone(),
-                was_linked: false,
+                parted: None,
             });
         }
         self.note_edit(cause);

@@ -141,6 +141,10 @@ impl World {
         }
         let number = self.rng.below(self.driver.zombies.len());
         let zombie = self.driver.zombies.remove(number);
+        if self.is_app(zombie.side) {
+            // Nobody waits for the answers: see "Sides that are apps" in docs/sync-model.md.
+            self.note_unsure(&zombie.steps);
+        }
         let done = self.write(zombie.side, zombie.batch, &zombie.steps, zombie.recorded)?;
         self.note(|| format!("zombie batch {:x}: {}", zombie.batch.0, done.is_some()));
         Ok(())
@@ -349,6 +353,7 @@ impl World {
 
     fn make_durable(&mut self, settlement: &Settlement) -> Result<Vec<LinkId>, Violation> {
         oracle::honest_settlement(&self.scenario, &self.sides, &self.store, settlement)?;
+        self.note_differing(settlement);
         let ids = self.store.settle(settlement)?;
         if settlement.live {
             self.passed.clear();
@@ -431,6 +436,7 @@ impl World {
         let landed = Landed {
             scenario: &self.scenario,
             sides: &self.sides,
+            store: &self.store,
             side,
             steps,
             outcomes: &outcomes,

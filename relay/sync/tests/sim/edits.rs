@@ -1,7 +1,11 @@
 //! People edit the mapping of the running sync: field pairs and table pairs are taken out and are new
 //! in it, and a pair is to be looked at again.
 
-use tidegate_sync::model::{PairId, Side};
+use std::collections::BTreeSet;
+
+use tidegate_sync::model::{BySide, Link, PairId, Side};
+use tidegate_sync::policy::Existing;
+use tidegate_sync::session::Settlement;
 
 use crate::oracle::Check;
 use crate::world::World;
@@ -39,6 +43,34 @@ impl World {
         }
         self.checkpoint = None;
         self.crash()
+    }
+
+    /// Values that a settlement agrees to leave different, as `link-only` says: what one side writes later
+    /// may replace what the other one has. "A new field is merged as if its records had just been
+    /// matched": docs/sync-model.md, Edits of a running sync. So they count as existing data, also those
+    /// that were written after the scan and before the merge.
+    pub fn note_differing(&mut self, settlement: &Settlement) {
+        let mut left_alone: BTreeSet<String> = BTreeSet::new();
+        for (pair, link) in &settlement.links {
+            if self.scenario.policies[pair.0 as usize].existing != Existing::LinkOnly {
+                continue;
+            }
+            let former = self.store.links.get(&(*pair, link.id));
+            for field in 0..link.baseline.left.len() {
+                let of = |link: &Link| BySide::from_fn(|side| link.baseline[side][field]);
+                let now = of(link);
+                let form = |side: Side| self.sides[side].ledger.had.get(&now[side]);
+                if former.map(of) != Some(now) && form(Side::Left) != form(Side::Right) {
+                    left_alone.extend(Side::BOTH.into_iter().filter_map(form).cloned());
+                }
+            }
+        }
+        if left_alone.is_empty() {
+            return;
+        }
+        for token in &mut self.tokens {
+            token.first_run |= left_alone.contains(&format!("#{}", token.token));
+        }
     }
 
     /// Every record of the pair may be written once more because of it.

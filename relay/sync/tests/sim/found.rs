@@ -50,6 +50,11 @@ const APPS: Troubles = Troubles {
     ..FORGETFUL
 };
 
+const UNDONE: Troubles = Troubles {
+    undos: true,
+    ..FORGETFUL
+};
+
 const LINKED_FORGETFUL: Troubles = Troubles {
     links: true,
     ..FORGETFUL
@@ -439,6 +444,43 @@ fn what_the_other_side_has_already_is_not_written_to_it() {
 #[test]
 fn a_key_that_a_record_left_before_it_was_linked_is_no_record_in_a_replay() {
     check(913_367, WORST);
+}
+
+/// The oracle took the copy of a record that an interrupted run had left behind for that record, and a
+/// record that is linked with another one by now for the former one's.
+#[test]
+fn a_deleted_record_and_the_copy_of_another_one_are_told_apart() {
+    check(48_359, UNDONE);
+    check(76_214, UNDONE);
+    check(122_695, CRASHING);
+}
+
+/// The oracle did not know that a value which never got to the other side counts as an edit.
+#[test]
+fn a_value_that_was_never_agreed_on_is_kept_from_a_deletion() {
+    check(40_817, SHAPED);
+    check(81_259, FORGETFUL);
+}
+
+/// The simulated side compared a record when it was its turn, after a deletion of the batch had cleared
+/// its reference; the real one locks and reads the batch's records first.
+#[test]
+fn a_reference_that_a_batch_clears_is_compared_as_it_was_before() {
+    check(113_177, LINKED_FORGETFUL);
+    check(118_892, LINKED_FORGETFUL);
+    check(118_449, LINKED_REKEYED);
+}
+
+/// The oracle counted a value that was there when two records were agreed to differ, but not at the scan.
+#[test]
+fn what_is_there_when_two_records_are_agreed_to_differ_may_be_replaced() {
+    check(103_803, EDITED);
+}
+
+/// The simulator did not count what a batch of a run that was over wrote to an app.
+#[test]
+fn a_batch_that_lands_after_its_run_is_one_whose_answer_was_lost() {
+    check(156_282, APPS);
 }
 
 #[test]

@@ -35,6 +35,7 @@ pub struct Ledger {
 /// A record that a person deleted.
 #[derive(Clone, Debug)]
 pub struct Departed {
+    pub number: u64,
     pub pair: PairId,
     pub key: Key,
     pub cells: Vec<Value>,
@@ -42,8 +43,17 @@ pub struct Departed {
     pub had: Vec<(usize, u64)>,
     /// Every value that one of its fields ever had, in its normal form.
     pub forms: BTreeSet<(usize, String)>,
-    /// It was linked to a record of the other side, under the key that it always had.
-    pub was_linked: bool,
+    /// Set where it was linked to a record of the other side, under the key that it always had.
+    pub parted: Option<Parted>,
+}
+
+/// What a deleted record was to its counterpart.
+#[derive(Clone, Debug)]
+pub struct Parted {
+    /// The counterpart's number, where it is known for certain.
+    pub counterpart: Option<u64>,
+    /// Fields that the two had never agreed on.
+    pub unmet: Vec<usize>,
 }
 
 impl Ledger {

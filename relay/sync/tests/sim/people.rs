@@ -3,7 +3,8 @@
 use tidegate_sync::model::{Key, PairId, Side, Since};
 use tidegate_sync::value::Value;
 
-use crate::database::{Cause, Record};
+use crate::database::Cause;
+use crate::ledger::Parted;
 use crate::values::{Kind, fresh};
 use crate::world::{Token, World};
 
@@ -164,30 +165,39 @@ impl World {
 
     fn person_deletes(&mut self, side: Side, pair: PairId) {
         if let Some(key) = self.some_key(side, pair) {
-            let was_linked = self.is_linked(side, pair, &key);
+            let parted = self.parted(side, pair, &key);
             if !self.sides[side].delete(pair, &key, Cause::Person) {
                 return;
             }
             if let Some(departed) = self.sides[side].ledger.departed.last_mut() {
-                departed.was_linked = was_linked;
+                departed.parted = parted;
             }
             self.note(|| format!("{} person deletes {}/{key}", side.name(), pair.0));
         }
     }
 
-    /// True for a record that has one key all its life, and a counterpart. A link that was settled
-    /// before the record was there is one of an earlier record with its key.
-    fn is_linked(&self, side: Side, pair: PairId, key: &Key) -> bool {
+    /// What a record that has one key all its life is to its counterpart. A link that was settled before
+    /// the record was there is one of an earlier record with its key.
+    fn parted(&self, side: Side, pair: PairId, key: &Key) -> Option<Parted> {
         let links = self.store.lookup(side, pair, key).links;
         let [link] = links.as_slice() else {
-            return false;
+            return None;
         };
-        let knows = |record: &Record| {
+        let record = |side: Side| {
+            let record = self.sides[side].table(pair).rows.get(link.key(side)?)?;
             let Since { batch, place } = record.born;
             let is_ours = link.since[side] == Since::written(batch);
-            is_ours || link.seen[side] >= place
+            let is_known = is_ours || link.seen[side] >= place;
+            (record.former.is_empty() && is_known).then_some(record.number)
         };
-        let record = self.sides[side].table(pair).rows.get(key);
-        !link.is_half() && record.is_some_and(|record| record.former.is_empty() && knows(record))
+        let has_met = |field: &usize| {
+            let mut sides = Side::BOTH.into_iter();
+            sides.all(|side| link.baseline[side][*field].is_known())
+        };
+        let fields = 0..self.scenario.kinds[pair.0 as usize].len();
+        (!link.is_half() && record(side).is_some()).then(|| Parted {
+            counterpart: record(side.other()),
+            unmet: fields.filter(|field| !has_met(field)).collect(),
+        })
     }
 }

@@ -7,8 +7,9 @@ use tidegate_sync::policy::{DeleteConflict, DeletePolicy, Drift, PairPolicy};
 use tidegate_sync::value::Value;
 
 use crate::database::Database;
-use crate::ledger::Departed;
+use crate::ledger::{Departed, Parted};
 use crate::oracle::{Check, Violation};
+use crate::store::Store;
 use crate::values::{is_derived, normal, token};
 use crate::world::Scenario;
 
@@ -16,6 +17,7 @@ use crate::world::Scenario;
 pub struct Landed<'a> {
     pub scenario: &'a Scenario,
     pub sides: &'a BySide<Database>,
+    pub store: &'a Store,
     pub side: Side,
     pub steps: &'a [Step],
     pub outcomes: &'a [Outcome],
@@ -125,11 +127,16 @@ pub fn deletions_travel(landed: &Landed<'_>) -> Result<Vec<PairId>, Violation> {
         };
         let departed = landed.sides[landed.side].ledger.departed.iter().rev();
         let mut departed = departed.filter(|departed| departed.pair == step.pair);
-        let Some(departed) = departed.find(|departed| is_again(departed, set)) else {
+        let is_it =
+            |departed: &&Departed| is_again(departed, set) && may_be_of(landed, departed, set);
+        let Some(departed) = departed.find(is_it) else {
             continue;
         };
         let is_unsure = departed.had.iter().any(|(_, t)| landed.unsure.contains(t));
-        if !departed.was_linked || !landed.is_followed || is_unsure {
+        let Some(parted) = &departed.parted else {
+            continue;
+        };
+        if !landed.is_followed || is_unsure {
             continue;
         }
         let policy = &landed.scenario.policies[step.pair.0 as usize];
@@ -139,6 +146,7 @@ pub fn deletions_travel(landed: &Landed<'_>) -> Result<Vec<PairId>, Violation> {
                 policy.deletes == DeletePolicy::Propagate
                     && policy.conflict_delete == DeleteConflict::Keep
                     && (set.iter().any(|(f, value)| is_edit(departed, *f, value))
+                        || set.iter().any(|(f, value)| has_not_met(parted, *f, value))
                         || has_other_references(policy, departed, set))
             }
         };
@@ -164,6 +172,40 @@ fn is_again(departed: &Departed, set: &[(usize, Value)]) -> bool {
         let token = token(value);
         token.is_some_and(|token| departed.had.contains(&(*field, token)))
     })
+}
+
+/// A record that is made anew is its counterpart's image: each value is one that the counterpart had. One
+/// that it never had comes from another record, which a copy that was interrupted before its links were
+/// settled left behind. And a counterpart that has been linked with another record since is that one's.
+/// "A deletion travels" is said of records that are linked: docs/sync-model.md, Words.
+fn may_be_of(landed: &Landed<'_>, departed: &Departed, set: &[(usize, Value)]) -> bool {
+    let counterpart = departed
+        .parted
+        .as_ref()
+        .and_then(|parted| parted.counterpart);
+    let (side, other) = (landed.side, landed.side.other());
+    let rows = &landed.sides[other].table(departed.pair).rows;
+    if let Some((key, record)) = rows.iter().find(|(_, r)| Some(r.number) == counterpart) {
+        let links = landed.store.lookup(other, departed.pair, key).links;
+        let mut partners = links.iter().filter_map(|link| link.key(side));
+        return had_all(&record.had, set) && partners.all(|partner| *partner == departed.key);
+    }
+    let mut gone = landed.sides[other].ledger.departed.iter();
+    let counterpart = gone.find(|gone| Some(gone.number) == counterpart);
+    counterpart.is_none_or(|gone| had_all(&gone.had, set))
+}
+
+fn had_all(had: &[(usize, u64)], set: &[(usize, Value)]) -> bool {
+    let mut tokens = set
+        .iter()
+        .filter_map(|(field, value)| Some((*field, token(value)?)));
+    tokens.all(|token| had.contains(&token))
+}
+
+/// A value in a field that the two records had never agreed on: whoever deleted the one was not shown it
+/// as the other's. "A value that never got there is an edit": docs/sync-model.md, Deletions.
+fn has_not_met(parted: &Parted, field: usize, value: &Value) -> bool {
+    parted.unmet.contains(&field) && !value.is_null()
 }
 
 /// True where a reference may be the edit: its own keys tell nothing of the other side's, and one
