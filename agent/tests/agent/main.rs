@@ -8,6 +8,7 @@ mod server;
 
 mod cli;
 mod holds;
+mod hostile;
 mod login;
 mod powers;
 mod proxies;
