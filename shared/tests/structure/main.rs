@@ -8,6 +8,7 @@ mod imports;
 mod leftovers;
 mod lexer;
 mod paths;
+mod proofs;
 mod shape;
 mod source;
 
@@ -70,6 +71,20 @@ fn workspace_follows_its_architecture() {
         broken.len(),
         broken.join("\n")
     );
+}
+
+#[test]
+fn security_lines_name_tests_that_are_there() {
+    let sources = source::read_all(Path::new(WORKSPACE));
+    let text = std::fs::read_to_string(Path::new(WORKSPACE).join("SECURITY.md")).unwrap();
+    let document = Source::new("SECURITY.md", &text);
+    let lines = text.lines().filter(|line| line.starts_with("| ")).count();
+    assert!(lines >= 50, "{lines} lines of the tables were read");
+    let broken: Vec<String> = proofs::check(&document, &sources)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
 #[test]
