@@ -126,11 +126,15 @@ impl RestWriter {
             let before = said.write.before.clone();
             return Ok(match (said.write.act, stored) {
                 (Act::Delete, stored) => {
+                    if let Some(id) = &said.write.id {
+                        self.bound.known.forget(said.write.pair, id);
+                    }
                     stamps.note(stored.map_or(0, |record| record.stamp));
                     Some(Outcome::Deleted(before))
                 }
                 (_, Some(record)) => {
                     stamps.note(record.stamp);
+                    self.note(said.write.pair, &record.id);
                     Some(Outcome::Written(record.stored(), before))
                 }
                 (Act::Update, None) => None,
@@ -163,6 +167,7 @@ impl RestWriter {
         match (record, write.act) {
             (Some(record), _) if said.is_success() => {
                 stamps.note(record.stamp);
+                self.note(write.pair, &record.id);
                 Outcome::Written(record.stored(), write.before.clone())
             }
             (None, Act::Create) if said.is_success() => self.rejected(&said, Meaning::Refused),
@@ -174,6 +179,11 @@ impl RestWriter {
             },
             (None, _) => Outcome::Missing { fence },
         }
+    }
+
+    /// It is there now: were it deleted before anybody looked, that must be found out.
+    fn note(&self, pair: PairId, id: &str) {
+        self.bound.known.note(pair, std::iter::once(id));
     }
 
     fn rejected(&self, said: &Said, meaning: Meaning) -> Outcome {

@@ -8,16 +8,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tidegate_sync::model::{BatchId, Change, ChangeKind, Position};
+use tidegate_sync::model::{BatchId, Change, ChangeKind, PairId, Position};
 use tokio::time::Instant;
 
 use super::clock::Micros;
 use super::log::{self, News, Spots, Touch};
 use super::manifest::{Changes, Log, Request};
 use super::pages::{Listing, Page, Pages};
+use super::path;
 use super::reading::by_ids;
 use super::shape::{Record, Shape, moment, moment_text};
 use super::side::Bound;
+use super::sweep::Sweeper;
 use crate::endpoint::{Capture, Captured, EndpointError};
 
 pub(super) struct RestCapture {
@@ -26,6 +28,8 @@ pub(super) struct RestCapture {
     /// The first position that is told must be at or after whatever a scan may have read.
     first: Option<Micros>,
     next_look: Instant,
+    /// Where the app tells no deletions.
+    sweeper: Option<Sweeper>,
 }
 
 /// What one table's list told.
@@ -40,17 +44,22 @@ impl RestCapture {
     pub(super) fn new(bound: Arc<Bound>, position: &Position) -> RestCapture {
         RestCapture {
             first: Some(bound.fence()),
+            sweeper: Sweeper::new(&bound),
             bound,
             position: position.clone(),
             next_look: Instant::now(),
         }
     }
 
-    async fn look(&self) -> Result<Captured, EndpointError> {
-        let manifest = &self.bound.client.manifest;
+    async fn look(&mut self) -> Result<Captured, EndpointError> {
+        let bound = Arc::clone(&self.bound);
+        let manifest = &bound.client.manifest;
         match (&manifest.log, &manifest.changes.request) {
             (Some(log), _) => self.look_at_log(log).await,
-            (None, Some(request)) => self.look_at_lists(&manifest.changes, request).await,
+            (None, Some(request)) => {
+                let changes = &manifest.changes;
+                self.look_at_lists(&bound, changes, request).await
+            }
             (None, None) => {
                 let text = "the manifest does not say how changes are found";
                 Err(EndpointError::bug("no-changes", text))
@@ -59,12 +68,16 @@ impl RestCapture {
     }
 
     async fn look_at_lists(
-        &self,
+        &mut self,
+        bound: &Bound,
         changes: &Changes,
         request: &Request,
     ) -> Result<Captured, EndpointError> {
+        if let Some(sweeper) = &mut self.sweeper {
+            sweeper.poll()?;
+        }
         let mut seen = Vec::new();
-        for shape in &self.bound.shapes {
+        for shape in &bound.shapes {
             seen.push(self.changed(shape, changes, request).await?);
         }
         let until = seen.iter().map(|seen| seen.until).min();
@@ -74,11 +87,34 @@ impl RestCapture {
         let from = self.position.offset;
         let mut told = Vec::new();
         for Seen { shape, records, .. } in seen {
+            self.note(shape, &records);
             let records = records.into_iter();
             let due = records.filter(|record| from < record.stamp && record.stamp <= horizon);
             told.extend(due.map(|record| (shape, record)));
         }
+        for (pair, mut record) in self.swept(horizon) {
+            record.stamp = record.stamp.max(from + 1);
+            told.push((bound.shape(pair)?, record));
+        }
         Ok(self.captured(told, horizon, String::new()))
+    }
+
+    /// A look tells of the new ones by itself.
+    fn note(&mut self, shape: &Shape, records: &[Record]) {
+        let Some(sweeper) = &mut self.sweeper else {
+            return;
+        };
+        let from = self.position.offset;
+        let is_new = |record: &&Record| !record.is_deleted && record.stamp > from;
+        let there = records.iter().filter(is_new);
+        let ids = there.map(|record| record.id.as_str());
+        ids.clone().for_each(|id| sweeper.seen(shape.pair, id));
+        self.bound.known.note(shape.pair, ids);
+    }
+
+    fn swept(&mut self, horizon: Micros) -> Vec<(PairId, Record)> {
+        let sweeper = self.sweeper.as_mut();
+        sweeper.map_or_else(Vec::new, |sweeper| sweeper.due(horizon))
     }
 
     /// Records that the log names are read as they are now. One that it names again meanwhile waits
@@ -164,33 +200,45 @@ impl RestCapture {
         request: &Request,
     ) -> Result<Seen<'a>, EndpointError> {
         let client = &self.bound.client;
-        let form = client.manifest.record.modified_as;
+        let (form, list) = (client.manifest.record.modified_as, &client.manifest.list);
         let mut until = self.bound.shown();
         let listing = Listing {
             request,
             items: &changes.items,
             paging: &changes.paging,
-            size: client.manifest.list.page,
+            size: list.page,
         };
         let since = moment_text(form, self.position.offset);
         let variables = shape.place.variables().with("since", since);
         let mut pages = Pages::new(client, shape.place.container(), listing, variables);
         let mut records: Vec<Record> = Vec::new();
-        let mut is_first = true;
+        let (mut is_first, mut is_cut) = (true, false);
         while let Some(page) = pages.next().await? {
             if is_first && let Some(stamp) = table_stamp(changes, &page) {
                 until = until.max(moment(form, stamp).unwrap_or(0));
             }
             is_first = false;
+            let window = list.window.as_ref();
+            is_cut |= window.is_some_and(|window| path::shows(&page.answer.body, &window.cut));
             for item in &page.items {
                 records.push(shape.record(&client.manifest, item)?);
             }
             if changes.in_order && records.len() >= limits::RECORDS {
-                // Others may have the last one's stamp.
+                // Others may have the last one's stamp. Where all have, the position would stay.
                 let last = records.last().map_or(0, |record| record.stamp);
-                until = until.min(last.saturating_sub(1));
-                break;
+                let before = last.saturating_sub(1);
+                if before > self.position.offset {
+                    (until, is_cut) = (until.min(before), false);
+                    break;
+                }
             }
+        }
+        if is_cut {
+            let text = format!(
+                "more of {} was changed at once than {} shows: everything is compared",
+                shape.label, client.manifest.title
+            );
+            return Err(EndpointError::retry("changes-cut", text));
         }
         Ok(Seen {
             shape,

@@ -1,5 +1,7 @@
 //! What an app has: who one is signed in as, containers, tables, fields, rights.
 
+use std::collections::HashMap;
+
 use serde_json::Value as Json;
 
 use super::client::Client;
@@ -78,11 +80,30 @@ pub(super) async fn discover(client: &Client) -> Result<Found, EndpointError> {
             });
         }
     }
+    tell_apart(&mut tables);
     Ok(Found {
         user,
         version,
         tables,
     })
+}
+
+/// Where several tables have one name, each is called by its id as well.
+fn tell_apart(tables: &mut [FoundTable]) {
+    let mut times: HashMap<(String, String), usize> = HashMap::new();
+    for table in tables.iter() {
+        *times.entry(named_by(&table.place)).or_default() += 1;
+    }
+    for table in tables {
+        if times[&named_by(&table.place)] > 1 {
+            let (id, name) = &mut table.place.table;
+            *name = format!("{name} ({id})");
+        }
+    }
+}
+
+fn named_by(place: &Place) -> (String, String) {
+    (place.container.0.clone(), place.table.1.clone())
 }
 
 /// The user and the app's version.
@@ -130,10 +151,8 @@ fn listing_of(listing: &ListingOf) -> Listing<'_> {
 }
 
 fn named(listing: &ListingOf, item: &Json) -> Option<(String, String)> {
-    Some((
-        path::text(item, &listing.id)?,
-        path::text(item, &listing.name)?,
-    ))
+    let name = path::texts(item, &listing.name).concat();
+    Some((path::text(item, &listing.id)?, name)).filter(|(_, name)| !name.is_empty())
 }
 
 async fn granted(client: &Client, rights: &Rights) -> Result<Vec<Json>, EndpointError> {
@@ -228,8 +247,8 @@ async fn fields(client: &Client, place: &Place, item: &Json) -> Result<Vec<Field
                 }
                 None => None,
             };
-            let found = path::items(asked.as_ref().unwrap_or(item), items);
-            listed(found, (name, id.as_deref(), type_at), rules)
+            let found = path::members(asked.as_ref().unwrap_or(item), items);
+            listed(&found, (name, id.as_deref(), type_at), rules)
         }
     };
     let id = id_column(record.ids);

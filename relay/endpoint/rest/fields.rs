@@ -4,6 +4,7 @@ use serde_json::Value as Json;
 use tidegate_sync::codec::app::app_types;
 use tidegate_sync::codec::{FieldType, LineForm};
 
+use super::cells::CellForm;
 use super::manifest::TypeRule;
 use super::path;
 
@@ -21,6 +22,8 @@ pub(super) struct Field {
     pub required: bool,
     /// What a cell holds that records leave out, where that is not null.
     pub blank: Option<Json>,
+    /// Where a cell is not the value itself.
+    pub cell: Option<CellForm>,
 }
 
 impl Field {
@@ -33,6 +36,7 @@ impl Field {
             read_only: false,
             required: false,
             blank: None,
+            cell: None,
         }
     }
 }
@@ -154,11 +158,11 @@ pub(super) fn guessed(records: &[&Json], hidden: &[String]) -> Vec<Field> {
 
 /// The fields that a table lists, by the manifest's rules. What no rule fits is left out.
 pub(super) fn listed(
-    listed: &[Json],
+    listed: &[&Json],
     (name_at, id_at, type_at): (&str, Option<&str>, &str),
     rules: &[TypeRule],
 ) -> Vec<Field> {
-    let field = |of: &Json| {
+    let field = |of: &&Json| {
         let (name, type_name) = (path::text(of, name_at)?, path::text(of, type_at)?);
         let fits = |rule: &&TypeRule| {
             (rule.name == type_name || rule.name == "*")
@@ -171,6 +175,7 @@ pub(super) fn listed(
         let mut field = Field::new(&name, &type_name, ruled(rule, of)?);
         field.read_only = rule.read_only;
         field.blank.clone_from(&rule.blank);
+        field.cell = CellForm::of(rule);
         if let Some(id) = id_at {
             field.key = path::text(of, id)?;
         }

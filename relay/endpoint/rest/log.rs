@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 
 use super::client::{Answer, Client};
 use super::clock::Micros;
-use super::manifest::{CallKind, Log, Moment, Request, Sign};
+use super::manifest::{CallKind, Log, Moment, Request};
 use super::path;
 use super::shape::{Place, Shape, moment};
 use super::side::Bound;
@@ -232,7 +232,7 @@ async fn find(client: &Client, log: &Log, place: &Place) -> Result<Option<Spot>,
         let Some(id) = path::text(item, &log.id) else {
             continue;
         };
-        if !log.ours.iter().all(|sign| shows(item, sign)) {
+        if !log.ours.iter().all(|sign| path::shows(item, sign)) {
             continue;
         }
         let next = path::find(item, &log.next).and_then(Json::as_u64);
@@ -240,7 +240,7 @@ async fn find(client: &Client, log: &Log, place: &Place) -> Result<Option<Spot>,
             log: id,
             next: next.unwrap_or(1),
         };
-        if shows(item, &log.runs) {
+        if path::shows(item, &log.runs) {
             found = found.or(Some(spot));
         } else {
             ask(
@@ -254,10 +254,6 @@ async fn find(client: &Client, log: &Log, place: &Place) -> Result<Option<Spot>,
         }
     }
     Ok(found)
-}
-
-fn shows(item: &Json, sign: &Sign) -> bool {
-    *path::find(item, &sign.at).unwrap_or(&Json::Null) == sign.is
 }
 
 async fn ask(

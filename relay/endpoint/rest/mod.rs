@@ -6,18 +6,19 @@
 //! * [`manifest`] is the data that describes an app, [`connectors`] those that come with the program;
 //!   [`template`] and [`path`] are all of its language.
 //! * [`client`] calls: [`account`] and [`address`] say where to and as whom, [`limiter`] when,
-//!   [`clock`] what time it is there. [`pages`] reads lists.
-//! * [`discover`] finds tables, [`fields`] and their types; [`shape`] and [`values`] turn records into
-//!   rows and back.
+//!   [`clock`] what time it is there. [`pages`] reads lists, [`whole`] all of a table.
+//! * [`discover`] finds tables, [`fields`] and their types; [`shape`], [`cells`] and [`values`] turn
+//!   records into rows and back.
 //! * [`side`] is one opened side: [`snapshot`] scans, [`capture`] polls lists or the app's [`log`],
-//!   [`apply`] writes what
-//!   [`guard`] lets, by [`write`]. [`batches`] is where in the app's history our batches are.
+//!   [`sweep`] finds deletions that neither tells, [`apply`] writes what [`guard`] lets, by [`write`].
+//!   [`batches`] is where in the app's history our batches are.
 
 mod account;
 mod address;
 mod apply;
 mod batches;
 mod capture;
+mod cells;
 mod client;
 mod clock;
 pub mod connectors;
@@ -33,8 +34,10 @@ mod reading;
 mod shape;
 mod side;
 mod snapshot;
+mod sweep;
 mod template;
 mod values;
+mod whole;
 mod write;
 
 use std::net::IpAddr;
@@ -51,6 +54,7 @@ use self::discover::Found;
 use self::manifest::Manifest;
 use self::shape::Shape;
 use self::side::{Bound, RestSide};
+use self::sweep::Known;
 use super::catalog::{Catalog, Fix};
 use super::log_guard::{LogGuard, LogState};
 use super::{Account, Binding, Endpoint, EndpointError, OpenSide, TableBinding};
@@ -144,6 +148,7 @@ impl Endpoint for RestEndpoint {
             // Before a sync's first run there was none whose calls could linger.
             started: (binding.epoch > 1).then_some(self.started),
             epoch: binding.epoch,
+            known: Known::default(),
         };
         Ok(Box::new(RestSide::new(Arc::new(bound))))
     }

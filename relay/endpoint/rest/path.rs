@@ -2,6 +2,13 @@
 
 use serde_json::Value as Json;
 
+use super::manifest::Sign;
+
+/// Whether it is there as the sign says.
+pub(super) fn shows(document: &Json, sign: &Sign) -> bool {
+    *find(document, &sign.at).unwrap_or(&Json::Null) == sign.is
+}
+
 /// What is there; the empty path is the document itself.
 pub(super) fn find<'a>(document: &'a Json, path: &str) -> Option<&'a Json> {
     let mut at = document;
@@ -29,6 +36,21 @@ pub(super) fn text(document: &Json, path: &str) -> Option<String> {
 pub(super) fn items<'a>(document: &'a Json, path: &str) -> &'a [Json] {
     let found = find(document, path).and_then(Json::as_array);
     found.map_or(&[], Vec::as_slice)
+}
+
+/// The items that are there, of a list or of what is keyed by names.
+pub(super) fn members<'a>(document: &'a Json, path: &str) -> Vec<&'a Json> {
+    match find(document, path) {
+        Some(Json::Array(items)) => items.iter().collect(),
+        Some(Json::Object(entries)) => entries.values().collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Everything that a path with one `*` leads to.
+pub(super) fn all<'a>(document: &'a Json, list: &str, rest: &str) -> Vec<&'a Json> {
+    let items = items(document, list.trim_end_matches('.')).iter();
+    items.filter_map(|item| find(item, rest)).collect()
 }
 
 /// Every text that a path with at most one `*` leads to.

@@ -6,10 +6,10 @@ use serde_json::Value as Json;
 use tidegate_sync::value::Value;
 
 use super::client::Client;
-use super::manifest::{CallKind, Meaning, Read, Search};
+use super::manifest::{CallKind, Meaning, Read, Search, SearchMany};
 use super::path;
 use super::shape::{Record, Shape};
-use super::template::{Variables, fill, prepare};
+use super::template::{Variables, fill, prepare, render};
 use crate::endpoint::EndpointError;
 
 /// The records with these ids that are there, by id.
@@ -89,36 +89,61 @@ pub(super) async fn by_values(
         let Some((column, json)) = shape.sought(field, value) else {
             continue;
         };
-        let text = match (&json, search.as_json) {
-            (Json::String(text), false) => text.clone(),
-            _ => json.to_string(),
+        let json = match search.as_json {
+            true => Json::from(json.to_string()),
+            false => json,
         };
-        let variables = shape.place.variables().with("field", column.key.as_str());
-        if let Some(many) = &search.many {
-            let each = many.each.as_ref();
-            let alone = variables.clone().with("value", text.as_str());
-            match each.and_then(|each| fill(each, &alone)) {
-                Some(text) => together.push((variables, text)),
-                None if !text.contains(',') => together.push((variables, text)),
-                None => {
-                    let request = prepare(&search.request, &alone);
-                    found.extend(ask(client, shape, search, &request).await?);
-                }
+        let of_field = shape.place.variables().with("field", column.key.as_str());
+        let of_field = of_field.with("type", column.type_name.as_str());
+        let alone = of_field.clone().with("value", json.clone());
+        match search
+            .many
+            .as_ref()
+            .and_then(|many| among(many, &alone, json))
+        {
+            Some(one) => together.push((of_field, one)),
+            None => {
+                let request = prepare(&search.request, &alone);
+                found.extend(ask(client, shape, search, &request).await?);
             }
-            continue;
         }
-        let request = prepare(&search.request, &variables.with("value", text));
-        found.extend(ask(client, shape, search, &request).await?);
     }
     if let Some(many) = &search.many {
         for chunk in together.chunks(many.max.max(1) as usize) {
-            let texts: Vec<&str> = chunk.iter().map(|(_, text)| text.as_str()).collect();
-            let variables = chunk[0].0.clone().with("values", texts.join(","));
+            let values = chunk.iter().map(|(_, one)| one.clone()).collect();
+            let variables = chunk[0].0.clone().with("values", joined(values));
             let request = prepare(&many.request, &variables);
             found.extend(ask(client, shape, search, &request).await?);
         }
     }
     Ok(found)
+}
+
+/// A value as one of several; `None` where it must be asked for alone.
+fn among(many: &SearchMany, alone: &Variables, value: Json) -> Option<Json> {
+    match &many.each {
+        Some(each) => render(each, alone).map(|one| match (each, one) {
+            (Json::String(_), Json::String(text)) => Json::String(text),
+            (Json::String(_), other) => Json::String(other.to_string()),
+            (_, other) => other,
+        }),
+        None => {
+            let text = match value {
+                Json::String(text) => text,
+                other => other.to_string(),
+            };
+            (!text.contains(',')).then_some(Json::String(text))
+        }
+    }
+}
+
+/// Texts in one, separated by commas; anything else as a list.
+fn joined(values: Vec<Json>) -> Json {
+    let texts: Option<Vec<&str>> = values.iter().map(Json::as_str).collect();
+    match texts {
+        Some(texts) => Json::String(texts.join(",")),
+        None => Json::Array(values),
+    }
 }
 
 async fn ask(

@@ -105,24 +105,52 @@ impl Shape {
             EndpointError::bug("record-unreadable", text)
         })?;
         let fields = path::find(json, &of.fields).unwrap_or(&Json::Null);
-        let cells = self.columns.iter().map(|column| {
-            Cell::Value(match column.name.as_str() {
-                ID if column.type_name == ID_TYPE => Value::Text(id.clone()),
-                _ => {
-                    let cell = fields.get(&column.key).filter(|cell| !cell.is_null());
-                    decode(&column.field_type, cell.or(column.blank.as_ref()))
-                }
-            })
-        });
+        let mut cells = Vec::with_capacity(self.columns.len());
+        for column in &self.columns {
+            cells.push(Cell::Value(match is_id(column) {
+                true => Value::Text(id.clone()),
+                false => self.value(manifest, column, fields)?,
+            }));
+        }
+        let table = of.table.as_ref().and_then(|at| path::text(json, at));
+        let is_elsewhere = table.is_some_and(|table| table != self.place.table.0);
         Ok(Record {
-            row: self.lens.row(cells.collect()),
+            row: self.lens.row(cells),
             stamp: stamp(of, json).unwrap_or(0),
             version: of.version.as_ref().and_then(|at| path::text(json, at)),
-            is_deleted: of
-                .deleted
-                .as_ref()
-                .is_some_and(|at| is_true(path::find(json, at))),
+            is_deleted: is_elsewhere
+                || of
+                    .deleted
+                    .as_ref()
+                    .is_some_and(|at| is_true(path::find(json, at))),
             id,
+        })
+    }
+
+    /// What a record's fields have of one of them.
+    fn value(
+        &self,
+        manifest: &Manifest,
+        column: &Field,
+        fields: &Json,
+    ) -> Result<Value, EndpointError> {
+        let found = match &manifest.record.cell_id {
+            None => fields.get(&column.key),
+            Some(at) => {
+                let is_it = |cell: &&Json| path::text(cell, at).as_ref() == Some(&column.key);
+                let found = path::members(fields, "").into_iter().find(is_it);
+                // It would look as if somebody had emptied it everywhere.
+                Some(found.ok_or_else(|| {
+                    let text = format!("{} has no field `{}` any more", self.label, column.name);
+                    EndpointError::operator("no-field", text)
+                })?)
+            }
+        };
+        let cell = found.filter(|cell| !cell.is_null());
+        let cell = cell.or(column.blank.as_ref());
+        Ok(match (&column.cell, cell) {
+            (Some(form), Some(cell)) => form.read(&column.field_type, cell),
+            _ => decode(&column.field_type, cell),
         })
     }
 
@@ -161,7 +189,11 @@ impl Shape {
                     });
                 }
                 _ => {
-                    fields.insert(column.key.clone(), json);
+                    let cell = match &column.cell {
+                        Some(form) => form.write(json),
+                        None => json,
+                    };
+                    fields.insert(column.key.clone(), cell);
                 }
             }
         }
@@ -189,6 +221,7 @@ pub(super) fn id_column(ids: Ids) -> Field {
         read_only: ids == Ids::App,
         required: true,
         blank: None,
+        cell: None,
     }
 }
 

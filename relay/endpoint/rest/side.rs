@@ -16,6 +16,7 @@ use super::discover::who;
 use super::log;
 use super::shape::Shape;
 use super::snapshot::RestSnapshot;
+use super::sweep::Known;
 use crate::endpoint::catalog::Problem;
 use crate::endpoint::{Capture, EndpointError, OpenSide, Snapshot, Writer};
 
@@ -28,6 +29,7 @@ pub(super) struct Bound {
     /// Calls of former runs may have been sent until then.
     pub started: Option<Instant>,
     pub epoch: u32,
+    pub known: Known,
 }
 
 impl Bound {
@@ -93,6 +95,11 @@ impl OpenSide for RestSide {
         who(&self.bound.client).await?;
         if position.offset > self.bound.client.clock.high() {
             return Ok(Err("the app's clock was set back".to_owned()));
+        }
+        let is_known = |shape: &Shape| self.bound.known.is_whole(shape.pair);
+        let changes = &self.bound.client.manifest.changes;
+        if !changes.tells_deletions && !self.bound.shapes.iter().all(is_known) {
+            return Ok(Err("the app tells no deletions".to_owned()));
         }
         match &self.bound.client.manifest.log {
             Some(log) => log::check(&self.bound, log, &position.cursor, position.offset).await,

@@ -10,9 +10,10 @@ use tidegate_sync::value::Value;
 use tokio::sync::mpsc;
 
 use super::discover::count;
-use super::pages::{Listing, Pages};
 use super::reading::by_ids;
+use super::shape::Record;
 use super::side::Bound;
+use super::whole::Whole;
 use crate::endpoint::digest::{Blocks, Digest, Digestible};
 use crate::endpoint::{EndpointError, Snapshot, Viewed, Wanted};
 
@@ -70,34 +71,16 @@ impl Snapshot for RestSnapshot {
         pair: PairId,
         sink: mpsc::Sender<Vec<Viewed>>,
     ) -> Result<(), EndpointError> {
-        let (client, shape) = (&self.bound.client, self.bound.shape(pair)?);
-        let list = &client.manifest.list;
-        let listing = Listing {
-            request: &list.request,
-            items: &list.items,
-            paging: &list.paging,
-            size: list.page,
-        };
-        let variables = shape.place.variables();
-        let mut pages = Pages::new(client, shape.place.container(), listing, variables);
-        while let Some(page) = pages.next().await? {
-            let mut viewed = Vec::with_capacity(page.items.len());
-            for item in &page.items {
-                let record = shape.record(&client.manifest, item)?;
-                if record.is_deleted {
-                    continue;
-                }
-                viewed.push(Viewed {
-                    key: record.key(),
-                    bytes: bytes(&record.row),
-                    row: record.row,
-                    place: None,
-                });
-            }
+        let mut whole = Whole::new(&self.bound.client, self.bound.shape(pair)?);
+        while let Some(records) = whole.next().await? {
+            let ids = records.iter().map(|record| record.id.as_str());
+            self.bound.known.note(pair, ids);
+            let viewed: Vec<Viewed> = records.into_iter().map(viewed).collect();
             self.keep(pair, &viewed);
             // Nobody takes it: then storing has failed, which says why.
             let _ = sink.send(viewed).await;
         }
+        self.bound.known.note_whole(pair);
         Ok(())
     }
 
@@ -147,6 +130,15 @@ impl Snapshot for RestSnapshot {
             }
         }
         Ok(rows)
+    }
+}
+
+fn viewed(record: Record) -> Viewed {
+    Viewed {
+        key: record.key(),
+        bytes: bytes(&record.row),
+        row: record.row,
+        place: None,
     }
 }
 

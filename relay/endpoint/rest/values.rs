@@ -20,8 +20,13 @@ pub(super) fn decode(of: &FieldType, json: Option<&Json>) -> Value {
         None | Some(Json::Null) => Value::Null,
         Some(json) => read(of, json)
             .filter(|value| holds(of, value).is_ok())
-            .unwrap_or_else(|| Value::Unmapped(Box::new(Value::Text(json.to_string())))),
+            .unwrap_or_else(|| foreign(json)),
     }
+}
+
+/// What the field's type doesn't hold.
+pub(super) fn foreign(json: &Json) -> Value {
+    Value::Unmapped(Box::new(Value::Text(json.to_string())))
 }
 
 fn read(of: &FieldType, json: &Json) -> Option<Value> {
@@ -135,7 +140,8 @@ fn number(digits: &str) -> Option<Json> {
 }
 
 fn day(text: &str) -> Option<i32> {
-    let date: civil::Date = text.parse().ok()?;
+    // With a time it is no day, though it parses as one.
+    let date: civil::Date = text.parse().ok().filter(|_| !text.contains([':', 'T']))?;
     let micros = date
         .to_zoned(TimeZone::UTC)
         .ok()?

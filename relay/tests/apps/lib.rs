@@ -4,9 +4,11 @@
 
 pub mod airtable;
 mod host;
+pub mod notion;
 
 pub use airtable::Airtable;
 pub use host::fault::{Fault, Harm};
 pub use host::options::Options;
 pub use host::trap::{EVERYWHERE, Trap};
 pub use host::{App, Row, Running};
+pub use notion::Notion;

@@ -8,6 +8,7 @@ use super::manifest::{Manifest, load};
 const BUILT_IN: &[(&str, &str)] = &[
     ("airtable", include_str!("airtable.toml")),
     ("kinto", include_str!("kinto.toml")),
+    ("notion", include_str!("notion.toml")),
 ];
 
 static LOADED: LazyLock<Vec<Arc<Manifest>>> = LazyLock::new(|| {

@@ -4,7 +4,7 @@
 use serde_json::Value as Json;
 use tidegate_sync::codec::app::app_types;
 
-use super::{Changes, FORMAT, Fields, Log, Manifest, Paging, Request, Write};
+use super::{Changes, FORMAT, Fields, Log, Manifest, Paging, Request, Search, Write};
 use crate::endpoint::rest::template::names;
 
 /// A mistake, and the keys that lead to it.
@@ -50,7 +50,13 @@ pub(super) fn check(manifest: &Manifest) -> Checked {
     }
     fields(&manifest.fields)?;
     let listing = [&TABLE[..], &PAGE].concat();
-    request(&["list", "request"], &manifest.list.request, &listing)?;
+    let windowed: &[&str] = if manifest.list.window.is_some() {
+        &["from"]
+    } else {
+        &[]
+    };
+    let known = [&listing[..], windowed].concat();
+    request(&["list", "request"], &manifest.list.request, &known)?;
     paging(
         &["list", "paging"],
         &manifest.list.paging,
@@ -69,21 +75,31 @@ pub(super) fn check(manifest: &Manifest) -> Checked {
     if let Some(each) = &manifest.read.each {
         text(&["read", "each"], each, &["id"])?;
     }
-    if let Some(search) = &manifest.search {
-        let known = [&TABLE[..], &["field", "value"]].concat();
-        request(&["search", "request"], &search.request, &known)?;
-        if let Some(many) = &search.many {
-            let known = [&TABLE[..], &["field", "values"]].concat();
-            request(&["search", "many", "request"], &many.request, &known)?;
-            if let Some(each) = &many.each {
-                text(&["search", "many", "each"], each, &["field", "value"])?;
-            }
-        }
+    if let Some(asked) = &manifest.search {
+        search(asked)?;
     }
     write("create", &manifest.create)?;
     write("update", &manifest.update)?;
     write("delete", &manifest.delete)?;
     batch(manifest)
+}
+
+fn search(search: &Search) -> Checked {
+    let known = [&TABLE[..], &["field", "type", "value"]].concat();
+    request(&["search", "request"], &search.request, &known)?;
+    let Some(many) = &search.many else {
+        return Ok(());
+    };
+    let known = [&TABLE[..], &["field", "type", "values"]].concat();
+    request(&["search", "many", "request"], &many.request, &known)?;
+    match &many.each {
+        Some(each) => body(
+            &["search", "many", "each"],
+            each,
+            &["field", "type", "value"],
+        ),
+        None => Ok(()),
+    }
 }
 
 /// What a log is asked for.
@@ -105,11 +121,11 @@ fn changes(manifest: &Manifest, changes: &Changes, asked: &Request, listing: &[&
         let message = "changes are found by `record.modified`: say where it is";
         return Err(fault(&["changes", "request"], message));
     }
-    if !changes.tells_deletions {
-        let message = "this version needs an app that tells deletions with its changes";
+    if !changes.tells_deletions && changes.sweep_every_s.is_none() {
+        let message = "say by `changes.sweep_every_s` how often to look for what is gone";
         return Err(fault(&["changes", "tells_deletions"], message));
     }
-    if manifest.record.deleted.is_none() {
+    if changes.tells_deletions && manifest.record.deleted.is_none() {
         let message = "say by `record.deleted` what a deleted record looks like";
         return Err(fault(&["changes", "tells_deletions"], message));
     }
@@ -153,6 +169,9 @@ fn fields(fields: &Fields) -> Checked {
         if !known.contains(&rule.is.as_str()) {
             let message = format!("there is no type `{}`: use {}", rule.is, known.join(", "));
             return Err(fault(&["fields", "map"], message));
+        }
+        if let Some(write) = &rule.write {
+            body(&["fields", "map"], write, &["value", "each"])?;
         }
     }
     Ok(())

@@ -197,7 +197,7 @@ pub struct Listing {
     /// Where the answer has the items; empty for the whole answer.
     #[serde(default)]
     pub items: String,
-    /// Where an item has its id and its name.
+    /// Where an item has its id and its name (`title.*.text`: in pieces).
     pub id: String,
     pub name: String,
     #[serde(default)]
@@ -304,6 +304,19 @@ pub struct TypeRule {
     pub unbounded: bool,
     /// Of an integer: numbers of so many bits. Greater ones stay where they are.
     pub bits: Option<u8>,
+    /// Where in a cell its value is, if a cell is not the value itself. A path with `*` leads to the
+    /// pieces of a text or to the items of a list; none of them is null.
+    pub value: Option<String>,
+    /// How a cell is written that is not the value itself. Variables: `{value}`, or in the one item of
+    /// a list `{each}`: an item of the value, or a piece of its text. Null is a list without items, or
+    /// null in each member.
+    pub write: Option<serde_json::Value>,
+    /// A text is written in pieces of at most so many UTF-16 units.
+    pub piece: Option<u32>,
+    /// A cell that does not show all of these holds something that the type can't say: it is left
+    /// alone.
+    #[serde(default)]
+    pub only: Vec<Sign>,
     /// What a cell holds that records leave out; null unless told otherwise.
     pub blank: Option<serde_json::Value>,
 }
@@ -325,6 +338,10 @@ pub struct RecordShape {
     /// What the app's stamps are rounded down to, milliseconds.
     #[serde(default = "one")]
     pub rounded_ms: u64,
+    /// Where a cell has its field's id. Fields are found by it then, and every record has all.
+    pub cell_id: Option<String>,
+    /// Where it says in which table it is. One that was moved to another is gone from its own.
+    pub table: Option<String>,
     /// Where its version for preconditions is.
     pub version: Option<String>,
     /// Where it says that it is deleted.
@@ -373,6 +390,19 @@ pub struct List {
     pub paging: Paging,
     /// Records per page: the variable `{limit}`.
     pub page: u32,
+    /// How it goes on where the app shows only so many records of one list.
+    pub window: Option<Window>,
+}
+
+/// A list in the order of something, which is asked for anew from where it was cut.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Window {
+    /// What a page shows of a list that is cut.
+    pub cut: Sign,
+    /// By what records are in order: the variable `{from}` is the last one's, and `first` before.
+    pub from: String,
+    pub first: String,
 }
 
 /// How changes are found.
@@ -385,8 +415,11 @@ pub struct Changes {
     pub items: String,
     #[serde(default)]
     pub paging: Paging,
-    /// The request tells deleted records as well (`record.deleted`). This version needs that.
+    /// The request, or the log, tells deleted records as well (`record.deleted`).
     pub tells_deletions: bool,
+    /// Where it doesn't: how often at most everything is listed to find what is gone, seconds. Each
+    /// run begins by comparing everything then.
+    pub sweep_every_s: Option<u64>,
     /// The request tells the oldest changes first.
     #[serde(default)]
     pub in_order: bool,
@@ -440,7 +473,7 @@ pub struct Log {
 }
 
 /// A value that stands somewhere; without `is` nothing must stand there.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Sign {
     pub at: String,
@@ -469,7 +502,7 @@ pub struct Read {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Search {
-    /// Variables: `{field}`, `{value}`.
+    /// Variables: `{field}`, `{type}` (the field's, as the app calls it), `{value}`.
     pub request: Request,
     #[serde(default)]
     pub items: String,
@@ -483,11 +516,13 @@ pub struct Search {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SearchMany {
-    /// Variables: `{field}`, `{values}` (joined by commas: a value with a comma is asked for alone).
+    /// Variables: `{field}`, `{type}`, `{values}` (joined by commas: a value with a comma is asked
+    /// for alone).
     pub request: Request,
     pub max: u32,
-    /// How one of `{values}` is written, so that commas do no harm. Variables: `{field}`, `{value}`.
-    pub each: Option<String>,
+    /// How one of `{values}` is written, so that commas do no harm. Variables: `{field}`, `{type}`,
+    /// `{value}`. Where that is no text, `{values}` is a list.
+    pub each: Option<serde_json::Value>,
 }
 
 /// Creating, updating or deleting one record, or several of them.

@@ -3,6 +3,7 @@
 
 mod airtable;
 mod faults;
+mod notion;
 
 use serde_json::Value;
 use tidegate_apps::Running;
@@ -46,6 +47,8 @@ impl Client<'_> {
             format!("{}{path}", self.app.address)
         };
         let mut request = self.http.request(method, url).bearer_auth(&self.app.token);
+        // Notion's; others ignore it.
+        request = request.header("notion-version", "2025-09-03");
         if !body.is_null() {
             request = request.json(&body);
         }

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 use tidegate_apps::{Airtable as Double, Fault, Harm, Options, Running};
 
+use super::claims::edits_of_both_sides_cross;
 use super::{App, Row, Rows, Scene};
 use crate::e2e::stage::Stage;
 
@@ -159,21 +160,6 @@ async fn synced(hint: &str, count: i32) -> Scene<Airtable> {
     scene.wait_equal().await;
     scene.quiet().await;
     scene
-}
-
-async fn edits_of_both_sides_cross(scene: &Scene<Airtable>, round: &str) {
-    scene.app.edit("row-1", &Row::titled(round)).await;
-    scene
-        .sql(&format!(
-            "update things set title = '{round}' where slug = 'row-2'"
-        ))
-        .await;
-    let met = |rows: &Rows| {
-        let is = |slug: &str| rows[slug].title.as_deref() == Some(round);
-        is("row-1") && is("row-2")
-    };
-    scene.wait_left("the app's edit", met).await;
-    scene.wait_app("the left's edit", met).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

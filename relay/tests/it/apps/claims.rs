@@ -63,6 +63,22 @@ async fn assert_no_echo<A: App>(scene: &Scene<A>) {
     assert_eq!(writes, status["writes"], "{}", scene.stage.logs());
 }
 
+/// An edit of `row-1` by the app and one of `row-2` by the left arrive at the other side.
+pub async fn edits_of_both_sides_cross<A: App>(scene: &Scene<A>, round: &str) {
+    scene.app.edit("row-1", &Row::titled(round)).await;
+    scene
+        .sql(&format!(
+            "update things set title = '{round}' where slug = 'row-2'"
+        ))
+        .await;
+    let met = |rows: &Rows| {
+        let is = |slug: &str| rows[slug].title.as_deref() == Some(round);
+        is("row-1") && is("row-2")
+    };
+    scene.wait_left("the app's edit", met).await;
+    scene.wait_app("the left's edit", met).await;
+}
+
 pub async fn connection<A: App>(app: A) {
     let scene = Scene::start(app, "connection").await;
     let test = scene.stage.post("connections/app/test", Value::Null).await;
@@ -282,11 +298,12 @@ pub async fn refused<A: App>(app: A) {
 /// The relay dies at every kind of moment while both sides are edited.
 pub async fn crashes<A: App>(app: A) {
     let mut scene = existing(app, "crashes").await;
+    let crowd = scene.app.crowd();
     scene
-        .sql(
+        .sql(&format!(
             "insert into things (slug, title, qty) select 'more-' || n, 'left', n
-             from generate_series(1, 400) n",
-        )
+             from generate_series(1, {crowd}) n"
+        ))
         .await;
     let file = scene.file("existing = \"merge\"\nconflict = \"right\"");
     scene.stage.post("syncs/apply", json!({"file": file})).await;

@@ -8,6 +8,7 @@
 mod airtable;
 mod claims;
 mod kinto;
+mod notion;
 mod proxy;
 
 use std::collections::BTreeMap;
@@ -66,6 +67,11 @@ pub trait App: Send + Sync {
     /// How many records [`claims::many`] syncs, a tenth of them from the app.
     fn many(&self) -> i32 {
         10_000
+    }
+
+    /// How many more records the left has while the relay crashes.
+    fn crowd(&self) -> i32 {
+        400
     }
 
     /// Makes these records, whatever it takes.
@@ -197,4 +203,5 @@ macro_rules! conform {
 conform! {
     airtable_conforms: crate::apps::airtable::Airtable::start().await;
     kinto_conforms: crate::apps::kinto::Kinto::start().await;
+    notion_conforms: crate::apps::notion::Notion::start().await;
 }
