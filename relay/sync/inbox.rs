@@ -32,8 +32,8 @@ pub fn former(lookup: &Lookup, moment: Since) -> Option<&Trace> {
 /// it) is part of what was read back.
 pub fn is_traced(lookup: &Lookup, change: &Change) -> bool {
     former(lookup, change.moment()).is_some_and(|trace| {
-        let is_of_batch = change.ours && change.passed == trace.written;
-        change.place() <= trace.seen || change.passed < trace.written || is_of_batch
+        let is_replay = change.place() <= trace.seen || change.passed < trace.written;
+        is_replay || (change.ours && change.passed == trace.written)
     })
 }
 
