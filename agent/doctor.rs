@@ -1,6 +1,7 @@
 //! `tidegate-agent check`: everything between the configuration and a working sync, one line per
 //! fact and one action per line that isn't good. Only reads; the running agent is not disturbed.
 
+mod database;
 mod leftovers;
 
 use std::fmt;
@@ -342,6 +343,11 @@ async fn check_target(report: &mut Report, target: &Target, places: &Places, kno
             error.to_string(),
             "see PostgreSQL's log",
         );
+        return;
+    }
+    if let Err(error) = database::check(report, &subject, &mut session, known).await {
+        let action = "see PostgreSQL's log";
+        report.fail(&subject, "tables", error.to_string(), action);
         return;
     }
     match slots::find(&mut session.frames).await {

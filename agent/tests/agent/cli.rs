@@ -165,6 +165,9 @@ fn doctor_looks_at_every_target_down_to_its_role() {
         "replication",
         "slots",
         "role",
+        "idle time",
+        "connections",
+        "replica identity",
     ] {
         is("target good", check, "ok");
     }
