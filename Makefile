@@ -2,7 +2,7 @@
 # compiler; what else is missing is installed from the distribution's packages.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo console test test-pg test-apps test-console test-units package test-package test-container lint bans fmt sim mutants copy soak
+.PHONY: help demo console test test-pg test-apps test-console test-units package test-package test-container bench lint bans fmt sim mutants copy soak
 
 # Seconds until the demo ends by itself; empty: it runs until Ctrl-C.
 DEMO_SECONDS ?=
@@ -91,6 +91,16 @@ soak: ## pgbench on one side and edits of the other at once (SOAK_SECONDS=300)
 	cargo build --locked --workspace
 	SOAK_SECONDS=$(SOAK_SECONDS) cargo test --locked -p tidegate-relay --test it -- \
 	  e2e::soak --nocapture
+
+# Fewer rounds and rows, within five minutes: QUICK=1. A full run (about 40 minutes) also writes the README's table.
+QUICK ?=
+BENCH_OUT = target/bench
+bench: ## Tidegate beside its alternatives, on this machine (QUICK=1; as root also over an emulated link)
+	cargo build --locked --release --workspace
+	@mkdir -p $(BENCH_OUT)
+	@peers=$$(./relay/benches/fetch-peers.sh) && postgres=$$(./packaging/find-postgres.sh) && \
+	  "$${CARGO_TARGET_DIR:-target}/release/tidegate-bench" run --postgres "$$postgres" --peers "$$peers" \
+	  --out $(BENCH_OUT) $(if $(QUICK),--quick,--readme README.md --picture docs/bench.svg)
 
 # Packages need cargo-deb, cargo-generate-rpm and cargo-cyclonedx, which are installed when missing. About
 # 15 minutes on two cores.
