@@ -8,6 +8,7 @@
 mod airtable;
 mod claims;
 mod kinto;
+mod links;
 mod notion;
 mod proxy;
 
