@@ -3,14 +3,13 @@
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tidegate_apps::{Airtable as Double, Fault, Harm, Options, Running};
 
 use super::claims::edits_of_both_sides_cross;
+use super::doubled::{self, TABLE};
 use super::{App, Row, Rows, Scene};
 use crate::e2e::stage::Stage;
-
-const TABLE: &str = "things";
 
 pub struct Airtable {
     double: Running,
@@ -29,12 +28,6 @@ impl Airtable {
         let options = Options::empty().made("create-table", table).trap("refuses");
         let double = Double::start(options).await.unwrap();
         Airtable { double }
-    }
-
-    fn id(&self, slug: &str) -> String {
-        let rows = self.double.rows(TABLE).unwrap();
-        let row = rows.into_iter().find(|row| row.fields["slug"] == slug);
-        row.unwrap_or_else(|| panic!("no {slug}")).id
     }
 
     fn calls(&self, endpoint: &str) -> u64 {
@@ -62,22 +55,6 @@ impl Airtable {
         }
         self.double.trap("limits=1").unwrap();
     }
-}
-
-fn fields(slug: Option<&str>, row: &Row) -> Value {
-    let mut fields = Map::new();
-    let given = [
-        ("slug", slug.map(Value::from)),
-        ("title", row.title.clone().map(Value::from)),
-        ("qty", row.qty.map(Value::from)),
-        ("done", row.done.map(Value::from)),
-    ];
-    for (name, value) in given {
-        if let Some(value) = value {
-            fields.insert(name.to_owned(), value);
-        }
-    }
-    Value::Object(fields)
 }
 
 #[async_trait]
@@ -117,33 +94,19 @@ impl App for Airtable {
     }
 
     async fn seed(&self, rows: &Rows) {
-        for (slug, row) in rows {
-            self.double.create(TABLE, fields(Some(slug), row)).unwrap();
-        }
+        doubled::seed(&self.double, rows);
     }
 
     async fn edit(&self, slug: &str, row: &Row) {
-        let id = self.id(slug);
-        self.double.update(TABLE, &id, fields(None, row)).unwrap();
+        doubled::edit(&self.double, slug, row);
     }
 
     async fn delete(&self, slug: &str) {
-        self.double.delete(TABLE, &self.id(slug)).unwrap();
+        doubled::delete(&self.double, slug);
     }
 
     async fn all(&self) -> Rows {
-        let mut rows = Rows::new();
-        for record in self.double.rows(TABLE).unwrap() {
-            let of = &record.fields;
-            let row = Row {
-                title: of["title"].as_str().map(str::to_owned),
-                qty: of["qty"].as_i64().map(|qty| qty as i32),
-                done: Some(of["done"] == true),
-            };
-            let slug = of["slug"].as_str().unwrap().to_owned();
-            assert_eq!(rows.insert(slug, row), None, "two records with one slug");
-        }
-        rows
+        doubled::all(&self.double)
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod airtable;
 mod claims;
+mod doubled;
 mod kinto;
 mod notion;
 mod proxy;

@@ -7,15 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tidegate_apps::{Fault, Harm, Notion as Double, Options, Running};
 use tokio::task::JoinHandle;
 
 use super::claims::edits_of_both_sides_cross;
+use super::doubled::{self, TABLE};
 use super::{App, Row, Rows, Scene};
 use crate::e2e::stage::Stage;
 
-const TABLE: &str = "things";
 const MINUTE: Duration = Duration::from_secs(60);
 
 pub struct Notion {
@@ -53,35 +53,9 @@ impl Notion {
         Notion { double, time }
     }
 
-    fn find(&self, slug: &str) -> Option<String> {
-        let rows = self.double.rows(TABLE).unwrap();
-        let row = rows.into_iter().find(|row| row.fields["slug"] == slug);
-        row.map(|row| row.id)
-    }
-
-    fn id(&self, slug: &str) -> String {
-        self.find(slug).unwrap_or_else(|| panic!("no {slug}"))
-    }
-
     fn hand(&self, what: &str, with: Value) {
         self.double.hand(what, with).unwrap();
     }
-}
-
-fn fields(slug: Option<&str>, row: &Row) -> Value {
-    let mut fields = Map::new();
-    let given = [
-        ("slug", slug.map(Value::from)),
-        ("title", row.title.clone().map(Value::from)),
-        ("qty", row.qty.map(Value::from)),
-        ("done", row.done.map(Value::from)),
-    ];
-    for (name, value) in given {
-        if let Some(value) = value {
-            fields.insert(name.to_owned(), value);
-        }
-    }
-    Value::Object(fields)
 }
 
 #[async_trait]
@@ -125,33 +99,19 @@ impl App for Notion {
     }
 
     async fn seed(&self, rows: &Rows) {
-        for (slug, row) in rows {
-            self.double.create(TABLE, fields(Some(slug), row)).unwrap();
-        }
+        doubled::seed(&self.double, rows);
     }
 
     async fn edit(&self, slug: &str, row: &Row) {
-        let id = self.id(slug);
-        self.double.update(TABLE, &id, fields(None, row)).unwrap();
+        doubled::edit(&self.double, slug, row);
     }
 
     async fn delete(&self, slug: &str) {
-        self.double.delete(TABLE, &self.id(slug)).unwrap();
+        doubled::delete(&self.double, slug);
     }
 
     async fn all(&self) -> Rows {
-        let mut rows = Rows::new();
-        for record in self.double.rows(TABLE).unwrap() {
-            let of = &record.fields;
-            let row = Row {
-                title: of["title"].as_str().map(str::to_owned),
-                qty: of["qty"].as_i64().map(|qty| qty as i32),
-                done: Some(of["done"] == true),
-            };
-            let slug = of["slug"].as_str().unwrap().to_owned();
-            assert_eq!(rows.insert(slug, row), None, "two pages with one slug");
-        }
-        rows
+        doubled::all(&self.double)
     }
 }
 
@@ -203,7 +163,10 @@ async fn what_was_deleted_and_edited_while_the_relay_was_away_is_found() {
 async fn a_page_that_is_moved_is_gone_and_one_that_is_restored_is_back() {
     let scene = synced("moved", 10).await;
     scene.app.double.trap("restores-unstamped").unwrap();
-    let (moved, restored) = (scene.app.id("row-1"), scene.app.id("row-2"));
+    let (moved, restored) = (
+        doubled::id(&scene.app.double, "row-1"),
+        doubled::id(&scene.app.double, "row-2"),
+    );
     let to = json!({ "table": TABLE, "id": moved, "to": "elsewhere" });
     scene.app.hand("move", to);
     scene.app.delete("row-2").await;
