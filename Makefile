@@ -30,7 +30,9 @@ relay/console/node_modules/.package-lock.json: relay/console/package-lock.json
 
 # The end-to-end tests run both binaries, so these are built first (the same build, in part).
 # Plain `cargo test`: tests of one binary share one throwaway PostgreSQL, which a runner with a
-# process per test would start anew for each.
+# process per test would start anew for each. They wait more than they compute, so there are twice as
+# many at a time as on two cores by default.
+export RUST_TEST_THREADS ?= 4
 test: ## Pure, simulated and real-PostgreSQL tests
 	@./packaging/find-postgres.sh >/dev/null
 	@./packaging/fetch-python.sh kinto >/dev/null

@@ -215,7 +215,8 @@ impl Server {
             "shared_buffers = 64MB".into(),
             "max_connections = 200".into(),
             "max_wal_senders = 60".into(),
-            "max_replication_slots = 100".into(),
+            // A test that ends leaves its syncs' slots, two each, for as long as any other test runs.
+            "max_replication_slots = 400".into(),
         ];
         settings.extend(self.settings.iter().cloned());
         let config = self.data().join("postgresql.conf");
