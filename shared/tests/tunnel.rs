@@ -298,3 +298,23 @@ async fn a_relay_allows_an_agent_only_few_streams() {
         assert!(over.is_err(), "one more must wait");
     }
 }
+
+#[tokio::test]
+async fn a_path_that_carries_large_packets_is_found_out() {
+    let world = World::new();
+    let pair = world.connected_over(Transport::Quic).await;
+    let mtu = || pair.relay.stats().path.map_or(0, |path| path.mtu_bytes);
+    let mut sender = pair.relay.open().await.unwrap();
+    sender.write_all(&[0]).await.unwrap();
+    let mut receiver = pair.agent.accept().await.unwrap();
+    receiver.read_exact(&mut [0; 1]).await.unwrap();
+    // It is looked for while something is sent.
+    let look = async {
+        while mtu() < limits::PAYLOAD_BYTES / 10 * 9 {
+            sender.write_all(&[0; 1024]).await.unwrap();
+            receiver.read_exact(&mut [0; 1024]).await.unwrap();
+        }
+    };
+    let found = tokio::time::timeout(Duration::from_secs(20), look).await;
+    assert!(found.is_ok(), "{}", mtu());
+}

@@ -5,6 +5,7 @@
 //! mean is not known here: see `wire`, the relay's `tunnel` and the agent's `tunnel` rooms.
 
 mod backoff;
+mod congestion;
 mod dial;
 mod error;
 mod listen;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
-use quinn::{ClientConfig, Endpoint, EndpointConfig, ServerConfig, TokioRuntime};
+use quinn::{ClientConfig, Endpoint, ServerConfig, TokioRuntime};
 use rustls_pki_types::CertificateDer;
 
 use super::error::from_alert;
@@ -134,7 +134,7 @@ impl QuicDialer {
     /// runtime.
     pub fn bind(local: SocketAddr, settings: QuicSettings) -> Result<Self, TunnelError> {
         let endpoint = Endpoint::new(
-            EndpointConfig::default(),
+            settings::agent_endpoint(),
             None,
             settings::bind_udp(local)?,
             Arc::new(TokioRuntime),

@@ -6,12 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::hmac;
-use quinn::{EndpointConfig, IdleTimeout, ServerConfig, TransportConfig, VarInt};
+use quinn::{
+    EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig, TransportConfig, VarInt,
+};
 use quinn_proto::HashedConnectionIdGenerator;
 use socket2::{Domain, Protocol, Socket, Type};
 use zeroize::Zeroize;
 
 use super::TunnelError;
+use super::congestion::CongestionControl;
 
 /// Bounds of the transport.
 pub mod limits {
@@ -32,6 +35,9 @@ pub mod limits {
     pub const KEEP_ALIVE: Duration = Duration::from_secs(5);
     /// Silence after which the peer is gone: three lost keep-alives.
     pub const IDLE: Duration = Duration::from_secs(15);
+    /// The largest UDP payload that path MTU discovery tries, bytes: loopback and networks with jumbo frames carry
+    /// it at two thirds of the cost. Ten of them are one send with segmentation offload, which takes 64 KiB.
+    pub const PAYLOAD_BYTES: u16 = 6_400;
     /// Kernel buffers of the UDP socket; with the usual 208 KiB a fast sender overflows them.
     pub const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
     /// Handshakes that may wait to be looked at; quinn refuses what is above.
@@ -83,8 +89,11 @@ pub(super) fn relay_transport(settings: QuicSettings) -> Arc<TransportConfig> {
 }
 
 fn transport(settings: QuicSettings, streams_from_peer: u32) -> TransportConfig {
+    let mut mtu = MtuDiscoveryConfig::default();
+    mtu.upper_bound(limits::PAYLOAD_BYTES);
     let mut config = TransportConfig::default();
     config
+        .mtu_discovery_config(Some(mtu))
         .max_concurrent_bidi_streams(VarInt::from_u32(streams_from_peer))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .stream_receive_window(VarInt::from_u32(limits::STREAM_WINDOW_BYTES))
@@ -92,6 +101,7 @@ fn transport(settings: QuicSettings, streams_from_peer: u32) -> TransportConfig 
         .send_window(limits::SEND_WINDOW_BYTES)
         .max_idle_timeout(IdleTimeout::try_from(limits::IDLE).ok())
         .datagram_receive_buffer_size(None)
+        .congestion_controller_factory(Arc::new(CongestionControl))
         .enable_segmentation_offload(settings.segmentation_offload);
     config
 }
@@ -103,6 +113,10 @@ pub(super) fn bound_incoming(config: &mut ServerConfig) {
         .incoming_buffer_size_total(limits::INCOMING_BUFFER_TOTAL_BYTES);
 }
 
+pub(super) fn agent_endpoint() -> EndpointConfig {
+    with_payload(EndpointConfig::default())
+}
+
 pub(super) fn relay_endpoint(keys: &StableKeys) -> EndpointConfig {
     let reset = hmac::Key::new(hmac::HMAC_SHA256, &keys.reset);
     let connection_id = keys.connection_id;
@@ -112,6 +126,12 @@ pub(super) fn relay_endpoint(keys: &StableKeys) -> EndpointConfig {
         // The default allows 50 resets a second: after a restart 2,000 agents would need 40 s to
         // hear that they must dial again. A reset is never larger than what caused it.
         .min_reset_interval(Duration::ZERO);
+    with_payload(config)
+}
+
+fn with_payload(mut config: EndpointConfig) -> EndpointConfig {
+    // Fails only below 1,200 or above 65,527 bytes.
+    let _ = config.max_udp_payload_size(limits::PAYLOAD_BYTES);
     config
 }
 
