@@ -11,7 +11,7 @@ use rustls_pki_types::CertificateDer;
 use tidegate_shared::Class;
 use tidegate_shared::identity::{AgentKey, AgentLeaf, IdentityError, tls};
 use tidegate_shared::pairing::{PairingToken, RelayAddr};
-use tidegate_shared::tunnel::{CloseCode, Tunnel, TunnelError};
+use tidegate_shared::tunnel::{CloseCode, IdentityFault, Tunnel, TunnelError};
 use tidegate_shared::wire::{
     PairAnswer, PairAsk, PairRefusal, PairRequest, Paired, ReissueRequest, WireError, read_message,
     write_message,
@@ -41,6 +41,8 @@ pub enum EnrollError {
     Lost(String),
     #[error("{0}")]
     Refused(PairRefusal),
+    #[error("the relay does not know this agent's key: pair it again with a new token")]
+    UnknownKey,
     #[error("the relay's answer can't be used: {0}")]
     Answer(#[from] IdentityError),
     #[error(transparent)]
@@ -59,8 +61,20 @@ impl EnrollError {
             EnrollError::Refused(PairRefusal::BadRequest) => {
                 Class::Operator("update tidegate-agent")
             }
+            EnrollError::Refused(PairRefusal::Revoked | PairRefusal::Lapsed)
+            | EnrollError::UnknownKey => Class::Operator("pair this agent again with a new token"),
             EnrollError::Answer(error) => error.class(),
             EnrollError::Keystore(error) => error.class(),
+        }
+    }
+
+    /// The stable code where the relay decided about an identity.
+    pub fn code(&self) -> Option<&'static str> {
+        match self {
+            EnrollError::Refused(PairRefusal::Revoked) => Some(IdentityFault::Revoked.code()),
+            EnrollError::Refused(PairRefusal::Lapsed) => Some("identity-lapsed"),
+            EnrollError::UnknownKey => Some(IdentityFault::Unknown.code()),
+            _ => None,
         }
     }
 
@@ -130,7 +144,12 @@ pub async fn reissue(
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let tls = identity.pairing_config()?;
-    let paired = ask(&identity.relays, &tls, &PairAsk::Reissue(request), routes).await?;
+    let asked = ask(&identity.relays, &tls, &PairAsk::Reissue(request), routes).await;
+    let paired = asked.map_err(|error| match error {
+        // Its text is about tokens.
+        EnrollError::Refused(PairRefusal::NotAccepted) => EnrollError::UnknownKey,
+        error => error,
+    })?;
     let renewed = identity.with_chain(paired.chain_der)?;
     store.save_next(&renewed)?;
     Ok(renewed)
@@ -184,7 +203,11 @@ async fn ask(
         for relay in relays {
             match ask_one(relay, tls, question, routes).await {
                 Ok(paired) => return Ok(paired),
-                Err(error @ EnrollError::Refused(PairRefusal::NotAccepted)) => return Err(error),
+                Err(
+                    error @ EnrollError::Refused(
+                        PairRefusal::NotAccepted | PairRefusal::Revoked | PairRefusal::Lapsed,
+                    ),
+                ) => return Err(error),
                 Err(error) => last = error,
             }
         }

@@ -7,7 +7,7 @@ use tidegate_shared::Class;
 use tidegate_shared::identity::IdentityError;
 use tidegate_shared::pairing::RelayAddr;
 use tidegate_shared::tunnel::{
-    CertificateFault, CloseCode, Tunnel, TunnelDialer, TunnelError, TunnelReader, TunnelWriter,
+    CloseCode, IdentityFault, Tunnel, TunnelDialer, TunnelError, TunnelReader, TunnelWriter,
 };
 use tidegate_shared::wire::{
     AgentMessage, FrameReader, Grown, Hello, HelloAck, Holding, PROTOCOL_MAX, PROTOCOL_MIN,
@@ -99,21 +99,18 @@ impl DialError {
             Some(
                 TunnelError::RefusedByPeer(_)
                     | TunnelError::ClosedByPeer(
-                        CloseCode::NOT_ACCEPTED | CloseCode::NO_CERTIFICATE | CloseCode::EXPIRED
+                        CloseCode::REVOKED
+                            | CloseCode::UNKNOWN
+                            | CloseCode::NO_CERTIFICATE
+                            | CloseCode::EXPIRED
                     )
             )
         )
     }
 
-    /// Whether the relay called the certificate expired: its clock decides, not ours.
-    pub fn says_expired(&self) -> bool {
-        matches!(
-            self.tunnel_error(),
-            Some(
-                TunnelError::RefusedByPeer(CertificateFault::Expired)
-                    | TunnelError::ClosedByPeer(CloseCode::EXPIRED)
-            )
-        )
+    /// What the relay has against the identity: its clock and its records decide, not ours.
+    pub fn identity_fault(&self) -> Option<IdentityFault> {
+        self.tunnel_error().and_then(TunnelError::identity_fault)
     }
 
     fn tunnel_error(&self) -> Option<&TunnelError> {
@@ -222,6 +219,10 @@ fn hello(origin: &Origin) -> Hello {
         target.forward == crate::config::Forward::Passthrough
     };
     let passed_through = targets.iter().filter(is_passed_through);
+    let is_open = |target: &&std::sync::Arc<crate::config::Target>| {
+        target.forward != crate::config::Forward::No
+    };
+    let open = targets.iter().filter(is_open);
     let ddl_targets = targets.iter().filter(|target| target.allow_ddl);
     Hello {
         ddl_targets: Grown(ddl_targets.map(|target| target.name.clone()).collect()),
@@ -234,6 +235,7 @@ fn hello(origin: &Origin) -> Hello {
         slot_bounds: Grown(targets.iter().map(|target| target.slot_wal_max).collect()),
         holding: Grown(origin.held().told()),
         passthrough_targets: Grown(passed_through.map(|target| target.name.clone()).collect()),
+        forward_targets: Grown(Some(open.map(|target| target.name.clone()).collect())),
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 
 use crate::origin::hold::{Hold, Level};
+use crate::origin::reached::Reached;
 use crate::origin::slots::SlotView;
 use crate::origin::{Origin, SessionView};
 
@@ -41,12 +42,29 @@ pub struct Status {
     /// Since when the state is what it is, milliseconds since 1970.
     pub since_ms: u64,
     pub rtt_ms: Option<u64>,
+    /// Largest packet that the way takes; over QUIC only.
+    #[serde(default)]
+    pub mtu_bytes: Option<u16>,
+    /// The relay's, as it said at the last hello.
+    #[serde(default)]
+    pub relay_version: Option<String>,
     /// Relay's clock minus this host's, milliseconds, at the last hello.
     pub clock_skew_ms: Option<i64>,
     pub certificate_until_ms: Option<u64>,
     /// Dials since the last session.
     pub attempts: u32,
     pub last_error: Option<String>,
+    /// A stable word where the relay does not want this agent's identity: `identity-expired`,
+    /// `identity-revoked`, `identity-unknown`, `identity-lapsed`.
+    #[serde(default)]
+    pub last_error_code: Option<String>,
+    /// Whether somebody could use the whole way: connected, and the last login to each database that
+    /// the relay asked for succeeded.
+    #[serde(default)]
+    pub ready: bool,
+    /// What came of the relay's last login to each target.
+    #[serde(default)]
+    pub databases: Vec<Reached>,
     pub sessions: Vec<SessionView>,
     /// Tidegate's slots in the targets' databases, as they were looked at last.
     #[serde(default)]
@@ -147,10 +165,15 @@ async fn answer_one(stream: &mut UnixStream, board: &Board, origin: &Origin) -> 
         Ask::Status => {}
         Ask::Hold { level, reason } => origin.hold(level, &reason)?,
     }
+    let (databases, seen) = (origin.reached(), board.read());
+    let none_failed = databases.iter().all(|reached| reached.error.is_none());
+    let any_reached = databases.iter().any(Reached::is_good);
     let status = Status {
+        ready: seen.state == State::Connected && none_failed && any_reached,
+        databases,
         sessions: origin.sessions(),
         hold: origin.held(),
-        ..board.read()
+        ..seen
     };
     stream.write_all(&serde_json::to_vec(&status)?).await?;
     stream.shutdown().await

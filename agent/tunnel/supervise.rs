@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tidegate_shared::Class;
-use tidegate_shared::tunnel::{Backoff, CloseCode, TunnelError};
+use tidegate_shared::tunnel::{Backoff, CloseCode, IdentityFault, Tunnel, TunnelError};
 use tidegate_shared::wire::{
     AgentMessage, Goodbye, RelayMessage, RenewRefusal, WireError, write_message,
 };
@@ -144,7 +144,12 @@ impl Supervisor {
                 Some((renewed, true))
             }
             Err(error) => {
-                error!(%error, "the certificate expired and the relay issued no new one");
+                let code = error.code().unwrap_or(IdentityFault::Expired.code());
+                error!(code, %error, "the certificate expired and the relay issued no new one");
+                self.board.update(|status| {
+                    status.last_error = Some(error.to_string());
+                    status.last_error_code = Some(code.to_owned());
+                });
                 None
             }
         }
@@ -161,6 +166,7 @@ impl Supervisor {
             status.remote = None;
             status.transport = None;
             status.rtt_ms = None;
+            status.mtu_bytes = None;
             status.certificate_until_ms = until;
             status.attempts = attempts;
         });
@@ -176,25 +182,28 @@ impl Supervisor {
         attempts: u32,
     ) -> Result<Duration, KeystoreError> {
         let text = error.to_string();
+        let fault = error.identity_fault();
+        let code = fault.map(IdentityFault::code);
         let is_new = self.board.read().last_error.as_deref() != Some(text.as_str());
         self.board.update(|status| {
             status.last_error = Some(text);
+            status.last_error_code = code.map(str::to_owned);
             status.attempts = attempts;
         });
         match error.class() {
             _ if !is_new => debug!(%error, attempts, "still can't reach the relay"),
             // Its text may hold the advice already.
             Class::Operator(advice) if !error.to_string().contains(advice) => {
-                error!(%error, advice, "the relay can't be reached; trying again for ever");
+                error!(code, %error, advice, "the relay can't be reached; trying again for ever");
             }
             Class::Operator(_) => {
-                error!(%error, "the relay can't be reached; trying again for ever");
+                error!(code, %error, "the relay can't be reached; trying again for ever");
             }
-            _ => warn!(%error, "the relay can't be reached; trying again for ever"),
+            _ => warn!(code, %error, "the relay can't be reached; trying again for ever"),
         }
         if is_next && error.refuses_certificate() {
             self.store.discard_next()?;
-        } else if error.says_expired() {
+        } else if fault == Some(IdentityFault::Expired) {
             // The relay's clock decides; ours may be behind.
             let _ = self.reissue(identity).await;
         }
@@ -231,12 +240,15 @@ impl Supervisor {
                 self.origin
                     .audit()
                     .note("relay.lost", &relay, &error.to_string());
+                let code = error.identity_fault().map(IdentityFault::code);
                 match error.class() {
-                    Class::Operator(advice) => error!(%error, advice, "lost the relay"),
-                    _ => warn!(%error, "lost the relay; dialling again"),
+                    Class::Operator(advice) => error!(code, %error, advice, "lost the relay"),
+                    _ => warn!(code, %error, "lost the relay; dialling again"),
                 }
-                self.board
-                    .update(|status| status.last_error = Some(error.to_string()));
+                self.board.update(|status| {
+                    status.last_error = Some(error.to_string());
+                    status.last_error_code = code.map(str::to_owned);
+                });
                 if started.elapsed() >= limits::GOOD_SESSION {
                     self.backoff.reset();
                 }
@@ -274,10 +286,18 @@ impl Supervisor {
             status.transport = Some(connected.tunnel.transport().as_str().to_owned());
             status.rtt_ms = Some(millis(connected.tunnel.stats().rtt));
             status.clock_skew_ms = Some(skew_ms);
+            status.mtu_bytes = mtu_bytes(&connected.tunnel);
+            status.relay_version =
+                Some(connected.ack.relay_version.0.clone()).filter(|version| !version.is_empty());
             status.attempts = 0;
             status.last_error = None;
+            status.last_error_code = None;
         });
     }
+}
+
+fn mtu_bytes(tunnel: &Tunnel) -> Option<u16> {
+    tunnel.stats().path.map(|path| path.mtu_bytes)
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -476,6 +496,7 @@ impl<'a> Session<'a> {
     async fn look(&mut self) -> Option<Ended> {
         self.supervisor.board.update(|status| {
             status.rtt_ms = Some(millis(self.connected.tunnel.stats().rtt));
+            status.mtu_bytes = mtu_bytes(&self.connected.tunnel);
         });
         let Ok(facts) = self.newest.as_ref().unwrap_or(self.identity).facts() else {
             return None;

@@ -49,6 +49,14 @@ pub struct AgentStatus {
     pub sent_bytes: Option<u64>,
     #[serde(default)]
     pub received_bytes: Option<u64>,
+    /// How its identity stands: `good`, `expired` (it gets another certificate when it comes back) or
+    /// `lapsed` (it was away for too long and must be paired again). Absent until it is paired.
+    #[serde(default)]
+    pub identity: Option<String>,
+    /// How often its key got a certificate only after the end of the one before: an agent that is always
+    /// on renews itself before that.
+    #[serde(default)]
+    pub reissues: u32,
     /// Sessions of people's own tools (`agent forward`) that are open through it.
     #[serde(default)]
     pub forwards: Vec<ForwardView>,
@@ -69,6 +77,10 @@ pub struct AgentTarget {
     /// Whether a forwarded session logs in with the person's own name and password.
     #[serde(default)]
     pub passthrough: bool,
+    /// Whether people's own tools may come through (`forward` in agent.toml); absent for an agent that
+    /// does not tell.
+    #[serde(default)]
+    pub forward: Option<bool>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]

@@ -105,7 +105,7 @@ type AgentFigure = (
     fn(&AgentStatus) -> Option<f64>,
 );
 
-const AGENT_FIGURES: [AgentFigure; 8] = [
+const AGENT_FIGURES: [AgentFigure; 9] = [
     (
         "tidegate_agent_online",
         "gauge",
@@ -153,6 +153,12 @@ const AGENT_FIGURES: [AgentFigure; 8] = [
         "gauge",
         "When the agent's certificate ends, in seconds since 1970. It renews itself before.",
         |agent| seconds(agent.certificate_until.as_deref()?),
+    ),
+    (
+        "tidegate_agent_reissues",
+        "gauge",
+        "How often the agent's key got a certificate only after the end of the one before.",
+        |agent| (agent.state != "invited").then_some(f64::from(agent.reissues)),
     ),
 ];
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use tidegate_shared::tunnel::IdentityFault;
 use tidegate_shared::wire::{self, Held, OpenRequest};
 
 use crate::api::agents::{AgentControl, AgentStatus, AgentTarget, Invited};
@@ -11,8 +12,9 @@ use crate::api::forward::{Duplex, ForwardPurpose, Forwards};
 use crate::endpoint::{Class, EndpointError};
 use crate::engine::Engine;
 use crate::engine::handle::{ControlError, ControlErrorKind};
+use crate::pairing::limits::REISSUE;
 use crate::pairing::{Asker, Pairing, PairingError};
-use crate::store::agents::AgentRecord;
+use crate::store::agents::{AgentRecord, Standing};
 use crate::store::{Store, agents};
 use crate::tunnel::{AgentLive, Agents};
 
@@ -47,25 +49,25 @@ impl AgentDesk {
         }
     }
 
-    /// An agent of this workspace, and when its certificate ends, milliseconds since 1970.
-    async fn find(&self, name: &str) -> Result<(AgentRecord, Option<i64>), ControlError> {
+    /// An agent of this workspace, and how its certificates stand.
+    async fn find(&self, name: &str) -> Result<(AgentRecord, Option<Standing>), ControlError> {
         let (workspace, wanted) = (self.workspace.clone(), name.to_owned());
-        let found = self
-            .store
-            .view(move |conn| {
-                let Some(record) = agents::find_by_name(conn, &workspace, &wanted)? else {
-                    return Ok(None);
-                };
-                let until = agents::certificate_until(conn, &workspace, &record.id)?;
-                Ok(Some((record, until)))
-            })
-            .await
-            .map_err(|error| refused(error.into()))?;
-        found.ok_or_else(|| refused(PairingError::NoAgent(name.to_owned())))
+        let found = self.store.view(move |conn| {
+            let Some(record) = agents::find_by_name(conn, &workspace, &wanted)? else {
+                let all = agents::list(conn, &workspace, true)?;
+                return Ok(Err(all.iter().any(|former| former.name == wanted)));
+            };
+            let standing = agents::standing(conn, &workspace, &record.id)?;
+            Ok(Ok((record, standing)))
+        });
+        let found = found.await.map_err(|error| refused(error.into()))?;
+        found.map_err(|was_revoked| match was_revoked {
+            true => revoked(name),
+            false => refused(PairingError::NoAgent(name.to_owned())),
+        })
     }
 
-    /// `until`: when the agent's certificate ends, milliseconds since 1970.
-    fn status(&self, record: &AgentRecord, until: Option<i64>) -> AgentStatus {
+    fn status(&self, record: &AgentRecord, standing: Option<Standing>) -> AgentStatus {
         let live = self.agents.live(&record.id);
         let state = match (&live, record.revoked_at, record.paired_at) {
             (_, Some(_), _) => "revoked",
@@ -79,7 +81,9 @@ impl AgentDesk {
             host: record.host.clone(),
             version: record.version.clone(),
             since: record.last_seen_at.and_then(rfc3339),
-            certificate_until: until.and_then(rfc3339),
+            certificate_until: standing.and_then(|standing| rfc3339(standing.until)),
+            identity: standing.map(|standing| word(standing.until).to_owned()),
+            reissues: standing.map_or(0, |standing| standing.reissues),
             forwards: self.forwards.of(&record.workspace, &record.name),
             ..AgentStatus::default()
         };
@@ -125,6 +129,10 @@ fn fill_live(status: &mut AgentStatus, live: &AgentLive) {
             allow_ddl: live.allows_ddl(&target.name),
             slot_wal_max: live.slot_bound(&target.name),
             passthrough: live.passthrough_targets.contains(&target.name),
+            forward: live
+                .forward_targets
+                .as_ref()
+                .map(|open| open.contains(&target.name)),
         })
         .collect();
 }
@@ -153,20 +161,21 @@ impl AgentControl for AgentDesk {
             .view(move |conn| {
                 let records = agents::list(conn, &workspace, false)?.into_iter();
                 let with_end = |record: AgentRecord| {
-                    let until = agents::certificate_until(conn, &workspace, &record.id)?;
-                    Ok((record, until))
+                    let standing = agents::standing(conn, &workspace, &record.id)?;
+                    Ok((record, standing))
                 };
                 records.map(with_end).collect::<Result<Vec<_>, _>>()
             })
             .await
             .map_err(|error| refused(error.into()))?;
-        let status = |(record, until): &(AgentRecord, Option<i64>)| self.status(record, *until);
+        let status =
+            |(record, standing): &(AgentRecord, Option<Standing>)| self.status(record, *standing);
         Ok(records.iter().map(status).collect())
     }
 
     async fn show(&self, name: &str) -> Result<AgentStatus, ControlError> {
-        let (record, until) = self.find(name).await?;
-        Ok(self.status(&record, until))
+        let (record, standing) = self.find(name).await?;
+        Ok(self.status(&record, standing))
     }
 
     async fn revoke(&self, name: &str) -> Result<AgentStatus, ControlError> {
@@ -191,6 +200,12 @@ impl AgentControl for AgentDesk {
         purpose: ForwardPurpose,
     ) -> Result<Box<dyn Duplex>, ControlError> {
         let (record, _) = self.find(name).await?;
+        let live = self.agents.live(&record.id);
+        // A session that is there may be cancelled whatever has changed since.
+        if purpose == ForwardPurpose::Session && live.is_some_and(|live| live.forwards_not(target))
+        {
+            return Err(not_forwarded(name, target));
+        }
         let request = OpenRequest {
             target: target.to_owned(),
             sync: FORWARD.to_owned(),
@@ -220,6 +235,37 @@ fn closed(error: EndpointError) -> ControlError {
         Class::Bug => ControlErrorKind::Internal,
     };
     ControlError::new(kind, error.code, error.message)
+}
+
+/// Refused before the agent is asked; it would say the same.
+fn not_forwarded(agent: &str, target: &str) -> ControlError {
+    let text = format!(
+        "agent `{agent}` has no target `{target}` that is open to people's tools: on its host, \
+         `forward = \"yes\"` for the target in agent.toml and `systemctl reload tidegate-agent` open it"
+    );
+    ControlError::new(ControlErrorKind::Unavailable, "forward-closed", text)
+}
+
+fn revoked(name: &str) -> ControlError {
+    let text = format!(
+        "agent {name} was revoked: `tidegate-relay agent invite {name}` makes a token for a new one"
+    );
+    ControlError::new(
+        ControlErrorKind::NotFound,
+        IdentityFault::Revoked.code(),
+        text,
+    )
+}
+
+/// How an identity stands whose certificate ends then, milliseconds since 1970.
+fn word(until_ms: i64) -> &'static str {
+    let now_ms = jiff::Timestamp::now().as_millisecond();
+    let lapses_ms = until_ms.saturating_add_unsigned(REISSUE.as_millis() as u64);
+    match now_ms {
+        now_ms if now_ms <= until_ms => "good",
+        now_ms if now_ms <= lapses_ms => "expired",
+        _ => "lapsed",
+    }
 }
 
 fn refused(error: PairingError) -> ControlError {

@@ -201,9 +201,9 @@ pub(super) fn not_opened(agent: &str, error: OpenError) -> EndpointError {
 /// A broken tunnel is back within this order of time.
 const TUNNEL_RETRY: Duration = Duration::from_millis(300);
 
-/// The label of streams that belong to no run: previews, tests, verifies. They carry epoch 0, which
-/// no gate compares.
-const NO_RUN: &str = "console";
+/// The label of streams that belong to no run: previews, tests, verifies. No sync can have that name,
+/// so no gate compares their epoch, which is 0.
+const NO_RUN: &str = "@console";
 
 #[async_trait]
 impl Dial for TunnelDial {

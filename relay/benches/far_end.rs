@@ -104,7 +104,7 @@ async fn serve(client: TcpStream, agents: Agents, agent: String) {
 async fn forward(mut client: TcpStream, agents: Agents, agent: String) -> Result<(), OpenError> {
     let request = OpenRequest {
         target: TARGET.to_owned(),
-        sync: "console".to_owned(),
+        sync: "@console".to_owned(),
         run: "bench".to_owned(),
         epoch: 0,
         purpose: Purpose::Session,

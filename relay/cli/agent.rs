@@ -134,7 +134,11 @@ fn row(agent: &AgentStatus) -> Vec<String> {
 fn state(agent: &AgentStatus) -> String {
     match &agent.held {
         Some(held) => format!("{}, {held} held", agent.state),
-        None => agent.state.clone(),
+        None => match agent.identity.as_deref() {
+            Some("expired") => format!("{}, certificate ended", agent.state),
+            Some("lapsed") => format!("{}, pair it again", agent.state),
+            _ => agent.state.clone(),
+        },
     }
 }
 
@@ -186,8 +190,12 @@ fn show(agent: &AgentStatus) {
         let bound = target.slot_wal_max.map_or_else(String::new, |bytes| {
             format!(", drops a slot before it keeps {}", size::text(bytes))
         });
+        let forward = match target.forward {
+            Some(true) => ", open to people's tools",
+            _ => "",
+        };
         let text = format!(
-            "target {}: database {}, {mode}{ddl}{bound}",
+            "target {}: database {}, {mode}{ddl}{bound}{forward}",
             target.name, target.database
         );
         output::say(&output::plain(&text));

@@ -10,8 +10,8 @@ use tidegate_shared::wire::{PairAnswer, PairAsk, RenewRefusal};
 
 use super::{Asker, Pairing, PairingError, event, limits, unix_ms};
 use crate::identity::CustodyError;
-use crate::store::agents::{self, CertificateRow, Presented};
-use crate::store::audit;
+use crate::store::agents::{self, CertificateRow, Known, Presented};
+use crate::store::audit::{self, AuditEvent};
 use crate::tunnel::{Doorkeeper, NotAdmitted, Renewal};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -59,14 +59,14 @@ impl Pairing {
         Ok(noted.then_some(issued))
     }
 
-    async fn is_admitted(&self, leaf: &AgentLeaf) -> Result<bool, PairingError> {
+    async fn known(&self, leaf: &AgentLeaf) -> Result<Known, PairingError> {
         let presented = Presented {
             workspace: leaf.identity.workspace().to_owned(),
             agent: leaf.identity.agent().to_owned(),
             serial: leaf.facts.serial.clone(),
             key: leaf.facts.key_pin,
         };
-        let look = move |conn: &_| agents::is_admitted(conn, &presented);
+        let look = move |conn: &_| agents::known(conn, &presented);
         Ok(self.store.view(look).await?)
     }
 
@@ -86,7 +86,7 @@ impl Pairing {
             }
         };
         let key = requested_key_pin(csr_der).map_err(|_| RenewRefusal::BadRequest)?;
-        if !self.is_admitted(leaf).await.map_err(failed)? {
+        if self.known(leaf).await.map_err(failed)? != Known::Good {
             return Err(RenewRefusal::Revoked);
         }
         let new = NewCertificate {
@@ -99,39 +99,42 @@ impl Pairing {
             // Revoked between the two, or too often: the next question tells.
             return Err(RenewRefusal::Unavailable);
         };
-        self.audit_renewal(leaf, now).await;
+        let identity = &leaf.identity;
+        let by = Asker {
+            workspace: identity.workspace(),
+            actor: identity.agent(),
+        };
+        self.note(event(by, "agent.renew", identity.agent(), unix_ms(now)))
+            .await;
         Ok(Renewal {
             not_after: issued.facts.not_after,
             chain: issued.chain,
         })
     }
 
-    async fn audit_renewal(&self, leaf: &AgentLeaf, now: SystemTime) {
+    /// Appends to the audit log what has happened already.
+    pub(super) async fn note(&self, event: AuditEvent) {
         let store = self.store.clone();
-        let identity = &leaf.identity;
-        let asker = Asker {
-            workspace: identity.workspace(),
-            actor: identity.agent(),
-        };
-        let event = event(asker, "agent.renew", identity.agent(), unix_ms(now));
+        let (action, object) = (event.action.clone(), event.object.clone());
         let noted = self
             .store
             .transact(move |tx| audit::append(tx, store.sealer(), &event))
             .await;
         if let Err(error) = noted {
-            tracing::error!(agent = %leaf.identity, %error, "A renewal is not in the audit log.");
+            tracing::error!(action, object, %error, "This is not in the audit log.");
         }
     }
 }
 
 impl Doorkeeper for Pairing {
     async fn admit(&self, leaf: &AgentLeaf) -> Result<(), NotAdmitted> {
-        match self.is_admitted(leaf).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(NotAdmitted::Refused),
+        match self.known(leaf).await {
+            Ok(Known::Good) => Ok(()),
+            Ok(Known::Revoked) => Err(NotAdmitted::Revoked),
+            Ok(Known::Nothing) => Err(NotAdmitted::Unknown),
             Err(error) => {
                 tracing::error!(agent = %leaf.identity, %error, "Can't tell who may come in.");
-                Err(NotAdmitted::Unknown)
+                Err(NotAdmitted::Unavailable)
             }
         }
     }

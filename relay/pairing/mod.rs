@@ -40,6 +40,10 @@ pub mod limits {
     /// How long after its certificate ran out an agent may ask for another one with its key: a
     /// host that was off for some weeks need not be paired again.
     pub const REISSUE: Duration = Duration::from_secs(30 * 24 * 3600);
+    /// How often one key may get a certificate after the end of its last one, as far back as
+    /// certificates are remembered ([`KEEP_EXPIRED`]): an agent that is on for some hours of each
+    /// week needs half of it.
+    pub const REISSUES_PER_KEY_MAX: u32 = 30;
     /// Certificates for one key within an hour; an agent needs one per half life.
     pub const CERTIFICATES_PER_HOUR: u32 = 20;
     /// Characters of an agent's name.

@@ -110,35 +110,47 @@ impl Pairing {
     }
 
     /// Another certificate for a key whose certificate ran out while the agent was away. The
-    /// request's signature proves the key; a revoked agent or a retired key gets nothing.
+    /// request's signature proves the key; a revoked agent or a retired key gets nothing. Whoever
+    /// has the key may know why: that is no secret to the agent.
     async fn reissue(
         &self,
         request: ReissueRequest,
         now: SystemTime,
     ) -> Result<Paired, PairRefusal> {
         let key = requested_key_pin(&request.csr_der).map_err(|_| PairRefusal::BadRequest)?;
-        let agent = self
-            .store
-            .view(move |conn| {
-                let Some(last) = agents::newest_certificate_of_key(conn, &key)? else {
-                    return Ok(None);
-                };
-                let since_end = unix_ms(now).saturating_sub(last.not_after);
-                if since_end > millis(limits::REISSUE) {
-                    return Ok(None);
-                }
-                agents::find(conn, &last.workspace, &last.agent)
-            })
-            .await
-            .map_err(unavailable)?
-            .filter(|agent| agent.revoked_at.is_none())
-            .ok_or(PairRefusal::NotAccepted)?;
+        let found = self.store.view(move |conn| {
+            let Some(last) = agents::newest_certificate_of_key(conn, &key)? else {
+                return Ok(None);
+            };
+            let agent = agents::find(conn, &last.workspace, &last.agent)?;
+            Ok(Some((last, agent, agents::count_reissues(conn, &key)?)))
+        });
+        let found = found.await.map_err(unavailable)?;
+        let (last, agent, reissues) = found.ok_or(PairRefusal::NotAccepted)?;
+        let agent = agent.filter(|agent| agent.revoked_at.is_none() && last.revoked_at.is_none());
+        let agent = agent.ok_or(PairRefusal::Revoked)?;
+        let since_end = unix_ms(now).saturating_sub(last.not_after);
+        let is_lapsed =
+            since_end > millis(limits::REISSUE) || reissues >= limits::REISSUES_PER_KEY_MAX;
         tracing::warn!(
             agent = agent.name,
+            reissues,
+            is_lapsed,
             "An agent whose certificate ran out asks for another one with its key."
         );
-        self.give_certificate(agent, key, &request.csr_der, now)
-            .await
+        if is_lapsed {
+            return Err(PairRefusal::Lapsed);
+        }
+        let (workspace, name) = (agent.workspace.clone(), agent.name.clone());
+        let paired = self.give_certificate(agent, key, &request.csr_der, now);
+        let paired = paired.await?;
+        let by = Asker {
+            workspace: &workspace,
+            actor: &name,
+        };
+        self.note(event(by, "agent.reissue", &name, unix_ms(now)))
+            .await;
+        Ok(paired)
     }
 
     async fn give_certificate(

@@ -252,46 +252,85 @@ pub struct Presented {
     pub key: [u8; 32],
 }
 
+/// What is known of a certificate that was presented.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    Good,
+    /// It, its key or its agent.
+    Revoked,
+    /// No such agent, or not its key.
+    Nothing,
+}
+
 /// Whether neither this certificate nor its agent is revoked. One that is not known was issued after the
 /// backup that this store was restored from: it is as good as another one of the same agent and key.
-pub fn is_admitted(conn: &Connection, presented: &Presented) -> Result<bool, StoreError> {
-    let mut statement = conn.prepare_cached(
-        "select 1 from agents a join certificates c on c.agent = a.id and c.workspace = a.workspace
-         where a.workspace = ?1 and a.id = ?2 and a.revoked_at is null and c.revoked_at is null
-           and (c.serial = ?3
-                or c.key = ?4 and not exists (select 1 from certificates where serial = ?3))",
-    )?;
+pub fn known(conn: &Connection, presented: &Presented) -> Result<Known, StoreError> {
     let Presented {
         workspace,
         agent,
         serial,
         key,
     } = presented;
-    Ok(statement.exists(params![workspace, agent, serial, key])?)
+    let mut statement = conn.prepare_cached(
+        "select 1 from agents a join certificates c on c.agent = a.id and c.workspace = a.workspace
+         where a.workspace = ?1 and a.id = ?2 and a.revoked_at is null and c.revoked_at is null
+           and (c.serial = ?3
+                or c.key = ?4 and not exists (select 1 from certificates where serial = ?3))",
+    )?;
+    if statement.exists(params![workspace, agent, serial, key])? {
+        return Ok(Known::Good);
+    }
+    let mut statement = conn.prepare_cached(
+        "select 1 from agents a left join certificates c
+              on c.agent = a.id and c.workspace = a.workspace and (c.serial = ?3 or c.key = ?4)
+         where a.workspace = ?1 and a.id = ?2
+           and (a.revoked_at is not null or c.revoked_at is not null)",
+    )?;
+    let is_revoked = statement.exists(params![workspace, agent, serial, key])?;
+    Ok(match is_revoked {
+        true => Known::Revoked,
+        false => Known::Nothing,
+    })
 }
 
-/// When an agent's last certificate ends, if it holds one that is not revoked.
-pub fn certificate_until(
+/// How an agent's certificates stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// When the last one ends that is not revoked.
+    pub until: i64,
+    /// How often its key got one only after the end of the one before.
+    pub reissues: u32,
+}
+
+/// Nothing for an agent that holds no certificate.
+pub fn standing(
     conn: &Connection,
     workspace: &str,
     agent: &str,
-) -> Result<Option<i64>, StoreError> {
+) -> Result<Option<Standing>, StoreError> {
     let mut statement = conn.prepare_cached(
-        "select max(not_after) from certificates
-         where workspace = ?1 and agent = ?2 and revoked_at is null",
+        "select not_after, key from certificates
+         where workspace = ?1 and agent = ?2 and revoked_at is null
+         order by not_after desc limit 1",
     )?;
-    Ok(statement.query_row(params![workspace, agent], |row| row.get(0))?)
+    let newest = statement.query_row(params![workspace, agent], |row| {
+        Ok((row.get::<_, i64>(0)?, row.get::<_, [u8; 32]>(1)?))
+    });
+    let Some((until, key)) = newest.optional()? else {
+        return Ok(None);
+    };
+    let reissues = count_reissues(conn, &key)?;
+    Ok(Some(Standing { until, reissues }))
 }
 
-/// The longest-lived certificate of a key that is not revoked, for issuing another one.
+/// The certificate of a key that ends last, whatever became of it, for issuing another one.
 pub fn newest_certificate_of_key(
     conn: &Connection,
     key: &[u8; 32],
 ) -> Result<Option<CertificateRow>, StoreError> {
     let mut statement = conn.prepare_cached(
         "select serial, workspace, agent, key, not_before, not_after, issued_at, revoked_at
-         from certificates where key = ?1 and revoked_at is null
-         order by not_after desc limit 1",
+         from certificates where key = ?1 order by not_after desc limit 1",
     )?;
     Ok(statement
         .query_row([key], certificate_from_row)
@@ -307,6 +346,18 @@ pub fn count_issued_since(
     let mut statement = conn
         .prepare_cached("select count(*) from certificates where key = ?1 and issued_at >= ?2")?;
     Ok(statement.query_row(params![key, since_ms], |row| row.get(0))?)
+}
+
+/// How often a key got a certificate after the end of all that it had before.
+pub fn count_reissues(conn: &Connection, key: &[u8; 32]) -> Result<u32, StoreError> {
+    let mut statement = conn.prepare_cached(
+        "select count(*) from (
+           select issued_at, max(not_after) over (
+             order by issued_at rows between unbounded preceding and 1 preceding) as covered_until
+           from certificates where key = ?1)
+         where covered_until < issued_at",
+    )?;
+    Ok(statement.query_row([key], |row| row.get(0))?)
 }
 
 /// Forgets tokens that expired, and certificates that ran out, before a moment.

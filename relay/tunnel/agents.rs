@@ -93,6 +93,8 @@ pub struct AgentLive {
     pub holding: Holding,
     /// Names of the targets whose logins are a person's own.
     pub passthrough_targets: Vec<String>,
+    /// Names of those that are open to people's own tools, if the agent told.
+    pub forward_targets: Option<Vec<String>>,
     /// Streams that are open through the agent.
     pub streams: usize,
     pub stats: TunnelStats,
@@ -108,6 +110,12 @@ impl AgentLive {
     pub fn slot_bound(&self, target: &str) -> Option<u64> {
         let place = self.targets.iter().position(|known| known.name == target)?;
         self.slot_bounds.get(place).copied()
+    }
+
+    /// Whether the target is known to be closed to people's own tools.
+    pub fn forwards_not(&self, target: &str) -> bool {
+        let told = self.forward_targets.as_ref();
+        told.is_some_and(|open| !open.iter().any(|name| name == target))
     }
 
     pub fn rtt(&self) -> Duration {
@@ -230,7 +238,7 @@ impl Agents {
     pub fn disconnect(&self, agent_id: &str) -> bool {
         let session = self.lock().remove(agent_id);
         let Some(session) = session else { return false };
-        session.tunnel.close(CloseCode::NOT_ACCEPTED);
+        session.tunnel.close(CloseCode::REVOKED);
         self.note_change();
         true
     }
@@ -403,6 +411,7 @@ impl Session {
                 .unwrap_or_else(PoisonError::into_inner)
                 .clone(),
             passthrough_targets: self.hello.passthrough_targets.0.clone(),
+            forward_targets: self.hello.forward_targets.0.clone(),
             streams: self.streams.load(Ordering::Relaxed),
             stats: self.tunnel.stats(),
         }

@@ -52,8 +52,10 @@ pub struct Renewal {
 /// Why an agent may not come in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotAdmitted {
-    /// Revoked, or never issued here.
-    Refused,
-    /// The store could not be asked; the agent should try again.
+    /// The agent, its key or this certificate is revoked.
+    Revoked,
+    /// Signed by this relay's authority, but of no agent or key that it knows.
     Unknown,
+    /// The store could not be asked; the agent should try again.
+    Unavailable,
 }

@@ -5,9 +5,9 @@ use std::time::{Duration, SystemTime};
 
 use tidegate_shared::identity::AgentLeaf;
 use tidegate_shared::identity::limits::CLOCK_SKEW;
-use tidegate_shared::tunnel::{CloseCode, Tunnel, TunnelReader, TunnelWriter};
+use tidegate_shared::tunnel::{CloseCode, IdentityFault, Tunnel, TunnelReader, TunnelWriter};
 use tidegate_shared::wire::{
-    self, AgentMessage, FrameReader, Goodbye, Hello, HelloAck, Holding, RelayMessage,
+    self, AgentMessage, FrameReader, Goodbye, Grown, Hello, HelloAck, Holding, RelayMessage,
     SessionRefusal, WireError,
 };
 use tokio::io::AsyncWriteExt;
@@ -133,6 +133,7 @@ impl<D: Doorkeeper> Serving<D> {
             protocol,
             session: registration.number,
             relay_time_ms: since_epoch_ms(now),
+            relay_version: Grown(env!("CARGO_PKG_VERSION").to_owned()),
         };
         if let Err(code) = control.send(&RelayMessage::HelloAck(ack)).await {
             return code;
@@ -159,16 +160,24 @@ impl<D: Doorkeeper> Serving<D> {
     async fn admitted(&self) -> Result<(), CloseCode> {
         match self.door.admit(&self.leaf).await {
             Ok(()) => Ok(()),
-            Err(NotAdmitted::Refused) => {
-                tracing::warn!(
-                    agent = %self.leaf.identity,
-                    serial = self.leaf.facts.serial,
-                    remote = %self.tunnel.remote(),
-                    "Refused a certificate that is revoked or was not issued here."
-                );
-                Err(CloseCode::NOT_ACCEPTED)
-            }
-            Err(NotAdmitted::Unknown) => Err(CloseCode::BUSY),
+            Err(NotAdmitted::Revoked) => Err(self.refused(IdentityFault::Revoked)),
+            Err(NotAdmitted::Unknown) => Err(self.refused(IdentityFault::Unknown)),
+            Err(NotAdmitted::Unavailable) => Err(CloseCode::BUSY),
+        }
+    }
+
+    fn refused(&self, fault: IdentityFault) -> CloseCode {
+        tracing::warn!(
+            code = fault.code(),
+            agent = %self.leaf.identity,
+            serial = self.leaf.facts.serial,
+            remote = %self.tunnel.remote(),
+            "Refused an agent's identity."
+        );
+        match fault {
+            IdentityFault::Expired => CloseCode::EXPIRED,
+            IdentityFault::Revoked => CloseCode::REVOKED,
+            IdentityFault::Unknown => CloseCode::UNKNOWN,
         }
     }
 
@@ -211,7 +220,9 @@ impl<D: Doorkeeper> Serving<D> {
                     None => return CloseCode::DONE,
                 },
                 // Counted anew each time: a machine may have slept, or its clock been set.
-                () = sleep(self.left_until(not_after)) => return CloseCode::EXPIRED,
+                () = sleep(self.left_until(not_after)) => {
+                    return self.refused(IdentityFault::Expired);
+                }
                 _ = pings.tick() => {
                     if unanswered >= limits::PINGS_UNANSWERED_MAX {
                         return CloseCode::TIMEOUT;

@@ -1,5 +1,6 @@
 //! Certificates: who may be whom, and what is ignored.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rcgen::{CertificateParams, KeyPair};
@@ -41,6 +42,52 @@ async fn attempt(
         }
     };
     tokio::join!(serve, dial)
+}
+
+/// Both ends in memory.
+fn shake_hands(
+    client: rustls::ClientConfig,
+    server: rustls::ServerConfig,
+) -> Result<(), rustls::Error> {
+    let name = RELAY_NAME.try_into().unwrap();
+    let mut client = rustls::ClientConnection::new(Arc::new(client), name)?;
+    let mut server = rustls::ServerConnection::new(Arc::new(server))?;
+    while client.is_handshaking() || server.is_handshaking() {
+        let mut bytes = Vec::new();
+        client.write_tls(&mut bytes).unwrap();
+        server.read_tls(&mut &bytes[..]).unwrap();
+        server.process_new_packets()?;
+        bytes.clear();
+        server.write_tls(&mut bytes).unwrap();
+        client.read_tls(&mut &bytes[..]).unwrap();
+        client.process_new_packets()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn nothing_older_than_tls_1_3_is_spoken_and_nothing_comes_early() {
+    let world = World::new();
+    let server = world.relay_tls(world.relay());
+    let tickets_and_early = (server.send_tls13_tickets, server.max_early_data_size);
+    assert_eq!(tickets_and_early, (0, 0));
+    let ours = world.agent_tls(world.agent("a1"));
+    assert!(!ours.enable_early_data);
+    shake_hands(ours, server.clone()).unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(world.relays.certificate().clone()).unwrap();
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let mut older = rustls::ClientConfig::builder_with_provider(provider.into())
+        .with_protocol_versions(&[&rustls::version::TLS12])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    older.alpn_protocols = vec![tls::ALPN_AGENT.to_vec()];
+    let refused = shake_hands(older, server).unwrap_err();
+    assert!(
+        matches!(refused, rustls::Error::PeerIncompatible(_)),
+        "{refused}"
+    );
 }
 
 #[tokio::test]

@@ -113,9 +113,10 @@ fn golden_vectors_of_the_control_messages() {
                 since_ms: 4,
             }),
             passthrough_targets: Grown(vec!["m".into()]),
+            forward_targets: Grown(Some(vec!["f".into()])),
         }),
-        "0000002f01000100010105302e312e300364623101046d61696e0473686f7001fb2c0101046d61696e0109\
-         01026e6f0401016d",
+        "0000003301000100010105302e312e300364623101046d61696e0473686f7001fb2c0101046d61696e0109\
+         01026e6f0401016d01010166",
     );
     check_golden(
         &AgentMessage::Holds(Holding::default()),
@@ -132,8 +133,9 @@ fn golden_vectors_of_the_control_messages() {
             protocol: 1,
             session: 2,
             relay_time_ms: 3,
+            relay_version: Grown("0.1".into()),
         }),
-        "0000000701000100010203",
+        "0000000b0100010001020303302e31",
     );
     check_golden(
         &RelayMessage::Refused {
@@ -187,6 +189,7 @@ fn a_hello_of_an_older_agent_is_read_and_allows_nothing_new() {
     assert_eq!(told, (Grown(vec!["m".into()]), Grown(vec![])));
     let latest = (hello.holding, hello.passthrough_targets);
     assert_eq!(latest, (Grown::default(), Grown(vec![])));
+    assert_eq!(hello.forward_targets, Grown(None));
     // Half of the new field is no older hello.
     let mut cut = older.to_vec();
     cut.push(1);

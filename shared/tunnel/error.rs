@@ -64,11 +64,50 @@ impl fmt::Display for CertificateFault {
     }
 }
 
+/// What a relay has against an agent's identity. Told apart, because different things help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdentityFault {
+    /// The agent asks for another certificate with its key by itself.
+    Expired,
+    /// For good.
+    Revoked,
+    /// Of another relay, or of one that lost its state.
+    Unknown,
+}
+
+impl IdentityFault {
+    /// The stable code, in logs, `status`, `check` and the API.
+    pub fn code(self) -> &'static str {
+        match self {
+            IdentityFault::Expired => "identity-expired",
+            IdentityFault::Revoked => "identity-revoked",
+            IdentityFault::Unknown => "identity-unknown",
+        }
+    }
+}
+
 impl TunnelError {
+    /// Whether it was our identity that the peer did not want.
+    pub fn identity_fault(&self) -> Option<IdentityFault> {
+        match self {
+            TunnelError::ClosedByPeer(CloseCode::EXPIRED)
+            | TunnelError::RefusedByPeer(CertificateFault::Expired) => Some(IdentityFault::Expired),
+            TunnelError::ClosedByPeer(CloseCode::REVOKED) => Some(IdentityFault::Revoked),
+            TunnelError::ClosedByPeer(CloseCode::UNKNOWN | CloseCode::NO_CERTIFICATE)
+            | TunnelError::RefusedByPeer(CertificateFault::UnknownAuthority) => {
+                Some(IdentityFault::Unknown)
+            }
+            _ => None,
+        }
+    }
+
     pub fn class(&self) -> Class {
         match self {
-            TunnelError::ClosedByPeer(CloseCode::NOT_ACCEPTED | CloseCode::NO_CERTIFICATE) => {
+            TunnelError::ClosedByPeer(CloseCode::REVOKED) => {
                 Class::Operator("the relay revoked this agent: pair it again with a new token")
+            }
+            TunnelError::ClosedByPeer(CloseCode::UNKNOWN | CloseCode::NO_CERTIFICATE) => {
+                Class::Operator("the relay does not know this agent: pair it again")
             }
             TunnelError::ClosedByPeer(CloseCode::PROTOCOL) => {
                 Class::Operator("update the older of tidegate-agent and tidegate-relay")

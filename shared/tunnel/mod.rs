@@ -22,10 +22,10 @@ use rustls_pki_types::CertificateDer;
 
 pub use backoff::Backoff;
 pub use dial::TunnelDialer;
-pub use error::{CertificateFault, TunnelError};
+pub use error::{CertificateFault, IdentityFault, TunnelError};
 pub use listen::{Arriving, TunnelListener};
 pub use quic::{QuicDialer, QuicListener};
-pub use settings::{QuicSettings, StableKeys, limits};
+pub use settings::{QuicSettings, StableKeys, UdpBuffers, limits};
 pub use stream::{TunnelReader, TunnelStream, TunnelWriter};
 pub use tcp::{Connect, TcpTunnelDialer, TcpTunnelListener, limits as tcp_limits};
 
@@ -211,8 +211,8 @@ impl CloseCode {
     pub const GOODBYE: CloseCode = CloseCode(1);
     /// The same agent connected again; this is the older connection.
     pub const REPLACED: CloseCode = CloseCode(2);
-    /// The agent or its certificate is revoked or unknown.
-    pub const NOT_ACCEPTED: CloseCode = CloseCode(3);
+    /// The agent or its certificate is revoked.
+    pub const REVOKED: CloseCode = CloseCode(3);
     /// An agent's connection without a certificate.
     pub const NO_CERTIFICATE: CloseCode = CloseCode(4);
     /// A message was malformed, out of turn, or of no common version.
@@ -223,18 +223,21 @@ impl CloseCode {
     pub const BUSY: CloseCode = CloseCode(7);
     /// The certificate ran out and was not renewed.
     pub const EXPIRED: CloseCode = CloseCode(8);
+    /// The certificate is well signed, but the relay knows no such agent or key.
+    pub const UNKNOWN: CloseCode = CloseCode(9);
 
     pub fn text(self) -> &'static str {
         match self {
             CloseCode::DONE => "done",
             CloseCode::GOODBYE => "goodbye",
             CloseCode::REPLACED => "replaced by a newer connection of the same agent",
-            CloseCode::NOT_ACCEPTED => "not accepted",
+            CloseCode::REVOKED => "this agent is revoked",
             CloseCode::NO_CERTIFICATE => "no certificate",
             CloseCode::PROTOCOL => "protocol error",
             CloseCode::TIMEOUT => "timed out",
             CloseCode::BUSY => "busy",
             CloseCode::EXPIRED => "certificate expired",
+            CloseCode::UNKNOWN => "this agent is unknown",
             _ => "unknown reason",
         }
     }

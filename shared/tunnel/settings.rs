@@ -135,7 +135,44 @@ fn with_payload(mut config: EndpointConfig) -> EndpointConfig {
     config
 }
 
-/// A UDP socket with large buffers. Says so, once, when the kernel gives less.
+/// What the kernel gives a UDP socket that asks for [`limits::SOCKET_BUFFER_BYTES`], bytes. Less is no
+/// fault: fast transfers lose packets then, which are sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UdpBuffers {
+    /// Bounded by `net.core.rmem_max`.
+    pub receive_bytes: usize,
+    /// Bounded by `net.core.wmem_max`.
+    pub send_bytes: usize,
+}
+
+impl UdpBuffers {
+    /// As for every socket of this host.
+    pub fn granted() -> io::Result<UdpBuffers> {
+        UdpBuffers::of(&Socket::new(
+            Domain::IPV4,
+            Type::DGRAM,
+            Some(Protocol::UDP),
+        )?)
+    }
+
+    pub fn are_small(self) -> bool {
+        self.receive_bytes.min(self.send_bytes) < limits::SOCKET_BUFFER_BYTES
+    }
+
+    /// Asks for them.
+    fn of(socket: &Socket) -> io::Result<UdpBuffers> {
+        socket.set_recv_buffer_size(limits::SOCKET_BUFFER_BYTES)?;
+        socket.set_send_buffer_size(limits::SOCKET_BUFFER_BYTES)?;
+        // Linux doubles what was asked for and reports the doubled value (socket(7), SO_RCVBUF).
+        let factor = if cfg!(target_os = "linux") { 2 } else { 1 };
+        Ok(UdpBuffers {
+            receive_bytes: socket.recv_buffer_size()? / factor,
+            send_bytes: socket.send_buffer_size()? / factor,
+        })
+    }
+}
+
+/// A UDP socket with buffers as large as the kernel gives.
 pub(super) fn bind_udp(address: SocketAddr) -> Result<UdpSocket, TunnelError> {
     let failed = |error: io::Error| TunnelError::Socket(format!("{address}: {error}"));
     let socket = Socket::new(
@@ -150,26 +187,14 @@ pub(super) fn bind_udp(address: SocketAddr) -> Result<UdpSocket, TunnelError> {
     }
     socket.set_nonblocking(true).map_err(failed)?;
     socket.bind(&address.into()).map_err(failed)?;
-    let _ = socket.set_recv_buffer_size(limits::SOCKET_BUFFER_BYTES);
-    let _ = socket.set_send_buffer_size(limits::SOCKET_BUFFER_BYTES);
-    warn_if_clamped("net.core.rmem_max", "receive", socket.recv_buffer_size());
-    warn_if_clamped("net.core.wmem_max", "send", socket.send_buffer_size());
-    Ok(socket.into())
-}
-
-fn warn_if_clamped(sysctl: &str, direction: &str, found: io::Result<usize>) {
-    // Linux doubles what was asked for and reports the doubled value (socket(7), SO_RCVBUF).
-    let factor = if cfg!(target_os = "linux") { 2 } else { 1 };
-    let Ok(bytes) = found.map(|bytes| bytes / factor) else {
-        return;
-    };
-    if bytes < limits::SOCKET_BUFFER_BYTES {
-        tracing::warn!(
-            bytes,
+    // No warning where the kernel gives less: in a container nobody could do anything about it.
+    // `tidegate-agent check` tells.
+    if let Ok(buffers) = UdpBuffers::of(&socket) {
+        tracing::debug!(
+            ?buffers,
             wanted_bytes = limits::SOCKET_BUFFER_BYTES,
-            "the kernel clamped the UDP {direction} buffer: fast transfers will lose packets; \
-             set `sysctl -w {sysctl}={}`",
-            limits::SOCKET_BUFFER_BYTES,
+            "UDP buffers"
         );
     }
+    Ok(socket.into())
 }

@@ -74,6 +74,9 @@ pub struct Hello {
     /// Names of the targets through which a person may be let in with their own name and password:
     /// the agent then passes the login on instead of logging in itself.
     pub passthrough_targets: Grown<Vec<String>>,
+    /// Names of the targets that are open to people's own tools. Nothing for an agent from before
+    /// this was told: it answers each request by itself.
+    pub forward_targets: Grown<Option<Vec<String>>>,
 }
 
 /// What an agent holds back by order of its own operator or of its write brake. The agent enforces
@@ -114,6 +117,8 @@ pub struct HelloAck {
     pub session: u64,
     /// The relay's clock, milliseconds since 1970; the agent warns about a skew.
     pub relay_time_ms: u64,
+    /// Empty for a relay from before this was told.
+    pub relay_version: Grown<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -127,7 +132,8 @@ pub struct Goodbye {
 pub enum SessionRefusal {
     /// No protocol version in common.
     Protocol,
-    /// The certificate or the agent is revoked, or was never issued here.
+    /// The certificate or the agent is revoked, or was never issued here. Since close codes tell
+    /// these apart, no relay says it any more.
     NotAccepted,
     /// The relay is full or shutting down; try again later.
     Busy,

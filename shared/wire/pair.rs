@@ -66,6 +66,10 @@ pub enum PairRefusal {
     BadRequest,
     /// The relay could not answer; nothing was used up.
     Unavailable,
+    /// To the owner of a known key alone: its agent or certificate is revoked.
+    Revoked,
+    /// To the owner of a known key alone: it was away for too long or too often.
+    Lapsed,
 }
 
 impl std::fmt::Display for PairRefusal {
@@ -79,6 +83,11 @@ impl std::fmt::Display for PairRefusal {
             PairRefusal::BadRequest => "the relay can't use this request; update tidegate-agent",
             PairRefusal::Unavailable => {
                 "the relay could not answer; try the same token again in a moment"
+            }
+            PairRefusal::Revoked => "the relay revoked this agent; pair it again with a new token",
+            PairRefusal::Lapsed => {
+                "this agent was away for too long after the end of its certificate, or too often; \
+                 pair it again with a new token"
             }
         })
     }

@@ -142,6 +142,14 @@ fn offered<'a>(agent: &'a AgentStatus, args: &ForwardArgs) -> Result<&'a AgentTa
         );
         CliError::Failed(text)
     })?;
+    if target.forward == Some(false) {
+        let text = format!(
+            "target {} of agent {name} is not open to people's tools: on its host, `forward = \"yes\"` \
+             in agent.toml and `systemctl reload tidegate-agent` open it",
+            output::plain(&target.name)
+        );
+        return Err(CliError::Failed(text));
+    }
     if target.passthrough && args.socket.is_none() {
         let text = "this target passes logins on, so the password that is asked for is the \
                     database's own: keep others out with --socket DIRECTORY";

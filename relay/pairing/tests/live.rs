@@ -4,9 +4,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tidegate_shared::identity::{AgentIdentity, AgentKey, AgentLeaf, tls};
+use tidegate_shared::identity::{AgentIdentity, AgentKey, AgentLeaf, Validity, tls};
 use tidegate_shared::pairing::PairingToken;
-use tidegate_shared::tunnel::{CloseCode, QuicSettings, Transport, TunnelError, TunnelStream};
+use tidegate_shared::tunnel::{
+    CloseCode, IdentityFault, QuicSettings, Transport, TunnelError, TunnelStream,
+};
 use tidegate_shared::wire::{
     self, AgentMessage, Goodbye, OpenAnswer, OpenDenial, OpenRequest, PairAnswer, PairAsk, Purpose,
     RelayMessage, RenewRefusal, SessionRefusal,
@@ -42,6 +44,7 @@ macro_rules! over_both {
 }
 
 over_both!(
+    expired_revoked_and_unknown_identities_are_told_apart,
     a_host_pairs_connects_and_lends_its_target,
     a_refused_target_and_an_absent_agent_are_told_apart,
     pairing_over_the_port_refuses_a_used_token_and_a_foreign_relay,
@@ -235,15 +238,55 @@ async fn revoking_cuts_the_live_session_and_keeps_the_agent_out(transport: Trans
         .await
         .unwrap();
     let end = timeout_soon(session.tunnel.closed()).await;
-    assert_eq!(end, TunnelError::ClosedByPeer(CloseCode::NOT_ACCEPTED));
+    assert_eq!(end, TunnelError::ClosedByPeer(CloseCode::REVOKED));
     timeout_soon(world.agents.wait_offline(&agent.id())).await;
     let again = timeout_soon(connect(running.address, agent.tls(), hello())).await;
     assert!(matches!(
         again,
-        Err((TunnelError::ClosedByPeer(CloseCode::NOT_ACCEPTED), None))
+        Err((TunnelError::ClosedByPeer(CloseCode::REVOKED), None))
     ));
     assert_eq!(bystander.tunnel.close_reason(), None);
     assert!(world.agents.live(&other.id()).is_some());
+}
+
+async fn expired_revoked_and_unknown_identities_are_told_apart(transport: Transport) {
+    let world = World::over(transport);
+    let running = world.listen();
+    let told = async |agent: &Credentials| {
+        let refused = timeout_soon(connect(running.address, agent.tls(), hello())).await;
+        match refused {
+            Err((error, _)) => error.identity_fault(),
+            Ok(session) => timeout_soon(session.tunnel.closed()).await.identity_fault(),
+        }
+    };
+    let other = World::over(transport);
+    let mut stranger = other.paired("office-db").await;
+    stranger.relay_authorities = world.custody.relay_authorities();
+    assert_eq!(told(&stranger).await, Some(IdentityFault::Unknown));
+    // Signed by the same authority, of an agent that this store never had.
+    let key = AgentKey::generate().unwrap();
+    let unheard_of = AgentIdentity::new("default", "never-heard-of").unwrap();
+    let validity = Validity {
+        now: world.now(),
+        life: HOUR,
+    };
+    let csr = key.csr_der().unwrap();
+    let issued = world.custody.issue_agent(&csr, &unheard_of, validity);
+    let forgotten = Credentials {
+        chain: issued.unwrap().chain,
+        key,
+        relay_authorities: world.custody.relay_authorities(),
+    };
+    assert_eq!(told(&forgotten).await, Some(IdentityFault::Unknown));
+
+    let revoked = world.paired("gone-db").await;
+    let asked = world.pairing.revoke(ASKER, "gone-db", world.now());
+    asked.await.unwrap();
+    assert_eq!(told(&revoked).await, Some(IdentityFault::Revoked));
+
+    let expired = world.paired("late-db").await;
+    world.pass(73 * HOUR);
+    assert_eq!(told(&expired).await, Some(IdentityFault::Expired));
 }
 
 async fn a_returning_agent_replaces_its_old_session_at_once(transport: Transport) {
@@ -469,7 +512,7 @@ async fn an_agent_that_stays_after_its_goodbye_is_cut_off_or_revoked(transport: 
         .await
         .unwrap();
     let end = timeout_soon(sessions[1].tunnel.closed()).await;
-    assert_eq!(end, TunnelError::ClosedByPeer(CloseCode::NOT_ACCEPTED));
+    assert_eq!(end, TunnelError::ClosedByPeer(CloseCode::REVOKED));
     let leaving = crate::tunnel::limits::LEAVING + SOON;
     let end = timeout(leaving, sessions[0].tunnel.closed()).await.unwrap();
     assert_eq!(end, TunnelError::ClosedByPeer(CloseCode::GOODBYE));

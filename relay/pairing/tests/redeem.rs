@@ -9,7 +9,7 @@ use tidegate_shared::wire::{PairAnswer, PairAsk, PairRefusal, ReissueRequest, Re
 
 use super::world::{ASKER, Credentials, HOUR, World, request};
 use crate::pairing::{Asker, PairingError, limits};
-use crate::store::{agents, audit};
+use crate::store::agents;
 use crate::tunnel::{Doorkeeper, NotAdmitted};
 
 const REFUSED: PairAnswer = PairAnswer::Refused {
@@ -38,12 +38,16 @@ async fn a_token_gives_a_certificate_that_is_admitted() {
     assert!(record.paired_at.is_some());
     assert_eq!(record.host.as_deref(), Some("db1"));
     let id = agent.id();
-    let until = world
+    let standing = world
         .store
-        .view(move |conn| agents::certificate_until(conn, "default", &id))
+        .view(move |conn| agents::standing(conn, "default", &id))
         .await
         .unwrap();
-    assert_eq!(until, Some(crate::pairing::unix_ms(leaf.facts.not_after)));
+    let expected = agents::Standing {
+        until: crate::pairing::unix_ms(leaf.facts.not_after),
+        reissues: 0,
+    };
+    assert_eq!(standing, Some(expected));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -188,7 +192,7 @@ async fn pairing_again_retires_the_old_key_and_keeps_the_agent() {
     assert_eq!(old.id(), new.id());
     assert_eq!(
         world.pairing.admit(&old.leaf()).await,
-        Err(NotAdmitted::Refused)
+        Err(NotAdmitted::Revoked)
     );
     assert_eq!(world.pairing.admit(&new.leaf()).await, Ok(()));
 }
@@ -206,18 +210,21 @@ async fn a_revoked_agent_is_never_admitted_or_renewed_and_its_name_is_free() {
     assert_eq!(id, agent.id());
     assert_eq!(
         world.pairing.admit(&agent.leaf()).await,
-        Err(NotAdmitted::Refused)
+        Err(NotAdmitted::Revoked)
     );
     let renewed = world.pairing.renew(&agent.leaf(), &csr, world.now()).await;
     assert_eq!(renewed.unwrap_err(), RenewRefusal::Revoked);
-    assert_eq!(reissue(&world, &agent.key).await, REFUSED);
+    assert_eq!(
+        reissue(&world, &agent.key).await,
+        refused(PairRefusal::Revoked)
+    );
     let again = world.pairing.revoke(ASKER, "office-db", world.now()).await;
     assert!(matches!(again, Err(PairingError::NoAgent(_))));
     let successor = world.paired("office-db").await;
     assert_ne!(successor.id(), agent.id());
     assert_eq!(
         world.pairing.admit(&agent.leaf()).await,
-        Err(NotAdmitted::Refused)
+        Err(NotAdmitted::Revoked)
     );
 }
 
@@ -247,13 +254,13 @@ async fn another_workspace_sees_and_revokes_nothing() {
         .view(move |conn| {
             Ok((
                 agents::find(conn, "other", &id)?.is_some(),
-                agents::is_admitted(conn, &presented)?,
+                agents::known(conn, &presented)?,
                 agents::list(conn, "other", true)?.len(),
             ))
         })
         .await
         .unwrap();
-    assert_eq!(crossed, (false, false, 0));
+    assert_eq!(crossed, (false, agents::Known::Nothing, 0));
 }
 
 #[tokio::test]
@@ -306,8 +313,39 @@ async fn an_agent_that_was_away_gets_another_certificate_for_its_key_only() {
     let back = Credentials::new(&paired, &agent.key);
     assert_eq!(back.id(), agent.id());
     assert!(back.leaf().facts.not_after > world.now());
+    let log = world.audit().await;
+    assert!(log.contains(&"agent.reissue".to_owned()), "{log:?}");
     world.pass(72 * HOUR + limits::REISSUE + HOUR);
-    assert_eq!(reissue(&world, &agent.key).await, REFUSED);
+    assert_eq!(
+        reissue(&world, &agent.key).await,
+        refused(PairRefusal::Lapsed)
+    );
+}
+
+#[tokio::test]
+async fn a_key_is_given_certificates_after_their_end_only_so_often() {
+    let world = World::new();
+    let agent = world.paired("office-db").await;
+    for _ in 0..limits::REISSUES_PER_KEY_MAX {
+        world.pass(73 * HOUR);
+        let again = reissue(&world, &agent.key).await;
+        assert!(matches!(again, PairAnswer::Paired(_)), "{again:?}");
+    }
+    world.pass(73 * HOUR);
+    assert_eq!(
+        reissue(&world, &agent.key).await,
+        refused(PairRefusal::Lapsed)
+    );
+    // A new pairing has a new key.
+    world.paired("office-db").await;
+    assert_eq!(
+        reissue(&world, &agent.key).await,
+        refused(PairRefusal::Revoked)
+    );
+}
+
+fn refused(code: PairRefusal) -> PairAnswer {
+    PairAnswer::Refused { code }
 }
 
 #[tokio::test]
@@ -366,15 +404,7 @@ async fn the_secret_is_in_no_file_and_every_step_is_in_the_audit_log() {
         files += 1;
     }
     assert!(files >= 5);
-    let events = world
-        .store
-        .view(|conn| audit::list(conn, "default", None, 10))
-        .await
-        .unwrap();
-    let actions: Vec<_> = events
-        .iter()
-        .map(|record| record.event.action.as_str())
-        .collect();
+    let actions = world.audit().await;
     assert_eq!(actions, ["agent.revoke", "agent.pair", "agent.invite"]);
 }
 

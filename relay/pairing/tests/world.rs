@@ -20,7 +20,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::identity::Custody;
 use crate::pairing::{Asker, Pairing, PairingConfig};
-use crate::store::Store;
+use crate::store::{Store, audit};
 use crate::tunnel::{Agents, Clock, Doorkeeper, Listener, ListenerConfig};
 
 pub(super) const RELAY: &str = "relay.test";
@@ -125,6 +125,15 @@ impl World {
             PairAnswer::Paired(paired) => Credentials::new(&paired, &key),
             refused => panic!("{refused:?}"),
         }
+    }
+
+    /// The actions in the audit log, the newest first.
+    pub(super) async fn audit(&self) -> Vec<String> {
+        let events = self
+            .store
+            .view(|conn| audit::list(conn, "default", None, 10));
+        let events = events.await.unwrap().into_iter();
+        events.map(|record| record.event.action).collect()
     }
 
     /// Starts listening on loopback with `door` deciding.
@@ -258,6 +267,7 @@ pub(super) fn hello() -> Hello {
         slot_bounds: wire::Grown::default(),
         holding: wire::Grown::default(),
         passthrough_targets: wire::Grown::default(),
+        forward_targets: wire::Grown::default(),
     }
 }
 

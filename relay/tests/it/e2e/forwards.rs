@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, NoTls};
 
+use tidegate_relay::api::forward::frame::PROTOCOL;
+
 use super::stage::{Stage, relay_binary};
 use crate::support::postgres::{PASSWORD, ROLE, clients};
 
@@ -343,12 +345,30 @@ async fn viewers_plain_tokens_closed_targets_and_paused_agents_forward_nothing()
     assert_eq!(value(&client, "select 'again'").await, "again");
 }
 
+/// The answer to a request for a session that the API refuses.
+async fn upgrade(stage: &Stage, target: &str) -> serde_json::Value {
+    let url = stage.url(&format!("agents/office-db/forward?target={target}"));
+    let request = reqwest::Client::new().post(url);
+    let request = request.bearer_auth(stage.token().unwrap());
+    let request = request.header("connection", "upgrade");
+    let answer = request.header("upgrade", PROTOCOL).send().await.unwrap();
+    assert!(!answer.status().is_success(), "{answer:?}");
+    answer.json().await.unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_target_that_is_not_open_or_passes_logins_on_is_told_at_once() {
     let mut stage = Stage::start("forwarded_targets").await;
     let operator = stage.token().unwrap();
     let (code, text) = refused(&stage, &operator, &["--listen", "127.0.0.1:0"]);
     assert!(code == 1 && text.contains("forward = \"yes\""), "{text}");
+    let agent = stage.get("agents/office-db").await;
+    assert_eq!(agent["targets"][0]["forward"], false, "{agent:#}");
+    // The API refuses by what the agent's hello said, without asking it.
+    let told = upgrade(&stage, "main").await;
+    assert_eq!(told["code"], "forward-closed", "{told:#}");
+    let denied = stage.agent_command(&["audit", "show", "--last", "50"]);
+    assert!(!denied.contains("stream.deny"), "{denied}");
     let open = "allow_ddl = true\nforward = \"passthrough\"\n";
     stage.restart_agent_with("allow_ddl = true\n", open).await;
     let (code, text) = refused(&stage, &operator, &["--listen", "127.0.0.1:0"]);

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use tidegate_relay::store::agents::{CertificateRow, Presented};
+use tidegate_relay::store::agents::{CertificateRow, Known, Presented};
 use tidegate_relay::store::{Store, StoreError, agents, backup};
 
 use super::World;
@@ -135,8 +135,8 @@ async fn a_certificate_from_after_the_backup_is_as_good_as_another_one_of_its_ke
         };
         let admitted = world
             .store
-            .view(move |conn| agents::is_admitted(conn, &presented));
-        admitted.await.unwrap()
+            .view(move |conn| agents::known(conn, &presented));
+        admitted.await.unwrap() == Known::Good
     };
     assert!(admitted("a1", "s1", 1).await);
     assert!(admitted("a1", "s2", 1).await, "renewed after the backup");
