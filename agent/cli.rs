@@ -74,11 +74,14 @@ enum Command {
     #[command(after_help = "Example: tidegate-agent run --config /etc/tidegate-agent/agent.toml")]
     Run,
     /// Look for what would keep the agent from working, from configuration to database grants.
-    #[command(after_help = "Example: tidegate-agent check")]
+    #[command(after_help = "Example: tidegate-agent check --bundle for-support.tar.gz")]
     Check {
         /// Print one JSON document.
         #[arg(long)]
         json: bool,
+        /// Also write what was found, status, audit record and log into an archive, without secrets.
+        #[arg(long, value_name = "FILE")]
+        bundle: Option<PathBuf>,
     },
     /// Show what the running agent is connected to and which sessions are open.
     #[command(after_help = "Example: tidegate-agent status --json")]
@@ -206,7 +209,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Run => service::run(config, &cli.config)
                 .await
                 .map_err(Failure::failed),
-            Command::Check { json } => check(&config, json).await,
+            Command::Check { json, bundle } => check(&config, json, bundle.as_deref()).await,
             Command::Status { json } => show_status(&config, json).await,
             Command::Pause { writes, reason } => {
                 let level = if writes {
@@ -300,12 +303,23 @@ fn read_text(reader: impl Read, name: &str) -> Result<Zeroizing<String>, Failure
     Ok(text)
 }
 
-async fn check(config: &Config, json: bool) -> Result<(), Failure> {
+async fn check(config: &Config, json: bool, bundle: Option<&Path>) -> Result<(), Failure> {
+    let unwritten = |error| Failure::failed(format!("--bundle: {error}"));
+    let archive = bundle.map(doctor::bundle::create).transpose();
+    let archive = archive.map_err(unwritten)?;
     let report = doctor::check(config).await;
     if json {
         out!("{}", report.to_json());
     } else {
         out!("{}", report.to_string().trim_end());
+    }
+    if let (Some(archive), Some(file)) = (archive, bundle) {
+        let written = doctor::bundle::write(archive, config, &report).await;
+        written.map_err(unwritten)?;
+        eprintln!(
+            "Wrote {}: look through it before you send it.",
+            file.display()
+        );
     }
     match report.first_action() {
         None => Ok(()),
@@ -417,9 +431,10 @@ fn print_status(status: &Status) {
     out!("state    {state} for {}", ago(status.since_ms));
     match &status.remote {
         Some(remote) => out!(
-            "relay    {relay} ({remote}) over {}, {} ms",
+            "relay    {relay} ({remote}) over {}, {} ms, version {}",
             status.transport.as_deref().unwrap_or("quic"),
-            status.rtt_ms.unwrap_or(0)
+            status.rtt_ms.unwrap_or(0),
+            status.relay_version.as_deref().unwrap_or("unknown")
         ),
         None => out!("relay    {relay}, {} dials in vain", status.attempts),
     }
@@ -434,8 +449,11 @@ fn print_status(status: &Status) {
         out!("held     {held} for {since} {reason} (`tidegate-agent resume` ends it)");
     }
     if let Some(error) = &status.last_error {
-        out!("error    {error}");
+        let code = status.last_error_code.as_deref();
+        let code = code.map_or(String::new(), |code| format!("{code}: "));
+        out!("error    {code}{error}");
     }
+    print_databases(status);
     out!("sessions {}", status.sessions.len());
     for session in &status.sessions {
         out!(
@@ -450,6 +468,19 @@ fn print_status(status: &Status) {
         );
     }
     print_slots(status);
+}
+
+/// Which leg of the way works.
+fn print_databases(status: &Status) {
+    out!("ready    {}", if status.ready { "yes" } else { "no" });
+    for reached in &status.databases {
+        let name = &reached.target;
+        match (reached.at_ms, &reached.error) {
+            (Some(at_ms), None) => out!("  {name} reached {} ago", ago(at_ms)),
+            (Some(at_ms), Some(why)) => out!("  {name} not reached {} ago: {why}", ago(at_ms)),
+            (None, _) => out!("  {name} not asked for yet by the relay"),
+        }
+    }
 }
 
 fn print_slots(status: &Status) {

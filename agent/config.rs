@@ -45,6 +45,9 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// What the tunnel may travel on. Read at the start only.
     pub transport: TransportChoice,
+    /// Whether the kernel may be handed many packets at once; some network cards announce that and then
+    /// fail. Read at the start only.
+    pub segmentation_offload: bool,
     /// What lies between this host and the relay, for the tunnel over TCP. Read at the start only.
     pub proxy: ProxyChoice,
     /// The databases that the relay may reach, in file order, names unique.
@@ -203,6 +206,7 @@ impl Config {
         Ok(Config {
             state_dir: base.join(raw.state_dir),
             transport: raw.transport,
+            segmentation_offload: raw.segmentation_offload.unwrap_or(true),
             proxy,
             targets,
         })
@@ -300,6 +304,7 @@ struct RawConfig {
     state_dir: PathBuf,
     #[serde(default)]
     transport: TransportChoice,
+    segmentation_offload: Option<bool>,
     proxy: Option<Spanned<String>>,
     proxy_password_file: Option<Spanned<PathBuf>>,
     #[serde(default)]
@@ -507,6 +512,8 @@ password_file = "main.password"
         let told = |value: &str| format!("transport = \"{value}\"{GOOD}");
         assert_eq!(choice(&told("quic")), Ok(TransportChoice::Quic));
         assert_eq!(choice(&told("tcp")), Ok(TransportChoice::Tcp));
+        let config = parse(&format!("segmentation_offload = false{GOOD}")).unwrap();
+        assert!(!config.segmentation_offload && parse(GOOD).unwrap().segmentation_offload);
         let message = error(&told("udp"));
         assert!(message.contains(":1:13: "), "{message}");
         assert!(message.contains("`auto`, `quic`"), "{message}");

@@ -1,19 +1,19 @@
 //! `tidegate-agent check`: everything between the configuration and a working sync, one line per
 //! fact and one action per line that isn't good. Only reads; the running agent is not disturbed.
 
+pub mod bundle;
 mod database;
 mod leftovers;
+mod network;
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 use tidegate_shared::Class;
-use tidegate_shared::pairing::RelayAddr;
 use tidegate_shared::sslmode::SslMode;
-use tidegate_shared::tunnel::{Transport, TunnelError};
 
-use crate::config::{Config, Target, TransportChoice};
+use crate::config::{Config, Target};
 use crate::identity::keystore::{Identity, Keystore};
 use crate::identity::renew::{self, Standing};
 use crate::origin::epochs::Epochs;
@@ -21,8 +21,7 @@ use crate::origin::error::OriginError;
 use crate::origin::login::{self, LoggedIn, Wanted};
 use crate::origin::password::Places;
 use crate::origin::{ask, slots};
-use crate::route::{RouteError, Routes};
-use crate::tunnel::status;
+use crate::tunnel::status::{self, Status};
 
 /// Streaming of large transactions (pgoutput protocol 2) came with PostgreSQL 14.
 const SERVER_VERSION_MIN: u32 = 140_000;
@@ -152,16 +151,9 @@ pub async fn check(config: &Config) -> Report {
     match Keystore::new(&config.state_dir).current() {
         Ok(identity) => {
             check_certificate(&mut report, &identity);
-            check_clock(&mut report, config).await;
-            match Routes::of(config) {
-                Ok(routes) => {
-                    for relay in &identity.relays {
-                        let choice = config.transport;
-                        check_relay(&mut report, &identity, relay, choice, &routes).await;
-                    }
-                }
-                Err(why) => report.fail("agent", "proxy", why, "correct HTTPS_PROXY"),
-            }
+            let status = status::ask(&config.state_dir).await.ok().flatten();
+            check_clock(&mut report, status.as_ref());
+            network::check(&mut report, config, &identity, status.as_ref()).await;
         }
         Err(error) => {
             let action = match error.class() {
@@ -234,8 +226,7 @@ fn days(left: Duration) -> String {
 }
 
 /// The relay tells its time in a session's hello only, so that the running agent knows.
-async fn check_clock(report: &mut Report, config: &Config) {
-    let status = status::ask(&config.state_dir).await.ok().flatten();
+fn check_clock(report: &mut Report, status: Option<&Status>) {
     match status.and_then(|status| status.clock_skew_ms) {
         Some(skew) if skew.abs() > SKEW_MAX_MS => report.warn(
             "agent",
@@ -246,75 +237,6 @@ async fn check_clock(report: &mut Report, config: &Config) {
         Some(skew) => report.ok("agent", "clock", format!("{skew} ms away from the relay's")),
         None => report.ok("agent", "clock", "compared once the agent has connected"),
     }
-}
-
-/// Tries every transport that the agent may use; one is enough.
-async fn check_relay(
-    report: &mut Report,
-    identity: &Identity,
-    relay: &RelayAddr,
-    choice: TransportChoice,
-    routes: &Routes,
-) {
-    let subject = format!("relay {relay}");
-    let ways: &[(Transport, &'static str)] = match choice {
-        TransportChoice::Auto => &[(Transport::Quic, "udp"), (Transport::Tcp, "tcp")],
-        TransportChoice::Quic => &[(Transport::Quic, "udp")],
-        TransportChoice::Tcp => &[(Transport::Tcp, "tcp")],
-    };
-    let tls = match identity.pairing_config() {
-        Ok(tls) => tls,
-        Err(error) => {
-            return report.fail(&subject, "pin", error.to_string(), "pair this agent again");
-        }
-    };
-    let (mut is_reached, mut failed) = (false, Vec::new());
-    for (transport, check) in ways {
-        match routes.reach(relay, *transport, &tls).await {
-            Ok(remote) => {
-                match routes.proxy(relay).filter(|_| *transport == Transport::Tcp) {
-                    Some(proxy) => report.ok(&subject, "proxy", format!("{proxy} lets TCP pass")),
-                    None if !is_reached => report.ok(&subject, "dns", remote.ip().to_string()),
-                    None => {}
-                }
-                if !is_reached {
-                    report.ok(&subject, "pin", "its certificate is the paired relay's");
-                }
-                is_reached = true;
-                report.ok(&subject, check, "answers");
-            }
-            Err(error) => failed.push((*check, error)),
-        }
-    }
-    for (check, error) in failed {
-        if is_reached {
-            let action = match check {
-                "udp" => "the agent uses TCP; let UDP out for more speed on poor networks",
-                _ => "nothing is wrong while UDP passes; let TCP out and in for when it does not",
-            };
-            report.warn(&subject, check, error.to_string(), action);
-        } else {
-            report_unreached(report, &subject, check, &error);
-        }
-    }
-}
-
-fn report_unreached(report: &mut Report, subject: &str, check: &'static str, error: &RouteError) {
-    let check = match (error, error.tunnel_error()) {
-        (RouteError::Proxy { .. }, _) => "proxy",
-        (RouteError::Unresolved { .. }, _) => "dns",
-        (_, None | Some(TunnelError::Unreachable(_))) => check,
-        (_, Some(_)) => "pin",
-    };
-    let action = match error.class() {
-        Class::Operator(action) => action,
-        _ if check == "proxy" => "check proxy and proxy_password_file, or HTTPS_PROXY",
-        _ => "check DNS and firewalls on the way: the agent needs outgoing UDP or TCP",
-    };
-    // Its text may hold the advice already, which has a column of its own here.
-    let text = error.to_string();
-    let text = text.strip_suffix(&format!(": {action}")).unwrap_or(&text);
-    report.fail(subject, check, text.to_owned(), action);
 }
 
 async fn check_target(report: &mut Report, target: &Target, places: &Places, known: &Epochs) {

@@ -20,6 +20,7 @@ pub mod hold;
 pub mod login;
 mod pass_through;
 pub mod password;
+pub mod reached;
 pub mod role;
 pub mod slots;
 pub mod startup;
@@ -47,6 +48,7 @@ use self::gate::{Admitted, Denial, Policy, Purpose, Request};
 use self::hold::Hold;
 use self::login::{CancelKey, Wanted};
 use self::password::Places;
+use self::reached::Reached;
 use self::startup::Opening;
 use crate::audit::Audit;
 use crate::config::{Forward, Target, WriteBounds};
@@ -77,6 +79,8 @@ struct Shared {
     asked_since: Instant,
     hold: Hold,
     brakes: BTreeMap<String, Brake>,
+    /// The last login by target.
+    reached: BTreeMap<String, Reached>,
     draining: bool,
     next_id: u64,
 }
@@ -140,6 +144,7 @@ impl Origin {
             asked_since: Instant::now(),
             hold: hold.clone(),
             brakes: BTreeMap::new(),
+            reached: BTreeMap::new(),
             draining: false,
             next_id: 1,
         };
@@ -234,6 +239,11 @@ impl Origin {
             if !targets.contains(&live.admitted.target) {
                 live.stop.cancel();
             }
+        }
+        // What came of logins to what it was says nothing of what it is.
+        let former = std::mem::take(&mut shared.targets);
+        for target in former.iter().filter(|target| !targets.contains(target)) {
+            shared.reached.remove(&target.name);
         }
         shared.targets = targets.iter().cloned().map(Arc::new).collect();
         drop(shared);
@@ -454,7 +464,15 @@ impl Session {
             replication: self.admitted.purpose == Purpose::Replication,
             read_only: self.admitted.read_only,
         };
-        login::login(&self.admitted.target, &self.origin.places, &wanted).await
+        self.login(&wanted).await
+    }
+
+    async fn login(&self, wanted: &Wanted) -> Result<login::LoggedIn, OriginError> {
+        let target = &self.admitted.target;
+        let session = login::login(target, &self.origin.places, wanted).await;
+        self.origin
+            .note_reached(&target.name, session.as_ref().err());
+        session
     }
 
     /// Connects, logs in and leaves.
@@ -463,7 +481,7 @@ impl Session {
             application_name: self.application_name(),
             ..Wanted::default()
         };
-        let mut session = login::login(&self.admitted.target, &self.origin.places, &wanted).await?;
+        let mut session = self.login(&wanted).await?;
         // PostgreSQL logs an unexpected end otherwise.
         session.frames.send(b"X\0\0\0\x04").await
     }

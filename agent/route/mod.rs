@@ -22,6 +22,7 @@ use tidegate_shared::tunnel::{
 };
 use tokio::time::{sleep, timeout};
 use tracing::debug;
+use zeroize::Zeroizing;
 
 pub use error::RouteError;
 pub use proxy::{Proxies, Proxy, ProxyChoice, ProxyKind, ProxyPassword};
@@ -51,9 +52,20 @@ pub struct Route {
     pub dialer: TunnelDialer,
 }
 
+impl Route {
+    /// Closes it, for whoever only wanted to know whether it is there.
+    pub async fn leave(self) {
+        self.tunnel.close(CloseCode::DONE);
+        // Lets the relay see the close instead of waiting for its timeout; best effort.
+        let mut idle = pin!(self.dialer.wait_idle());
+        let _ = timeout(Duration::from_secs(1), &mut idle).await;
+    }
+}
+
 /// What the agent may use, and what it knows of the ways.
 pub struct Routes {
     choice: TransportChoice,
+    quic: QuicSettings,
     proxies: Proxies,
     /// What worked last, by relay.
     worked: Mutex<HashMap<String, Transport>>,
@@ -68,13 +80,16 @@ impl Routes {
     /// As this host is configured, its environment included.
     pub fn of(config: &Config) -> Result<Self, String> {
         let proxies = Proxies::new(&config.proxy, |name| std::env::var(name).ok())?;
-        Ok(Self::new(config.transport).through(proxies))
+        let mut routes = Self::new(config.transport).through(proxies);
+        routes.quic.segmentation_offload = config.segmentation_offload;
+        Ok(routes)
     }
 
     /// With another pause between two looks for QUIC.
     pub fn looking_again(choice: TransportChoice, every: Duration) -> Self {
         Self {
             choice,
+            quic: QuicSettings::default(),
             proxies: Proxies::default(),
             worked: Mutex::default(),
             look_again: every,
@@ -106,9 +121,15 @@ impl Routes {
         self.proxies.towards(relay)
     }
 
+    /// What must not be shown of the proxy.
+    pub fn proxy_password(&self) -> Option<Zeroizing<String>> {
+        self.proxies.password()
+    }
+
     fn way<'a>(&'a self, relay: &'a RelayAddr, tls: &'a rustls::ClientConfig) -> Way<'a> {
         Way {
             relay,
+            quic: self.quic,
             proxy: self.proxy(relay),
             tls,
         }
@@ -149,20 +170,14 @@ impl Routes {
         }
     }
 
-    /// Shakes hands over one transport, says nothing, and leaves. Where the relay answered.
+    /// Shakes hands over one transport and says nothing.
     pub async fn reach(
         &self,
         relay: &RelayAddr,
         transport: Transport,
         tls: &rustls::ClientConfig,
-    ) -> Result<SocketAddr, RouteError> {
-        let route = Box::pin(self.way(relay, tls).over(transport)).await?;
-        let remote = route.tunnel.remote();
-        route.tunnel.close(CloseCode::DONE);
-        // Lets the relay see the close instead of waiting for its timeout; best effort.
-        let mut idle = pin!(route.dialer.wait_idle());
-        let _ = timeout(Duration::from_secs(1), &mut idle).await;
-        Ok(remote)
+    ) -> Result<Route, RouteError> {
+        Box::pin(self.way(relay, tls).over(transport)).await
     }
 
     fn note(&self, relay: &RelayAddr, route: Route) -> Route {
@@ -197,7 +212,10 @@ impl Routes {
         loop {
             sleep(self.look_again).await;
             match self.reach(relay, Transport::Quic, tls).await {
-                Ok(_) => return self.remember(relay, Transport::Quic),
+                Ok(route) => {
+                    route.leave().await;
+                    return self.remember(relay, Transport::Quic);
+                }
                 Err(error) => debug!(%error, "QUIC does not pass yet"),
             }
         }
@@ -207,6 +225,7 @@ impl Routes {
 /// One relay, and what it is dialled with.
 struct Way<'a> {
     relay: &'a RelayAddr,
+    quic: QuicSettings,
     proxy: Option<&'a Proxy>,
     tls: &'a rustls::ClientConfig,
 }
@@ -273,7 +292,7 @@ impl Way<'_> {
             SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
             SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
         };
-        let dialer = QuicDialer::bind(any, QuicSettings::default())?;
+        let dialer = QuicDialer::bind(any, self.quic)?;
         let host = &self.relay.host;
         let tunnel = dialer.dial(address, host, self.tls.clone()).await?;
         let dialer = TunnelDialer::Quic(dialer);

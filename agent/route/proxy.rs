@@ -217,6 +217,12 @@ impl Proxies {
         }
     }
 
+    /// The proxy's password, where it can be read.
+    pub(super) fn password(&self) -> Option<Zeroizing<String>> {
+        let (_, password) = self.proxy.as_ref()?.login().ok()??;
+        Some(password)
+    }
+
     /// What lies between this host and the relay, if anything.
     pub(super) fn towards(&self, relay: &RelayAddr) -> Option<&Proxy> {
         let host = relay.host.to_lowercase();

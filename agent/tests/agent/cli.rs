@@ -176,6 +176,88 @@ fn doctor_looks_at_every_target_down_to_its_role() {
     is("target gone", "login", "failed");
 }
 
+/// The archive's parts, by name.
+fn unpacked(archive: &Path, into: &Path) -> Vec<(String, String)> {
+    std::fs::create_dir(into).unwrap();
+    let done = Command::new("tar")
+        .arg("-xzf")
+        .arg(archive)
+        .arg("-C")
+        .arg(into)
+        .status()
+        .unwrap();
+    assert!(done.success());
+    let parts = std::fs::read_dir(into.join("tidegate-agent")).unwrap();
+    let read = |entry: std::io::Result<std::fs::DirEntry>| {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        (name, std::fs::read_to_string(path).unwrap())
+    };
+    let mut parts: Vec<_> = parts.map(read).collect();
+    parts.sort();
+    parts
+}
+
+#[test]
+fn bundle_has_what_helps_and_no_secret_wherever_it_was_written() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    let here = directory.path();
+    let server = server();
+    let planted = "proxy-pass-7c1e90";
+    std::fs::write(here.join("proxy.password"), planted).unwrap();
+    let password = server.directory.join("password");
+    let targets = format!(
+        "proxy = \"http://ada@127.0.0.1:1\"\nproxy_password_file = \"proxy.password\"\n\
+         # {PASSWORD}\n[[target]]\nname=\"main\"\naddress=\"127.0.0.1:{}\"\ndatabase=\"shop\"\n\
+         user=\"tidegate\"\npassword_file=\"{}\"\n",
+        server.port,
+        password.display()
+    );
+    std::fs::create_dir(here.join("state")).unwrap();
+    // Somebody typed both, and a token, where no secret belongs.
+    let typed = format!("it is {PASSWORD} or {planted} or {TOKEN}");
+    let paused = agent(here, &targets, &["pause", "--reason", &typed], "");
+    // Paused or refused for the token on its command line.
+    assert_eq!(paused.status.code(), Some(2));
+    let typed = format!("it is {PASSWORD} or {planted}");
+    let paused = agent(here, &targets, &["pause", "--reason", &typed], "");
+    assert!(paused.status.success(), "{paused:?}");
+
+    let archive = here.join("support.tar.gz");
+    let arguments = ["check", "--bundle", archive.to_str().unwrap()];
+    let (code, _, err) = texts(&agent(here, &targets, &arguments, ""));
+    assert!(code == 1 && err.contains("look through it"), "{err}");
+    let mode = std::fs::metadata(&archive).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let parts = unpacked(&archive, &here.join("unpacked"));
+    let names: Vec<&str> = parts.iter().map(|(name, _)| name.as_str()).collect();
+    let expected = [
+        "README.txt",
+        "audit.jsonl",
+        "check.json",
+        "configuration.json",
+        "log.txt",
+        "status.json",
+        "versions.json",
+    ];
+    assert_eq!(names, expected);
+    for (name, text) in &parts {
+        for secret in [PASSWORD, planted, "1AbCdEfGh"] {
+            assert!(!text.contains(secret), "{name}: {text}");
+        }
+    }
+    let part = |name: &str| &parts.iter().find(|(found, _)| found == name).unwrap().1;
+    assert!(part("audit.jsonl").contains("it is [removed] or [removed]"));
+    assert!(part("configuration.json").contains("\"shop\""));
+    let check: serde_json::Value = serde_json::from_str(part("check.json")).unwrap();
+    assert!(check["checks"].as_array().unwrap().len() > 5, "{check}");
+
+    // An older one is not replaced.
+    let (code, _, err) = texts(&agent(here, &targets, &arguments, ""));
+    assert!(code == 1 && err.contains("--bundle: "), "{err}");
+}
+
 /// What `grant` prints must run, and give exactly what it says.
 #[tokio::test]
 async fn printed_grants_run_and_give_no_more_than_they_say() {

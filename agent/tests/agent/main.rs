@@ -7,6 +7,7 @@ mod relay;
 mod server;
 
 mod cli;
+mod doctor;
 mod holds;
 mod hostile;
 mod login;

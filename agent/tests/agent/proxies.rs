@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tidegate_agent::config::TransportChoice;
+use tidegate_agent::config::{Config, TransportChoice};
+use tidegate_agent::doctor;
 use tidegate_agent::identity::enroll::{self, EnrollError};
 use tidegate_agent::identity::keystore::{Identity, Keystore};
 use tidegate_agent::route::{Proxies, Proxy, ProxyChoice, Routes};
@@ -164,6 +165,42 @@ async fn pairing_and_sessions_pass_an_http_proxy_with_a_password() {
 #[tokio::test]
 async fn pairing_and_sessions_pass_a_socks_proxy_with_a_password() {
     check_passes(Kind::Socks5).await;
+}
+
+#[tokio::test]
+async fn check_shows_the_proxy_without_its_password() {
+    let relay = Relay::named(NAME);
+    let proxy = Played::start(Kind::Http, relay.address().port).await;
+    let state = tempfile::tempdir().unwrap();
+    let routes = proxy.routes(Kind::Http, "s%3Acret");
+    pair(&relay, &Keystore::new(state.path()), &routes)
+        .await
+        .unwrap();
+    let url = format!("http://ada:s%3Acret@{}", proxy.address);
+    let config = Config {
+        state_dir: state.path().to_owned(),
+        transport: TransportChoice::Tcp,
+        segmentation_offload: true,
+        proxy: ProxyChoice::Through(Proxy::parse(&url).unwrap()),
+        targets: Vec::new(),
+    };
+    let arriving = async {
+        let mut tunnels = Vec::new();
+        loop {
+            tunnels.extend(relay.arrival().await);
+        }
+    };
+    let report = tokio::select! {
+        report = doctor::check(&config) => report,
+        () = arriving => unreachable!("it goes on for ever"),
+    };
+    let (text, json) = (report.to_string(), report.to_json());
+    let place = format!("http://{} for TCP, signs in", proxy.address);
+    assert!(text.contains(&place), "{text}");
+    for said in [&text, &json] {
+        assert!(!said.contains("cret") && !said.contains("ada"), "{said}");
+    }
+    assert_eq!(report.first_action(), None, "{text}");
 }
 
 #[tokio::test]

@@ -244,6 +244,7 @@ impl Relay {
             protocol: 1,
             session: 1,
             relay_time_ms,
+            relay_version: wire::Grown("0.1.0".into()),
         };
         write_message(&mut writer, &RelayMessage::HelloAck(ack))
             .await

@@ -159,6 +159,22 @@ async fn probe_of_a_broken_target_says_why() {
 }
 
 #[tokio::test]
+async fn an_agent_whose_database_is_gone_is_connected_and_not_ready() {
+    let relay = Relay::start();
+    let target = server().target_at("127.0.0.1:1", "tidegate", "");
+    let agent = run_agent(&relay, &[target]).await;
+    let session = relay.session().await;
+    session.open("main", Purpose::Probe).await;
+    let listener = status::bind(agent.state.path()).await.unwrap();
+    let (board, origin) = (agent.board.clone(), agent.origin.clone());
+    tokio::spawn(status::answer(listener, board, origin));
+    let status = status::ask(agent.state.path()).await.unwrap().unwrap();
+    assert_eq!((status.state, status.ready), (State::Connected, false));
+    let why = status.databases[0].error.as_deref().unwrap();
+    assert!(why.contains("127.0.0.1:1"), "{why}");
+}
+
+#[tokio::test]
 async fn copy_cut_in_the_middle_never_looks_complete() {
     let relay = Relay::start();
     let _agent = run_agent(&relay, &[server().target("tidegate", "")]).await;
@@ -329,8 +345,11 @@ async fn status_socket_tells_what_is_connected_and_open() {
         agent.origin.clone(),
     ));
     let session = relay.session().await;
+    let status = status::ask(directory).await.unwrap().unwrap();
+    assert!(!status.ready && status.databases[0].at_ms.is_none());
     let _client = session.connect().await;
     let status = status::ask(directory).await.unwrap().unwrap();
+    assert!(status.ready && status.databases[0].is_good(), "{status:?}");
     assert_eq!(
         (status.state, status.agent.as_deref()),
         (State::Connected, Some("office-db"))
