@@ -2,7 +2,7 @@
 # compiler; what else is missing is installed from the distribution's packages.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo console test test-pg test-apps test-console test-units package test-package test-container bench lint bans fmt sim mutants copy soak
+.PHONY: help demo console test test-pg test-apps test-console test-units package test-package test-container bench chaos lint bans fmt sim mutants copy soak
 
 # Seconds until the demo ends by itself; empty: it runs until Ctrl-C.
 DEMO_SECONDS ?=
@@ -93,6 +93,13 @@ soak: ## pgbench on one side and edits of the other at once (SOAK_SECONDS=300)
 	cargo build --locked --workspace
 	SOAK_SECONDS=$(SOAK_SECONDS) cargo test --locked -p tidegate-relay --test it -- \
 	  e2e::soak --nocapture
+
+# Poor links are played in user space, so that no root is needed. About an hour on two cores.
+chaos: ## What networks do to the tunnel, in its long form, with figures
+	@./packaging/find-postgres.sh >/dev/null
+	cargo build --locked --release --workspace
+	CHAOS=1 cargo test --locked --release -p tidegate-relay --test it -- \
+	  e2e::network --nocapture --test-threads=1
 
 # Fewer rounds and rows, within five minutes: QUICK=1. A full run (about 40 minutes) also writes the README's table.
 QUICK ?=

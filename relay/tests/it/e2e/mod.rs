@@ -20,6 +20,7 @@ mod looks;
 mod lost_slots;
 mod mapping;
 mod monitoring;
+mod network;
 mod over_tcp;
 mod postgres_faults;
 mod redaction;

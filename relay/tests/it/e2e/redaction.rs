@@ -265,13 +265,26 @@ async fn agents_pair(stage: &Stage, said: &mut Said) -> Needles {
     assert!(paired.status.success(), "{paired:?}");
     said.add_output("pair", &paired);
     fs::remove_file(dir.join("token")).unwrap();
-    for arguments in [["check", "--json"], ["status", "--json"]] {
+    for arguments in [
+        ["check", "--json"],
+        ["status", "--json"],
+        ["check", "--bundle=branch.tar.gz"],
+    ] {
         let mut command = Command::new(agent_binary());
         command.args(arguments).args(["--config", "branch.toml"]);
         command.current_dir(dir).env("TIDEGATE_LOG", "trace");
         command.env("HTTPS_PROXY", format!("http://office:{PROXY}@127.0.0.1:1"));
         said.add_output(arguments[0], &command.output().unwrap());
     }
+    // Unpacked into what is searched afterwards.
+    let bundle = dir.join("bundle");
+    fs::create_dir(&bundle).unwrap();
+    let unpacked = Command::new("tar")
+        .args(["-xzf", "branch.tar.gz", "-C", "bundle"])
+        .current_dir(dir)
+        .status();
+    assert!(unpacked.unwrap().success());
+    assert!(bundle.join("tidegate-agent/check.json").exists());
     // The end of a token holds its secret and a checksum; its beginning says where the relay is.
     let secret = |token: &str| token[token.len() - 24..].to_owned();
     vec![

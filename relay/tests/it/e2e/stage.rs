@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tidegate_shared::pairing::RelayAddr;
 
 use crate::support::port::free_port;
 use crate::support::postgres::{Database, PASSWORD, ROLE, Server};
@@ -30,16 +31,37 @@ pub struct Stage {
     pub metrics: u16,
     /// Variables that relay and agent get at their next start, beside the test's own.
     pub environment: Vec<(String, String)>,
-    udp: u16,
+    /// Where the relay listens for agents.
+    listen: u16,
+    /// Where agents dial it.
+    dialled: u16,
     relay: Option<Child>,
     agent: Option<Child>,
     client: reqwest::Client,
+}
+
+/// As whom the agent signs in, and the SQL that makes it.
+struct Role<'a> {
+    sql: &'a str,
+    user: &'a str,
+    password: &'a str,
 }
 
 impl Stage {
     /// Starts servers, relay and agent; pairs them; adds connections `office-db` and `marketing`.
     pub async fn start(hint: &str) -> Stage {
         Stage::start_on(&Server::shared(), &Server::shared(), hint).await
+    }
+
+    /// With the agent dialling another port than the relay listens on: what lies between is the caller's.
+    pub async fn start_between(hint: &str, dialled: u16, listen: u16) -> Stage {
+        let (left, right) = (Server::shared(), Server::shared());
+        let role = Role {
+            sql: "",
+            user: ROLE,
+            password: PASSWORD,
+        };
+        Stage::start_with(&left, &right, hint, role, (dialled, listen)).await
     }
 
     pub async fn start_on(left: &Arc<Server>, right: &Arc<Server>, hint: &str) -> Stage {
@@ -55,6 +77,24 @@ impl Stage {
         user: &str,
         password: &str,
     ) -> Stage {
+        let (port, role) = (
+            free_port(),
+            Role {
+                sql: role_sql,
+                user,
+                password,
+            },
+        );
+        Stage::start_with(left, right, hint, role, (port, port)).await
+    }
+
+    async fn start_with(
+        left: &Arc<Server>,
+        right: &Arc<Server>,
+        hint: &str,
+        role: Role<'_>,
+        (dialled, listen): (u16, u16),
+    ) -> Stage {
         let dir = tempfile::Builder::new()
             .prefix("tidegate-e2e-")
             .tempdir()
@@ -68,7 +108,8 @@ impl Stage {
             http: free_port(),
             metrics: free_port(),
             environment: Vec::new(),
-            udp: free_port(),
+            listen,
+            dialled,
             relay: None,
             agent: None,
             client: reqwest::Client::new(),
@@ -77,10 +118,10 @@ impl Stage {
             .left
             .admin()
             .await
-            .batch_execute(role_sql)
+            .batch_execute(role.sql)
             .await
             .unwrap();
-        stage.write_files(user, password);
+        stage.write_files(role.user, role.password);
         stage.start_relay().await;
         let invited = stage.post("agents", json!({"name": "office-db"})).await;
         stage.pair(invited["token"].as_str().unwrap());
@@ -106,8 +147,8 @@ impl Stage {
             "data_dir = \"{}\"\n[tunnel]\nlisten = \"127.0.0.1:{}\"\nnames = [\"localhost:{}\"]\n\
              [http]\nlisten = \"127.0.0.1:{}\"\n[metrics]\nlisten = \"127.0.0.1:{}\"\n",
             dir.join("relay").display(),
-            self.udp,
-            self.udp,
+            self.listen,
+            self.dialled,
             self.http,
             self.metrics,
         );
@@ -286,6 +327,14 @@ impl Stage {
             }
             assert!(began.elapsed() < WAIT_MAX, "no drain\n{}", self.logs());
             tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// What agents dial.
+    pub fn relay_address(&self) -> RelayAddr {
+        RelayAddr {
+            host: "localhost".to_owned(),
+            port: self.dialled,
         }
     }
 

@@ -6,6 +6,7 @@
 pub mod bench;
 pub mod chance;
 pub mod desk;
+pub mod link;
 pub mod port;
 pub mod postgres;
 pub mod python;
