@@ -129,13 +129,8 @@ impl<D: Doorkeeper> Serving<D> {
         if let Err(code) = self.admitted().await {
             return code;
         }
-        let ack = HelloAck {
-            protocol,
-            session: registration.number,
-            relay_time_ms: since_epoch_ms(now),
-            relay_version: Grown(env!("CARGO_PKG_VERSION").to_owned()),
-        };
-        if let Err(code) = control.send(&RelayMessage::HelloAck(ack)).await {
+        let ack = acknowledgement(protocol, registration.number, now);
+        if let Err(code) = control.send(&ack).await {
             return code;
         }
         self.door.note_seen(&identity, &host, &version, now).await;
@@ -307,6 +302,15 @@ impl<D: Doorkeeper> Serving<D> {
             .duration_since((self.clock)())
             .unwrap_or(Duration::ZERO)
     }
+}
+
+fn acknowledgement(protocol: u16, session: u64, now: SystemTime) -> RelayMessage {
+    RelayMessage::HelloAck(HelloAck {
+        protocol,
+        session,
+        relay_time_ms: since_epoch_ms(now),
+        relay_version: Grown(env!("CARGO_PKG_VERSION").to_owned()),
+    })
 }
 
 /// Answers what needs no state.

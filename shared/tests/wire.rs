@@ -92,7 +92,7 @@ fn golden_vectors_of_the_messages_over_tcp() {
 }
 
 #[test]
-fn golden_vectors_of_the_control_messages() {
+fn golden_vector_of_the_hello() {
     check_golden(
         &AgentMessage::Hello(Hello {
             protocol_min: 1,
@@ -118,6 +118,10 @@ fn golden_vectors_of_the_control_messages() {
         "0000003301000100010105302e312e300364623101046d61696e0473686f7001fb2c0101046d61696e0109\
          01026e6f0401016d01010166",
     );
+}
+
+#[test]
+fn golden_vectors_of_the_control_messages() {
     check_golden(
         &AgentMessage::Holds(Holding::default()),
         "0000000701000105000000",
