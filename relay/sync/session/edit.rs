@@ -8,6 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::book::Slot;
 use super::round;
 use super::settlement::{Applied, Settlement, Values, Why};
 use super::{Command, Current, Session, State};
@@ -115,6 +116,16 @@ fn fields_of(kind: &StepKind) -> Vec<usize> {
 }
 
 impl PendingEdit {
+    /// The key that it gave to a record.
+    pub(super) fn given(&self, outcomes: &BySide<Vec<Outcome>>) -> Option<Slot> {
+        let Outcome::Written(stored, _) = &outcomes[self.side][self.index as usize] else {
+            return None;
+        };
+        let had = self.keys[self.side].as_ref();
+        let is_given = self.write == Write::Create || had != Some(&stored.key);
+        is_given.then(|| (self.side, self.pair, stored.key.clone()))
+    }
+
     pub(super) fn settle(
         &self,
         batches: &BySide<Option<BatchId>>,

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::book::{Found, Slot};
 use super::open::{Fence, Open};
-use super::{Command, Config, Current, Planned, Session, Settlement, State};
+use super::{Command, Config, Current, Lookups, Planned, Session, Settlement, State};
 use crate::baseline::Fingerprint;
 use crate::inbox::tenant;
 use crate::model::{BatchId, Key, Lookup, PairId, Place, Position, Row, Side, Since, StepKind};
@@ -113,31 +113,56 @@ impl Session {
         self.commands.push_back(Command::Load { keys });
     }
 
-    pub(super) fn handle_loaded(&mut self, lookups: Vec<Lookup>) {
-        let State::Loading { keys, retries } = &mut self.state else {
-            return;
-        };
-        let (keys, retries) = (std::mem::take(keys), std::mem::take(retries));
-        let lookups = keys.into_iter().zip(lookups).collect();
+    pub(super) fn handle_loaded(&mut self, found: Vec<Lookup>) {
+        match &mut self.state {
+            State::Loading { keys, retries } => {
+                let (keys, retries) = (std::mem::take(keys), std::mem::take(retries));
+                self.take_in(keys.into_iter().zip(found).collect(), retries);
+            }
+            State::Asking { keys, lookups } => {
+                let mut lookups = std::mem::take(lookups);
+                lookups.extend(std::mem::take(keys).into_iter().zip(found));
+                self.plan_ready(&lookups);
+            }
+            _ => {}
+        }
+    }
+
+    fn take_in(&mut self, lookups: Lookups, retries: Vec<Slot>) {
         let taken = std::mem::take(&mut self.taken);
         for (side, changes) in [(Side::Left, taken.left), (Side::Right, taken.right)] {
             for change in changes {
                 self.book.report(side, change, &lookups);
             }
             self.book.now[side] = self.reach[side].moment();
+            self.given.pass(side, self.reach[side].moment().batch);
         }
         for slot in retries {
             self.open_retried(slot, &lookups);
         }
-        self.name_ready(&lookups);
-        let drafts = self.draft_ready(&lookups);
+        let keys = self.unasked(&lookups);
+        if keys.is_empty() {
+            self.plan_ready(&lookups);
+            return;
+        }
+        self.state = State::Asking {
+            keys: keys.clone(),
+            lookups,
+        };
+        self.commands.push_back(Command::Load { keys });
+    }
+
+    fn plan_ready(&mut self, lookups: &Lookups) {
+        self.given.learn(lookups);
+        self.name_ready(lookups);
+        let drafts = self.draft_ready(lookups);
         let mut extra = Settlement::default();
         self.book.move_findings(&mut extra);
         self.start_round(drafts, extra, false);
     }
 
     /// A record with a finding, or in doubt, is seen whole on both sides.
-    fn open_retried(&mut self, slot: Slot, lookups: &super::Lookups) {
+    fn open_retried(&mut self, slot: Slot, lookups: &Lookups) {
         let is_doubted = self.doubted.remove(&slot);
         let lookup = lookups.get(&slot).unwrap_or(Lookup::nobody());
         let now = Since {

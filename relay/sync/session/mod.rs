@@ -18,6 +18,7 @@ mod book_tests;
 mod copying;
 mod counterpart;
 mod edit;
+mod given;
 mod live;
 mod naming;
 mod open;
@@ -37,6 +38,7 @@ pub use settlement::{Applied, FieldWrite, Gone, Noted, Settlement, Values, Why};
 use self::book::{Book, Slot};
 use self::copying::Copying;
 use self::counterpart::Draft;
+use self::given::Given;
 use self::naming::Naming;
 use self::open::Open;
 use self::reach::Reach;
@@ -70,6 +72,11 @@ enum State {
     Loading {
         keys: Vec<Slot>,
         retries: Vec<Slot>,
+    },
+    /// Who else has the ready records' keys: see [`given`].
+    Asking {
+        keys: Vec<Slot>,
+        lookups: Lookups,
     },
     Reading {
         side: Side,
@@ -133,6 +140,7 @@ pub struct Session {
     /// What a person asked for, by event.
     edits: VecDeque<Vec<Edit>>,
     book: Book,
+    given: Given,
     reach: BySide<Reach>,
     /// Open cases whose links get their numbers with the settlement, and the places there.
     unnumbered: Vec<(u64, usize, Link)>,
@@ -160,6 +168,7 @@ impl Session {
             doubted: HashSet::new(),
             edits: VecDeque::new(),
             book: Book::default(),
+            given: Given::default(),
             reach: BySide::default(),
             unnumbered: Vec::new(),
             unsettled: BySide::default(),
@@ -328,6 +337,7 @@ impl Session {
     fn open_streams(&mut self, positions: BySide<Position>) {
         self.settled = positions.clone();
         self.start_from(&positions);
+        self.given.begin(self.last_batch());
         self.state = State::Opening;
         self.commands.push_back(Command::Stream { positions });
     }
@@ -409,7 +419,7 @@ impl Session {
         };
         match verdict {
             Verdict::NeedPartners => {
-                open.asks = named(&open.case, policy);
+                open.ask(named(&open.case, policy));
                 self.book.put(open);
             }
             Verdict::Waits(waits) => {
@@ -419,6 +429,11 @@ impl Session {
             Verdict::NeedRead(side) => {
                 open.case.is_scanned = false;
                 open.want(side);
+                self.book.put(open);
+            }
+            Verdict::Decided(decided)
+                if !copying && self.given.holds_up(&mut open, &decided.steps) =>
+            {
                 self.book.put(open);
             }
             Verdict::Decided(mut decided) => {
@@ -503,6 +518,7 @@ impl Session {
             let results = steps.map(|(side, index)| (side, outcomes[side][index].clone()));
             let results: Vec<(Side, Outcome)> = results.collect();
             self.await_refused(&open, &results);
+            self.note_given(&open, &results, &current.round.batches);
             if !open.take_back(results, &current.round.batches) {
                 continue;
             }
@@ -513,6 +529,8 @@ impl Session {
                 self.unnumbered.push((case, place, link));
             }
         }
+        let round = &current.round;
+        self.note_edited(&round.edits, &outcomes, &round.batches);
         self.heal(&settlement);
         self.finish_settlement(settlement);
         if !edited.is_empty() {

@@ -70,7 +70,8 @@ pub(super) struct Open {
     /// settled before the case is.
     pub relies: BySide<u64>,
     pub former: Vec<Former>,
-    /// Records that its references name, whose partners must be known before it is planned.
+    /// Keys of which the store must be asked before it is planned: of records that its references
+    /// name, or its own.
     pub asks: Vec<Named>,
     /// Sides whose record must be read before the case can be planned.
     wanted: BySide<bool>,
@@ -91,6 +92,8 @@ pub(super) struct Open {
     ended: Vec<LinkId>,
     /// Sides whose record was deleted and inserted again under its key since the link was settled.
     reborn: BySide<bool>,
+    /// Per side the moment that its history has told of once the record is read: see [`super::given`].
+    heard: BySide<Since>,
 }
 
 impl Open {
@@ -111,6 +114,7 @@ impl Open {
             gone_at: BySide::default(),
             ended: Vec::new(),
             reborn: BySide::default(),
+            heard: BySide::default(),
         }
     }
 
@@ -141,6 +145,25 @@ impl Open {
     /// Has `side`'s record read, if it has one.
     pub fn want(&mut self, side: Side) {
         self.wanted[side] = self.is_alive(side);
+    }
+
+    /// Has the store asked for these keys.
+    pub fn ask(&mut self, slots: impl IntoIterator<Item = Named>) {
+        for slot in slots {
+            if !self.asks.contains(&slot) {
+                self.asks.push(slot);
+            }
+        }
+    }
+
+    /// Waits until `side`'s history has told of this moment, which is past. False when it has.
+    pub fn hear(&mut self, side: Side, moment: Since) -> bool {
+        if self.heard[side] >= moment {
+            return false;
+        }
+        self.heard[side] = moment;
+        self.want(side);
+        self.wanted[side]
     }
 
     /// True when nobody else can have got the key of `side`'s record at `moment`: the history has

@@ -31,6 +31,7 @@ const FILES: &[&str] = &[
     "session/book.rs",
     "session/copying.rs",
     "session/counterpart.rs",
+    "session/given.rs",
     "session/live.rs",
     "session/mod.rs",
     "session/open.rs",

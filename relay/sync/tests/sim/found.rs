@@ -503,3 +503,10 @@ fn a_reference_that_waits_is_not_forgotten_when_the_other_side_edits_its_record(
     check(100_728, LINKED_WORST);
     check(150_154, LINKED_WORST);
 }
+
+/// A person gave a record another key, a create of ours took the old one, and the counterpart of the first was
+/// deleted: the new record, which held the same, was deleted for it.
+#[test]
+fn a_record_that_took_a_key_is_not_deleted_for_the_one_that_left_it() {
+    check(610_468, LINKED_REKEYED);
+}
