@@ -88,6 +88,8 @@ pub struct Case {
     /// True for what a reconcile found: it is the data that a person chose a run mode for. What comes
     /// later is news, even of a field pair that is still new.
     pub is_scanned: bool,
+    /// Sides of which all that is told is what a write of ours did.
+    pub echoes: BySide<bool>,
 }
 
 impl Case {
@@ -102,6 +104,7 @@ impl Case {
             is_renewed: false,
             existing: None,
             is_scanned: false,
+            echoes: BySide::default(),
         };
         case.keys[side] = Some(key);
         case.since[side] = since;
@@ -123,6 +126,7 @@ impl Case {
             is_renewed: false,
             existing: None,
             is_scanned: false,
+            echoes: BySide::default(),
         }
     }
 
@@ -381,10 +385,14 @@ impl Planner<'_> {
         link: &Link,
         decided: &mut Decided,
     ) -> Result<Option<Side>, Verdict> {
-        let state = FieldState {
+        let mut state = FieldState {
             baseline: BySide::from_fn(|side| link.baseline[side][field]),
             observed: BySide::from_fn(|side| known(self.observed[side][field])),
         };
+        if let Some(side) = self.unheard_reference(field, &state) {
+            return Err(Verdict::NeedRead(side));
+        }
+        self.forget_misled(field, &mut state, decided);
         let verdict = match self.policy.reference(field) {
             Some(_) => match self.unfilled(field, &state) {
                 Some(side) => return Err(Verdict::NeedRead(side)),

@@ -145,6 +145,51 @@ fn key_that_became_another_records_is_news() {
     assert_eq!(set_of(&decided), [(Side::Right, vec![(PARENT, text("b"))])]);
 }
 
+/// A write of ours gave the left parent 1, which is `b` by then.
+fn misled(right: Seen) -> (Case, Partners) {
+    let mut reused = partners();
+    let mut know = |side, key, partner| {
+        let named = (side, PARENTS, Key::single(key));
+        reused.known.insert(named, Some(Key::single(partner)));
+    };
+    know(Side::Left, "1", "b");
+    know(Side::Right, "a", "9");
+    let mut case = linked(seen(Value::Int(1)), right);
+    case.echoes.left = true;
+    (case, reused)
+}
+
+#[test]
+fn key_that_became_another_records_before_our_write_is_written_anew() {
+    let (case, reused) = misled(Seen::Unseen);
+    let verdict = plan(&case, &policy(false), &prints(), &reused);
+    assert_eq!(verdict, Verdict::NeedRead(Side::Right));
+    let (case, reused) = misled(seen(text("a")));
+    let verdict = plan(&case, &policy(false), &prints(), &reused);
+    let Verdict::Decided(decided) = verdict else {
+        panic!("{verdict:?}");
+    };
+    assert_eq!(
+        set_of(&decided),
+        [(Side::Left, vec![(PARENT, Value::Int(9))])]
+    );
+    assert!(decided.conflicts.is_empty());
+}
+
+#[test]
+fn reference_that_can_t_be_written_anew_yet_is_remembered_as_not_carried_over() {
+    let (case, mut reused) = misled(seen(text("a")));
+    let named = (Side::Right, PARENTS, Key::single("a"));
+    reused.known.insert(named, None);
+    let verdict = plan(&case, &policy(false), &prints(), &reused);
+    let Verdict::Decided(decided) = verdict else {
+        panic!("{verdict:?}");
+    };
+    assert!(decided.steps.is_empty() && decided.link_changed);
+    assert_eq!(decided.waits.len(), 1);
+    assert!(!decided.link.baseline.right[PARENT].is_known());
+}
+
 #[test]
 fn both_sides_naming_partners_is_no_conflict() {
     let decided = decided(&linked(seen(Value::Int(2)), seen(text("b"))));

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Case, Planner, Verdict};
+use super::{Case, Decided, Planner, Verdict};
 use crate::baseline::Fingerprint;
 use crate::merge::{FieldState, FieldVerdict};
 use crate::model::{BySide, Cell, Key, PairId, Side};
@@ -161,6 +161,46 @@ impl Planner<'_> {
             }
         }
         self.merge_field(field, &state)
+    }
+
+    /// The side whose report of our write leaves out a reference, because a later write did not change it.
+    pub(super) fn unheard_reference(&self, field: usize, state: &FieldState) -> Option<Side> {
+        let null = self.prints.value(&Value::Null);
+        Side::BOTH.into_iter().find(|&side| {
+            let is_empty = [Fingerprint::UNKNOWN, null].contains(&state.baseline[side]);
+            self.is_written(side, field) && !is_empty && state.observed[side].is_none()
+        })
+    }
+
+    /// What a misled reference was meant to name, the other side's value says: it is carried over again.
+    pub(super) fn forget_misled(
+        &self,
+        field: usize,
+        state: &mut FieldState,
+        decided: &mut Decided,
+    ) {
+        let was_misled = BySide::from_fn(|side| self.was_misled(side, field, state));
+        for side in Side::BOTH.into_iter().filter(|side| was_misled[*side]) {
+            state.baseline[side.other()] = Fingerprint::UNKNOWN;
+            decided.link.baseline[side.other()][field] = Fingerprint::UNKNOWN;
+            decided.link_changed = true;
+        }
+    }
+
+    /// True for a reference that we wrote to `side` and that names another record than was meant: its key
+    /// had become that one's before the write landed.
+    fn was_misled(&self, side: Side, field: usize, state: &FieldState) -> bool {
+        let agreed = state.baseline[side.other()];
+        self.is_written(side, field)
+            && state.observed[side] == Some(state.baseline[side])
+            && agreed.is_known()
+            && !self.names_the_same(side, field, agreed)
+    }
+
+    /// True for a reference that may be ours, of a record of which nothing is told but our writes.
+    fn is_written(&self, side: Side, field: usize) -> bool {
+        let flows = self.policy.fields[field].direction.flows_to(side);
+        self.case.echoes[side] && flows && self.policy.reference(field).is_some()
     }
 
     /// True for a reference that reads as it did, while its key has become another record's.

@@ -251,6 +251,7 @@ impl Session {
                 is_renewed: false,
                 existing,
                 is_scanned: true,
+                echoes: BySide::default(),
             };
             let mut relies = BySide::default();
             for side in Side::BOTH {

@@ -264,6 +264,8 @@ impl Open {
 
     /// Takes in what `side`'s history says of its record.
     pub fn report(&mut self, side: Side, change: Change) {
+        let is_first = self.relies[side] == 0;
+        self.case.echoes[side] = change.ours && (is_first || self.case.echoes[side]);
         self.rely_on(side, change.offset);
         let is_gone = change.kind == ChangeKind::Gone;
         let is_reborn = !is_gone

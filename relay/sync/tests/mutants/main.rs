@@ -26,6 +26,7 @@ const FILES: &[&str] = &[
     "plan.rs",
     "plan/deletion.rs",
     "plan/outside.rs",
+    "plan/references.rs",
     "policy.rs",
     "scope.rs",
     "session/book.rs",

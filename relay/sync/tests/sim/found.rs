@@ -510,3 +510,11 @@ fn a_reference_that_waits_is_not_forgotten_when_the_other_side_edits_its_record(
 fn a_record_that_took_a_key_is_not_deleted_for_the_one_that_left_it() {
     check(610_468, LINKED_REKEYED);
 }
+
+/// A write of ours carried a key that another record had got before the write landed.
+#[test]
+fn a_reference_to_a_key_that_changed_hands_is_written_anew() {
+    for seed in [103_853, 121_456, 128_592, 133_974, 146_949, 156_292] {
+        check(seed, LINKED_REKEYED);
+    }
+}

@@ -72,6 +72,7 @@ fn mirror_case(case: &Case) -> Case {
         is_renewed: case.is_renewed,
         existing: mirror_existing(case.existing),
         is_scanned: case.is_scanned,
+        echoes: swap(case.echoes),
     }
 }
 
@@ -193,6 +194,7 @@ fn case(rng: &mut Rng, policy: &PairPolicy, prints: &Fingerprinter) -> Case {
         is_renewed: rng.percent(10),
         existing,
         is_scanned: existing.is_some(),
+        echoes: BySide::from_fn(|_| rng.percent(20)),
     }
 }
 
