@@ -1,11 +1,13 @@
-//! What a field holds that names other records of the sync: a key, or a list of keys.
+//! What a field holds that names other records of the sync: a key, or a set of keys.
 //!
 //! A reference is never copied: it crosses by the link of the record that it names
 //! ([`crate::plan`] translates it). Fingerprints of references stay in each side's own keys, so that
-//! what a scan finds unchanged needs no translation.
+//! what a scan finds unchanged needs no translation. A set is a list in one order ([`set`]), which
+//! differs between the sides as their keys do; that nobody is named is null, and no empty list.
 
 use serde::{Deserialize, Serialize};
 
+use crate::codec::FieldType;
 use crate::model::Key;
 use crate::value::{Value, parse_uuid, uuid_text};
 
@@ -19,6 +21,16 @@ pub enum KeyForm {
 }
 
 impl KeyForm {
+    /// The form of keys that a field of this type holds; `None` where it can't hold any.
+    pub fn of(of: &FieldType) -> Option<KeyForm> {
+        match of {
+            FieldType::Int { .. } => Some(KeyForm::Int),
+            FieldType::Uuid => Some(KeyForm::Uuid),
+            FieldType::Text { ignores_case, .. } if !ignores_case => Some(KeyForm::Text),
+            _ => None,
+        }
+    }
+
     /// The value that holds the key; `None` for a key that is not of this form.
     pub fn value(self, key: &Key) -> Option<Value> {
         let [part] = key.0.as_slice() else {
@@ -50,6 +62,24 @@ pub fn keys(value: &Value) -> Vec<Key> {
     }
 }
 
+/// The references that name these records, each once and in an order of their own; null for none.
+pub fn set(mut items: Vec<Value>) -> Value {
+    let canonical = |value: &Value| {
+        let mut bytes = Vec::new();
+        value.canonical(&mut bytes);
+        bytes
+    };
+    items.sort_by(|a, b| match (a, b) {
+        (Value::Int(a), Value::Int(b)) => a.cmp(b),
+        (a, b) => canonical(a).cmp(&canonical(b)),
+    });
+    items.dedup();
+    match items.is_empty() {
+        true => Value::Null,
+        false => Value::List(items),
+    }
+}
+
 /// The same reference in the other side's keys, which have the form `form`. `partner` tells them.
 /// What can't be said there is [`Value::Unmapped`].
 pub fn translate<E>(
@@ -62,7 +92,7 @@ pub fn translate<E>(
         Value::Null => Ok(Value::Null),
         Value::List(items) => {
             let items = items.iter().map(|item| translate(item, form, partner));
-            items.collect::<Result<Vec<Value>, E>>().map(Value::List)
+            items.collect::<Result<Vec<Value>, E>>().map(set)
         }
         other => match key(other) {
             Some(key) => Ok(form.value(&partner(&key)?).unwrap_or_else(unmapped)),
@@ -89,13 +119,22 @@ mod tests {
     }
 
     #[test]
-    fn keys_and_lists_of_keys_are_translated_and_null_stays_null() {
+    fn keys_and_sets_of_keys_are_translated_and_null_stays_null() {
         let cross = |value: &Value| translate(value, KeyForm::Text, &mut partner);
         assert_eq!(cross(&Value::Int(7)), Ok(text("a")));
         assert_eq!(cross(&Value::Null), Ok(Value::Null));
-        let list = Value::List(vec![Value::Int(8), Value::Null, Value::Int(7)]);
-        let expected = Value::List(vec![text("b"), Value::Null, text("a")]);
+        let list = Value::List(vec![Value::Int(8), Value::Int(7)]);
+        let expected = Value::List(vec![text("a"), text("b")]);
         assert_eq!(cross(&list), Ok(expected));
+    }
+
+    #[test]
+    fn a_set_has_one_order_nothing_twice_and_is_null_when_it_is_empty() {
+        let ints = |numbers: &[i64]| numbers.iter().copied().map(Value::Int).collect::<Vec<_>>();
+        assert_eq!(set(ints(&[10, -1, 9, 10])), Value::List(ints(&[-1, 9, 10])));
+        let texts = set(vec![text("b"), text("a"), text("b")]);
+        assert_eq!(texts, Value::List(vec![text("a"), text("b")]));
+        assert_eq!(set(Vec::new()), Value::Null);
     }
 
     #[test]

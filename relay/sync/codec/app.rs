@@ -145,8 +145,14 @@ fn rest() -> Vec<AppType> {
         ),
         of(
             "link",
-            FieldType::Link,
-            "references to records; refused until they are translated by links",
+            FieldType::List {
+                of: Box::new(FieldType::Text {
+                    max: None,
+                    ignores_case: false,
+                }),
+                distinct: true,
+            },
+            "ids of records, none of them twice; with `link`, the other side names its own",
         ),
     ]
 }

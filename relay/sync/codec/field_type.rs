@@ -101,8 +101,6 @@ pub enum FieldType {
     Document,
     /// Attachments. Their contents are not carried.
     Files,
-    /// References to records of another table. They need that table's links.
-    Link,
 }
 
 /// What a line of text must look like.
@@ -170,7 +168,6 @@ impl FieldType {
             }
             FieldType::Document => "app json".into(),
             FieldType::Files => "files".into(),
-            FieldType::Link => "links".into(),
         }
     }
 }
@@ -202,7 +199,7 @@ impl FieldType {
             FieldType::Array { of } | FieldType::List { of, .. } => {
                 return format!("list of {}", of.value_form());
             }
-            FieldType::Files | FieldType::Link => "none yet",
+            FieldType::Files => "none yet",
         };
         form.to_owned()
     }

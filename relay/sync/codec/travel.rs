@@ -82,7 +82,6 @@ fn fit(from: &FieldType, to: &FieldType) -> Fit {
     use FieldType::*;
     match (from, to) {
         (Files, _) | (_, Files) => Fit::None("the contents of files are not carried"),
-        (Link, _) | (_, Link) => Fit::None("references to other records are not translated"),
         _ if from == to => Fit::All,
         (_, Int { .. } | Decimal { .. } | Float { .. } | Fixed { .. } | Number) => {
             fit_number(from, to)

@@ -42,7 +42,7 @@ pub fn edges(of: &FieldType) -> Vec<Value> {
         FieldType::Bytes => vec![Value::Bytes(vec![]), Value::Bytes(vec![0, 255, b'\\'])],
         FieldType::Uuid => vec![Value::Uuid([0; 16]), Value::Uuid([255; 16])],
         FieldType::Array { .. } | FieldType::List { .. } => list_edges(of),
-        FieldType::Files | FieldType::Link => Vec::new(),
+        FieldType::Files => Vec::new(),
         FieldType::Date
         | FieldType::Day
         | FieldType::Time
@@ -385,7 +385,7 @@ fn random(of: &FieldType) -> BoxedStrategy<Value> {
                 .prop_map(move |items| Value::List(deduplicated(items, distinct)))
                 .boxed()
         }
-        FieldType::Files | FieldType::Link => Just(Value::Null).boxed(),
+        FieldType::Files => Just(Value::Null).boxed(),
         _ => random_time(of).unwrap_or_else(|| random_text(of)),
     }
 }

@@ -199,7 +199,12 @@ impl Database {
         let after = self.table(pair).quirks.after_trigger;
         let current = self.row(pair, &key).unwrap_or_default();
         let mut own = self.open[earlier..].iter().rev();
-        let mut own = own.by_ref().filter(|c| c.pair == pair && c.key == key);
+        // Rows of join tables say nothing of what the trigger writes.
+        let tells = |c: &&Logged| matches!(&c.kind, ChangeKind::Present { row, .. } if row[2] != Cell::Unchanged);
+        let mut own = own
+            .by_ref()
+            .filter(|c| c.pair == pair && c.key == key)
+            .filter(tells);
         let row = match own.nth(1).filter(|_| after) {
             Some(Logged {
                 kind: ChangeKind::Present { row, .. },

@@ -551,6 +551,13 @@ impl Database {
         changed: &[bool],
         inserted: bool,
     ) {
+        let links = self.table(pair).quirks.links.iter();
+        let joined: Vec<usize> = links
+            .filter(|link| link.joined)
+            .map(|link| link.field)
+            .collect();
+        // With its key, a record's rows are told of.
+        let is_new = inserted || old_key.is_some();
         let last = cells.len() - 1;
         let toast = self.table(pair).quirks.toast && !inserted && !changed[last];
         let row = cells
@@ -559,15 +566,55 @@ impl Database {
             .map(|(field, cell)| match (toast && field == last, cell) {
                 (true, Value::Text(_)) if self.plant_toast_null => Cell::Value(Value::Null),
                 (true, Value::Text(_)) => Cell::Unchanged,
+                _ if !is_new && joined.contains(&field) => Cell::Unchanged,
                 _ => Cell::Value(cell.clone()),
             })
             .collect();
-        self.open.push(Logged {
-            pair,
-            key: key.clone(),
-            old_key,
-            kind: ChangeKind::Present { row, inserted },
-        });
+        let is_own = |field: usize| changed[field] && !joined.contains(&field);
+        let is_joined = joined.iter().any(|field| changed[*field]);
+        if is_new || !is_joined || (0..cells.len()).any(is_own) {
+            self.open.push(Logged {
+                pair,
+                key: key.clone(),
+                old_key,
+                kind: ChangeKind::Present { row, inserted },
+            });
+        }
+        for field in joined {
+            if changed[field] && !is_new {
+                let mut row = vec![Cell::Unchanged; cells.len()];
+                row[field] = Cell::Value(cells[field].clone());
+                self.open.push(Logged {
+                    pair,
+                    key: key.clone(),
+                    old_key: None,
+                    kind: ChangeKind::Present {
+                        row,
+                        inserted: false,
+                    },
+                });
+            }
+        }
+    }
+
+    /// What a change says when it is read. `None` where nothing is left to be said.
+    fn told(&self, change: &Logged) -> Option<ChangeKind> {
+        let table = self.table(change.pair);
+        let mut kind = change.kind.clone();
+        let now = table.rows.get(&change.key);
+        if let ChangeKind::Present { row, .. } = &mut kind {
+            for link in table.quirks.links.iter().filter(|link| link.joined) {
+                let cell = &mut row[link.field];
+                if *cell != Cell::Unchanged {
+                    let now = now.map(|record| Cell::Value(record.cells[link.field].clone()));
+                    *cell = now.unwrap_or(Cell::Unchanged);
+                }
+            }
+            if row.iter().all(|cell| *cell == Cell::Unchanged) {
+                return None;
+            }
+        }
+        Some(kind)
     }
 
     pub fn note_edit(&mut self, cause: Cause) {
@@ -599,16 +646,18 @@ impl Database {
         for tx in rest.iter().take(limit) {
             position.offset = tx.end;
             position.passed = position.passed.max(tx.passed);
-            changes.extend(tx.changes.iter().zip(1..).map(|(change, at)| Change {
-                pair: change.pair,
-                key: change.key.clone(),
-                old_key: change.old_key.clone(),
-                kind: change.kind.clone(),
-                time: Some(tx.time),
-                offset: tx.end,
-                at,
-                passed: position.passed,
-                ours: tx.ours,
+            changes.extend(tx.changes.iter().zip(1..).filter_map(|(change, at)| {
+                Some(Change {
+                    pair: change.pair,
+                    key: change.key.clone(),
+                    old_key: change.old_key.clone(),
+                    kind: self.told(change)?,
+                    time: Some(tx.time),
+                    offset: tx.end,
+                    at,
+                    passed: position.passed,
+                    ours: tx.ours,
+                })
             }));
         }
         if rest.len() <= limit {

@@ -1,11 +1,11 @@
-//! Fields that name records of the sync by their keys, as foreign keys and as lists of keys: how they
+//! Fields that name records of the sync by their keys, as foreign keys and as sets of keys: how they
 //! are drawn, what the sides do about them, what people write, and whether they name partners.
 
 use std::collections::BTreeSet;
 
 use tidegate_sync::model::{BySide, FindingCode, Key, PairId, Side};
 use tidegate_sync::policy::Reference;
-use tidegate_sync::reference::{KeyForm, keys, translate};
+use tidegate_sync::reference::{KeyForm, keys, set, translate};
 use tidegate_sync::value::Value;
 
 use crate::database::{Cause, Database};
@@ -32,6 +32,9 @@ pub struct LinkField {
     pub to: PairId,
     pub required: bool,
     pub on_delete: OnDelete,
+    /// A join table has it: the record's own changes say nothing of it, and those of its rows say
+    /// what it is when they are read.
+    pub joined: bool,
 }
 
 /// Gives tables fields that name records: of the other table, of their own, and of each other.
@@ -62,6 +65,8 @@ pub fn draw(rng: &mut Rng, scenario: &mut Scenario) {
                     to: PairId(to as u32),
                     required: required[side],
                     on_delete,
+                    // Not drawn: what else is drawn stays the same.
+                    joined: is_list && (pair + field + usize::from(side == Side::Left)) % 2 == 0,
                 });
             }
             scenario.policies[pair].references.push(Reference {
@@ -84,7 +89,7 @@ fn changed(value: &Value, from: &Key, to: Option<&Key>) -> Value {
                 true => other.clone(),
                 false => Some(item.clone()),
             });
-            Value::List(items.collect())
+            set(items.collect())
         }
         value if is_it(value) => other.unwrap_or(Value::Null),
         value => value.clone(),
@@ -196,7 +201,7 @@ impl World {
         for _ in 0..self.rng.below(4) {
             items.extend(some(self).filter(|item| !items.contains(item)));
         }
-        Value::List(items)
+        set(items)
     }
 }
 
