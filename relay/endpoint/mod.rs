@@ -121,10 +121,23 @@ pub struct TableBinding {
     pub table: String,
     /// The columns that are read or written.
     pub columns: Vec<String>,
+    /// Join tables that say which records one of the table's names. Its rows have them behind the
+    /// columns, each a set of keys.
+    pub joins: Vec<Through>,
     /// How they make the pair's fields.
     pub lens: Lens,
     /// Numbers of the fields that make the match key.
     pub match_key: Vec<usize>,
+}
+
+/// A join table as one of the tables that it joins sees it: `from` has its records' keys, `to` those
+/// of the records that they name. Both together are its primary key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Through {
+    /// As in the sync file: `schema.table`, or `table` for schema `public`.
+    pub table: String,
+    pub from: String,
+    pub to: String,
 }
 
 /// A database or app that can be one side of a sync.

@@ -9,9 +9,10 @@ use tidegate_sync::policy::{Direction, FieldPair, PairPolicy};
 use tidegate_sync::value::Value;
 
 use super::syncfile::TableFile;
+use crate::endpoint::Through;
 use crate::endpoint::catalog::Table;
 use crate::endpoint::expression::Expression;
-use crate::endpoint::lens::{Lens, Source, ValueMap};
+use crate::endpoint::lens::{Keys, Lens, Source, ValueMap};
 
 /// How the two columns of a field pair relate.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -30,6 +31,43 @@ pub enum FieldForm {
     /// They hold keys of records of a table pair of the same sync, this one or another: the names of
     /// its tables.
     Link { to: BySide<String> },
+    /// The same, and on the sides that name a join table the keys are in that one's rows.
+    Joined {
+        to: BySide<String>,
+        through: BySide<Option<Through>>,
+    },
+}
+
+impl FieldForm {
+    /// The tables of the pair that the field links to.
+    pub fn linked(&self) -> Option<&BySide<String>> {
+        match self {
+            FieldForm::Link { to } | FieldForm::Joined { to, .. } => Some(to),
+            _ => None,
+        }
+    }
+
+    /// The join table that holds a side's end.
+    pub fn through(&self, side: Side) -> Option<&Through> {
+        match self {
+            FieldForm::Joined { through, .. } => through[side].as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Whether a side's end is no column of its table.
+    pub fn is_made(&self, side: Side) -> bool {
+        matches!(self, FieldForm::Computed { on, .. } if *on == side)
+            || self.through(side).is_some()
+    }
+
+    /// Whether a side's end holds as many keys as there are.
+    fn is_list(&self, side: Side, table: &Table, field: &FieldPair) -> bool {
+        let column = table.column(BySide::new(&field.left, &field.right)[side]);
+        let of = column.map(|column| &column.field_type);
+        let is_list = matches!(of, Some(FieldType::List { .. } | FieldType::Array { .. }));
+        self.through(side).is_some() || is_list
+    }
 }
 
 /// A value as the sync file can write it.
@@ -61,6 +99,7 @@ pub struct Mark {
 pub(super) struct Looks {
     pub policy: PairPolicy,
     pub columns: BySide<Vec<String>>,
+    pub joins: BySide<Vec<Through>>,
     pub lenses: BySide<Lens>,
 }
 
@@ -75,8 +114,9 @@ pub(super) fn looks(
     let before = problems.len();
     for (number, form) in file.forms.iter().enumerate() {
         let field = &policy.fields[number];
+        let lists = BySide::from_fn(|side| form.is_list(side, tables[side], field));
         for side in Side::BOTH {
-            builders[side].field(field, form, problems);
+            builders[side].field(field, (form, &lists), problems);
         }
         check_words(field, form, &tables, problems);
     }
@@ -98,7 +138,7 @@ pub(super) fn looks(
         check_value(tables[side], &mark.field, &mark.value, problems);
         let mapped = policy.fields.iter().position(|f| name(f) == mark.field);
         let form = mapped.and_then(|at| file.forms.get(at));
-        if matches!(form, Some(FieldForm::Link { .. })) {
+        if form.is_some_and(|form| form.linked().is_some()) {
             problems.push(format!(
                 "{}: `{}` is a link, which can't mark a record as archived: name another field",
                 side.name(),
@@ -121,8 +161,9 @@ pub(super) fn looks(
     let (left, right) = (left.finish(problems)?, right.finish(problems)?);
     Some(Looks {
         policy,
-        columns: BySide::new(left.0, right.0),
-        lenses: BySide::new(left.1, right.1),
+        columns: BySide::new(left.columns, right.columns),
+        joins: BySide::new(left.joins, right.joins),
+        lenses: BySide::new(left.lens, right.lens),
     })
 }
 
@@ -139,6 +180,9 @@ fn looked_at(name: &str) -> FieldPair {
 enum Made {
     Column(usize),
     Mapped(usize, Arc<ValueMap>),
+    Keys(usize, Keys),
+    /// The join table with this number.
+    Joined(usize, Keys),
     Constant(Value),
     Computed(String),
     Filter(String),
@@ -149,7 +193,15 @@ struct Builder<'a> {
     side: Side,
     table: &'a Table,
     columns: Vec<String>,
+    joins: Vec<Through>,
     sources: Vec<Made>,
+}
+
+/// What comes of a builder.
+struct Built {
+    columns: Vec<String>,
+    joins: Vec<Through>,
+    lens: Lens,
 }
 
 impl<'a> Builder<'a> {
@@ -158,6 +210,7 @@ impl<'a> Builder<'a> {
             side,
             table,
             columns: Vec::new(),
+            joins: Vec::new(),
             sources: Vec::new(),
         }
     }
@@ -175,7 +228,12 @@ impl<'a> Builder<'a> {
         self.sources.push(Made::Column(column));
     }
 
-    fn field(&mut self, field: &FieldPair, form: &FieldForm, problems: &mut Vec<String>) {
+    fn field(
+        &mut self,
+        field: &FieldPair,
+        (form, lists): (&FieldForm, &BySide<bool>),
+        problems: &mut Vec<String>,
+    ) {
         let name = match self.side {
             Side::Left => &field.left,
             Side::Right => &field.right,
@@ -192,9 +250,24 @@ impl<'a> Builder<'a> {
                     None => self.sources.push(Made::Column(column)),
                 }
             }
-            FieldForm::Same | FieldForm::Link { .. } | FieldForm::Computed { .. } => {
-                self.column(name);
+            FieldForm::Link { .. } | FieldForm::Joined { .. } if lists[self.side] => {
+                let keys = match lists[self.side.other()] {
+                    true => Keys::All,
+                    false => Keys::One,
+                };
+                let made = match form.through(self.side) {
+                    Some(through) => {
+                        self.joins.push(through.clone());
+                        Made::Joined(self.joins.len() - 1, keys)
+                    }
+                    None => Made::Keys(self.place(name), keys),
+                };
+                self.sources.push(made);
             }
+            FieldForm::Same
+            | FieldForm::Link { .. }
+            | FieldForm::Joined { .. }
+            | FieldForm::Computed { .. } => self.column(name),
         }
     }
 
@@ -230,7 +303,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn finish(self, problems: &mut Vec<String>) -> Option<(Vec<String>, Lens)> {
+    fn finish(self, problems: &mut Vec<String>) -> Option<Built> {
         let columns = self.columns;
         let mut sources = Vec::with_capacity(self.sources.len());
         for made in self.sources {
@@ -238,6 +311,8 @@ impl<'a> Builder<'a> {
             let source = match made {
                 Made::Column(column) => Ok(Source::Column(column)),
                 Made::Mapped(column, map) => Ok(Source::Mapped(column, map)),
+                Made::Keys(column, keys) => Ok(Source::Keys(column, keys)),
+                Made::Joined(number, keys) => Ok(Source::Keys(columns.len() + number, keys)),
                 Made::Constant(value) => Ok(Source::Constant(value)),
                 Made::Computed(source) => expression(&source).map(Source::Computed),
                 Made::Filter(source) => expression(&source).map(Source::Filter),
@@ -250,7 +325,11 @@ impl<'a> Builder<'a> {
                 }
             }
         }
-        Some((columns, Lens::new(sources)))
+        Some(Built {
+            columns,
+            joins: self.joins,
+            lens: Lens::new(sources),
+        })
     }
 }
 
@@ -280,7 +359,7 @@ fn check_words(
 ) {
     match form {
         // What a link may hold, `linked` checks.
-        FieldForm::Same | FieldForm::Link { .. } => {}
+        FieldForm::Same | FieldForm::Link { .. } | FieldForm::Joined { .. } => {}
         FieldForm::Words { values, null } => {
             for (left, right) in values {
                 check_value(tables.left, &field.left, left, problems);

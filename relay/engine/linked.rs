@@ -1,7 +1,7 @@
 //! Links of the sync file: fields that name records of a table pair, checked against both sides.
 //!
-//! A side names a record by its key. So the record's table must have one of a single column, and the
-//! field must be of that column's type.
+//! A side names a record by its key. So the record's table must have one of a single column, and what
+//! holds the link must be of that column's type: a field, a list, or a column of a join table.
 
 use tidegate_sync::codec::FieldType;
 use tidegate_sync::model::{BySide, PairId, Side};
@@ -9,9 +9,9 @@ use tidegate_sync::policy::Reference;
 use tidegate_sync::reference::KeyForm;
 
 use super::drift::present;
-use super::forms::FieldForm;
 use super::mapping::PairMapping;
 use super::syncfile::SyncFile;
+use crate::endpoint::Through;
 use crate::endpoint::catalog::{Catalog, Column, Table};
 
 /// Adds the references of each pair to its policy; what can't be one, to `problems`.
@@ -24,7 +24,7 @@ pub(super) fn references(
     let tables: Vec<BySide<String>> = pairs.iter().map(|pair| pair.tables.clone()).collect();
     for (pair, table) in pairs.iter_mut().zip(&file.tables) {
         for (field, form) in table.forms.iter().enumerate() {
-            let FieldForm::Link { to } = form else {
+            let Some(to) = form.linked() else {
                 continue;
             };
             let Some(number) = tables.iter().position(|names| names == to) else {
@@ -35,6 +35,7 @@ pub(super) fn references(
                 field: pair.field_name(side, field),
                 table: &pair.tables[side],
                 to: &tables[number][side],
+                through: form.through(side),
             };
             let (left, right) = (end(Side::Left), end(Side::Right));
             let found = [left.found(&catalogs.left), right.found(&catalogs.right)];
@@ -57,52 +58,140 @@ struct End<'a> {
     field: String,
     table: &'a str,
     to: &'a str,
+    through: Option<&'a Through>,
 }
 
 impl End<'_> {
     /// The form of the keys that it holds, and whether a record must have one.
     fn found(&self, catalog: &Catalog) -> Result<(KeyForm, bool), String> {
-        let wrong = |why: String| {
-            let End {
-                side, field, table, ..
-            } = self;
-            Err(format!("{} {table}.{field}: {why}", side.name()))
+        let found = match self.through {
+            Some(through) => self.joined(catalog, through).map(|form| (form, false)),
+            None => self.held(catalog),
         };
-        let (table, named) = (catalog.table(self.table), catalog.table(self.to));
+        found.map_err(|why| match self.through {
+            Some(through) => format!("{} {}: {why}", self.side.name(), through.table),
+            None => format!("{} {}.{}: {why}", self.side.name(), self.table, self.field),
+        })
+    }
+
+    /// Of a link that the table's own field holds.
+    fn held(&self, catalog: &Catalog) -> Result<(KeyForm, bool), String> {
+        let table = catalog.table(self.table);
         let column = table.and_then(|table| table.column(&self.field));
-        let (Some(table), Some(named), Some(column)) = (table, named, column) else {
-            return wrong("there is no such column".to_owned());
+        let (Some(table), Some(column)) = (table, column) else {
+            return Err("there is no such column".to_owned());
         };
-        let [key] = named.primary_key.as_slice() else {
-            return wrong(format!(
-                "a link names records by a key of one column, and {} has one of {}: leave `link` \
-                 out, or give that table such a primary key",
-                self.to,
-                named.primary_key.len()
-            ));
-        };
-        let Some(key) = named.column(key) else {
-            return wrong(format!(
-                "links reach tables of databases: the keys of {} are no column's values",
-                self.to
-            ));
-        };
+        let (named, key) = key_of(catalog, self.to)?;
         if let Some(other) = refers_elsewhere((table, column), present(catalog, named), key) {
-            return wrong(format!(
+            return Err(format!(
                 "it refers to {other}, and the link says {}.{}: link it to the pair of that \
                  table, or leave `link` out",
                 self.to, key.name
             ));
         }
-        match (form_of(&column.field_type), form_of(&key.field_type)) {
-            (Some(form), Some(named)) if form == named => Ok((form, !column.nullable)),
-            _ => wrong(format!(
+        let (holds, is_list) = match &column.field_type {
+            FieldType::List { of, .. } | FieldType::Array { of } => (KeyForm::of(of), true),
+            of => (KeyForm::of(of), false),
+        };
+        self.same_form(holds, key, column)
+            .map(|form| (form, !column.nullable && !is_list))
+    }
+
+    /// Of links that a join table holds.
+    fn joined(&self, catalog: &Catalog, through: &Through) -> Result<KeyForm, String> {
+        let Some(table) = catalog.table(&through.table) else {
+            return Err("there is no such table that the role can see".to_owned());
+        };
+        if let Some(problem) = table.problems.iter().find(|problem| problem.blocking) {
+            return Err(format!("{}: {}", problem.message, problem.remedy));
+        }
+        let (from, to) = (
+            column_of(table, &through.from)?,
+            column_of(table, &through.to)?,
+        );
+        let mut key: Vec<&String> = table.primary_key.iter().collect();
+        key.sort();
+        let mut joined = [&through.from, &through.to];
+        joined.sort();
+        if key != joined {
+            return Err(format!(
+                "its primary key must be ({}, {}), so that a row that is deleted tells what it \
+                 joined: make it the key, or sync the table as a [[table]] of its own",
+                through.from, through.to
+            ));
+        }
+        let is_unfilled = |column: &&Column| {
+            let is_filled = column.nullable || column.has_default || column.generated;
+            !is_filled && column.identity.is_empty() && !joined.contains(&&column.name)
+        };
+        if let Some(column) = table.columns.iter().find(is_unfilled) {
+            return Err(format!(
+                "a set of links says nothing of `{}`: give it a default, let it be null, or sync \
+                 the table as a [[table]] of its own",
+                column.name
+            ));
+        }
+        for (column, to) in [(from, self.table), (to, self.to)] {
+            let (named, key) = key_of(catalog, to)?;
+            let named = present(catalog, named);
+            if !refers(table, column, named, key) {
+                return Err(format!(
+                    "`{}` needs a foreign key to {to} ({}): without one, links could not be kept \
+                     from changing while they are written",
+                    column.name, key.name
+                ));
+            }
+            self.same_form(KeyForm::of(&column.field_type), key, column)?;
+        }
+        let (_, key) = key_of(catalog, self.to)?;
+        self.same_form(KeyForm::of(&to.field_type), key, to)
+    }
+
+    fn same_form(
+        &self,
+        holds: Option<KeyForm>,
+        key: &Column,
+        column: &Column,
+    ) -> Result<KeyForm, String> {
+        match (holds, KeyForm::of(&key.field_type)) {
+            (Some(form), Some(named)) if form == named => Ok(form),
+            _ => Err(format!(
                 "a link holds keys of {}, which are whole numbers, texts or uuids of the same \
                  type: its type is {}",
                 self.to, column.type_name
             )),
         }
     }
+}
+
+/// The table and its key, by which links name its records.
+fn key_of<'a>(catalog: &'a Catalog, name: &str) -> Result<(&'a Table, &'a Column), String> {
+    let table = catalog
+        .table(name)
+        .ok_or_else(|| format!("there is no table {name}"))?;
+    let [key] = table.primary_key.as_slice() else {
+        return Err(format!(
+            "a link names records by a key of one column, and {name} has one of {}: leave `link` \
+             out, or give that table such a primary key",
+            table.primary_key.len()
+        ));
+    };
+    Ok((table, column_of(table, key)?))
+}
+
+fn column_of<'a>(table: &'a Table, name: &str) -> Result<&'a Column, String> {
+    let missing = || format!("there is no column `{name}` in {}", table.name);
+    table.column(name).ok_or_else(missing)
+}
+
+/// Whether a foreign key says that the column has keys of that table.
+fn refers(table: &Table, column: &Column, named: &Table, key: &Column) -> bool {
+    let name = format!("{}.{}", named.schema, named.name);
+    table.foreign_keys.iter().any(|one| {
+        one.table == name
+            && matches!(one.columns.as_slice(), [own] if *own == column.name)
+            && matches!(one.references.as_slice(), [other] if *other == key.name)
+    })
 }
 
 /// What the field's own foreign key says, if that is another record than the link says. Foreign keys
@@ -123,13 +212,4 @@ fn refers_elsewhere(
     let is_named = own.table == format!("{}.{}", named.schema, named.name);
     let is_key = matches!(own.references.as_slice(), [column] if *column == key.name);
     (!is_named || !is_key).then(|| format!("{}.{}", own.table, own.references.join(", ")))
-}
-
-fn form_of(of: &FieldType) -> Option<KeyForm> {
-    match of {
-        FieldType::Int { .. } => Some(KeyForm::Int),
-        FieldType::Uuid => Some(KeyForm::Uuid),
-        FieldType::Text { ignores_case, .. } if !ignores_case => Some(KeyForm::Text),
-        _ => None,
-    }
 }

@@ -16,7 +16,7 @@ use super::syncfile::{SyncFile, TableFile, Unasked};
 use crate::endpoint::catalog::{Catalog, Problem, Table};
 use crate::endpoint::lens::Lens;
 use crate::endpoint::level::{Asked, Chosen, Level, Offer, choose};
-use crate::endpoint::{Binding, TableBinding};
+use crate::endpoint::{Binding, TableBinding, Through};
 use crate::store::mappings::MappedTable;
 
 /// One table pair of a checked sync.
@@ -26,6 +26,8 @@ pub struct PairMapping {
     pub policy: PairPolicy,
     /// The columns that are read or written.
     pub columns: BySide<Vec<String>>,
+    /// The join tables behind them.
+    pub joins: BySide<Vec<Through>>,
     /// How they make the fields.
     pub lenses: BySide<Lens>,
     pub unasked: Unasked,
@@ -150,6 +152,7 @@ impl Mapping {
             pair: PairId(number as u32),
             table: pair.found[side].table.clone(),
             columns: pair.found[side].columns.clone(),
+            joins: pair.joins[side].clone(),
             lens: pair.lenses[side].clone(),
             match_key: pair.policy.match_key.clone(),
         };
@@ -189,9 +192,13 @@ fn captures(
 /// What the side offers for the tables of the file: triggers are for their owner.
 fn offers(file: &SyncFile, catalog: &Catalog, side: Side) -> Vec<Offer> {
     let mut offers = catalog.captures.clone();
-    let tables = file.tables.iter().map(|table| match side {
-        Side::Left => &table.left,
-        Side::Right => &table.right,
+    let tables = file.tables.iter().flat_map(|table| {
+        let joins = table
+            .forms
+            .iter()
+            .filter_map(move |form| form.through(side));
+        let joins = joins.map(|through| &through.table);
+        joins.chain([BySide::new(&table.left, &table.right)[side]])
     });
     let found = tables.filter_map(|table| catalog.table(table));
     let foreign = found.filter(|table| !table.is_owner).map(|table| Problem {
@@ -264,6 +271,7 @@ fn check_table(
         tables: names,
         policy: looks.policy,
         columns: looks.columns,
+        joins: looks.joins,
         lenses: looks.lenses,
         unasked: file.unasked,
     })
@@ -277,35 +285,41 @@ fn check_fields(
     problems: &mut Vec<String>,
 ) {
     for (field, form) in file.policy.fields.iter().zip(&file.forms) {
-        let is_computed =
-            |side: Side| matches!(form, FieldForm::Computed { on, .. } if *on == side);
-        let ends = BySide::new(left.column(&field.left), right.column(&field.right));
-        let (Some(from), Some(to)) = (ends.left, ends.right) else {
-            for (side, table, name) in [
-                (Side::Left, left, &field.left),
-                (Side::Right, right, &field.right),
-            ] {
-                if table.column(name).is_none() && !is_computed(side) {
-                    let known: Vec<&str> = table.columns.iter().map(|c| c.name.as_str()).collect();
-                    problems.push(format!(
-                        "{} {}: there is no column `{name}`; it has {}",
-                        side.name(),
-                        names[side],
-                        known.join(", ")
-                    ));
-                }
-            }
-            continue;
+        let tables = BySide::new(left, right);
+        let fields = BySide::new(&field.left, &field.right);
+        let column = |side: Side| match form.is_made(side) {
+            true => None,
+            false => tables[side].column(fields[side]),
         };
+        let ends = BySide::from_fn(column);
+        for side in Side::BOTH {
+            if ends[side].is_none() && !form.is_made(side) {
+                let known: Vec<&str> = tables[side]
+                    .columns
+                    .iter()
+                    .map(|c| c.name.as_str())
+                    .collect();
+                problems.push(format!(
+                    "{} {}: there is no column `{}`; it has {}",
+                    side.name(),
+                    names[side],
+                    fields[side],
+                    known.join(", ")
+                ));
+            }
+        }
         let place = format!(
             "left {}.{} and right {}.{}",
-            names.left, from.name, names.right, to.name
+            names.left, field.left, names.right, field.right
         );
-        if *form == FieldForm::Same {
+        if let (FieldForm::Same, Some(from), Some(to)) = (form, ends.left, ends.right) {
             let relation = relate(&from.field_type, &to.field_type);
             check_relation(&place, relation, field.direction, problems);
         }
-        for (side, column) in [(Side::Left, from), (Side::Right, to)] {
+        for side in Side::BOTH {
+            let Some(column) = ends[side] else {
+                continue;
+            };
             if column.generated && field.direction.flows_to(side) {
                 let away = one_way(side.other());
                 problems.push(format!(

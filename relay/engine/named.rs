@@ -163,3 +163,129 @@ pub(super) fn told_apart(found: &mut Match, same: &[usize], policy: &PairPolicy)
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tidegate_sync::decide::Scanned;
+    use tidegate_sync::model::{BatchId, Link, LinkId, Place, Since};
+    use tidegate_sync::policy::{Direction, FieldPair};
+    use tidegate_sync::reference::KeyForm;
+
+    use super::*;
+
+    fn prints() -> Fingerprinter {
+        Fingerprinter::new([7; 32])
+    }
+
+    fn number(number: i64) -> Fingerprint {
+        prints().value(&Value::Int(number))
+    }
+
+    /// A match key, and a field that names records.
+    fn policy() -> PairPolicy {
+        let field = |name: &str| FieldPair {
+            left: name.into(),
+            right: name.into(),
+            direction: Direction::Both,
+        };
+        PairPolicy {
+            fields: vec![field("slug"), field("boss")],
+            match_key: vec![0],
+            existing: Default::default(),
+            deletes: Default::default(),
+            conflict: Default::default(),
+            conflict_delete: Default::default(),
+            drift: Default::default(),
+            once: false,
+            scope: None,
+            archive: BySide::default(),
+            references: vec![Reference {
+                field: 1,
+                to: PairId(0),
+                keys: BySide::new(KeyForm::Int, KeyForm::Int),
+                required: BySide::default(),
+            }],
+        }
+    }
+
+    /// Both records' reference, and what was agreed of it.
+    fn found(seen: (i64, i64), agreed: Option<(i64, i64)>) -> Match {
+        let scanned = |boss: i64| {
+            Some(Scanned {
+                key: Key::single("k"),
+                fingerprints: vec![number(0), number(boss)],
+            })
+        };
+        let link = agreed.map(|(left, right)| Link {
+            id: LinkId(1),
+            keys: BySide::from_fn(|_| Some(Key::single("k"))),
+            since: BySide::from_fn(|_| Since::written(BatchId::NONE)),
+            gone: BySide::default(),
+            baseline: BySide::new(
+                vec![number(0), number(left)],
+                vec![number(0), number(right)],
+            ),
+            seen: BySide::from_fn(|_| Place::default()),
+            written: BySide::from_fn(|_| BatchId::NONE),
+        });
+        Match {
+            link,
+            scanned: BySide::new(scanned(seen.0), scanned(seen.1)),
+            problem: None,
+        }
+    }
+
+    fn reads(found: &Match) -> (Fingerprint, Fingerprint) {
+        let print = |side| print(found, side, &policy().references[0]).unwrap();
+        (print(Side::Left), print(Side::Right))
+    }
+
+    #[test]
+    fn what_names_the_same_is_equal_whatever_it_reads() {
+        let mut found = found((7, 1012), Some((7, 1012)));
+        told_apart(&mut found, &[1], &policy());
+        let (left, right) = reads(&found);
+        assert_eq!(left, right);
+        let link = found.link.unwrap();
+        assert_eq!(link.baseline.left[1], left);
+        assert_eq!(link.baseline.right[1], left);
+    }
+
+    #[test]
+    fn what_reads_the_same_and_names_others_differs() {
+        let mut found = found((7, 7), None);
+        told_apart(&mut found, &[], &policy());
+        let (left, right) = reads(&found);
+        assert_ne!(left, right);
+        assert_eq!((left, right), (number(7), number(7).told_apart()));
+    }
+
+    #[test]
+    fn what_has_not_changed_since_it_was_agreed_on_still_has_not() {
+        let mut unchanged = found((8, 8), Some((7, 8)));
+        told_apart(&mut unchanged, &[], &policy());
+        let link = unchanged.link.as_ref().unwrap();
+        assert_eq!(link.baseline.right[1], reads(&unchanged).1);
+        assert_eq!(link.baseline.left[1], number(7));
+        let mut changed = found((8, 8), Some((7, 9)));
+        told_apart(&mut changed, &[], &policy());
+        assert_eq!(changed.link.unwrap().baseline.right[1], number(9));
+    }
+
+    #[test]
+    fn other_fields_and_lone_records_stay_as_they_are() {
+        let mut lone = found((7, 7), None);
+        lone.scanned.right = None;
+        let before = lone.clone();
+        told_apart(&mut lone, &[1], &policy());
+        assert_eq!(lone, before);
+        let mut met = found((7, 8), None);
+        told_apart(&mut met, &[], &policy());
+        let slug = |side: Side| met.scanned[side].as_ref().unwrap().fingerprints[0];
+        assert_eq!(
+            (slug(Side::Left), slug(Side::Right)),
+            (number(0), number(0))
+        );
+        assert_eq!(reads(&met), (number(7), number(8)));
+    }
+}

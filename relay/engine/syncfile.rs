@@ -236,6 +236,16 @@ struct RawField {
     null_left: Option<Spanned<RawScalar>>,
     null_right: Option<Spanned<RawScalar>>,
     link: Option<Spanned<String>>,
+    left_links: Option<Spanned<RawThrough>>,
+    right_links: Option<Spanned<RawThrough>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawThrough {
+    through: Spanned<String>,
+    from: Spanned<String>,
+    to: Spanned<String>,
 }
 
 /// Turns what was read into checked types; knows the text, for places.

@@ -64,7 +64,8 @@ fn fields(write: &Write) -> Option<&Fields> {
 
 /// The records are found again by keys that were given, in a heap of their own.
 fn may_be_copied(shape: &Shape, first: &Write) -> bool {
-    shape.has_ranges && fields(first).is_some_and(|set| key_places(shape, set).is_some())
+    let is_keyed = |set: &Fields| key_places(shape, set).is_some();
+    shape.has_ranges && shape.joins.is_empty() && fields(first).is_some_and(is_keyed)
 }
 
 /// Where in `set` the key's parts are.

@@ -171,6 +171,10 @@ fn record(shape: &Shape, has_places: bool, line: &[u8]) -> Result<Viewed, Endpoi
             Some(text) => row.push(column.cell(Some(&text))?),
         }
     }
+    for join in &shape.joins {
+        let text = cells.next().flatten().ok_or_else(unreadable)?;
+        row.push(join.cell(text.as_deref())?);
+    }
     if cells.next().is_some() {
         return Err(unreadable());
     }

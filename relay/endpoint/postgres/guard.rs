@@ -28,6 +28,14 @@ pub(super) struct Write {
     /// Index into the writer's shapes.
     pub table: usize,
     pub kind: WriteKind,
+    pub links: Links,
+}
+
+impl Write {
+    /// Nothing of the record's own table is written.
+    pub(super) fn is_of_links(&self) -> bool {
+        matches!(&self.kind, WriteKind::Update { set, .. } if set.is_empty())
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -48,6 +56,9 @@ pub(super) enum WriteKind {
 /// Field index and its text; in the order of the fields.
 pub(super) type Fields = Vec<(usize, Option<String>)>;
 
+/// Join tables by their numbers in the shape, and the keys that they must have for the record.
+pub(super) type Links = Vec<(usize, String)>;
+
 /// What the guard says to one step.
 pub(super) enum Verdict {
     /// What the write will overwrite comes with it.
@@ -67,6 +78,7 @@ struct Question<'a> {
     steps: Vec<usize>,
     sql: String,
     arrays: Arrays<'a>,
+    is_by_key: bool,
 }
 
 impl Guard<'_> {
@@ -108,6 +120,14 @@ impl Guard<'_> {
         wave: &[usize],
     ) -> Result<Vec<(usize, Verdict)>, GuardError> {
         let questions = self.questions(steps, wave)?;
+        // Locked by statements of their own: one that waits for a lock reads the record anew, and
+        // not the rows of other tables.
+        let locks: Vec<(String, &Arrays<'_>)> =
+            questions.iter().flat_map(|q| self.locks(q)).collect();
+        let locked = locks.iter().map(|(sql, keys)| query(session, sql, keys));
+        for answer in join_all(locked).await {
+            answer.map_err(GuardError::Query)?;
+        }
         let answers = join_all(
             questions
                 .iter()
@@ -129,6 +149,18 @@ impl Guard<'_> {
                 Ok((*index, verdict))
             })
             .collect()
+    }
+
+    /// What keeps the sets of the records that are asked for as they are: who adds to them by a foreign
+    /// key waits for the record, who takes away for the row.
+    fn locks<'q>(&self, question: &'q Question<'_>) -> Vec<(String, &'q Arrays<'q>)> {
+        let shape = &self.shapes[question.table];
+        if shape.joins.is_empty() || !question.is_by_key {
+            return Vec::new();
+        }
+        let rows = shape.joins.iter().map(|join| join.lock());
+        let all = [statements::lock_by_key(shape)].into_iter().chain(rows);
+        all.map(|sql| (sql, &question.arrays)).collect()
     }
 
     fn questions<'a>(
@@ -164,6 +196,7 @@ impl Guard<'_> {
                     steps: members.to_vec(),
                     sql: statements::by_key(shape, true),
                     arrays: key_arrays(shape, keys)?,
+                    is_by_key: true,
                 });
             }
         }
@@ -190,7 +223,7 @@ impl Guard<'_> {
             let StepKind::Create { matching, .. } = &steps[*index].kind else {
                 continue;
             };
-            let Ok(texts) = encode_fields(shape, matching) else {
+            let Ok((texts, _)) = encode_fields(shape, matching) else {
                 continue;
             };
             asked.push(*index);
@@ -203,6 +236,7 @@ impl Guard<'_> {
             steps: asked,
             sql: statements::by_match(shape, fields),
             arrays,
+            is_by_key: false,
         })
     }
 
@@ -214,9 +248,15 @@ impl Guard<'_> {
     ) -> Result<Verdict, EndpointError> {
         let table = self.table(step.pair)?;
         let shape = &self.shapes[table];
-        let write = |kind, before| {
+        let write = |kind, links, before| {
             let step = index;
-            Verdict::Write(Write { step, table, kind }, before)
+            let write = Write {
+                step,
+                table,
+                kind,
+                links,
+            };
+            Verdict::Write(write, before)
         };
         let settled = |outcome| Ok(Verdict::Settled(outcome));
         let record = records.pop();
@@ -235,7 +275,7 @@ impl Guard<'_> {
                 settled(Outcome::Exists { stored, fence: 0 })
             }
             (StepKind::Create { set, .. }, None) => Ok(match encode_fields(shape, set) {
-                Ok(set) => write(WriteKind::Create { set }, Before::new()),
+                Ok((set, links)) => write(WriteKind::Create { set }, links, Before::new()),
                 Err(outcome) => Verdict::Settled(outcome),
             }),
             (_, None) => settled(Outcome::Missing { fence: 0 }),
@@ -248,26 +288,22 @@ impl Guard<'_> {
                 })
             }
             (StepKind::Delete { key, .. }, Some(stored)) => {
-                let key = key.clone();
-                Ok(write(WriteKind::Delete { key }, before(stored.row, None)))
+                let kind = WriteKind::Delete { key: key.clone() };
+                Ok(write(kind, Links::new(), before(stored.row, None)))
             }
             (StepKind::Update { set, .. }, Some(stored)) if set.is_empty() => {
                 settled(Outcome::Written(stored, Before::new()))
             }
             (StepKind::Update { key, set, .. }, Some(stored)) => {
+                let before = before(stored.row, Some(set));
                 Ok(match encode_fields(shape, set) {
-                    Ok(set) => {
-                        let before = before(stored.row, Some(&set));
-                        let moves_key = moves_key(shape, key, &set);
-                        let key = key.clone();
-                        write(
-                            WriteKind::Update {
-                                key,
-                                set,
-                                moves_key,
-                            },
-                            before,
-                        )
+                    Ok((set, links)) => {
+                        let kind = WriteKind::Update {
+                            moves_key: moves_key(shape, key, &set),
+                            key: key.clone(),
+                            set,
+                        };
+                        write(kind, links, before)
                     }
                     Err(outcome) => Verdict::Settled(outcome),
                 })
@@ -294,38 +330,60 @@ impl From<EndpointError> for GuardError {
     }
 }
 
-/// Text of the fields, sorted by field; the refusal when one doesn't fit its column.
-fn encode_fields(shape: &Shape, set: &[(usize, Value)]) -> Result<Fields, Outcome> {
+/// Text of the fields, sorted by field, and of the sets of join tables; the refusal when one doesn't
+/// fit its column.
+fn encode_fields(shape: &Shape, set: &[(usize, Value)]) -> Result<(Fields, Links), Outcome> {
     let mut fields = Vec::with_capacity(set.len());
+    let mut links = Links::new();
     for (field, value) in set {
-        let column = shape.lens.column(*field);
-        let Some((number, column)) = column.and_then(|n| Some((n, shape.fields.get(n)?))) else {
-            return Err(Outcome::Rejected {
-                code: FindingCode::RejectedBySide,
-                detail: format!("{} has no mapped field number {field}", shape.label()),
-            });
+        let Some(number) = shape.lens.column(*field) else {
+            return Err(unknown(shape, *field));
+        };
+        let joined = number.checked_sub(shape.fields.len());
+        let (column, join) = match joined {
+            None => (&shape.fields[number], None),
+            Some(at) => match shape.joins.get(at) {
+                Some(join) => (&join.to, Some((at, join))),
+                None => return Err(unknown(shape, *field)),
+            },
+        };
+        let no_counterpart = || Outcome::Rejected {
+            code: FindingCode::NoCounterpart,
+            detail: format!(
+                "column \"{}\" {}",
+                column.name,
+                shape.lens.misfit(*field, value)
+            ),
         };
         let native = shape.lens.native(*field, value);
-        let Some(value) = native.filter(|value| !matches!(value, Value::Unmapped(_))) else {
-            return Err(Outcome::Rejected {
-                code: FindingCode::NoCounterpart,
-                detail: format!(
-                    "column \"{}\" has no word for the other side's value",
-                    column.name
-                ),
-            });
-        };
-        let text = encode(&column.pg_type, value).map_err(|unfit| Outcome::Rejected {
-            code: unfit.code,
-            detail: format!("column \"{}\": {unfit}", column.name),
-        })?;
-        fields.push((number, text));
+        let native = native.filter(|value| !matches!(**value, Value::Unmapped(_)));
+        let native = native.ok_or_else(no_counterpart)?;
+        match join {
+            Some((at, join)) => {
+                let set = join.encode(&native).ok_or_else(no_counterpart)?;
+                links.push((at, set));
+            }
+            None => {
+                let text = encode(&column.pg_type, &native).map_err(|unfit| Outcome::Rejected {
+                    code: unfit.code,
+                    detail: format!("column \"{}\": {unfit}", column.name),
+                })?;
+                fields.push((number, text));
+            }
+        }
     }
-    Ok(fields)
+    Ok((fields, links))
+}
+
+fn unknown(shape: &Shape, field: usize) -> Outcome {
+    Outcome::Rejected {
+        code: FindingCode::RejectedBySide,
+        detail: format!("{} has no mapped field number {field}", shape.label()),
+    }
 }
 
 /// What the fields `set` hold, or all of them.
-fn before(row: Row, set: Option<&Fields>) -> Before {
+fn before(row: Row, set: Option<&Vec<(usize, Value)>>) -> Before {
     let is_set = |field: usize| set.is_none_or(|set| set.iter().any(|(f, _)| *f == field));
     let fields = row.into_iter().enumerate();
     let value = |(field, cell): (usize, Cell)| match cell {

@@ -29,6 +29,8 @@ pub struct CaptureTable {
     pub key: Vec<String>,
     /// The bound columns.
     pub fields: Vec<(String, PgType)>,
+    /// How many sets of join tables stand behind them, of which its own changes say nothing.
+    pub joins: usize,
     /// How they make the pair's fields.
     pub lens: Lens,
 }
@@ -255,6 +257,7 @@ impl Placed<'_> {
                 },
                 sent => self.value(name, of, sent),
             })
+            .chain((0..self.table.joins).map(|_| Ok(Cell::Unchanged)))
             .collect();
         Ok(self.change(
             old_key.filter(|old| *old != key),

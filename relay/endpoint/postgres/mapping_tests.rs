@@ -27,6 +27,7 @@ fn mapping() -> Mapping {
         name: "posts".into(),
         key: vec!["id".into()],
         fields: vec![("body".into(), text(TEXT)), ("title".into(), text(TEXT))],
+        joins: 0,
         lens: Default::default(),
     }])
 }

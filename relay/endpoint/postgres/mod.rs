@@ -17,6 +17,7 @@ pub mod direct;
 
 mod fix_key;
 mod inspect;
+pub mod join_table;
 mod problems;
 mod relations;
 pub mod shape;
@@ -54,6 +55,7 @@ mod outbox;
 mod peek;
 mod shown;
 mod side;
+mod touches;
 mod triggers;
 
 #[doc(hidden)]
@@ -62,6 +64,7 @@ pub mod hostile;
 pub mod apply;
 mod bulk;
 mod guard;
+mod linking;
 pub mod progress;
 mod swap;
 mod write;

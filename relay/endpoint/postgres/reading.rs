@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use tidegate_sync::model::{Key, Row, Stored};
+use tidegate_sync::model::{Cell, Key, Row, Stored};
 use tokio_postgres::Error;
 use tokio_postgres::types::{ToSql, Type};
 
@@ -54,14 +54,13 @@ pub(super) fn place(row: &tokio_postgres::Row) -> Result<usize, EndpointError> {
     Ok(ordinal.saturating_sub(1).max(0) as usize)
 }
 
-/// The record in a result of `i, key…, field…`.
+/// The record in a result of `i, key…, field…, set…`.
 pub(super) fn stored(shape: &Shape, row: &tokio_postgres::Row) -> Result<Stored, EndpointError> {
     let text = |i: usize| row.try_get::<_, Option<&str>>(i).map_err(unreadable);
     let parts: Vec<Option<&str>> = (1..=shape.key.len()).map(text).collect::<Result<_, _>>()?;
     let first = 1 + shape.key.len();
-    let cells: Vec<Option<&str>> = (first..first + shape.fields.len())
-        .map(text)
-        .collect::<Result<_, _>>()?;
+    // What a statement returns of its own write lacks the sets of join tables.
+    let cells: Vec<Option<&str>> = (first..row.len()).map(text).collect::<Result<_, _>>()?;
     Ok(Stored {
         key: shape.key_of(&parts)?,
         row: shape.row_of(&cells)?,
@@ -86,6 +85,34 @@ pub(super) async fn fetch(
         for row in &rows {
             if let Some(slot) = records.get_mut(start + place(row)?) {
                 *slot = Some(stored(shape, row)?.row);
+            }
+        }
+    }
+    Ok(records)
+}
+
+/// Reads the sets of records' join tables, in the order asked; `None` for a record that isn't there.
+pub(super) async fn fetch_sets(
+    session: &Connected,
+    shape: &Shape,
+    keys: &[Key],
+) -> Result<Vec<Option<Vec<Cell>>>, EndpointError> {
+    let mut records = Vec::with_capacity(keys.len());
+    let sql = statements::sets_by_key(shape);
+    for chunk in keys.chunks(limits::KEYS_PER_QUERY) {
+        let arrays = key_arrays(shape, chunk.iter())?;
+        let rows = session
+            .bounded("read links", query(session, &sql, &arrays))
+            .await?;
+        let start = records.len();
+        records.resize_with(start + chunk.len(), || None);
+        for row in &rows {
+            let cells = shape.joins.iter().enumerate().map(|(number, join)| {
+                let text: Option<&str> = row.try_get(1 + number).map_err(unreadable)?;
+                join.cell(text)
+            });
+            if let Some(slot) = records.get_mut(start + place(row)?) {
+                *slot = Some(cells.collect::<Result<_, _>>()?);
             }
         }
     }

@@ -10,6 +10,7 @@ use tidegate_sync::model::{Cell, Key, PairId, Row};
 use tokio_postgres::types::Oid;
 
 use super::connect::Connected;
+use super::join_table::{self, JoinTable};
 use super::relations::{self, ColumnRow, KeyRow, Relation, Relations};
 use super::replication::quote_literal;
 use super::types::{PgType, decode};
@@ -31,6 +32,8 @@ pub struct Shape {
     pub key: Vec<Column>,
     /// The bound columns, in the binding's order.
     pub fields: Vec<Column>,
+    /// The join tables whose sets stand behind them.
+    pub joins: Vec<JoinTable>,
     /// How they make the pair's fields.
     pub lens: Lens,
     /// Numbers of the fields that make the match key.
@@ -98,11 +101,60 @@ impl Shape {
         })
     }
 
-    /// Makes a row of the text form of the bound columns.
+    /// Makes a row of the text form of the bound columns, and of the join tables' sets where they are
+    /// told.
     pub fn row_of(&self, cells: &[Option<&str>]) -> Result<Row, EndpointError> {
+        let (cells, sets) = cells.split_at(cells.len().min(self.fields.len()));
         let columns = self.fields.iter().zip(cells);
-        let columns = columns.map(|(column, text)| column.cell(*text));
-        Ok(self.lens.row(columns.collect::<Result<_, _>>()?))
+        let mut row: Row = columns
+            .map(|(column, text)| column.cell(*text))
+            .collect::<Result<_, _>>()?;
+        let mut sets = sets.iter();
+        for join in &self.joins {
+            row.push(match sets.next() {
+                Some(text) => join.cell(*text)?,
+                None => Cell::Unchanged,
+            });
+        }
+        Ok(self.lens.row(row))
+    }
+
+    /// The fields of a record of which nothing but the sets of its join tables is known.
+    pub(super) fn of_sets(&self, sets: &[Cell]) -> Row {
+        let columns = self.fields.iter().map(|_| Cell::Unchanged);
+        let fields = self.lens.row(columns.chain(sets.iter().cloned()).collect());
+        let fields = fields.into_iter().enumerate();
+        // A filter or a computed field can't be told from nothing.
+        fields
+            .map(|(field, cell)| match self.is_set(field) {
+                true => cell,
+                false => Cell::Unchanged,
+            })
+            .collect()
+    }
+
+    /// Puts the sets that `from` tells into a record.
+    pub(super) fn take_sets(&self, row: &mut Row, from: &Row) {
+        for (field, (cell, set)) in row.iter_mut().zip(from).enumerate() {
+            if self.is_set(field) && *set != Cell::Unchanged {
+                *cell = set.clone();
+            }
+        }
+    }
+
+    /// Whether a join table has the field.
+    fn is_set(&self, field: usize) -> bool {
+        let column = self.lens.column(field);
+        column.is_some_and(|column| column >= self.fields.len())
+    }
+
+    /// SQL for the sets of a record, each as text.
+    pub(super) fn sets(&self, table: &str) -> Vec<String> {
+        let key = self.key.first();
+        let joins = self.joins.iter();
+        joins
+            .filter_map(|join| Some(join.as_text(table, key?)))
+            .collect()
     }
 }
 
@@ -147,12 +199,20 @@ pub async fn load(
     session: &Connected,
     bindings: &[TableBinding],
 ) -> Result<Vec<Shape>, EndpointError> {
+    let joined = join_table::bindings(bindings);
+    let bindings: Vec<&TableBinding> = bindings.iter().chain(&joined).collect();
     let names: Vec<String> = bindings.iter().map(|b| b.table.clone()).collect();
     let found = relations::read(session, Some(&names)).await?;
-    bindings
-        .iter()
-        .map(|binding| shape(binding, &found))
-        .collect()
+    let shapes = bindings.iter().map(|binding| shape(binding, &found));
+    let mut shapes: Vec<Shape> = shapes.collect::<Result<_, _>>()?;
+    for (place, binding) in bindings.iter().enumerate() {
+        let joins = (0..binding.joins.len()).filter_map(|number| {
+            let pair = join_table::number_of(binding.pair, number);
+            shapes.iter().find(|shape| shape.pair == pair)
+        });
+        shapes[place].joins = joins.map(JoinTable::of).collect::<Result<_, _>>()?;
+    }
+    Ok(shapes)
 }
 
 fn shape(binding: &TableBinding, found: &Relations) -> Result<Shape, EndpointError> {
@@ -214,6 +274,7 @@ fn shape(binding: &TableBinding, found: &Relations) -> Result<Shape, EndpointErr
             .iter()
             .map(column)
             .collect::<Result<_, _>>()?,
+        joins: Vec::new(),
         lens: binding.lens.clone(),
         match_key: binding.match_key.clone(),
         match_is_unique: covers_all && is_match_unique(keys, binding),

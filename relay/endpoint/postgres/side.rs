@@ -19,6 +19,7 @@ use super::shape::{Column, Shape};
 use super::shown::Shown;
 use super::slots::{self, Names};
 use super::snapshot::{PgSnapshot, ViewOf};
+use super::touches::Touches;
 use super::{label, looks, peek, triggers};
 use crate::endpoint::catalog::Problem;
 use crate::endpoint::level::Level;
@@ -60,6 +61,7 @@ impl PgSide {
                 name: shape.name.clone(),
                 key: shape.key.iter().map(|column| column.name.clone()).collect(),
                 fields: shape.fields.iter().map(named).collect(),
+                joins: shape.joins.len(),
                 lens: shape.lens.clone(),
             })
             .collect()
@@ -205,7 +207,13 @@ impl OpenSide for PgSide {
         }
         let label = label(&self.binding, "capture");
         let (names, tables) = (self.names(), self.capture_tables());
-        slots::publish_more(&*self.dial, &label, &names, &tables, due).await
+        let is_due = |shape: &&Shape| due.contains(&shape.pair);
+        let joins = self.shapes.iter().filter(is_due).flat_map(|s| &s.joins);
+        let due: Vec<PairId> = joins
+            .map(|join| join.pair)
+            .chain(due.iter().copied())
+            .collect();
+        slots::publish_more(&*self.dial, &label, &names, &tables, &due).await
     }
 
     async fn snapshot_aside(&mut self) -> Result<Option<Box<dyn Snapshot>>, EndpointError> {
@@ -234,7 +242,7 @@ impl OpenSide for PgSide {
             staging: self.binding.staging.clone(),
         };
         let (name, shapes) = (self.outbox(), Arc::clone(&self.shapes));
-        Ok(Box::new(match self.binding.level {
+        let capture = match self.binding.level {
             Level::Stream => PgCapture::start(source, position).await?,
             Level::Peek => peek::start(source, position).await?,
             Level::Triggers => {
@@ -243,7 +251,12 @@ impl OpenSide for PgSide {
             Level::Poll | Level::Compare => {
                 looks::start(self.session().await?, self.looks(), position).await?
             }
-        }))
+        };
+        if self.shapes.iter().all(|shape| shape.joins.is_empty()) {
+            return Ok(Box::new(capture));
+        }
+        let (session, shapes) = (self.session().await?, Arc::clone(&self.shapes));
+        Ok(Box::new(Touches::of(capture, session, shapes)))
     }
 
     async fn writer(&mut self) -> Result<Box<dyn Writer>, EndpointError> {

@@ -20,11 +20,40 @@ pub(super) fn record(shape: &Shape) -> String {
     columns.join(", ")
 }
 
+/// [`record`], and the sets of its join tables. Not for what a statement returns of its own write:
+/// they are written after it.
+fn whole(shape: &Shape) -> String {
+    let sets = shape.sets("t").into_iter();
+    let columns: Vec<String> = [record(shape)].into_iter().chain(sets).collect();
+    columns.join(", ")
+}
+
+/// The sets alone of the records with the keys in `$1…`, each with its place in the arrays.
+pub(super) fn sets_by_key(shape: &Shape) -> String {
+    format!(
+        "select k.i, {sets} from {arrays} join {table} as t on {on}",
+        sets = shape.sets("t").join(", "),
+        arrays = arrays("k", 1, &names("k", shape.key.len())),
+        table = shape.relation,
+        on = key_equals(shape, "k"),
+    )
+}
+
+/// Locks the records with the keys in `$1…` without reading them.
+pub(super) fn lock_by_key(shape: &Shape) -> String {
+    format!(
+        "select 1 from {arrays} join {table} as t on {on} for update of t",
+        arrays = arrays("k", 1, &names("k", shape.key.len())),
+        table = shape.relation,
+        on = key_equals(shape, "k"),
+    )
+}
+
 /// Records with the keys in `$1…`, each with its place in the arrays.
 pub(super) fn by_key(shape: &Shape, lock: bool) -> String {
     format!(
         "select k.i, {record} from {arrays} join {table} as t on {on}{lock}",
-        record = record(shape),
+        record = whole(shape),
         arrays = arrays("k", 1, &names("k", shape.key.len())),
         table = shape.relation,
         on = key_equals(shape, "k"),
@@ -45,7 +74,7 @@ pub(super) fn by_match(shape: &Shape, matching: &[usize]) -> String {
         .collect();
     format!(
         "select m.i, {record} from {arrays} join {table} as t on {on}",
-        record = record(shape),
+        record = whole(shape),
         arrays = arrays("m", 1, &names),
         table = shape.relation,
         on = on.join(" and "),
@@ -154,6 +183,7 @@ pub(super) fn condition(rows: &Rows<'_>) -> String {
 pub(super) fn copy_out(shape: &Shape, rows: &Rows<'_>, only: Option<&str>) -> String {
     let columns = shape.key.iter().chain(&shape.fields);
     let mut columns: Vec<String> = columns.map(|c| format!("t.{}", c.quoted)).collect();
+    columns.extend(shape.sets("t"));
     if !matches!(rows, Rows::Every) {
         columns.insert(0, "t.ctid".to_owned());
     }

@@ -81,7 +81,7 @@ fn texts(shape: &Shape, row: &Row) -> Option<Texts> {
     let columns = shape.fields.iter().zip(values);
     columns
         .map(|(column, value)| match value {
-            Some(value) => encode(&column.pg_type, value).ok(),
+            Some(value) => encode(&column.pg_type, &value).ok(),
             // No field shows it, so no write of ours is in its way.
             None => Some(None),
         })
@@ -155,6 +155,7 @@ fn park(shape: &Shape, write: &Write) -> Option<Write> {
     }
     parked.sort_by_key(|(field, _)| *field);
     Some(Write {
+        links: Vec::new(),
         step: write.step,
         table: write.table,
         kind: WriteKind::Update {

@@ -17,6 +17,7 @@ async fn transactions() -> (Transactions, tempfile::TempDir) {
         name: "t".into(),
         key: vec!["id".into()],
         fields: Vec::new(),
+        joins: 0,
         lens: Default::default(),
     }]);
     let position = Position {

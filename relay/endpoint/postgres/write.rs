@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use futures_util::future::{join_all, join4};
+use futures_util::future::{join, join_all, join4};
 use tidegate_sync::model::{Before, FindingCode, Outcome};
 use tokio::time::Instant;
 use tokio_postgres::Error;
@@ -111,19 +111,25 @@ impl Tables<'_> {
         session: &Connected,
         writes: &[Write],
     ) -> Result<Outcomes, Failure> {
+        let clearing = self.clearing(writes)?;
         let statements = self.statements(writes)?;
-        let answers = join_all(
-            statements
-                .iter()
-                .map(|statement| query(session, &statement.sql, &statement.arrays)),
-        );
-        let answers = answers.await;
+        let cleared = clearing
+            .iter()
+            .map(|(sql, arrays)| query(session, sql, arrays));
+        let answers = statements
+            .iter()
+            .map(|statement| query(session, &statement.sql, &statement.arrays));
+        let (cleared, answers) = join(join_all(cleared), join_all(answers)).await;
+        for rows in cleared {
+            rows.map_err(|error| Failure::of("write a batch", error))?;
+        }
         let mut outcomes = Vec::with_capacity(writes.len());
         for (statement, rows) in statements.iter().zip(answers) {
             // The first failure is the cause; those after it only say "transaction is aborted".
             let rows = rows.map_err(|error| Failure::of("write a batch", error))?;
             self.read_back(statement, &rows, &mut outcomes)?;
         }
+        self.link(session, writes, &mut outcomes).await?;
         Ok(outcomes)
     }
 
@@ -289,7 +295,7 @@ impl Tables<'_> {
         let mut statements: Vec<Statement<'w>> = Vec::new();
         let mut open: HashMap<(usize, u8, Vec<usize>), usize> = HashMap::new();
         let mut sizes: Vec<usize> = Vec::new();
-        for write in writes {
+        for write in writes.iter().filter(|write| !write.is_of_links()) {
             let (tag, fields, alone) = group_of(write);
             let group = (write.table, tag, fields);
             let size = bytes_of(write);

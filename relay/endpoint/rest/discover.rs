@@ -12,7 +12,7 @@ use super::path;
 use super::shape::{Place, id_column};
 use super::template::{Variables, prepare};
 use crate::endpoint::EndpointError;
-use crate::endpoint::catalog::{Catalog, Column, Problem, Table};
+use crate::endpoint::catalog::{Catalog, Column, ForeignKey, Problem, Table};
 use crate::endpoint::level::{Level, Offer};
 
 /// Everything that was found.
@@ -284,7 +284,7 @@ pub(super) fn catalog(client: &Client, found: &Found) -> Catalog {
         tables: found
             .tables
             .iter()
-            .map(|table| shown(client, table))
+            .map(|table| shown(client, table, &found.tables))
             .collect(),
         allows_ddl: false,
         problems: Vec::new(),
@@ -292,7 +292,7 @@ pub(super) fn catalog(client: &Client, found: &Found) -> Catalog {
     }
 }
 
-fn shown(client: &Client, table: &FoundTable) -> Table {
+fn shown(client: &Client, table: &FoundTable, all: &[FoundTable]) -> Table {
     let title = &client.manifest.title;
     let mut problems = Vec::new();
     let name = &table.place.table.1;
@@ -312,16 +312,17 @@ fn shown(client: &Client, table: &FoundTable) -> Table {
             blocking: false,
         });
     }
-    let schema = match table.place.container.1.as_str() {
-        "" => "public",
-        container => container,
-    };
     Table {
-        schema: schema.to_owned(),
+        schema: schema(table).to_owned(),
         name: name.clone(),
         kind: "table".into(),
         columns: table.fields.iter().map(column).collect(),
         primary_key: vec!["id".into()],
+        foreign_keys: table
+            .fields
+            .iter()
+            .filter_map(|field| foreign_key(field, table, all))
+            .collect(),
         replica_identity: "default".into(),
         row_estimate: table.records,
         can_read: table.can_read,
@@ -330,6 +331,27 @@ fn shown(client: &Client, table: &FoundTable) -> Table {
         problems,
         ..Table::default()
     }
+}
+
+fn schema(table: &FoundTable) -> &str {
+    match table.place.container.1.as_str() {
+        "" => "public",
+        container => container,
+    }
+}
+
+/// What a field that names records of a table of the same container is to a database.
+fn foreign_key(field: &Field, table: &FoundTable, all: &[FoundTable]) -> Option<ForeignKey> {
+    let id = field.names.as_ref()?;
+    let is_it = |other: &&FoundTable| {
+        other.place.container.0 == table.place.container.0 && other.place.table.0 == *id
+    };
+    let named = all.iter().find(is_it)?;
+    Some(ForeignKey {
+        columns: vec![field.name.clone()],
+        table: format!("{}.{}", schema(named), named.place.table.1),
+        references: vec!["id".into()],
+    })
 }
 
 fn column(field: &Field) -> Column {

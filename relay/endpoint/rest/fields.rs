@@ -24,6 +24,8 @@ pub(super) struct Field {
     pub blank: Option<Json>,
     /// Where a cell is not the value itself.
     pub cell: Option<CellForm>,
+    /// The table, by its id, whose records it names.
+    pub names: Option<String>,
 }
 
 impl Field {
@@ -37,6 +39,7 @@ impl Field {
             required: false,
             blank: None,
             cell: None,
+            names: None,
         }
     }
 }
@@ -176,6 +179,7 @@ pub(super) fn listed(
         field.read_only = rule.read_only;
         field.blank.clone_from(&rule.blank);
         field.cell = CellForm::of(rule);
+        field.names = rule.names.as_ref().and_then(|at| path::text(of, at));
         if let Some(id) = id_at {
             field.key = path::text(of, id)?;
         }
@@ -230,6 +234,24 @@ mod tests {
         assert_eq!(of("s").type_name, "string");
         assert!(matches!(of("l").field_type, FieldType::List { .. }));
         assert_eq!(of("x").field_type, FieldType::Document);
+    }
+
+    #[test]
+    fn a_link_is_a_list_of_ids_and_tells_the_table_that_it_names() {
+        let rule = json!({"type": "links", "is": "link", "names": "options.table"});
+        let rules: Vec<TypeRule> = vec![serde_json::from_value(rule).unwrap()];
+        let field = json!({"name": "Tags", "type": "links", "options": {"table": "tbl1"}});
+        let found = listed(&[&field], ("name", None, "type"), &rules);
+        let text = FieldType::Text {
+            max: None,
+            ignores_case: false,
+        };
+        let list = FieldType::List {
+            of: Box::new(text),
+            distinct: true,
+        };
+        assert_eq!(found[0].field_type, list);
+        assert_eq!(found[0].names.as_deref(), Some("tbl1"));
     }
 
     #[test]

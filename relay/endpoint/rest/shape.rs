@@ -1,5 +1,7 @@
 //! A mapped table: how its records become rows, and rows the fields of a request.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value as Json};
 use tidegate_sync::codec::FieldType;
 use tidegate_sync::model::{Cell, FindingCode, Key, PairId, Row, Stored};
@@ -170,13 +172,15 @@ impl Shape {
                 });
             };
             let native = self.lens.native(*field, value);
-            let Some(value) = native.filter(|value| !matches!(value, Value::Unmapped(_))) else {
+            let is_word = |value: &Cow<'_, Value>| !matches!(**value, Value::Unmapped(_));
+            let Some(value) = native.filter(is_word) else {
+                let why = self.lens.misfit(*field, value);
                 return Err(Unfit {
                     code: FindingCode::NoCounterpart,
-                    detail: format!("{} has no word for the other side's value", column.name),
+                    detail: format!("{} {why}", column.name),
                 });
             };
-            let json = encode(&column.field_type, value).map_err(|unfit| Unfit {
+            let json = encode(&column.field_type, &value).map_err(|unfit| Unfit {
                 detail: format!("{}: {}", column.name, unfit.detail),
                 ..unfit
             })?;
@@ -204,7 +208,7 @@ impl Shape {
     pub(super) fn sought(&self, field: usize, value: &Value) -> Option<(&Field, Json)> {
         let column = self.columns.get(self.lens.column(field)?)?;
         let native = self.lens.native(field, value)?;
-        Some((column, encode(&column.field_type, native).ok()?))
+        Some((column, encode(&column.field_type, &native).ok()?))
     }
 }
 
@@ -222,6 +226,7 @@ pub(super) fn id_column(ids: Ids) -> Field {
         required: true,
         blank: None,
         cell: None,
+        names: None,
     }
 }
 

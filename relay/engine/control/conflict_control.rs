@@ -6,7 +6,6 @@ use tidegate_sync::session::{Edit, Edited, Why};
 
 use super::errors::{conflict, internal};
 use super::{Engine, file_of};
-use crate::engine::forms::FieldForm;
 use crate::engine::handle::{ControlError, ControlErrorKind};
 use crate::engine::report::ConflictReport;
 use crate::engine::run::now_ms;
@@ -116,7 +115,7 @@ fn edit(
         return Err(refused("its field is not mapped any more"));
     };
     let form = table.and_then(|table| table.forms.get(at));
-    if matches!(form, Some(FieldForm::Link { .. })) {
+    if form.is_some_and(|form| form.linked().is_some()) {
         return Err(refused(LINKED));
     }
     if clash.winner == Some(side) || !found.waiting && clash.winner.is_none() {

@@ -146,6 +146,7 @@ fn bind(table: &Table, name: &str, filter: Option<&str>) -> Result<TableBinding,
         table: name.to_owned(),
         columns,
         lens: Lens::new(sources),
+        joins: Vec::new(),
         match_key: vec![0],
     })
 }

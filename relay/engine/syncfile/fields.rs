@@ -4,7 +4,8 @@ use tidegate_sync::model::{BySide, Side};
 use tidegate_sync::policy::{Direction, FieldPair};
 use toml::Spanned;
 
-use super::{DIRECTION, RawField, RawScalar, Reader};
+use super::{DIRECTION, RawField, RawScalar, RawThrough, Reader};
+use crate::endpoint::Through;
 use crate::engine::forms::{FieldForm, Scalar};
 use crate::place::FileError;
 
@@ -17,8 +18,10 @@ impl Reader<'_> {
         let mut forms = Vec::with_capacity(raw.get_ref().len());
         for spanned in raw.get_ref() {
             let raw = spanned.get_ref();
-            let left = self.end(spanned, raw.left.as_ref(), raw.left_value.as_ref())?;
-            let right = self.end(spanned, raw.right.as_ref(), raw.right_value.as_ref())?;
+            let ends = (raw.left.as_ref(), raw.left_value.as_ref());
+            let left = self.end(spanned, ends, raw.left_links.as_ref())?;
+            let ends = (raw.right.as_ref(), raw.right_value.as_ref());
+            let right = self.end(spanned, ends, raw.right_links.as_ref())?;
             let is_left_taken = fields.iter().any(|one| one.left == left.name);
             let is_right_taken = fields.iter().any(|one| one.right == right.name);
             for (side, end, is_taken) in [
@@ -41,36 +44,61 @@ impl Reader<'_> {
         Ok((fields, forms))
     }
 
-    /// One end of a field pair: a column, or an expression.
+    /// One end of a field pair: a column, an expression, or a join table.
     fn end(
         &self,
         field: &Spanned<RawField>,
-        column: Option<&Spanned<String>>,
-        value: Option<&Spanned<String>>,
+        (column, value): (Option<&Spanned<String>>, Option<&Spanned<String>>),
+        links: Option<&Spanned<RawThrough>>,
     ) -> Result<End, FileError> {
-        match (column, value) {
-            (Some(column), None) => {
+        match (column, value, links) {
+            (Some(column), None, None) => {
                 self.check_filled(column, "a field")?;
                 Ok(End {
                     name: column.get_ref().clone(),
                     source: None,
+                    through: None,
                     at: column.span(),
                 })
             }
-            (None, Some(value)) => {
+            (None, Some(value), None) => {
                 self.check_expression(value)?;
                 Ok(End {
                     name: format!("= {}", value.get_ref()),
                     source: Some(value.get_ref().clone()),
+                    through: None,
                     at: value.span(),
                 })
             }
+            (None, None, Some(links)) => self.through(links),
             _ => {
-                let message = "expected one of `left` and `left_value`, and one of `right` and \
-                               `right_value`";
+                let message = "expected one of `left`, `left_value` and `left_links`, and one of \
+                               `right`, `right_value` and `right_links`";
                 Err(self.error(field, message))
             }
         }
+    }
+
+    fn through(&self, links: &Spanned<RawThrough>) -> Result<End, FileError> {
+        let raw = links.get_ref();
+        self.check_filled(&raw.through, "a table")?;
+        self.check_filled(&raw.from, "a column")?;
+        self.check_filled(&raw.to, "a column")?;
+        if raw.from.get_ref() == raw.to.get_ref() {
+            let message = "`from` and `to` are two columns of the join table: the keys of this table's \
+                           records, and of those that they are linked with";
+            return Err(self.error(&raw.to, message));
+        }
+        Ok(End {
+            name: format!("{}.{}", raw.through.get_ref(), raw.to.get_ref()),
+            source: None,
+            through: Some(Through {
+                table: raw.through.get_ref().clone(),
+                from: raw.from.get_ref().clone(),
+                to: raw.to.get_ref().clone(),
+            }),
+            at: links.span(),
+        })
     }
 
     fn form(
@@ -89,7 +117,20 @@ impl Reader<'_> {
             }
             let direction = self.word(raw.direction.as_ref(), DIRECTION, Direction::default())?;
             let to = self.linked(link)?;
-            return Ok((FieldForm::Link { to }, direction));
+            let through = BySide::new(left.through.clone(), right.through.clone());
+            let form = match &through {
+                BySide {
+                    left: None,
+                    right: None,
+                } => FieldForm::Link { to },
+                _ => FieldForm::Joined { to, through },
+            };
+            return Ok((form, direction));
+        }
+        if let Some(links) = raw.left_links.as_ref().or(raw.right_links.as_ref()) {
+            let message = "links need `link`, the [[table]] whose records they name, such as \
+                           link = \"public.tags\"";
+            return Err(self.error(links, message));
         }
         let computed = match (&left.source, &right.source) {
             (None, None) => None,
@@ -168,6 +209,7 @@ impl Reader<'_> {
 struct End {
     name: String,
     source: Option<String>,
+    through: Option<Through>,
     at: std::ops::Range<usize>,
 }
 

@@ -173,6 +173,41 @@ fn a_link_names_a_table_pair_of_the_file_and_is_written_again() {
 }
 
 #[test]
+fn links_through_a_join_table_are_read_and_written_again() {
+    let linked = |left: &str, more: &str| {
+        format!("key = [[\"id\", \"id\"]]\nfields = [{{ {left}, right = \"Tags\"{more} }}]")
+    };
+    let links = "left_links = { through = \"t_u\", from = \"t\", to = \"u\" }";
+    let file = with(&linked(links, ", link = \"t\"")).expect("valid");
+    let form = &file.tables[0].forms[1];
+    let through = form.through(Side::Left).expect("a join table");
+    assert_eq!(
+        (&*through.table, &*through.from, &*through.to),
+        ("t_u", "t", "u")
+    );
+    assert!(form.is_made(Side::Left) && !form.is_made(Side::Right));
+    assert_eq!(form.linked().map(|to| &*to.right), Some("u"));
+    assert_eq!(file.tables[0].policy.fields[1].left, "t_u.u");
+    assert_eq!(SyncFile::parse(&file.render()).expect("valid"), file);
+
+    let text = refusal(&linked(links, ""));
+    let expected = "line 8, column 26: links need `link`, the [[table]] whose records they name";
+    assert!(text.starts_with(expected), "{text}");
+    let same = links.replace("to = \"u\"", "to = \"t\"");
+    let text = refusal(&linked(&same, ", link = \"t\""));
+    let expected = "line 8, column 62: `from` and `to` are two columns of the join table";
+    assert!(text.starts_with(expected), "{text}");
+    let text = refusal(&linked(&format!("left = \"a\", {links}"), ", link = \"t\""));
+    assert!(
+        text.contains("expected one of `left`, `left_value` and `left_links`"),
+        "{text}"
+    );
+    let unknown = links.replace("from", "form");
+    let text = refusal(&linked(&unknown, ", link = \"t\""));
+    assert!(text.starts_with("line 8"), "{text}");
+}
+
+#[test]
 fn how_many_deletions_pass_unasked_is_read_in_parts_and_written_again() {
     let unasked = |line: &str| with(&format!("key = [[\"id\", \"id\"]]\nfields = []\n{line}"));
     let read = |line: &str| unasked(line).expect("valid").tables[0].unasked;

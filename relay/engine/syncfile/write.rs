@@ -7,6 +7,7 @@ use super::{
     CAPTURE, CONFLICT, CONFLICT_DELETE, DELETES, DIRECTION, DRIFT, EXISTING, SyncFile, TableFile,
     name_in,
 };
+use crate::endpoint::Through;
 use crate::engine::forms::{FieldForm, Scalar};
 
 impl SyncFile {
@@ -74,14 +75,17 @@ fn render_field(field: &FieldPair, form: &FieldForm) -> String {
         FieldForm::Computed { on, source } if *on == side => {
             format!("{}_value = {}", side.name(), quote(source))
         }
-        _ => format!("{} = {}", side.name(), quote(name)),
+        _ => match form.through(side) {
+            Some(through) => format!("{}_links = {}", side.name(), render_through(through)),
+            None => format!("{} = {}", side.name(), quote(name)),
+        },
     };
     let mut parts = vec![
         end(Side::Left, &field.left),
         end(Side::Right, &field.right),
         format!("direction = \"{}\"", name_in(DIRECTION, field.direction)),
     ];
-    if let FieldForm::Link { to } = form {
+    if let Some(to) = form.linked() {
         parts.push(format!("link = {}", quote(&to.left)));
     }
     if let FieldForm::Words { values, null } = form {
@@ -98,6 +102,12 @@ fn render_field(field: &FieldPair, form: &FieldForm) -> String {
         }
     }
     parts.join(", ")
+}
+
+fn render_through(through: &Through) -> String {
+    let Through { table, from, to } = through;
+    let [table, from, to] = [table, from, to].map(|name| quote(name));
+    format!("{{ through = {table}, from = {from}, to = {to} }}")
 }
 
 fn scalar(value: &Scalar) -> String {

@@ -1,5 +1,6 @@
 //! The SQL of looks. Pure text.
 
+use super::super::join_table::JoinTable;
 use super::super::shape::{Column, Shape, texts};
 use super::Looks;
 
@@ -90,6 +91,26 @@ pub(super) fn unsettle(looks: &Looks) -> String {
         "with touched as (delete from {touched} returning pair, key)
          insert into {seen} (pair, key, hash) select distinct pair, key, null::bigint from touched
          on conflict (pair, key) do update set hash = null"
+    )
+}
+
+/// Touches the rows of a join table that belong to the records with the keys in `$1`: those that there
+/// are, and those that are remembered.
+pub(super) fn touch_rows(looks: &Looks, join: &JoinTable, joined: &Shape) -> String {
+    format!(
+        "insert into {touched} (pair, key)
+         select {pair}, s.key from {seen} s where s.pair = {pair} and s.key[{place}] = any($1::text[])
+         union
+         select {pair}, {key} from {table} t
+         where t.{from} in (select k::{from_type} from unnest($1::text[]) as k)",
+        touched = looks.touched(),
+        pair = join.pair.0,
+        seen = looks.seen(),
+        place = join.places.0 + 1,
+        key = texts(&joined.key, "t"),
+        table = join.relation,
+        from = join.from.quoted,
+        from_type = join.from.pg_type.bare_name,
     )
 }
 

@@ -97,6 +97,21 @@ impl Looks {
         let parameters: [(&(dyn ToSql + Sync), Type); 2] =
             [(&pairs, Type::INT4_ARRAY), (&keys, Type::TEXT_ARRAY)];
         session.execute_typed(&sql, &parameters).await?;
+        for shape in self.shapes.iter().filter(|shape| !shape.joins.is_empty()) {
+            let of_table = records.iter().filter(|(pair, _)| *pair == shape.pair);
+            let keys: Vec<&str> = of_table
+                .filter_map(|(_, key)| key.0.first())
+                .map(String::as_str)
+                .collect();
+            for join in &shape.joins {
+                let joined = self.shapes.iter().find(|joined| joined.pair == join.pair);
+                if let Some(joined) = joined.filter(|_| !keys.is_empty()) {
+                    let sql = compare::touch_rows(self, join, joined);
+                    let keys: (&(dyn ToSql + Sync), Type) = (&keys, Type::TEXT_ARRAY);
+                    session.execute_typed(&sql, &[keys]).await?;
+                }
+            }
+        }
         Ok(())
     }
 

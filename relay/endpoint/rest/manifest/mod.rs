@@ -319,6 +319,8 @@ pub struct TypeRule {
     pub only: Vec<Sign>,
     /// What a cell holds that records leave out; null unless told otherwise.
     pub blank: Option<serde_json::Value>,
+    /// Of a link: where the field has the id of the table whose records it names.
+    pub names: Option<String>,
 }
 
 /// What a record looks like, wherever it comes from.

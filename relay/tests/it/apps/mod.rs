@@ -9,6 +9,7 @@ mod airtable;
 mod claims;
 mod doubled;
 mod kinto;
+mod links;
 mod notion;
 mod proxy;
 

@@ -15,6 +15,7 @@ mod forwards;
 mod getting_started;
 mod history;
 mod holds;
+mod joined;
 mod links;
 mod looks;
 mod lost_slots;

@@ -54,6 +54,7 @@ pub fn binding(epoch: u32, tables: &[Table<'_>]) -> Binding {
                 pair: PairId(pair as u32),
                 table: table.to_string(),
                 columns: fields.iter().map(|field| field.to_string()).collect(),
+                joins: Vec::new(),
                 lens: Lens::default(),
                 match_key: Vec::new(),
             })

@@ -205,6 +205,7 @@ async fn table(client: &Client, pair: PairId, name: &str, fields: &[&str]) -> Ca
         name: name.to_owned(),
         key: key.iter().map(|row| row.get(0)).collect(),
         fields: bound,
+        joins: 0,
         lens: Default::default(),
     }
 }
