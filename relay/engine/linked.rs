@@ -102,9 +102,6 @@ impl End<'_> {
         let Some(table) = catalog.table(&through.table) else {
             return Err("there is no such table that the role can see".to_owned());
         };
-        if let Some(problem) = table.problems.iter().find(|problem| problem.blocking) {
-            return Err(format!("{}: {}", problem.message, problem.remedy));
-        }
         let (from, to) = (
             column_of(table, &through.from)?,
             column_of(table, &through.to)?,
@@ -114,11 +111,10 @@ impl End<'_> {
         let mut joined = [&through.from, &through.to];
         joined.sort();
         if key != joined {
-            return Err(format!(
-                "its primary key must be ({}, {}), so that a row that is deleted tells what it \
-                 joined: make it the key, or sync the table as a [[table]] of its own",
-                through.from, through.to
-            ));
+            return Err(wrong_key(table, through));
+        }
+        if let Some(problem) = table.problems.iter().find(|problem| problem.blocking) {
+            return Err(format!("{}: {}", problem.message, problem.remedy));
         }
         let is_unfilled = |column: &&Column| {
             let is_filled = column.nullable || column.has_default || column.generated;
@@ -162,6 +158,20 @@ impl End<'_> {
             )),
         }
     }
+}
+
+/// A row that is deleted tells its primary key alone, so that has to say what the row joined.
+fn wrong_key(table: &Table, through: &Through) -> String {
+    let Through { from, to, .. } = through;
+    let has = match table.primary_key.is_empty() {
+        true => "it has none".to_owned(),
+        false => format!("it is ({})", table.primary_key.join(", ")),
+    };
+    format!(
+        "its primary key must be ({from}, {to}) and nothing else, so that a row that is deleted \
+         tells what it joined; {has}: have its owner make these two the key, or, if the table has a \
+         match key, sync it as a [[table]] of its own, with a `link` for each of the two columns"
+    )
 }
 
 /// The table and its key, by which links name its records.

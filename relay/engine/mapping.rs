@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use tidegate_sync::baseline::Fingerprinter;
-use tidegate_sync::codec::{Relation, relate};
+use tidegate_sync::codec::{FieldType, Relation, relate};
 use tidegate_sync::model::{BySide, PairId, Side};
 use tidegate_sync::policy::{Direction, FieldPair, PairPolicy};
 
@@ -13,7 +13,7 @@ use super::forms::{FieldForm, looks};
 use super::linked;
 use super::report::CaptureReport;
 use super::syncfile::{SyncFile, TableFile, Unasked};
-use crate::endpoint::catalog::{Catalog, Problem, Table};
+use crate::endpoint::catalog::{Catalog, Column, Problem, Table};
 use crate::endpoint::lens::Lens;
 use crate::endpoint::level::{Asked, Chosen, Level, Offer, choose};
 use crate::endpoint::{Binding, TableBinding, Through};
@@ -314,7 +314,12 @@ fn check_fields(
         );
         if let (FieldForm::Same, Some(from), Some(to)) = (form, ends.left, ends.right) {
             let relation = relate(&from.field_type, &to.field_type);
+            let before = problems.len();
             check_relation(&place, relation, field.direction, problems);
+            let named = [(left, from), (right, to)].map(|(table, column)| records(table, column));
+            for problem in &mut problems[before..] {
+                problem.extend(named.iter().flatten().map(|named| ids_of(named)));
+            }
         }
         for side in Side::BOTH {
             let Some(column) = ends[side] else {
@@ -353,6 +358,22 @@ fn check_relation(
         )),
         Some(_) => {}
     }
+}
+
+/// The table whose records a list in the column names.
+fn records<'a>(table: &'a Table, column: &Column) -> Option<&'a str> {
+    let is_list = matches!(column.field_type, FieldType::List { .. });
+    let mut keys = table.foreign_keys.iter();
+    let key = keys.find(|key| is_list && key.columns == [column.name.as_str()])?;
+    Some(&key.table)
+}
+
+/// What to do with a list of links that is mapped to something else.
+fn ids_of(named: &str) -> String {
+    format!(
+        ". It lists records of {named}: say `link = …` with the [[table]] of that one, or map it to a \
+         column of type text[], which gets the ids"
+    )
 }
 
 fn one_way(to: Side) -> &'static str {

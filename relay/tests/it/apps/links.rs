@@ -268,3 +268,34 @@ async fn a_link_to_another_table_than_the_apps_field_names_is_refused() {
     let tables = shelf.stage.get("connections/app/tables").await.to_string();
     assert!(tables.contains("\"table\":\"Double.Writers\""), "{tables}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_link_a_list_of_links_gives_its_ids_to_an_array_and_says_so_elsewhere() {
+    let shelf = Shelf::start("app_links_ids").await;
+    shelf
+        .sql("alter table books add tags jsonb, add tag_ids text[]")
+        .await;
+    let unlinked = |column: &str| {
+        let (books, _) = FILE.split_once("fields").unwrap();
+        format!(
+            "{books}fields = [{{ left = \"{column}\", right = \"Tags\", \
+             direction = \"right-to-left\" }}]"
+        )
+    };
+    let problems = shelf.stage.plan(&unlinked("tags")).await["problems"].to_string();
+    for told in ["It lists records of Double.Tags", "`link = …`", "text[]"] {
+        assert!(problems.contains(told), "{told}: {problems}");
+    }
+    let art = shelf.make("Tags", "Name", "art");
+    let one = json!({ "Title": "one", "Tags": [art] });
+    shelf.app.create("Books", one).unwrap();
+    shelf.stage.apply(&unlinked("tag_ids")).await;
+    let has_it = async |_: &Stage| {
+        let sql = "select tag_ids from books";
+        let rows = shelf.left.query(sql, &[]).await.unwrap();
+        rows.first()
+            .and_then(|row| row.get::<_, Option<Vec<String>>>(0))
+            == Some(vec![art.clone()])
+    };
+    shelf.stage.wait("the id", has_it).await;
+}
