@@ -101,6 +101,7 @@ const FENCES: &[Fence] = &[
             "tidegate_sync::value",
             "tidegate_sync::codec",
             "tidegate_sync::baseline",
+            "tidegate_sync::reference",
         ],
         remedy: "an endpoint knows the sync model (nouns, values, types, fingerprints), not how it decides",
     },
