@@ -482,7 +482,8 @@ fn show_status(status: &SyncStatus) {
     ]);
     output::say("");
     output::say(&status_table(&status.tables));
-    for sentence in status.paused_fields.iter().chain(&status.drift) {
+    let paused = status.paused_tables.iter().chain(&status.paused_fields);
+    for sentence in paused.chain(&status.drift) {
         output::say(&plain(sentence));
     }
     if !status.slots.is_empty() {

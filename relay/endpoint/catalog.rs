@@ -14,6 +14,9 @@ pub struct Catalog {
     pub user: String,
     pub database: String,
     pub tables: Vec<Table>,
+    /// Numbers of tables in schemas that are closed to the role: nothing else is known of them.
+    #[serde(skip)]
+    pub hidden: Vec<u32>,
     /// Whether the relay may run a [`Fix`] and make publications. When false they are SQL to copy.
     #[serde(default)]
     pub allows_ddl: bool,

@@ -324,4 +324,10 @@ pub trait Writer: Send {
         pair: PairId,
         keys: &[Key],
     ) -> Result<(Vec<Option<Row>>, u64), EndpointError>;
+
+    /// Looks whether the bound tables are still there under their names: no change log tells that one was
+    /// dropped, or that another one has its name. Asked now and then; an error ends the run.
+    async fn check_tables(&mut self) -> Result<(), EndpointError> {
+        Ok(())
+    }
 }

@@ -42,6 +42,32 @@ impl Identity {
     fn full_name(&self) -> String {
         format!("{}.{}", self.schema, self.name)
     }
+
+    /// What became of the table, if it is there no more or another one has its name. `None` for what
+    /// can't be told: a side without numbers of tables, and a schema that the role can't look into.
+    pub(super) fn gone(&self, side: Side, catalog: &Catalog) -> Option<String> {
+        if self.oid == 0 {
+            return None;
+        }
+        let old = catalog.tables.iter().find(|old| old.oid == self.oid);
+        let taken = catalog
+            .table(&self.full_name())
+            .is_some_and(|table| table.oid != self.oid);
+        let is_hidden = catalog.hidden.contains(&self.oid);
+        let fate = match old {
+            Some(old) if taken => format!("is named {}.{} now", old.schema, old.name),
+            None if taken && is_hidden => "is in a schema that is closed to the role".to_owned(),
+            None if !is_hidden => "was dropped".to_owned(),
+            _ => return None,
+        };
+        let place = format!("{} {}", side.name(), self.full_name());
+        Some(match taken {
+            true => format!(
+                "{place}: table-remade: this is another table than the one that was synced, which {fate}"
+            ),
+            false => format!("{place}: the table {fate}"),
+        })
+    }
 }
 
 /// A mapped table, found.
@@ -186,15 +212,11 @@ impl Known {
         let by_name = self.0[side]
             .iter()
             .find(|known| table.is_named(&known.full_name()));
-        if let Some(known) = by_name.filter(|known| known.oid != table.oid) {
-            let old = catalog.tables.iter().find(|old| old.oid == known.oid);
-            let old = old.map_or("was dropped".to_owned(), |old| {
-                format!("is named {}.{} now", old.schema, old.name)
-            });
+        if let Some(gone) = by_name.and_then(|known| known.gone(side, catalog)) {
             return vec![format!(
-                "{place}: table-remade: this is another table than the one that was synced, which \
-                 {old}: to sync this one, take the table pair out of the sync file, apply it, put it \
-                 back and apply again; its records are matched anew"
+                "{gone}: a sync that runs pauses the table pair, and applying the file then syncs this \
+                 table as a new one, its records matched anew; where it is the sync's only table, \
+                 remove the sync and apply the file"
             )];
         }
         let mut refused = Vec::new();

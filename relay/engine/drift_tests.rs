@@ -144,3 +144,39 @@ fn what_has_no_number_is_known_by_its_name() {
     );
     assert_eq!(found.news, Vec::<String>::new());
 }
+
+#[test]
+fn a_table_is_gone_when_it_was_dropped_or_another_one_has_its_name() {
+    let identity = known().0.left[0].clone();
+    let gone = |tables: &[Table], hidden: &[u32]| {
+        let catalog = Catalog {
+            hidden: hidden.to_vec(),
+            ..catalog(tables)
+        };
+        identity.gone(Side::Left, &catalog)
+    };
+    let own = |name| table(7, name, &[(2, "title")]);
+    assert_eq!(gone(&[own("posts")], &[]), None);
+    assert_eq!(gone(&[own("articles")], &[]), None);
+    let told = gone(&[], &[]).unwrap();
+    assert_eq!(told, "left public.posts: the table was dropped");
+    // The role's right to look into the schema may come back.
+    assert_eq!(gone(&[], &[7]), None);
+    let other = table(8, "posts", &[(2, "title")]);
+    for (tables, hidden, fate) in [
+        (vec![other.clone()], [0], "was dropped"),
+        (
+            vec![other.clone(), own("old")],
+            [0],
+            "is named public.old now",
+        ),
+        (vec![other], [7], "closed to the role"),
+    ] {
+        let told = gone(&tables, &hidden).unwrap();
+        assert!(
+            told.contains("table-remade") && told.contains(fate),
+            "{told}"
+        );
+    }
+    assert_eq!(Identity::default().gone(Side::Left, &catalog(&[])), None);
+}

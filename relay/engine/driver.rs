@@ -18,7 +18,7 @@ use super::capture::CaptureTask;
 use super::crash::{self, Point};
 use super::limits::{
     BACKLOG_BYTES_MAX, BACKLOG_CHANGES_MAX, COPY_ROUND_RECORDS_MAX, RETRY_EVERY, RETRY_RECORDS_MAX,
-    STOP_DEADLINE,
+    STOP_DEADLINE, TABLES_CHECK_EVERY,
 };
 use super::mapping::Mapping;
 use super::pages::{Pages, Source};
@@ -47,6 +47,7 @@ pub(super) struct Driver {
     /// A page's settlement on its way to the disk (see [`Driver::settle`]).
     settling: Option<AbortOnDropHandle<Result<Vec<LinkId>, StoreError>>>,
     position_fed: BySide<Instant>,
+    tables_checked: Instant,
     /// The newest of our own batches that the session was told of.
     passed_fed: BySide<BatchId>,
     /// [`Session::surprises`] that were told of.
@@ -74,6 +75,7 @@ impl Driver {
             editors: VecDeque::new(),
             settling: None,
             position_fed: BySide::new(now, now),
+            tables_checked: now,
             passed_fed: BySide::default(),
             surprises: 0,
             blast: Blast::default(),
@@ -101,6 +103,7 @@ impl Driver {
                     return Err(RunError::Side { side, source });
                 }
                 Wake::Retry => {
+                    self.check_tables().await?;
                     self.plan_doubted();
                     self.retry_findings().await?;
                 }
@@ -183,6 +186,18 @@ impl Driver {
             self.passed_fed[side] = end.passed;
         }
         self.session.handle(Event::Changes { side, changes, end });
+        Ok(())
+    }
+
+    async fn check_tables(&mut self) -> Result<(), RunError> {
+        if self.tables_checked.elapsed() < TABLES_CHECK_EVERY {
+            return Ok(());
+        }
+        for side in Side::BOTH {
+            let checked = self.sides[side].writer.check_tables().await;
+            checked.map_err(|source| RunError::Side { side, source })?;
+        }
+        self.tables_checked = Instant::now();
         Ok(())
     }
 

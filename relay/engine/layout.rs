@@ -11,7 +11,7 @@ use tidegate_sync::policy::{Direction, FieldPair, PairPolicy};
 use super::drift::Identity;
 use super::forms::FieldForm;
 use super::mapping::Mapping;
-use super::paused::PausedField;
+use super::paused::{PausedField, PausedTable};
 use super::syncfile::{SyncFile, TableFile};
 use crate::store::layouts::{PairRemap, Remap};
 use crate::store::syncs::SyncRecord;
@@ -20,6 +20,9 @@ use crate::store::syncs::SyncRecord;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Layout {
     pub pairs: Vec<PairLayout>,
+    /// Table pairs that the sync file lists and that can't be synced at present.
+    #[serde(default)]
+    pub paused: Vec<PausedTable>,
 }
 
 /// One table pair.
@@ -43,6 +46,7 @@ impl Layout {
     pub(super) fn of(file: &SyncFile, mapping: &Mapping) -> Layout {
         let pairs = file.tables.iter().zip(&mapping.pairs);
         Layout {
+            paused: file.paused.clone(),
             pairs: pairs
                 .map(|(table, pair)| PairLayout {
                     identities: BySide::from_fn(|side| pair.found[side].identity.clone()),
@@ -57,6 +61,7 @@ impl Layout {
         let pair = |table: &TableFile| PairLayout::of(table, table.policy.clone());
         Layout {
             pairs: file.tables.iter().map(pair).collect(),
+            paused: file.paused.clone(),
         }
     }
 
@@ -72,6 +77,7 @@ impl Layout {
 
     /// For a sync file that was edited: what was paused of the one before may be synced again.
     pub(super) fn resumed(mut self) -> Layout {
+        self.paused.clear();
         for pair in &mut self.pairs {
             pair.paused.clear();
         }

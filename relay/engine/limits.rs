@@ -42,6 +42,9 @@ pub const RESTART_RESET_AFTER: Duration = Duration::from_secs(30);
 /// How often records with findings are tried again by themselves.
 pub const RETRY_EVERY: Duration = Duration::from_secs(2);
 
+/// How often the sides are asked whether their tables are still the same ones.
+pub const TABLES_CHECK_EVERY: Duration = Duration::from_secs(10);
+
 /// Findings tried again at once.
 pub const RETRY_RECORDS_MAX: usize = 500;
 

@@ -28,6 +28,15 @@ pub(super) fn references(
                 continue;
             };
             let Some(number) = tables.iter().position(|names| names == to) else {
+                problems.push(format!(
+                    "left {}.{} and right {}.{} link to left {} and right {}, which is not synced",
+                    pair.tables.left,
+                    pair.field_name(Side::Left, field),
+                    pair.tables.right,
+                    pair.field_name(Side::Right, field),
+                    to.left,
+                    to.right
+                ));
                 continue;
             };
             let end = |side: Side| End {

@@ -1,10 +1,13 @@
-//! Field pairs that can't be synced as they are: paused, while everything else is synced on.
+//! Field pairs and table pairs that can't be synced as they are: paused, while everything else is
+//! synced on.
 //!
-//! A column is dropped or made anew, or gets a type that its counterpart can't hold. What was agreed of
-//! such a pair is forgotten, so it doesn't come back by itself: when a person applies the sync file,
-//! the pair is a new one, and the plan shows what becomes of its values.
+//! A column is dropped or made anew, or gets a type that its counterpart can't hold; a table is dropped
+//! or made anew. What was agreed of such a pair is forgotten, so it doesn't come back by itself: when
+//! a person applies the sync file, the pair is a new one, and the plan shows what becomes of its
+//! values.
 
 use serde::{Deserialize, Serialize};
+use tidegate_sync::model::Side;
 use tidegate_sync::policy::FieldPair;
 
 use super::layout::{Layout, PairLayout};
@@ -18,6 +21,21 @@ pub struct PausedField {
     pub right: String,
     /// What is wrong, and with which side.
     pub reason: String,
+}
+
+/// A table pair of the sync file that a run leaves out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PausedTable {
+    pub left: String,
+    pub right: String,
+    /// What became of which table.
+    pub reason: String,
+}
+
+impl PausedTable {
+    fn is(&self, table: &TableFile) -> bool {
+        self.left == table.left && self.right == table.right
+    }
 }
 
 impl PausedField {
@@ -42,7 +60,8 @@ impl Layout {
 impl SyncFile {
     /// The file as the sync runs it: without what is paused.
     pub(super) fn laid_out(self, layout: &Layout) -> SyncFile {
-        let tables = self
+        let file = self.without(&layout.paused);
+        let tables = file
             .tables
             .into_iter()
             .map(|table| match layout.pair_of(&table) {
@@ -51,8 +70,17 @@ impl SyncFile {
             });
         SyncFile {
             tables: tables.collect(),
-            ..self
+            ..file
         }
+    }
+
+    /// Without these table pairs.
+    fn without(mut self, paused: &[PausedTable]) -> SyncFile {
+        let is_paused = |table: &TableFile| paused.iter().find(|one| one.is(table));
+        self.paused
+            .extend(self.tables.iter().filter_map(is_paused).cloned());
+        self.tables.retain(|table| is_paused(table).is_none());
+        self
     }
 
     fn with_table(&self, number: usize, table: TableFile) -> SyncFile {
@@ -93,11 +121,12 @@ impl TableFile {
     }
 }
 
-/// Checks the file of a sync that runs. Field pairs that were synced and can't be any more are left
-/// out; gives the file without them.
+/// Checks the file of a sync that runs. Table pairs and field pairs that were synced and can't be any
+/// more are left out; gives the file without them.
 ///
 /// # Errors
-/// The problems, where leaving fields out does not help: of the match key, a filter, a table.
+/// The problems, where leaving pairs out does not help: of the match key, a filter, a right; and where
+/// nothing would be left.
 pub(super) fn check(
     file: &SyncFile,
     layout: &Layout,
@@ -107,6 +136,10 @@ pub(super) fn check(
         Ok(mapping) => return Ok((file.clone(), mapping)),
         Err(problems) => problems,
     };
+    let file = &file.clone().without(&gone(file, layout, checks));
+    if file.tables.is_empty() {
+        return Err(problems);
+    }
     // Every table without its optional fields, so that what is found of one field is of that one alone.
     let mut bare = file.clone();
     for table in &mut bare.tables {
@@ -126,6 +159,24 @@ pub(super) fn check(
         Ok(mapping) => Ok((kept, mapping)),
         Err(_) => Err(problems),
     }
+}
+
+/// The table pairs of which a table is no more the one that was synced.
+fn gone(file: &SyncFile, layout: &Layout, checks: &Checks<'_>) -> Vec<PausedTable> {
+    let paused = |table: &TableFile| {
+        let pair = layout.pair_of(table)?;
+        let gone = Side::BOTH.into_iter().filter_map(|side| {
+            let identity = &pair.identities[side];
+            identity.gone(side, &checks.catalogs[side])
+        });
+        let reasons: Vec<String> = gone.collect();
+        (!reasons.is_empty()).then(|| PausedTable {
+            left: table.left.clone(),
+            right: table.right.clone(),
+            reason: reasons.join("; "),
+        })
+    };
+    file.tables.iter().filter_map(paused).collect()
 }
 
 /// The fields of a table that have a problem of their own.
@@ -150,8 +201,21 @@ fn of_table(
     paused
 }
 
+/// One sentence for each table pair that is left out, with the way on.
+pub(super) fn tables_told(file: &SyncFile) -> Vec<String> {
+    let told = |table: &PausedTable| {
+        format!(
+            "left {} and right {}: table-paused: no record is synced at present, all other tables are: \
+             {}; once there is a table to sync, or the pair is taken out of the sync file, apply the \
+             file: `sync plan` shows what that does",
+            table.left, table.right, table.reason
+        )
+    };
+    file.paused.iter().map(told).collect()
+}
+
 /// One sentence for each field pair that is left out, with the way on.
-pub(super) fn told(file: &SyncFile) -> Vec<String> {
+pub(super) fn fields_told(file: &SyncFile) -> Vec<String> {
     let of_table = |table: &TableFile| {
         let place = format!("left {} and right {}", table.left, table.right);
         let told = move |field: &PausedField| {
@@ -235,6 +299,23 @@ mod tests {
         let layout = Layout::of_file(&paused);
         assert!(layout.has_field(&file.tables[0], &field("state", "state")));
         assert!(!layout.has_field(&file.tables[0], &field("body", "text")));
+        assert_eq!(file.clone().laid_out(&layout), paused);
+        assert_eq!(paused.clone().laid_out(&layout), paused);
+        assert_eq!(file.clone().laid_out(&layout.resumed()), file);
+    }
+    #[test]
+    fn a_paused_table_pair_is_left_out_until_the_file_is_edited() {
+        let more =
+            "[[table]]\nleft = \"tags\"\nright = \"tags\"\nkey = [[\"id\", \"id\"]]\nfields = []";
+        let file = SyncFile::parse(&format!("{FILE}\n{more}")).unwrap();
+        let gone = PausedTable {
+            left: "public.posts".into(),
+            right: "public.posts".into(),
+            reason: "it is gone".into(),
+        };
+        let paused = file.clone().without(std::slice::from_ref(&gone));
+        assert_eq!((paused.tables.len(), &paused.paused[..]), (1, &[gone][..]));
+        let layout = Layout::of_file(&paused);
         assert_eq!(file.clone().laid_out(&layout), paused);
         assert_eq!(paused.clone().laid_out(&layout), paused);
         assert_eq!(file.clone().laid_out(&layout.resumed()), file);

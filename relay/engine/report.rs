@@ -131,6 +131,10 @@ pub struct SyncStatus {
     pub last_error: Option<String>,
     /// How the sides' changes are read, the left side's first; empty before the first run.
     pub capture: Vec<CaptureReport>,
+    /// Table pairs of the sync file that are not synced at present, one sentence each: a table was
+    /// dropped, or another one has its name.
+    #[serde(default)]
+    pub paused_tables: Vec<String>,
     /// Field pairs of the sync file that are not synced at present, one sentence each: a column was
     /// dropped, made anew, or has a type that does not fit any more.
     #[serde(default)]

@@ -113,7 +113,11 @@ pub(super) async fn run(parts: RunParts, stop: CancellationToken) -> Result<(), 
     let (file, mapping) = take_up(&parts, &record).await?;
     let (parts, mapping) = (RunParts { file, ..parts }, Arc::new(mapping));
     parts.progress.set_captures(mapping.capture_reports());
-    parts.progress.set_paused(paused::told(&parts.file));
+    let (tables, fields) = (
+        paused::tables_told(&parts.file),
+        paused::fields_told(&parts.file),
+    );
+    parts.progress.set_paused(tables, fields);
     for side in Side::BOTH {
         parts.progress.set_drift(side, mapping.drift(side));
     }
@@ -183,7 +187,8 @@ pub(super) async fn check_mapping(parts: &RunParts) -> Result<Mapping, RunError>
     Mapping::check(&parts.file, &checks).map_err(RunError::Mapping)
 }
 
-/// The same for a run: field pairs that were synced and can't be any more are left out of the file.
+/// The same for a run: pairs of tables and fields that were synced and can't be any more are left out
+/// of the file.
 async fn take_up(
     parts: &RunParts,
     record: &SyncRecord,
@@ -194,7 +199,8 @@ async fn take_up(
     let checked = paused::check(&file, &layout, &checks);
     let (kept, mapping) = checked.map_err(RunError::Mapping)?;
     if kept != file {
-        for sentence in paused::told(&kept) {
+        let tables = paused::tables_told(&kept).into_iter();
+        for sentence in tables.chain(paused::fields_told(&kept)) {
             tracing::warn!(sync = kept.name, "{sentence}");
         }
     }

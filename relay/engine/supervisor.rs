@@ -53,8 +53,9 @@ pub(super) struct ProgressView {
     pub lags_ms: Vec<Option<u64>>,
     pub writes: u64,
     pub captures: Vec<CaptureReport>,
-    /// One sentence for each field pair that is not synced at present.
-    pub paused: Vec<String>,
+    /// One sentence for each table pair, and for each field pair, that is not synced at present.
+    pub paused_tables: Vec<String>,
+    pub paused_fields: Vec<String>,
     /// See [`Mapping::drift`].
     pub drift: BySide<Vec<String>>,
     /// While a verify is under way: records of both sides that it hashed or read, and about how many
@@ -118,8 +119,9 @@ impl Progress {
         self.lock().captures = captures;
     }
 
-    pub(super) fn set_paused(&self, paused: Vec<String>) {
-        self.lock().paused = paused;
+    pub(super) fn set_paused(&self, tables: Vec<String>, fields: Vec<String>) {
+        let mut view = self.lock();
+        (view.paused_tables, view.paused_fields) = (tables, fields);
     }
 
     pub(super) fn set_drift(&self, side: Side, drift: Vec<String>) {

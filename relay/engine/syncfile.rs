@@ -14,7 +14,7 @@ use tidegate_sync::policy::{
 use toml::Spanned;
 
 use super::forms::{FieldForm, Mark, Scalar};
-use super::paused::PausedField;
+use super::paused::{PausedField, PausedTable};
 use crate::endpoint::expression::Expression;
 use crate::endpoint::level::Level;
 use crate::place::{FileError, parse_toml};
@@ -60,6 +60,9 @@ pub struct SyncFile {
     pub history: Retention,
     /// Table pairs in the order of the file; the index is the pair's `PairId`. Never empty.
     pub tables: Vec<TableFile>,
+    /// Table pairs that were taken out of it because they can't be synced at present. A file that was
+    /// just read has none.
+    pub paused: Vec<PausedTable>,
 }
 
 /// One table pair of a sync file.
@@ -302,6 +305,7 @@ impl Reader<'_> {
             captures,
             history,
             tables,
+            paused: Vec::new(),
         })
     }
 

@@ -22,7 +22,7 @@ use super::connect::{self, Connected, SessionLimits};
 use super::guard::{Guard, GuardError, Verdict, Write, WriteKind};
 use super::progress::{self, Progress, ProgressName};
 use super::reading;
-use super::shape::Shape;
+use super::shape::{Shape, check_same};
 use super::sqlstate::endpoint_error;
 use super::write::{Failure, Tables};
 use crate::endpoint::{Dial, EndpointError, Recovered, StreamLabel, Writer};
@@ -456,9 +456,17 @@ impl Writer for PgWriter {
         self.connect().await?;
         let session = self.session()?;
         let records = reading::fetch(session, self.shape(pair)?, keys).await?;
+        check_same(session, self.shapes.iter()).await?;
         let asked: Vec<(PairId, Key)> = keys.iter().map(|key| (pair, key.clone())).collect();
         let fence = self.log.fence(session, &asked).await?;
         Ok((records, fence))
+    }
+
+    async fn check_tables(&mut self) -> Result<(), EndpointError> {
+        match &self.session {
+            Some(session) => check_same(session, self.shapes.iter()).await,
+            None => Ok(()),
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use tidegate_sync::baseline::{Fingerprint, Fingerprinter};
 use tidegate_sync::model::{
     Before, Cell, FindingCode, Key, Outcome, PairId, Row, Step, StepKind, Stored,
@@ -15,7 +15,7 @@ use tokio_postgres::Error;
 
 use super::connect::Connected;
 use super::reading::{Arrays, key_arrays, place, query, stored};
-use super::shape::Shape;
+use super::shape::{Shape, check_same};
 use super::statements;
 use super::types::encode;
 use crate::endpoint::EndpointError;
@@ -133,8 +133,9 @@ impl Guard<'_> {
                 .iter()
                 .map(|question| query(session, &question.sql, &question.arrays)),
         );
+        let (answers, same) = join(answers, check_same(session, self.tables(&questions))).await;
         let mut found: HashMap<usize, Vec<Stored>> = HashMap::new();
-        for (question, rows) in questions.iter().zip(answers.await) {
+        for (question, rows) in questions.iter().zip(answers) {
             let shape = &self.shapes[question.table];
             for row in &rows.map_err(GuardError::Query)? {
                 if let Some(step) = question.steps.get(place(row)?) {
@@ -142,6 +143,7 @@ impl Guard<'_> {
                 }
             }
         }
+        same?;
         wave.iter()
             .map(|index| {
                 let records = found.remove(index).unwrap_or_default();
@@ -149,6 +151,18 @@ impl Guard<'_> {
                 Ok((*index, verdict))
             })
             .collect()
+    }
+
+    /// The tables that are asked, with their join tables.
+    fn tables(&self, questions: &[Question<'_>]) -> impl Iterator<Item = &Shape> {
+        let mut asked: HashSet<PairId> = HashSet::new();
+        for question in questions {
+            let shape = &self.shapes[question.table];
+            asked.insert(shape.pair);
+            asked.extend(shape.joins.iter().map(|join| join.pair));
+        }
+        let mut shapes = self.shapes.iter();
+        std::iter::from_fn(move || shapes.find(|shape| asked.contains(&shape.pair)))
     }
 
     /// What keeps the sets of the records that are asked for as they are: who adds to them by a foreign

@@ -10,7 +10,7 @@ use super::relations::{self, ColumnRow, Relation, Relations};
 use crate::endpoint::EndpointError;
 use crate::endpoint::catalog::{Catalog, Column, ForeignKey, Table};
 
-/// Reads everything; about five round trips, plus one per small table without a primary key.
+/// Reads everything; about six round trips, plus one per small table without a primary key.
 /// `allows_ddl`: see `Dial::allows_ddl`.
 pub(super) async fn inspect(
     session: &Connected,
@@ -24,6 +24,9 @@ pub(super) async fn inspect(
         ..server
     };
     let found = relations::read(session, None).await?;
+    let hidden = session
+        .bounded("read the catalog", relations::hidden(session))
+        .await?;
     let mut tables = Vec::with_capacity(found.relations.len());
     for relation in &found.relations {
         let mut table = table(relation, &found);
@@ -38,6 +41,7 @@ pub(super) async fn inspect(
         user: server.user.clone(),
         database: server.database.clone(),
         tables,
+        hidden,
         allows_ddl,
         problems: problems::of_server(&server),
         captures: problems::captures(&server),

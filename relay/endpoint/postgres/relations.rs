@@ -106,6 +106,16 @@ pub(super) async fn read(
     })
 }
 
+/// Tables in schemas that the role may not look into.
+pub(super) async fn hidden(session: &Connected) -> Result<Vec<Oid>, Error> {
+    let sql = "
+        select c.oid from pg_class c join pg_namespace n on n.oid = c.relnamespace
+        where c.relkind in ('r', 'p') and not has_schema_privilege(n.oid, 'usage')
+          and n.nspname !~ '^pg_'";
+    let rows = session.query_typed(sql, &[]).await?;
+    rows.iter().map(|row| row.try_get(0)).collect()
+}
+
 async fn relations(session: &Connected, names: Option<&[String]>) -> Result<Vec<Relation>, Error> {
     let sql = "
         select c.oid, n.nspname::text as schema, c.relname::text as name, c.relkind::text as kind,

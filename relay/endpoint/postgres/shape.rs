@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 
 use tidegate_sync::codec::FieldType;
 use tidegate_sync::model::{Cell, Key, PairId, Row};
-use tokio_postgres::types::Oid;
+use tokio_postgres::types::{Oid, ToSql, Type};
 
 use super::connect::Connected;
 use super::join_table::{self, JoinTable};
 use super::relations::{self, ColumnRow, KeyRow, Relation, Relations};
 use super::replication::quote_literal;
+use super::sqlstate::endpoint_error;
 use super::types::{PgType, decode};
 use crate::endpoint::lens::Lens;
 use crate::endpoint::{EndpointError, TableBinding};
@@ -213,6 +214,33 @@ pub async fn load(
         shapes[place].joins = joins.map(JoinTable::of).collect::<Result<_, _>>()?;
     }
     Ok(shapes)
+}
+
+/// Asked after a read: what was not found in a table that was dropped or made anew meanwhile is no
+/// deletion. Within the read's transaction the answer holds until the end, because a read keeps others
+/// from dropping the table.
+pub(super) async fn check_same(
+    session: &Connected,
+    shapes: impl Iterator<Item = &Shape>,
+) -> Result<(), EndpointError> {
+    let (names, oids): (Vec<&str>, Vec<Oid>) = shapes
+        .map(|shape| (shape.relation.as_str(), shape.oid))
+        .unzip();
+    let sql = "select t.name from unnest($1::text[], $2::oid[]) as t (name, oid)
+               where to_regclass(t.name)::oid is distinct from t.oid limit 1";
+    let doing = "look whether a table is still the same";
+    let parameters: [(&(dyn ToSql + Sync), Type); 2] =
+        [(&names, Type::TEXT_ARRAY), (&oids, Type::OID_ARRAY)];
+    let asked = session.query_typed(sql, &parameters);
+    let rows = session.bounded(doing, asked).await?;
+    let Some(row) = rows.first() else {
+        return Ok(());
+    };
+    let name: String = row
+        .try_get(0)
+        .map_err(|error| endpoint_error(doing, error))?;
+    let message = format!("{name} was dropped, renamed or made anew");
+    Err(EndpointError::retry("table-changed", message))
 }
 
 fn shape(binding: &TableBinding, found: &Relations) -> Result<Shape, EndpointError> {

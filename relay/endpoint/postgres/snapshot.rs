@@ -20,7 +20,7 @@ use super::copying::{self, Copy};
 use super::digest;
 use super::progress::ProgressName;
 use super::reading;
-use super::shape::Shape;
+use super::shape::{Shape, check_same};
 use super::statements::Rows;
 use crate::endpoint::digest::{Blocks, Digest, Digestible};
 use crate::endpoint::{Dial, EndpointError, Snapshot, StreamLabel, Viewed, Wanted};
@@ -181,7 +181,8 @@ impl PgSnapshot {
         let (session, shape) = (self.view.first(), self.view.shape(pair)?);
         if !shape.has_ranges {
             let copy = Copy::start(session, shape, &Rows::Every, only.as_deref()).await?;
-            return copy.send_all(&sink).await;
+            copy.send_all(&sink).await?;
+            return check_same(session, [shape].into_iter()).await;
         }
         let ranges = Arc::new(Ranges::over(
             self.blocks(shape).await?,
@@ -196,7 +197,8 @@ impl PgSnapshot {
                 view.read_ranges(reader, pair, &ranges, only, &sink).await
             });
         }
-        all_done(readers).await
+        all_done(readers).await?;
+        check_same(session, [shape].into_iter()).await
     }
 
     async fn blocks(&self, shape: &Shape) -> Result<u64, EndpointError> {

@@ -286,6 +286,7 @@ pub(super) fn catalog(client: &Client, found: &Found) -> Catalog {
             .iter()
             .map(|table| shown(client, table, &found.tables))
             .collect(),
+        hidden: Vec::new(),
         allows_ddl: false,
         problems: Vec::new(),
         captures: vec![offer],

@@ -75,7 +75,8 @@ impl Engine {
             status.writes = view.writes;
             status.last_error = view.last_error;
             status.capture = view.captures;
-            status.paused_fields = view.paused;
+            status.paused_tables = view.paused_tables;
+            status.paused_fields = view.paused_fields;
             status.drift = [view.drift.left, view.drift.right].concat();
             let progress = |(compared, total)| VerifyProgress { compared, total };
             status.verifying = view.verifying.map(progress);

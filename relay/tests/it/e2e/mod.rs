@@ -8,6 +8,7 @@ mod captures;
 mod contract;
 mod deletes;
 mod drift;
+mod drift_tables;
 mod editors;
 mod edits;
 mod faults;
