@@ -180,6 +180,22 @@ fn seconds(at: &str) -> Option<f64> {
     Some(at.as_second() as f64)
 }
 
+/// What a sync leaves out until its file is applied again.
+type Paused = (&'static str, &'static str, fn(&SyncStatus) -> usize);
+
+const PAUSED: [Paused; 2] = [
+    (
+        "tidegate_paused_tables",
+        "Table pairs that are not synced until the sync file is applied again.",
+        |sync| sync.paused_tables.len(),
+    ),
+    (
+        "tidegate_paused_fields",
+        "The same of field pairs, of the tables that are synced.",
+        |sync| sync.paused_fields.len(),
+    ),
+];
+
 fn of_syncs(page: &mut Page, syncs: &[SyncStatus]) {
     let help = "1 while changes cross as they come.";
     page.family("tidegate_sync_live", "gauge", help);
@@ -206,6 +222,12 @@ fn of_syncs(page: &mut Page, syncs: &[SyncStatus]) {
     for sync in syncs {
         let labels = named(sync);
         page.sample("tidegate_sync_writes_total", &labels, sync.writes);
+    }
+    for (name, help, count) in PAUSED {
+        page.family(name, "gauge", help);
+        for sync in syncs {
+            page.sample(name, &named(sync), count(sync));
+        }
     }
     let help = "Records that differed in the last verify; absent until there was one.";
     page.family("tidegate_verify_differences", "gauge", help);

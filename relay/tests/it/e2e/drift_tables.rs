@@ -63,6 +63,9 @@ async fn table_dropped(hint: &str, more: &str) {
     wait_count(&stage, &left, kept, 20).await;
     assert_eq!(stage.assert_equal("blog").await, 1);
 
+    let counted = "tidegate_paused_tables{workspace=\"default\",sync=\"blog\"} 1";
+    assert!(stage.metrics().await.contains(counted));
+
     // It stays so, over a restart as well.
     stage.kill_relay();
     stage.start_relay().await;
