@@ -4,6 +4,7 @@
 
 pub mod airtable;
 mod host;
+pub mod hubspot;
 pub mod notion;
 
 pub use airtable::Airtable;
@@ -11,4 +12,5 @@ pub use host::fault::{Fault, Harm};
 pub use host::options::Options;
 pub use host::trap::{EVERYWHERE, Trap};
 pub use host::{App, Row, Running};
+pub use hubspot::HubSpot;
 pub use notion::Notion;

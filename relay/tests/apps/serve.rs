@@ -5,7 +5,7 @@ use std::io::Write;
 
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
-use tidegate_apps::{Airtable, App, Notion, Options, Running, Trap};
+use tidegate_apps::{Airtable, App, HubSpot, Notion, Options, Running, Trap};
 
 /// Test doubles of apps: `tidegate-apps airtable --port 4010`, then
 /// `curl -H 'Authorization: Bearer double-token' http://127.0.0.1:4010/v0/meta/bases`
@@ -19,6 +19,7 @@ struct Args {
 #[derive(Subcommand)]
 enum Wanted {
     Airtable(Start),
+    Hubspot(Start),
     Notion(Start),
 }
 
@@ -62,6 +63,7 @@ impl Start {
 async fn main() -> anyhow::Result<()> {
     match Args::parse().app {
         Wanted::Airtable(start) => serve::<Airtable, _>(start, Airtable::start).await,
+        Wanted::Hubspot(start) => serve::<HubSpot, _>(start, HubSpot::start).await,
         Wanted::Notion(start) => serve::<Notion, _>(start, Notion::start).await,
     }
 }

@@ -3,6 +3,7 @@
 
 mod airtable;
 mod faults;
+mod hubspot;
 mod notion;
 
 use serde_json::Value;

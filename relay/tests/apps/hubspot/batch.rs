@@ -1,0 +1,243 @@
+//! Batches: up to 100 inputs, answered in any order, and done in part where their items are traced.
+
+use serde_json::{Value, json};
+
+use super::records::answer;
+use super::values::Refused;
+use super::{HubSpot, body, invalid, said};
+use crate::host::World;
+use crate::host::call::{Answer, Call, Outcome};
+use crate::host::clock::iso;
+
+/// Inputs of one call: reference, "Batch".
+const INPUTS_MAX: usize = 100;
+
+/// What came of a batch's inputs.
+#[derive(Default)]
+struct Told {
+    results: Vec<Value>,
+    errors: Vec<Value>,
+}
+
+impl Told {
+    fn answer(mut self, status: u16, world: &mut World) -> Answer {
+        if world.traps.is_on("shuffled-results") {
+            for last in (1..self.results.len()).rev() {
+                let at = usize::try_from(world.ids.number() % (last as u64 + 1)).unwrap_or(0);
+                self.results.swap(last, at);
+            }
+        }
+        let now = iso(world.now);
+        let mut body = json!({
+            "status": "COMPLETE", "results": self.results, "startedAt": now, "completedAt": now,
+        });
+        if self.errors.is_empty() {
+            return Answer::json(status, &body);
+        }
+        body["numErrors"] = self.errors.len().into();
+        body["errors"] = self.errors.into();
+        Answer::json(207, &body)
+    }
+}
+
+/// Inputs with distinct trace ids are answered one by one.
+fn is_traced(inputs: &[Value]) -> bool {
+    let mut traces: Vec<&str> = inputs
+        .iter()
+        .filter_map(|input| input["objectWriteTraceId"].as_str())
+        .collect();
+    traces.sort_unstable();
+    traces.dedup();
+    !inputs.is_empty() && traces.len() == inputs.len()
+}
+
+fn traced(mut record: Value, input: &Value) -> Value {
+    if let Some(trace) = input["objectWriteTraceId"].as_str() {
+        record["objectWriteTraceId"] = trace.into();
+    }
+    record
+}
+
+fn refusal_of(mut refused: Refused, input: &Value) -> Value {
+    refused["context"] = json!({ "objectWriteTraceId": [input["objectWriteTraceId"]] });
+    refused
+}
+
+fn missing(noun: &str, ids: &[String]) -> Value {
+    let message = format!(
+        "Could not get some {noun} objects, they may be deleted or not exist. Check that ids are valid."
+    );
+    let mut refused = said("OBJECT_NOT_FOUND", message, json!([]));
+    refused["context"] = json!({ "ids": ids });
+    refused
+}
+
+fn inputs(wish: &Value) -> Result<Vec<Value>, Answer> {
+    let inputs = wish["inputs"].as_array().cloned().unwrap_or_default();
+    match inputs.len() {
+        0 => Err(invalid("inputs must not be empty")),
+        1..=INPUTS_MAX => Ok(inputs),
+        _ => Err(invalid("inputs must have at most 100 items")),
+    }
+}
+
+fn id_of(input: &Value) -> String {
+    input["id"].as_str().unwrap_or_default().to_owned()
+}
+
+impl HubSpot {
+    pub(super) fn read_batch(&mut self, call: &Call, world: &mut World) -> Outcome {
+        let wish = body(call)?;
+        let inputs = inputs(&wish)?;
+        let by = wish["idProperty"].as_str();
+        let wished = wish["properties"].as_array().cloned().unwrap_or_default();
+        let wished: Vec<String> = wished
+            .iter()
+            .filter_map(|name| Some(name.as_str()?.to_owned()))
+            .collect();
+        let is_archived = call.query("archived") == Some("true");
+        let fails = world.traps.is_on("reads-fail-partly");
+        let object = self.object(call, world)?;
+        if by.is_some_and(|name| !object.is_unique(name)) {
+            return Err(invalid("idProperty must be a property with unique values"));
+        }
+        let (mut told, mut lost, mut failed) = (Told::default(), Vec::new(), Vec::new());
+        for (number, input) in inputs.iter().enumerate() {
+            let id = id_of(input);
+            if fails && number % 2 == 1 {
+                failed.push(id);
+                continue;
+            }
+            let found = object.find(&id, by);
+            match found.filter(|(_, record)| record.archived.is_some() == is_archived) {
+                Some((id, record)) => told.results.push(object.shown(&id, record, &wished)),
+                None => lost.push(id),
+            }
+        }
+        if !lost.is_empty() {
+            told.errors.push(missing(&object.noun(), &lost));
+        }
+        if !failed.is_empty() {
+            let mut refused = said(
+                "INTERNAL_ERROR",
+                "some records could not be read",
+                json!([]),
+            );
+            refused["context"] = json!({ "ids": failed });
+            told.errors.push(refused);
+        }
+        // The same record may have been asked for by several ids.
+        told.results.dedup_by_key(|record| record["id"].clone());
+        Ok(told.answer(200, world))
+    }
+
+    pub(super) fn create_batch(&mut self, call: &Call, world: &mut World) -> Outcome {
+        let wish = body(call)?;
+        let inputs = inputs(&wish)?;
+        let ids: Vec<String> = inputs.iter().map(|_| self.fresh_id()).collect();
+        let object = self.object(call, world)?;
+        let is_partial = is_traced(&inputs);
+        let mut told = Told::default();
+        let mut done = Vec::new();
+        for (id, input) in ids.iter().zip(&inputs) {
+            match object.insert(id, &input["properties"], world) {
+                Ok(()) => {
+                    let record = object.written(id, &input["properties"]);
+                    told.results.push(traced(record, input));
+                    done.push((id.clone(), None));
+                }
+                Err(refused) if is_partial => told.errors.push(refusal_of(refused, input)),
+                Err(refused) => {
+                    object.undo(done, world.now);
+                    return Err(answer(&refused));
+                }
+            }
+        }
+        Ok(told.answer(201, world))
+    }
+
+    pub(super) fn update_batch(&mut self, call: &Call, world: &mut World) -> Outcome {
+        let wish = body(call)?;
+        let inputs = inputs(&wish)?;
+        let is_partial = is_traced(&inputs) && world.traps.is_on("partial-updates");
+        let object = self.object(call, world)?;
+        let (mut told, mut lost) = (Told::default(), Vec::new());
+        let mut done = Vec::new();
+        for input in &inputs {
+            let found = object.find(&id_of(input), input["idProperty"].as_str());
+            let found = found.filter(|(_, record)| record.archived.is_none());
+            let Some((id, was)) = found.map(|(id, was)| (id, was.clone())) else {
+                lost.push(id_of(input));
+                continue;
+            };
+            match object.change(&id, &input["properties"], world) {
+                Ok(()) => {
+                    let record = object.written(&id, &input["properties"]);
+                    told.results.push(traced(record, input));
+                    done.push((id, Some(was)));
+                }
+                Err(refused) if is_partial => told.errors.push(refusal_of(refused, input)),
+                Err(refused) => {
+                    object.undo(done, world.now);
+                    return Err(answer(&refused));
+                }
+            }
+        }
+        if !lost.is_empty() {
+            told.errors.push(missing(&object.noun(), &lost));
+        }
+        Ok(told.answer(200, world))
+    }
+
+    pub(super) fn upsert_batch(&mut self, call: &Call, world: &mut World) -> Outcome {
+        let wish = body(call)?;
+        let inputs = inputs(&wish)?;
+        let ids: Vec<String> = inputs.iter().map(|_| self.fresh_id()).collect();
+        let object = self.object(call, world)?;
+        let is_partial = is_traced(&inputs);
+        let mut told = Told::default();
+        let mut done = Vec::new();
+        for (fresh, input) in ids.iter().zip(&inputs) {
+            let by = input["idProperty"].as_str();
+            let found = object.find(&id_of(input), by);
+            let found = found.map(|(id, was)| (id, was.clone()));
+            let mut given = input["properties"].clone();
+            if let Some(name) = by {
+                given[name] = id_of(input).into();
+            }
+            let (id, was) = match found {
+                Some((id, was)) => (id, Some(was)),
+                None => (fresh.clone(), None),
+            };
+            let outcome = match was {
+                Some(_) => object.change(&id, &given, world),
+                None => object.insert(&id, &given, world),
+            };
+            match outcome {
+                Ok(()) => {
+                    let mut record = traced(object.written(&id, &given), input);
+                    record["new"] = was.is_none().into();
+                    told.results.push(record);
+                    done.push((id, was));
+                }
+                Err(refused) if is_partial => told.errors.push(refusal_of(refused, input)),
+                Err(refused) => {
+                    object.undo(done, world.now);
+                    return Err(answer(&refused));
+                }
+            }
+        }
+        Ok(told.answer(200, world))
+    }
+
+    /// What is not there is no error.
+    pub(super) fn archive_batch(&mut self, call: &Call, world: &mut World) -> Outcome {
+        let inputs = inputs(&body(call)?)?;
+        let object = self.object(call, world)?;
+        for input in &inputs {
+            let id = object.resolve(&id_of(input)).to_owned();
+            object.archive(&id, Some(world.now), world);
+        }
+        Ok(Answer::empty(204))
+    }
+}
