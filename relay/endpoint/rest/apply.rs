@@ -134,7 +134,7 @@ impl RestWriter {
                 }
                 (_, Some(record)) => {
                     stamps.note(record.stamp);
-                    self.note(said.write.pair, &record.id);
+                    self.note(said.write.pair, &record);
                     Some(Outcome::Written(record.stored(), before))
                 }
                 (Act::Update, None) => None,
@@ -167,7 +167,7 @@ impl RestWriter {
         match (record, write.act) {
             (Some(record), _) if said.is_success() => {
                 stamps.note(record.stamp);
-                self.note(write.pair, &record.id);
+                self.note(write.pair, &record);
                 Outcome::Written(record.stored(), write.before.clone())
             }
             (None, Act::Create) if said.is_success() => self.rejected(&said, Meaning::Refused),
@@ -182,8 +182,11 @@ impl RestWriter {
     }
 
     /// It is there now: were it deleted before anybody looked, that must be found out.
-    fn note(&self, pair: PairId, id: &str) {
-        self.bound.known.note(pair, std::iter::once(id));
+    fn note(&self, pair: PairId, record: &Record) {
+        if let Ok(shape) = self.bound.shape(pair) {
+            let named = std::iter::once(shape.named(record));
+            self.bound.known.note(pair, named);
+        }
     }
 
     fn rejected(&self, said: &Said, meaning: Meaning) -> Outcome {

@@ -4,20 +4,21 @@
 //! everything for certain, and never within one of our own batches. The horizon is the position. What
 //! is newer is told when a later look's horizon has passed it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tidegate_sync::model::{BatchId, Change, ChangeKind, PairId, Position};
+use tidegate_sync::model::{BatchId, Change, ChangeKind, Key, PairId, Position};
 use tokio::time::Instant;
 
 use super::clock::Micros;
 use super::log::{self, News, Spots, Touch};
 use super::manifest::{Changes, Log, Request};
-use super::pages::{Listing, Page, Pages};
-use super::path;
+use super::merged::tell_merged;
+use super::modified::{Seen, limits, modified};
 use super::reading::by_ids;
-use super::shape::{Record, Shape, moment, moment_text};
+use super::shape::{Record, Shape};
 use super::side::Bound;
 use super::sweep::Sweeper;
 use crate::endpoint::{Capture, Captured, EndpointError};
@@ -30,14 +31,30 @@ pub(super) struct RestCapture {
     next_look: Instant,
     /// Where the app tells no deletions.
     sweeper: Option<Sweeper>,
+    told: Told,
 }
 
-/// What one table's list told.
-struct Seen<'a> {
-    shape: &'a Shape,
-    records: Vec<Record>,
-    /// Everything up to here is among them.
-    until: Micros,
+/// What was told of the time in which more may show late: stamps by record.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    stamps: HashMap<(PairId, String), Micros>,
+}
+
+impl Told {
+    /// Whether this change of the record, or a later one, was told.
+    pub(super) fn has(&self, pair: PairId, record: &Record) -> bool {
+        let stamp = self.stamps.get(&(pair, record.id.clone()));
+        stamp.is_some_and(|stamp| *stamp >= record.stamp)
+    }
+
+    fn note(&mut self, pair: PairId, record: &Record) {
+        self.stamps.insert((pair, record.id.clone()), record.stamp);
+    }
+
+    /// What is older is asked for no more.
+    fn forget(&mut self, before: Micros) {
+        self.stamps.retain(|_, stamp| *stamp >= before);
+    }
 }
 
 impl RestCapture {
@@ -48,6 +65,7 @@ impl RestCapture {
             bound,
             position: position.clone(),
             next_look: Instant::now(),
+            told: Told::default(),
         }
     }
 
@@ -78,7 +96,9 @@ impl RestCapture {
         }
         let mut seen = Vec::new();
         for shape in &bound.shapes {
-            seen.push(self.changed(shape, changes, request).await?);
+            let asked = (changes, request);
+            let from = self.position.offset;
+            seen.push(modified(bound, shape, asked, from, &self.told).await?);
         }
         let until = seen.iter().map(|seen| seen.until).min();
         let Some(horizon) = self.horizon(until.unwrap_or_else(|| self.bound.shown())) else {
@@ -86,12 +106,23 @@ impl RestCapture {
         };
         let from = self.position.offset;
         let mut told = Vec::new();
-        for Seen { shape, records, .. } in seen {
+        for Seen {
+            shape, mut records, ..
+        } in seen
+        {
+            records.retain(|record| record.stamp <= horizon);
+            let merged = tell_merged(bound, shape, &mut records, &mut self.sweeper).await?;
             self.note(shape, &records);
-            let records = records.into_iter();
-            let due = records.filter(|record| from < record.stamp && record.stamp <= horizon);
-            told.extend(due.map(|record| (shape, record)));
+            for mut record in records.into_iter().chain(merged) {
+                if changes.late_ms > 0 {
+                    self.told.note(shape.pair, &record);
+                }
+                record.stamp = record.stamp.max(from + 1);
+                told.push((shape, record));
+            }
         }
+        let asked_again = changes.late_ms * 1_000;
+        self.told.forget(horizon.saturating_sub(asked_again));
         for (pair, mut record) in self.swept(horizon) {
             record.stamp = record.stamp.max(from + 1);
             told.push((bound.shape(pair)?, record));
@@ -104,12 +135,12 @@ impl RestCapture {
         let Some(sweeper) = &mut self.sweeper else {
             return;
         };
-        let from = self.position.offset;
-        let is_new = |record: &&Record| !record.is_deleted && record.stamp > from;
-        let there = records.iter().filter(is_new);
-        let ids = there.map(|record| record.id.as_str());
-        ids.clone().for_each(|id| sweeper.seen(shape.pair, id));
-        self.bound.known.note(shape.pair, ids);
+        let there = records.iter().filter(|record| !record.is_deleted);
+        let named = there.clone().map(|record| shape.named(record));
+        self.bound.known.note(shape.pair, named);
+        for record in there {
+            sweeper.seen(shape.pair, &record.id);
+        }
     }
 
     fn swept(&mut self, horizon: Micros) -> Vec<(PairId, Record)> {
@@ -191,61 +222,6 @@ impl RestCapture {
             ..Captured::default()
         }
     }
-
-    /// The records of one table that changed since the position.
-    async fn changed<'a>(
-        &self,
-        shape: &'a Shape,
-        changes: &Changes,
-        request: &Request,
-    ) -> Result<Seen<'a>, EndpointError> {
-        let client = &self.bound.client;
-        let (form, list) = (client.manifest.record.modified_as, &client.manifest.list);
-        let mut until = self.bound.shown();
-        let listing = Listing {
-            request,
-            items: &changes.items,
-            paging: &changes.paging,
-            size: list.page,
-        };
-        let since = moment_text(form, self.position.offset);
-        let variables = shape.place.variables().with("since", since);
-        let mut pages = Pages::new(client, shape.place.container(), listing, variables);
-        let mut records: Vec<Record> = Vec::new();
-        let (mut is_first, mut is_cut) = (true, false);
-        while let Some(page) = pages.next().await? {
-            if is_first && let Some(stamp) = table_stamp(changes, &page) {
-                until = until.max(moment(form, stamp).unwrap_or(0));
-            }
-            is_first = false;
-            let window = list.window.as_ref();
-            is_cut |= window.is_some_and(|window| path::shows(&page.answer.body, &window.cut));
-            for item in &page.items {
-                records.push(shape.record(&client.manifest, item)?);
-            }
-            if changes.in_order && records.len() >= limits::RECORDS {
-                // Others may have the last one's stamp. Where all have, the position would stay.
-                let last = records.last().map_or(0, |record| record.stamp);
-                let before = last.saturating_sub(1);
-                if before > self.position.offset {
-                    (until, is_cut) = (until.min(before), false);
-                    break;
-                }
-            }
-        }
-        if is_cut {
-            let text = format!(
-                "more of {} was changed at once than {} shows: everything is compared",
-                shape.label, client.manifest.title
-            );
-            return Err(EndpointError::retry("changes-cut", text));
-        }
-        Ok(Seen {
-            shape,
-            records,
-            until,
-        })
-    }
 }
 
 #[async_trait]
@@ -271,17 +247,11 @@ impl Capture for RestCapture {
     }
 }
 
-/// What the list's header says of its table as a whole.
-fn table_stamp<'a>(changes: &Changes, page: &'a Page) -> Option<&'a str> {
-    let header = page.answer.header(changes.table_stamp.as_ref()?)?;
-    Some(header.trim_start_matches("W/").trim_matches('"'))
-}
-
 fn change(shape: &Shape, record: Record, passed: BatchId) -> Change {
     Change {
         pair: shape.pair,
         key: record.key(),
-        old_key: None,
+        old_key: record.former.clone().map(Key::single),
         time: record.time(),
         offset: record.stamp,
         at: 0,
@@ -295,9 +265,4 @@ fn change(shape: &Shape, record: Record, passed: BatchId) -> Change {
             },
         },
     }
-}
-
-mod limits {
-    /// Records of one look that are held at once, where the app tells the oldest first.
-    pub(super) const RECORDS: usize = 5_000;
 }

@@ -17,10 +17,13 @@ use super::account;
 use super::address::PublicOnly;
 use super::clock::Clock;
 use super::limiter::Limiter;
-use super::manifest::{CallKind, Manifest, Meaning};
+use super::manifest::{CallKind, ErrorRule, Manifest, Meaning};
 use super::path;
 use super::template::Prepared;
 use crate::endpoint::{Account, Class, EndpointError};
+
+/// The code of what this token may not read.
+pub(super) const NOT_READABLE: &str = "not-readable";
 
 /// One connection's way to its app. Shared by all syncs that use it, and so are its bounds.
 pub(super) struct Client {
@@ -124,6 +127,11 @@ impl Client {
                         self.pause(&answer, refusals),
                     ));
                 }
+                Meaning::Exhausted => {
+                    let text = format!("{}'s calls of this period are used up", self.title());
+                    let pause = self.asked_pause(&answer).unwrap_or(limits::PAUSE_MAX);
+                    return Err(retry_after("calls-exhausted", text, pause));
+                }
                 Meaning::Unavailable => {
                     let status = answer.status;
                     let text = format!("{} is not available (HTTP {status})", self.title());
@@ -162,7 +170,7 @@ impl Client {
         match self.meaning(status, &answer.body) {
             Meaning::Forbidden => {
                 let text = format!("{title} does not let this token use {path} (HTTP {status})");
-                EndpointError::operator("not-readable", text)
+                EndpointError::operator(NOT_READABLE, text)
             }
             Meaning::Missing => {
                 let text = format!("{title} has no {path} (HTTP {status}): check the table's name");
@@ -181,14 +189,7 @@ impl Client {
 
     /// What an answer that is no success means, by the manifest's rules and then by its status.
     pub(super) fn meaning(&self, status: u16, body: &Json) -> Meaning {
-        let fits = |rule: &&super::manifest::ErrorRule| {
-            rule.status == status
-                && rule.at.as_ref().is_none_or(|at| {
-                    let found = path::text(body, at);
-                    found.is_some() && rule.is.as_ref().is_none_or(|is| found.as_ref() == Some(is))
-                })
-        };
-        if let Some(rule) = self.manifest.errors.iter().find(fits) {
+        if let Some(rule) = self.rule(status, body) {
             return rule.means;
         }
         match status {
@@ -201,6 +202,18 @@ impl Client {
             502..=504 | 529 => Meaning::Unavailable,
             _ => Meaning::Refused,
         }
+    }
+
+    /// The manifest's first rule that fits.
+    fn rule(&self, status: u16, body: &Json) -> Option<&ErrorRule> {
+        let fits = |rule: &&ErrorRule| {
+            rule.status == status
+                && rule.at.as_ref().is_none_or(|at| {
+                    let found = path::text(body, at);
+                    found.is_some() && rule.is.as_ref().is_none_or(|is| found.as_ref() == Some(is))
+                })
+        };
+        self.manifest.errors.iter().find(fits)
     }
 
     /// Until no write that was given up can be carried out any more, and shows everywhere.
@@ -221,18 +234,19 @@ impl Client {
         &self.manifest.title
     }
 
-    /// How long the app wants silence.
+    /// How long to be silent.
     fn pause(&self, answer: &Answer, refusals: u32) -> Duration {
-        let asked = answer
-            .header(RETRY_AFTER.as_str())
-            .and_then(|text| text.trim().parse().ok());
-        let rules = self.manifest.errors.iter();
-        let by_rule = rules
-            .filter(|rule| rule.status == answer.status)
-            .find_map(|rule| rule.wait_s);
-        let asked: Option<u64> = asked.or(by_rule);
-        let pause = asked.map_or(limits::PAUSE * refusals.max(1), Duration::from_secs);
+        let asked = self.asked_pause(answer);
+        let pause = asked.unwrap_or(limits::PAUSE * refusals.max(1));
         pause.min(limits::PAUSE_MAX)
+    }
+
+    /// How long the app, or its manifest, wants silence.
+    fn asked_pause(&self, answer: &Answer) -> Option<Duration> {
+        let asked = answer.header(RETRY_AFTER.as_str());
+        let asked = asked.and_then(|text| text.trim().parse().ok());
+        let by_rule = || self.rule(answer.status, &answer.body)?.wait_s;
+        asked.or_else(by_rule).map(Duration::from_secs)
     }
 
     async fn call_once(

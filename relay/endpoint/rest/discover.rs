@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use serde_json::Value as Json;
 
-use super::client::Client;
-use super::fields::{Field, guessed, listed, of_json_schema};
+use super::client::{Client, NOT_READABLE};
+use super::fields::{Field, Places, guessed, listed, of_json_schema};
 use super::manifest::{CallKind, Fields, Listing as ListingOf, Rights};
 use super::pages::{Listing, Pages};
 use super::path;
@@ -53,29 +53,19 @@ pub(super) async fn discover(client: &Client) -> Result<Found, EndpointError> {
     };
     let mut tables = Vec::new();
     for container in containers(client).await? {
-        let listing = &client.manifest.tables;
-        let variables = Variables::default()
-            .with("container", container.0.as_str())
-            .with("container_name", container.1.as_str());
-        let pages = Pages::new(client, Some(&container.0), listing_of(listing), variables);
-        for item in pages.all().await? {
-            let Some(table) = named(listing, &item) else {
-                continue;
-            };
-            let place = Place {
-                container: container.clone(),
-                table,
-            };
+        for (place, item) in listed_tables(client, container).await? {
             let (can_read, can_write) = match &rights {
                 Some((rights, granted)) => allowed(rights, granted, &place),
                 None => (true, true),
             };
             let records = count(client, &place).await?;
+            let fields = fields(client, &place, &item).await?;
+            let can_read = can_read && fields.is_some();
             tables.push(FoundTable {
-                fields: fields(client, &place, &item).await?,
+                can_write: can_write && can_read,
+                fields: fields.unwrap_or_default(),
                 records,
                 can_read,
-                can_write,
                 place,
             });
         }
@@ -86,6 +76,41 @@ pub(super) async fn discover(client: &Client) -> Result<Found, EndpointError> {
         version,
         tables,
     })
+}
+
+/// The given tables of a container and those that it lists, with what it says of them.
+async fn listed_tables(
+    client: &Client,
+    container: (String, String),
+) -> Result<Vec<(Place, Json)>, EndpointError> {
+    let listing = &client.manifest.tables;
+    let place = |table, modified: Option<&String>| Place {
+        container: container.clone(),
+        table,
+        modified: modified.or(listing.modified.as_ref()).cloned(),
+    };
+    let given = listing.given.iter().map(|given| {
+        let table = (given.id.clone(), given.name.clone());
+        (place(table, given.modified.as_ref()), Json::Null)
+    });
+    let mut tables: Vec<(Place, Json)> = given.collect();
+    let Some(asked) = listing_of(listing) else {
+        return Ok(tables);
+    };
+    let variables = Variables::default()
+        .with("container", container.0.as_str())
+        .with("container_name", container.1.as_str());
+    let items = Pages::new(client, Some(&container.0), asked, variables).all();
+    let items = match items.await {
+        Err(error) if error.code == NOT_READABLE && !tables.is_empty() => Vec::new(),
+        other => other?,
+    };
+    for item in items {
+        if let Some(table) = named(listing, &item) {
+            tables.push((place(table, None), item));
+        }
+    }
+    Ok(tables)
 }
 
 /// Where several tables have one name, each is called by its id as well.
@@ -133,7 +158,10 @@ async fn containers(client: &Client) -> Result<Vec<(String, String)>, EndpointEr
     let Some(listing) = &client.manifest.containers else {
         return Ok(vec![(String::new(), String::new())]);
     };
-    let pages = Pages::new(client, None, listing_of(listing), Variables::default());
+    let Some(asked) = listing_of(listing) else {
+        return Ok(Vec::new());
+    };
+    let pages = Pages::new(client, None, asked, Variables::default());
     let items = pages.all().await?;
     Ok(items
         .iter()
@@ -141,13 +169,14 @@ async fn containers(client: &Client) -> Result<Vec<(String, String)>, EndpointEr
         .collect())
 }
 
-fn listing_of(listing: &ListingOf) -> Listing<'_> {
-    Listing {
-        request: &listing.request,
+fn listing_of(listing: &ListingOf) -> Option<Listing<'_>> {
+    Some(Listing {
+        request: listing.request.as_ref()?,
         items: &listing.items,
         paging: &listing.paging,
         size: limits::PAGE,
-    }
+        kind: CallKind::Read,
+    })
 }
 
 fn named(listing: &ListingOf, item: &Json) -> Option<(String, String)> {
@@ -161,6 +190,7 @@ async fn granted(client: &Client, rights: &Rights) -> Result<Vec<Json>, Endpoint
         items: &rights.items,
         paging: &rights.paging,
         size: limits::PAGE,
+        kind: CallKind::Read,
     };
     Pages::new(client, None, listing, Variables::default())
         .all()
@@ -202,7 +232,12 @@ pub(super) async fn count(client: &Client, place: &Place) -> Result<u64, Endpoin
     Ok(number.unwrap_or(0))
 }
 
-async fn fields(client: &Client, place: &Place, item: &Json) -> Result<Vec<Field>, EndpointError> {
+/// `None` where this token may not read them.
+async fn fields(
+    client: &Client,
+    place: &Place,
+    item: &Json,
+) -> Result<Option<Vec<Field>>, EndpointError> {
     let record = &client.manifest.record;
     let mut fields = match &client.manifest.fields {
         Fields::JsonSchema { at, sample } => match path::find(item, at) {
@@ -214,6 +249,7 @@ async fn fields(client: &Client, place: &Place, item: &Json) -> Result<Vec<Field
                     items: &list.items,
                     paging: &list.paging,
                     size: (*sample).min(list.page),
+                    kind: CallKind::Read,
                 };
                 let variables = place.variables();
                 let mut pages = Pages::new(client, place.container(), listing, variables);
@@ -229,27 +265,10 @@ async fn fields(client: &Client, place: &Place, item: &Json) -> Result<Vec<Field
             }
             _ => Vec::new(),
         },
-        Fields::Listed {
-            request,
-            items,
-            name,
-            id,
-            type_at,
-            rules,
-        } => {
-            let asked = match request {
-                Some(request) => {
-                    let request = prepare(request, &place.variables());
-                    let answer = client
-                        .ask(CallKind::Read, place.container(), &request)
-                        .await?;
-                    Some(answer.body)
-                }
-                None => None,
-            };
-            let found = path::members(asked.as_ref().unwrap_or(item), items);
-            listed(&found, (name, id.as_deref(), type_at), rules)
-        }
+        Fields::Listed { .. } => match listed_fields(client, place, item).await? {
+            Some(fields) => fields,
+            None => return Ok(None),
+        },
     };
     let id = id_column(record.ids);
     let is_beside = |name: &String| record.fields.is_empty() && *name == record.id;
@@ -257,7 +276,57 @@ async fn fields(client: &Client, place: &Place, item: &Json) -> Result<Vec<Field
     if !fields.iter().any(|field| field.name == id.name) {
         fields.insert(0, id);
     }
-    Ok(fields)
+    Ok(Some(fields))
+}
+
+/// What the table lists.
+async fn listed_fields(
+    client: &Client,
+    place: &Place,
+    item: &Json,
+) -> Result<Option<Vec<Field>>, EndpointError> {
+    let Fields::Listed {
+        request,
+        items,
+        name,
+        id,
+        type_at,
+        rules,
+        read_only,
+        unique,
+    } = &client.manifest.fields
+    else {
+        return Ok(Some(Vec::new()));
+    };
+    let asked = match request {
+        Some(request) => {
+            let request = prepare(request, &place.variables());
+            let asked = client.ask(CallKind::Read, place.container(), &request);
+            match asked.await {
+                Err(error) if error.code == NOT_READABLE => return Ok(None),
+                answer => Some(answer?.body),
+            }
+        }
+        None => None,
+    };
+    let found = path::members(asked.as_ref().unwrap_or(item), items);
+    let places = Places {
+        name,
+        id: id.as_deref(),
+        type_name: type_at,
+        read_only,
+        unique: unique.as_deref(),
+        texts: client.manifest.record.texts,
+    };
+    let mut fields = listed(&found, &places, rules);
+    let given = client.manifest.tables.given.iter();
+    for given in given.filter(|given| given.id == place.table.0) {
+        let unique = fields
+            .iter_mut()
+            .filter(|field| given.unique.contains(&field.name));
+        unique.for_each(|field| field.is_unique = true);
+    }
+    Ok(Some(fields))
 }
 
 /// What is beside a record's fields where the record has them itself.

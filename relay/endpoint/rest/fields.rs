@@ -7,6 +7,7 @@ use tidegate_sync::codec::{FieldType, LineForm};
 use super::cells::CellForm;
 use super::manifest::TypeRule;
 use super::path;
+use super::texts::TextForm;
 
 /// One field of a table.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,12 +21,16 @@ pub(super) struct Field {
     pub field_type: FieldType,
     pub read_only: bool,
     pub required: bool,
+    /// No two records have the same value in it.
+    pub is_unique: bool,
     /// What a cell holds that records leave out, where that is not null.
     pub blank: Option<Json>,
     /// Where a cell is not the value itself.
     pub cell: Option<CellForm>,
     /// The table, by its id, whose records it names.
     pub names: Option<String>,
+    /// Where it holds its values as texts.
+    pub text: Option<TextForm>,
 }
 
 impl Field {
@@ -37,9 +42,11 @@ impl Field {
             field_type,
             read_only: false,
             required: false,
+            is_unique: false,
             blank: None,
             cell: None,
             names: None,
+            text: None,
         }
     }
 }
@@ -159,14 +166,21 @@ pub(super) fn guessed(records: &[&Json], hidden: &[String]) -> Vec<Field> {
     names.into_iter().map(field).collect()
 }
 
+/// Where a listed field says what it is.
+pub(super) struct Places<'a> {
+    pub name: &'a str,
+    pub id: Option<&'a str>,
+    pub type_name: &'a str,
+    pub read_only: &'a [String],
+    pub unique: Option<&'a str>,
+    /// Whether cells hold their values as texts.
+    pub texts: bool,
+}
+
 /// The fields that a table lists, by the manifest's rules. What no rule fits is left out.
-pub(super) fn listed(
-    listed: &[&Json],
-    (name_at, id_at, type_at): (&str, Option<&str>, &str),
-    rules: &[TypeRule],
-) -> Vec<Field> {
+pub(super) fn listed(listed: &[&Json], at: &Places<'_>, rules: &[TypeRule]) -> Vec<Field> {
     let field = |of: &&Json| {
-        let (name, type_name) = (path::text(of, name_at)?, path::text(of, type_at)?);
+        let (name, type_name) = (path::text(of, at.name)?, path::text(of, at.type_name)?);
         let fits = |rule: &&TypeRule| {
             (rule.name == type_name || rule.name == "*")
                 && rule
@@ -175,12 +189,17 @@ pub(super) fn listed(
                     .is_none_or(|at| path::text(of, at) == rule.when_is)
         };
         let rule = rules.iter().find(fits)?;
+        let says = |at: &str| path::find(of, at) == Some(&Json::Bool(true));
         let mut field = Field::new(&name, &type_name, ruled(rule, of)?);
-        field.read_only = rule.read_only;
+        field.read_only = rule.read_only || at.read_only.iter().any(|at| says(at));
+        field.is_unique = at.unique.is_some_and(says);
         field.blank.clone_from(&rule.blank);
+        field.text = at.texts.then(|| TextForm {
+            split: rule.split.clone(),
+        });
         field.cell = CellForm::of(rule);
         field.names = rule.names.as_ref().and_then(|at| path::text(of, at));
-        if let Some(id) = id_at {
+        if let Some(id) = at.id {
             field.key = path::text(of, id)?;
         }
         Some(field)

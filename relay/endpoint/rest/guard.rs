@@ -10,7 +10,8 @@ use tidegate_sync::value::Value;
 use uuid::Uuid;
 
 use super::manifest::Ids;
-use super::reading::{by_ids, by_values};
+use super::reading::by_ids;
+use super::searching::by_values;
 use super::shape::{Record, Shape};
 use super::side::Bound;
 use super::snapshot::id;

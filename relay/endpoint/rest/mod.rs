@@ -7,10 +7,10 @@
 //!   [`template`] and [`path`] are all of its language.
 //! * [`client`] calls: [`account`] and [`address`] say where to and as whom, [`limiter`] when,
 //!   [`clock`] what time it is there. [`pages`] reads lists, [`whole`] all of a table.
-//! * [`discover`] finds tables, [`fields`] and their types; [`shape`], [`cells`] and [`values`] turn
-//!   records into rows and back.
-//! * [`side`] is one opened side: [`snapshot`] scans, [`capture`] polls lists or the app's [`log`],
-//!   [`sweep`] finds deletions that neither tells, [`apply`] writes what [`guard`] lets, by [`write`].
+//! * [`discover`] finds tables, [`fields`] and their types; [`shape`], [`cells`], [`texts`] and
+//!   [`values`] turn records into rows and back.
+//! * [`side`] is one opened side: [`snapshot`] scans, [`capture`] polls lists ([`modified`]) or the
+//!   app's [`log`], [`sweep`] finds deletions that neither tells, [`merged`] what became one, [`apply`] writes what [`guard`] lets, by [`write`].
 //!   [`batches`] is where in the app's history our batches are.
 
 mod account;
@@ -28,14 +28,18 @@ mod guard;
 mod limiter;
 mod log;
 pub mod manifest;
+mod merged;
+mod modified;
 mod pages;
 mod path;
 mod reading;
+mod searching;
 mod shape;
 mod side;
 mod snapshot;
 mod sweep;
 mod template;
+mod texts;
 mod values;
 mod whole;
 mod write;
@@ -96,7 +100,7 @@ impl RestEndpoint {
         Ok(found)
     }
 
-    fn shape(found: &Found, binding: &TableBinding) -> Result<Shape, EndpointError> {
+    fn shape(&self, found: &Found, binding: &TableBinding) -> Result<Shape, EndpointError> {
         let name = &binding.table;
         let gone =
             |what: String| EndpointError::operator("no-table", format!("there is no {what}"));
@@ -119,6 +123,7 @@ impl RestEndpoint {
                 .collect::<Result<_, _>>()?,
             lens: binding.lens.clone(),
             match_key: binding.match_key.clone(),
+            also: self.client.manifest.record.also.clone(),
         })
     }
 }
@@ -136,10 +141,7 @@ impl Endpoint for RestEndpoint {
             Some(found) => found,
             None => self.look().await?,
         };
-        let shapes = binding
-            .tables
-            .iter()
-            .map(|table| Self::shape(&found, table));
+        let shapes = binding.tables.iter().map(|table| self.shape(&found, table));
         let bound = Bound {
             client: Arc::clone(&self.client),
             shapes: shapes.collect::<Result<_, _>>()?,

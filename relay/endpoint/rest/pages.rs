@@ -30,6 +30,8 @@ pub(super) struct Listing<'a> {
     pub paging: &'a Paging,
     /// Records per page, where pages are counted.
     pub size: u32,
+    /// What its calls count as.
+    pub kind: CallKind,
 }
 
 /// One page, as the app answered it.
@@ -72,7 +74,7 @@ impl<'a> Pages<'a> {
         };
         let answer = self
             .client
-            .ask(CallKind::Read, self.container, &request)
+            .ask(self.listing.kind, self.container, &request)
             .await?;
         let items = path::items(&answer.body, self.listing.items).to_vec();
         let page = self.follow(Page { items, answer })?;

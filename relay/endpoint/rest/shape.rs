@@ -1,6 +1,7 @@
 //! A mapped table: how its records become rows, and rows the fields of a request.
 
 use std::borrow::Cow;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde_json::{Map, Value as Json};
 use tidegate_sync::codec::FieldType;
@@ -22,15 +23,21 @@ pub(super) struct Place {
     /// Id and name; empty where the app has no containers.
     pub container: (String, String),
     pub table: (String, String),
+    /// The field that tells when a record was modified, where requests name it.
+    pub modified: Option<String>,
 }
 
 impl Place {
     pub(super) fn variables(&self) -> Variables {
-        Variables::default()
+        let mut variables = Variables::default()
             .with("container", self.container.0.as_str())
             .with("container_name", self.container.1.as_str())
             .with("table", self.table.0.as_str())
-            .with("table_name", self.table.1.as_str())
+            .with("table_name", self.table.1.as_str());
+        if let Some(modified) = &self.modified {
+            variables.set("modified", modified.as_str());
+        }
+        variables
     }
 
     /// What shares bounds per container.
@@ -51,6 +58,8 @@ pub(super) struct Shape {
     pub lens: Lens,
     /// Numbers of the fields that make the match key.
     pub match_key: Vec<usize>,
+    /// Fields that are asked for beside the columns.
+    pub also: Vec<String>,
 }
 
 /// One record as the app told it.
@@ -62,6 +71,10 @@ pub(super) struct Record {
     /// For preconditions.
     pub version: Option<String>,
     pub is_deleted: bool,
+    /// Ids of records that were merged into it.
+    pub merged: Vec<String>,
+    /// The id that it had before.
+    pub former: Option<String>,
     /// The pair's fields.
     pub row: Row,
 }
@@ -74,6 +87,8 @@ impl Record {
             stamp: 0,
             version: None,
             is_deleted: true,
+            merged: Vec::new(),
+            former: None,
             row: Row::new(),
         }
     }
@@ -96,6 +111,35 @@ impl Record {
 }
 
 impl Shape {
+    /// What requests for its records can name.
+    pub(super) fn variables(&self) -> Variables {
+        let columns = self.columns.iter().filter(|column| !is_id(column));
+        let columns = columns.map(|column| &column.key);
+        let columns = columns.chain(&self.place.modified).chain(&self.also);
+        let columns: Json = columns.map(|key| Json::from(key.as_str())).collect();
+        self.place.variables().with("columns", columns)
+    }
+
+    /// A record's id, and what stands for its match key.
+    pub(super) fn named<'a>(&self, record: &'a Record) -> (&'a str, Option<u64>) {
+        (&record.id, self.match_name(&record.row))
+    }
+
+    /// A number that stands for a record's match key; `None` where a part of it is null.
+    pub(super) fn match_name(&self, row: &Row) -> Option<u64> {
+        let mut bytes = Vec::new();
+        for field in &self.match_key {
+            let value = row.get(*field).and_then(Cell::value)?;
+            if value.is_null() {
+                return None;
+            }
+            value.canonical(&mut bytes);
+        }
+        let mut hasher = DefaultHasher::new();
+        bytes.hash(&mut hasher);
+        Some(hasher.finish())
+    }
+
     /// Reads a record.
     pub(super) fn record(&self, manifest: &Manifest, json: &Json) -> Result<Record, EndpointError> {
         let of = &manifest.record;
@@ -120,6 +164,8 @@ impl Shape {
             row: self.lens.row(cells),
             stamp: stamp(of, json).unwrap_or(0),
             version: of.version.as_ref().and_then(|at| path::text(json, at)),
+            merged: merged(of, json),
+            former: None,
             is_deleted: is_elsewhere
                 || of
                     .deleted
@@ -150,8 +196,9 @@ impl Shape {
         };
         let cell = found.filter(|cell| !cell.is_null());
         let cell = cell.or(column.blank.as_ref());
-        Ok(match (&column.cell, cell) {
-            (Some(form), Some(cell)) => form.read(&column.field_type, cell),
+        Ok(match (&column.cell, &column.text, cell) {
+            (Some(form), _, Some(cell)) => form.read(&column.field_type, cell),
+            (None, Some(form), Some(cell)) => form.read(&column.field_type, cell),
             _ => decode(&column.field_type, cell),
         })
     }
@@ -193,11 +240,7 @@ impl Shape {
                     });
                 }
                 _ => {
-                    let cell = match &column.cell {
-                        Some(form) => form.write(json),
-                        None => json,
-                    };
-                    fields.insert(column.key.clone(), cell);
+                    fields.insert(column.key.clone(), cell(column, json));
                 }
             }
         }
@@ -208,7 +251,20 @@ impl Shape {
     pub(super) fn sought(&self, field: usize, value: &Value) -> Option<(&Field, Json)> {
         let column = self.columns.get(self.lens.column(field)?)?;
         let native = self.lens.native(field, value)?;
-        Some((column, encode(&column.field_type, &native).ok()?))
+        let json = encode(&column.field_type, &native).ok()?;
+        Some(match &column.text {
+            Some(form) => (column, form.write(&json)),
+            None => (column, json),
+        })
+    }
+}
+
+/// The cell that holds a value.
+fn cell(column: &Field, value: Json) -> Json {
+    match (&column.cell, &column.text) {
+        (Some(form), _) => form.write(value),
+        (None, Some(form)) => form.write(&value),
+        (None, None) => value,
     }
 }
 
@@ -224,9 +280,11 @@ pub(super) fn id_column(ids: Ids) -> Field {
         },
         read_only: ids == Ids::App,
         required: true,
+        is_unique: true,
         blank: None,
         cell: None,
         names: None,
+        text: None,
     }
 }
 
@@ -236,6 +294,15 @@ fn is_id(column: &Field) -> bool {
 
 const ID: &str = "id";
 const ID_TYPE: &str = "record id";
+
+fn merged(of: &RecordShape, json: &Json) -> Vec<String> {
+    let Some(merged) = &of.merged else {
+        return Vec::new();
+    };
+    let ids = path::text(json, &merged.at).unwrap_or_default();
+    let ids = ids.split(merged.split.as_str()).map(str::trim);
+    ids.filter(|id| !id.is_empty()).map(str::to_owned).collect()
+}
 
 fn stamp(of: &RecordShape, json: &Json) -> Option<Micros> {
     let mut places = of.modified.iter();

@@ -71,10 +71,11 @@ impl Snapshot for RestSnapshot {
         pair: PairId,
         sink: mpsc::Sender<Vec<Viewed>>,
     ) -> Result<(), EndpointError> {
-        let mut whole = Whole::new(&self.bound.client, self.bound.shape(pair)?);
+        let shape = self.bound.shape(pair)?;
+        let mut whole = Whole::new(&self.bound.client, shape);
         while let Some(records) = whole.next().await? {
-            let ids = records.iter().map(|record| record.id.as_str());
-            self.bound.known.note(pair, ids);
+            let named = records.iter().map(|record| shape.named(record));
+            self.bound.known.note(pair, named);
             let viewed: Vec<Viewed> = records.into_iter().map(viewed).collect();
             self.keep(pair, &viewed);
             // Nobody takes it: then storing has failed, which says why.

@@ -1,5 +1,5 @@
 //! Deletions of an app that tells none: everything is listed now and then, and what is known and no
-//! longer listed is asked for by its id.
+//! longer listed is asked for by its id. So is what a list of deleted records names, if there is one.
 //!
 //! What is known is what this run has scanned, seen and made. A run therefore begins by comparing
 //! everything ([`Known::is_whole`]). Pages shift, lists are cut and show a create late; none of that
@@ -14,6 +14,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::clock::Micros;
+use super::manifest::CallKind;
+use super::pages::{Listing, Pages};
+use super::path;
 use super::reading::by_ids;
 use super::shape::{Record, Shape};
 use super::side::Bound;
@@ -28,27 +31,48 @@ pub(super) struct Known {
 
 #[derive(Debug, Default)]
 struct Ids {
-    /// Since when each is known.
-    since: HashMap<String, Instant>,
+    records: HashMap<String, Noted>,
     /// Whether all are among them.
     is_whole: bool,
 }
 
+/// What is known of one record.
+#[derive(Clone, Copy, Debug)]
+struct Noted {
+    since: Instant,
+    /// Stands for its match key.
+    name: Option<u64>,
+    is_gone: bool,
+}
+
 impl Known {
-    pub(super) fn note<'a>(&self, pair: PairId, ids: impl Iterator<Item = &'a str>) {
+    /// Ids, and what stands for their match keys ([`Shape::named`]).
+    pub(super) fn note<'a>(
+        &self,
+        pair: PairId,
+        records: impl Iterator<Item = (&'a str, Option<u64>)>,
+    ) {
         let now = Instant::now();
         let mut tables = self.lock();
-        let known = &mut tables.entry(pair).or_default().since;
-        for id in ids {
-            if !known.contains_key(id) {
-                known.insert(id.to_owned(), now);
-            }
+        let known = &mut tables.entry(pair).or_default().records;
+        for (id, name) in records {
+            let there = known.get(id).filter(|known| !known.is_gone);
+            let noted = Noted {
+                since: there.map_or(now, |known| known.since),
+                name,
+                is_gone: false,
+            };
+            known.insert(id.to_owned(), noted);
         }
     }
 
     pub(super) fn forget(&self, pair: PairId, id: &str) {
-        if let Some(ids) = self.lock().get_mut(&pair) {
-            ids.since.remove(id);
+        let mut tables = self.lock();
+        let known = tables
+            .get_mut(&pair)
+            .and_then(|ids| ids.records.get_mut(id));
+        if let Some(noted) = known {
+            noted.is_gone = true;
         }
     }
 
@@ -64,15 +88,23 @@ impl Known {
     /// Which of them have been known since `before` and are not among `listed`.
     fn missing(&self, pair: PairId, listed: &HashSet<String>, before: Instant) -> Vec<String> {
         let tables = self.lock();
-        let known = tables.get(&pair).into_iter().flat_map(|ids| &ids.since);
-        let missing = known.filter(|(id, since)| **since < before && !listed.contains(*id));
+        let known = tables.get(&pair).into_iter().flat_map(|ids| &ids.records);
+        let missing = known
+            .filter(|(id, noted)| !noted.is_gone && noted.since < before && !listed.contains(*id));
         missing.map(|(id, _)| id.clone()).collect()
     }
 
-    fn has(&self, pair: PairId, id: &str) -> bool {
-        self.lock()
-            .get(&pair)
-            .is_some_and(|ids| ids.since.contains_key(id))
+    pub(super) fn has(&self, pair: PairId, id: &str) -> bool {
+        self.noted(pair, id).is_some_and(|noted| !noted.is_gone)
+    }
+
+    /// What stands for the match key that a record has, or had before it was gone.
+    pub(super) fn match_name(&self, pair: PairId, id: &str) -> Option<u64> {
+        self.noted(pair, id)?.name
+    }
+
+    fn noted(&self, pair: PairId, id: &str) -> Option<Noted> {
+        self.lock().get(&pair)?.records.get(id).copied()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<PairId, Ids>> {
@@ -83,13 +115,29 @@ impl Known {
 /// Sweeps again and again beside the looks, and holds what they found until the horizon has passed it.
 pub(super) struct Sweeper {
     bound: Arc<Bound>,
-    every: Duration,
-    next: Instant,
+    jobs: Vec<Job>,
     running: JoinSet<Result<Swept, EndpointError>>,
     found: HashMap<(PairId, String), Record>,
 }
 
+/// What is done again and again.
+struct Job {
+    what: What,
+    every: Duration,
+    next: Instant,
+    is_running: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    /// Everything is listed.
+    All,
+    /// Deleted records are.
+    Gone,
+}
+
 struct Swept {
+    what: What,
     found: Vec<(PairId, Record)>,
     took: Duration,
 }
@@ -98,11 +146,23 @@ impl Sweeper {
     /// `None` where the app tells deletions.
     pub(super) fn new(bound: &Arc<Bound>) -> Option<Sweeper> {
         let changes = &bound.client.manifest.changes;
-        let every = changes.sweep_every_s.filter(|_| !changes.tells_deletions)?;
+        let every_s = changes.sweep_every_s.filter(|_| !changes.tells_deletions)?;
+        let job = |what, every_s| Job {
+            what,
+            every: Duration::from_secs(every_s),
+            next: Instant::now() + Duration::from_secs(every_s),
+            is_running: false,
+        };
+        let mut jobs = vec![job(What::All, every_s)];
+        jobs.extend(
+            changes
+                .gone
+                .as_ref()
+                .map(|gone| job(What::Gone, gone.every_s)),
+        );
         Some(Sweeper {
             bound: Arc::clone(bound),
-            every: Duration::from_secs(every),
-            next: Instant::now() + Duration::from_secs(every),
+            jobs,
             running: JoinSet::new(),
             found: HashMap::new(),
         })
@@ -117,17 +177,23 @@ impl Sweeper {
             for (pair, record) in swept.found {
                 self.found.insert((pair, record.id.clone()), record);
             }
-            self.next = Instant::now() + self.every.max(swept.took * limits::SHARE);
+            for job in self.jobs.iter_mut().filter(|job| job.what == swept.what) {
+                job.next = Instant::now() + job.every.max(swept.took * limits::SHARE);
+                job.is_running = false;
+            }
         }
-        if self.running.is_empty() && Instant::now() >= self.next {
-            self.running.spawn(sweep(Arc::clone(&self.bound)));
+        for job in &mut self.jobs {
+            if !job.is_running && Instant::now() >= job.next {
+                job.is_running = true;
+                self.running.spawn(sweep(Arc::clone(&self.bound), job.what));
+            }
         }
         Ok(())
     }
 
-    /// A look has seen the record: it tells of it by itself.
-    pub(super) fn seen(&mut self, pair: PairId, id: &str) {
-        self.found.remove(&(pair, id.to_owned()));
+    /// A look tells of the record by itself. Whether it waited here.
+    pub(super) fn seen(&mut self, pair: PairId, id: &str) -> bool {
+        self.found.remove(&(pair, id.to_owned())).is_some()
     }
 
     /// What can be told now.
@@ -137,16 +203,66 @@ impl Sweeper {
     }
 }
 
-async fn sweep(bound: Arc<Bound>) -> Result<Swept, EndpointError> {
+async fn sweep(bound: Arc<Bound>, what: What) -> Result<Swept, EndpointError> {
     let began = Instant::now();
     let mut found = Vec::new();
     for shape in &bound.shapes {
-        found.extend(sweep_table(&bound, shape).await?);
+        found.extend(match what {
+            What::All => sweep_table(&bound, shape).await?,
+            What::Gone => sweep_gone(&bound, shape).await?,
+        });
     }
     Ok(Swept {
+        what,
         found,
         took: began.elapsed(),
     })
+}
+
+/// What the list of deleted records names, was known, and is not there. Each has the stamp of when
+/// that was seen.
+async fn sweep_gone(bound: &Bound, shape: &Shape) -> Result<Vec<(PairId, Record)>, EndpointError> {
+    let client = &bound.client;
+    let Some(gone) = &client.manifest.changes.gone else {
+        return Ok(Vec::new());
+    };
+    let listing = Listing {
+        request: &gone.request,
+        items: &gone.items,
+        paging: &gone.paging,
+        size: client.manifest.list.page,
+        kind: CallKind::Read,
+    };
+    let container = shape.place.container();
+    let mut pages = Pages::new(client, container, listing, shape.variables());
+    let mut named = Vec::new();
+    while let Some(page) = pages.next().await? {
+        let ids = page.items.iter();
+        let ids = ids.filter_map(|item| path::text(item, &client.manifest.record.id));
+        named.extend(ids.filter(|id| bound.known.has(shape.pair, id)));
+    }
+    missing_of(bound, shape, named).await
+}
+
+/// Those of the known records that are not there.
+pub(super) async fn missing_of(
+    bound: &Bound,
+    shape: &Shape,
+    ids: Vec<String>,
+) -> Result<Vec<(PairId, Record)>, EndpointError> {
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let there = by_ids(&bound.client, shape, &ids).await?;
+    let gone: Vec<&str> = ids
+        .into_iter()
+        .filter(|id| !there.contains_key(*id))
+        .collect();
+    let stamp = bound.fence();
+    let gone = gone.into_iter().map(|id| {
+        bound.known.forget(shape.pair, id);
+        let record = Record::gone(id);
+        (shape.pair, Record { stamp, ..record })
+    });
+    Ok(gone.collect())
 }
 
 /// What is gone, and what came back without a new stamp. Each has the stamp of when that was seen.
@@ -166,23 +282,16 @@ async fn sweep_table(bound: &Bound, shape: &Shape) -> Result<Vec<(PairId, Record
             }
         }
     }
-    bound
-        .known
-        .note(pair, found.iter().map(|record| record.id.as_str()));
+    let records = found.iter().map(|record| shape.named(record));
+    bound.known.note(pair, records);
     let missing = before.map_or_else(Vec::new, |before| {
         bound.known.missing(pair, &listed, before)
     });
-    let ids: Vec<&str> = missing.iter().map(String::as_str).collect();
-    let there = by_ids(client, shape, &ids).await?;
-    for id in ids.into_iter().filter(|id| !there.contains_key(*id)) {
-        bound.known.forget(pair, id);
-        found.push(Record::gone(id));
-    }
+    let gone = missing_of(bound, shape, missing).await?;
     let stamp = bound.fence();
-    let stamped = found
-        .into_iter()
-        .map(|record| (pair, Record { stamp, ..record }));
-    Ok(stamped.collect())
+    let back = found.into_iter();
+    let back = back.map(|record| (pair, Record { stamp, ..record }));
+    Ok(back.chain(gone).collect())
 }
 
 mod limits {
@@ -198,7 +307,8 @@ mod tests {
     fn what_was_made_while_a_list_was_read_is_not_missing_in_it() {
         let known = Known::default();
         let pair = PairId(1);
-        known.note(pair, ["listed", "deleted"].into_iter());
+        let named = [("listed", Some(1)), ("deleted", Some(2))];
+        known.note(pair, named.into_iter());
         let before = Instant::now() + Duration::from_millis(1);
         let listed = HashSet::from(["listed".to_owned()]);
         assert_eq!(known.missing(pair, &listed, before), ["deleted"]);
@@ -207,5 +317,10 @@ mod tests {
         known.forget(pair, "deleted");
         assert!(known.missing(pair, &listed, before).is_empty());
         assert!(!known.is_whole(pair));
+        // What it was called is remembered.
+        assert!(!known.has(pair, "deleted"));
+        assert_eq!(known.match_name(pair, "deleted"), Some(2));
+        known.note(pair, named.into_iter());
+        assert!(known.has(pair, "deleted"));
     }
 }

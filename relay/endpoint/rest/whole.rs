@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::client::Client;
-use super::manifest::{List, Window};
+use super::manifest::{CallKind, List, Window};
 use super::pages::{Listing, Page, Pages};
 use super::path;
 use super::shape::{Record, Shape};
@@ -106,8 +106,9 @@ fn pages<'a>(client: &'a Client, shape: &'a Shape, list: &'a List, from: &str) -
         items: &list.items,
         paging: &list.paging,
         size: list.page,
+        kind: CallKind::Read,
     };
-    let variables = shape.place.variables().with("from", from);
+    let variables = shape.variables().with("from", from);
     Pages::new(client, shape.place.container(), listing, variables)
 }
 

@@ -6,7 +6,7 @@ use tidegate_sync::model::PairId;
 
 use super::client::{Answer, Client};
 use super::guard::{Act, Planned};
-use super::manifest::{Batch, CallKind, Many, Meaning, Write};
+use super::manifest::{Batch, CallKind, Many, Meaning, Told, Write};
 use super::path;
 use super::shape::Shape;
 use super::side::Bound;
@@ -21,11 +21,13 @@ pub(super) struct Said {
     pub body: Json,
     /// Where in the body the record is, as it was stored; `None` where it must be read again.
     pub record: Option<String>,
+    /// The answer as a whole was a success, but not to this write.
+    pub is_refusal: bool,
 }
 
 impl Said {
     pub(super) fn is_success(&self) -> bool {
-        (200..300).contains(&self.status)
+        (200..300).contains(&self.status) && !self.is_refusal
     }
 }
 
@@ -129,6 +131,7 @@ async fn alone(
         status: answer.status,
         body: answer.body,
         record: how.record.clone(),
+        is_refusal: false,
     })
 }
 
@@ -199,6 +202,7 @@ fn judge_batch(
             write,
             status,
             body,
+            is_refusal: false,
         };
         match client.meaning(one.status, &one.body) {
             _ if one.is_success() => said.push(one),
@@ -239,24 +243,36 @@ async fn in_list(
 ) -> Result<Vec<Said>, EndpointError> {
     let mut said = Vec::with_capacity(writes.len());
     let mut stack = vec![writes];
-    while let Some(mut part) = stack.pop() {
+    while let Some(part) = stack.pop() {
         let answer = list_call(client, shape, many, &part).await?;
         if answer.is_success() {
-            said.extend(listed(how, many, part, &answer));
+            match &many.told {
+                None => said.extend(listed(how, many, part, &answer)),
+                Some(told) => {
+                    let again = told_apart(client, (many, told), part, &answer, &mut said)?;
+                    stack.extend(halves(again));
+                }
+            }
         } else if part.len() > 1 {
-            let rest = part.split_off(part.len() / 2);
-            stack.push(rest);
-            stack.push(part);
+            stack.extend(halves(part));
         } else {
             said.extend(part.into_iter().map(|write| Said {
                 write,
                 status: answer.status,
                 body: answer.body.clone(),
                 record: None,
+                is_refusal: false,
             }));
         }
     }
     Ok(said)
+}
+
+/// The first half last, which is sent first; one alone stays so.
+fn halves(mut writes: Vec<Planned>) -> Vec<Vec<Planned>> {
+    let rest = writes.split_off(writes.len().div_ceil(2));
+    let halves = [rest, writes].into_iter();
+    halves.filter(|half| !half.is_empty()).collect()
 }
 
 async fn list_call(
@@ -265,9 +281,10 @@ async fn list_call(
     many: &Many,
     writes: &[Planned],
 ) -> Result<Answer, EndpointError> {
-    let items = writes.iter().filter_map(|write| {
+    let items = writes.iter().enumerate().filter_map(|(number, write)| {
         let template = many.item.as_ref()?;
-        render(template, &variables(shape, write))
+        let variables = variables(shape, write).with("number", number.to_string());
+        render(template, &variables)
     });
     let ids: Vec<&str> = writes
         .iter()
@@ -293,8 +310,74 @@ fn listed(how: &Write, many: &Many, writes: Vec<Planned>, answer: &Answer) -> Ve
         status: answer.status,
         body: items.map_or(Json::Null, |items| items[number].clone()),
         record: items.map(|_| how.record.clone().unwrap_or_default()),
+        is_refusal: false,
     };
     writes.into_iter().enumerate().map(one).collect()
+}
+
+/// Sorts an answer that tells of each item by itself; returns the writes that it says nothing of,
+/// which are sent again.
+fn told_apart(
+    client: &Client,
+    (many, told): (&Many, &Told),
+    writes: Vec<Planned>,
+    answer: &Answer,
+    said: &mut Vec<Said>,
+) -> Result<Vec<Planned>, EndpointError> {
+    let title = &client.manifest.title;
+    let done = path::items(&answer.body, many.items.as_deref().unwrap_or_default());
+    let refusals = path::items(&answer.body, &told.refusals);
+    let is_alone = writes.len() == 1;
+    let (mut again, mut found) = (Vec::new(), 0);
+    for (number, mut write) in writes.into_iter().enumerate() {
+        let number = number.to_string();
+        let id_of = |record: &Json| path::text(record, &client.manifest.record.id);
+        let is_it = |record: &&Json| match path::text(record, &told.number) {
+            Some(its) => its == number,
+            None => is_alone || (write.id.is_some() && id_of(record) == write.id),
+        };
+        if let Some(record) = done.iter().find(is_it) {
+            found += 1;
+            write.id = write.id.or_else(|| id_of(record));
+            said.push(Said {
+                write,
+                status: answer.status,
+                body: Json::Null,
+                record: None,
+                is_refusal: false,
+            });
+            continue;
+        }
+        let names = |of: &&Json| {
+            let has = |at: &str, what: &str| path::texts(of, at).iter().any(|text| text == what);
+            has(&told.numbers, &number) || write.id.as_ref().is_some_and(|id| has(&told.ids, id))
+        };
+        let refusal = refusals.iter().find(names);
+        let refusal = refusal.or_else(|| refusals.first().filter(|_| is_alone));
+        let Some(refusal) = refusal else {
+            again.push(write);
+            continue;
+        };
+        match client.meaning(answer.status, refusal) {
+            Meaning::Limited | Meaning::Unavailable | Meaning::Exhausted => {
+                let text = format!("{title} could not write some records");
+                return Err(EndpointError::retry("unavailable", text));
+            }
+            _ => said.push(Said {
+                write,
+                status: answer.status,
+                body: refusal.clone(),
+                record: None,
+                is_refusal: true,
+            }),
+        }
+    }
+    // Nobody knows which records the others are: to make these again would make them twice.
+    if !again.is_empty() && (found < done.len() || is_alone) {
+        let text = format!("{title} does not say which records it has written");
+        return Err(EndpointError::retry("batch-incomplete", text));
+    }
+    Ok(again)
 }
 
 mod limits {

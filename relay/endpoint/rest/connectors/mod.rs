@@ -7,6 +7,7 @@ use super::manifest::{Manifest, load};
 /// Names and texts.
 const BUILT_IN: &[(&str, &str)] = &[
     ("airtable", include_str!("airtable.toml")),
+    ("hubspot", include_str!("hubspot.toml")),
     ("kinto", include_str!("kinto.toml")),
     ("notion", include_str!("notion.toml")),
 ];

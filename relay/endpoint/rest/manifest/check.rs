@@ -4,7 +4,7 @@
 use serde_json::Value as Json;
 use tidegate_sync::codec::app::app_types;
 
-use super::{Changes, FORMAT, Fields, Log, Manifest, Paging, Request, Search, Write};
+use super::{Changes, FORMAT, Fields, Listing, Log, Manifest, Paging, Request, Search, Write};
 use crate::endpoint::rest::template::names;
 
 /// A mistake, and the keys that lead to it.
@@ -22,8 +22,15 @@ fn fault(keys: &[&str], message: impl Into<String>) -> Fault {
     }
 }
 
-const TABLE: [&str; 4] = ["container", "container_name", "table", "table_name"];
+const TABLE: [&str; 5] = [
+    "container",
+    "container_name",
+    "table",
+    "table_name",
+    "modified",
+];
 const PAGE: [&str; 4] = ["limit", "cursor", "offset", "page"];
+const COLUMNS: [&str; 1] = ["columns"];
 const RECORD: [&str; 3] = ["id", "fields", "version"];
 
 pub(super) fn check(manifest: &Manifest) -> Checked {
@@ -37,11 +44,11 @@ pub(super) fn check(manifest: &Manifest) -> Checked {
     }
     request(&["who", "request"], &manifest.who.request, &[])?;
     if let Some(containers) = &manifest.containers {
-        request(&["containers", "request"], &containers.request, &PAGE)?;
+        listing("containers", containers, &PAGE)?;
     }
     let tables = &manifest.tables;
     let known = [&TABLE[..2], &PAGE].concat();
-    request(&["tables", "request"], &tables.request, &known)?;
+    listing("tables", tables, &known)?;
     if let Some(count) = &tables.count {
         request(&["tables", "count", "request"], &count.request, &TABLE)?;
     }
@@ -49,7 +56,7 @@ pub(super) fn check(manifest: &Manifest) -> Checked {
         request(&["rights", "request"], &rights.request, &PAGE)?;
     }
     fields(&manifest.fields)?;
-    let listing = [&TABLE[..], &PAGE].concat();
+    let listing = [&TABLE[..], &PAGE, &COLUMNS].concat();
     let windowed: &[&str] = if manifest.list.window.is_some() {
         &["from"]
     } else {
@@ -70,10 +77,10 @@ pub(super) fn check(manifest: &Manifest) -> Checked {
             return Err(fault(&["changes"], message));
         }
     }
-    let by_id = [&TABLE[..], &["id", "ids"]].concat();
+    let by_id = [&TABLE[..], &COLUMNS, &["id", "ids"]].concat();
     request(&["read", "request"], &manifest.read.request, &by_id)?;
     if let Some(each) = &manifest.read.each {
-        text(&["read", "each"], each, &["id"])?;
+        body(&["read", "each"], each, &["id"])?;
     }
     if let Some(asked) = &manifest.search {
         search(asked)?;
@@ -84,22 +91,33 @@ pub(super) fn check(manifest: &Manifest) -> Checked {
     batch(manifest)
 }
 
-fn search(search: &Search) -> Checked {
-    let known = [&TABLE[..], &["field", "type", "value"]].concat();
-    request(&["search", "request"], &search.request, &known)?;
-    let Some(many) = &search.many else {
-        return Ok(());
-    };
-    let known = [&TABLE[..], &["field", "type", "values"]].concat();
-    request(&["search", "many", "request"], &many.request, &known)?;
-    match &many.each {
-        Some(each) => body(
-            &["search", "many", "each"],
-            each,
-            &["field", "type", "value"],
-        ),
+fn listing(name: &str, of: &Listing, known: &[&str]) -> Checked {
+    match &of.request {
+        None if of.given.is_empty() => Err(fault(&[name], "give `request`, `given` or both")),
         None => Ok(()),
+        Some(_) if of.id.is_empty() || of.name.is_empty() => Err(fault(
+            &[name, "request"],
+            "say where an item has its `id` and `name`",
+        )),
+        Some(asked) => request(&[name, "request"], asked, known),
     }
+}
+
+fn search(search: &Search) -> Checked {
+    let known = [&TABLE[..], &COLUMNS, &["field", "type", "value"]].concat();
+    request(&["search", "request"], &search.request, &known)?;
+    for (name, many) in [("many", &search.many), ("unique", &search.unique)] {
+        let Some(many) = many else {
+            continue;
+        };
+        let known = [&TABLE[..], &COLUMNS, &["field", "type", "values"]].concat();
+        request(&["search", name, "request"], &many.request, &known)?;
+        if let Some(each) = &many.each {
+            let known = ["field", "type", "value"];
+            body(&["search", name, "each"], each, &known)?;
+        }
+    }
+    Ok(())
 }
 
 /// What a log is asked for.
@@ -124,6 +142,18 @@ fn changes(manifest: &Manifest, changes: &Changes, asked: &Request, listing: &[&
     if !changes.tells_deletions && changes.sweep_every_s.is_none() {
         let message = "say by `changes.sweep_every_s` how often to look for what is gone";
         return Err(fault(&["changes", "tells_deletions"], message));
+    }
+    if let Some(gone) = &changes.gone {
+        request(&["changes", "gone", "request"], &gone.request, listing)?;
+        paging(&["changes", "gone", "paging"], &gone.paging, &gone.request)?;
+    }
+    if changes.shifting && !changes.in_order {
+        let message = "pages can follow each other by their stamps only `in_order`";
+        return Err(fault(&["changes", "shifting"], message));
+    }
+    if changes.late_ms > 0 && !changes.reread {
+        let message = "what shows late must be read by its id: set `reread`";
+        return Err(fault(&["changes", "late_ms"], message));
     }
     if changes.tells_deletions && manifest.record.deleted.is_none() {
         let message = "say by `record.deleted` what a deleted record looks like";
@@ -186,7 +216,12 @@ fn write(name: &str, write: &Write) -> Checked {
         let known = [&TABLE[..], &["items", "ids"]].concat();
         request(&[name, "many", "request"], &many.request, &known)?;
         if let Some(item) = &many.item {
-            body(&[name, "many", "item"], item, &one)?;
+            let known = [&one[..], &["number"]].concat();
+            body(&[name, "many", "item"], item, &known)?;
+        }
+        if many.told.is_some() && many.items.is_none() {
+            let message = "say by `items` where the answer has what was done";
+            return Err(fault(&[name, "many", "told"], message));
         }
     }
     if write.request.is_none() && write.many.is_none() {

@@ -4,15 +4,19 @@
 //! published JSON Schema is made from these types. How each part is used is told by the room that
 //! uses it. A request's texts may hold variables in braces ([`super::template`]).
 
+mod changes;
 mod check;
 mod load;
+mod write;
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub use self::changes::{Changes, Gone, List, Log, Window};
 pub use self::load::{json_schema, load};
+pub use self::write::{Batch, Many, Told, Write};
 
 /// The version of the format that this program reads.
 pub const FORMAT: u32 = 1;
@@ -132,8 +136,11 @@ pub struct ErrorRule {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Meaning {
-    /// Too many calls: nothing was done.
+    /// Too many calls: nothing was done, and it is waited for.
     Limited,
+    /// The calls of a long time, as of a day, are used up: nothing was done. The sync pauses for
+    /// `wait_s`, and says so.
+    Exhausted,
     /// It passes by itself; whether something was done is not known.
     Unavailable,
     /// The credential is no longer good.
@@ -193,17 +200,38 @@ pub struct Who {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Listing {
-    pub request: Request,
+    /// Tables that every account has. What the request lists comes after them.
+    #[serde(default)]
+    pub given: Vec<Given>,
+    /// May be left out where there are `given` ones. Where it is forbidden, these are all.
+    pub request: Option<Request>,
     /// Where the answer has the items; empty for the whole answer.
     #[serde(default)]
     pub items: String,
     /// Where an item has its id and its name (`title.*.text`: in pieces).
+    #[serde(default)]
     pub id: String,
+    #[serde(default)]
     pub name: String,
     #[serde(default)]
     pub paging: Paging,
+    /// The field that tells when a record was modified, where requests name it: `{modified}`.
+    pub modified: Option<String>,
     /// A request whose header tells how many records a table has.
     pub count: Option<Count>,
+}
+
+/// A table that every account has.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Given {
+    pub id: String,
+    pub name: String,
+    /// As for all tables, where it is another field here.
+    pub modified: Option<String>,
+    /// Fields in which no two records have the same value, though their description doesn't say so.
+    #[serde(default)]
+    pub unique: Vec<String>,
 }
 
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -276,6 +304,11 @@ pub enum Fields {
         id: Option<String>,
         #[serde(rename = "type")]
         type_at: String,
+        /// Where a field says that it can't be written: any of these is true.
+        #[serde(default)]
+        read_only: Vec<String>,
+        /// Where a field says that no two records have the same value in it.
+        unique: Option<String>,
         /// By the app's type name; the first rule that fits counts.
         #[serde(default, rename = "map")]
         rules: Vec<TypeRule>,
@@ -313,6 +346,8 @@ pub struct TypeRule {
     pub write: Option<serde_json::Value>,
     /// A text is written in pieces of at most so many UTF-16 units.
     pub piece: Option<u32>,
+    /// A list is one text with this between its items.
+    pub split: Option<String>,
     /// A cell that does not show all of these holds something that the type can't say: it is left
     /// alone.
     #[serde(default)]
@@ -342,6 +377,15 @@ pub struct RecordShape {
     pub rounded_ms: u64,
     /// Where a cell has its field's id. Fields are found by it then, and every record has all.
     pub cell_id: Option<String>,
+    /// Cells hold their values as texts: `"5"`, `"true"`, `""` for null.
+    #[serde(default)]
+    pub texts: bool,
+    /// Fields that are asked for beside the mapped ones and the one that tells when a record was
+    /// modified. The variable `{columns}` is the list of all these.
+    #[serde(default)]
+    pub also: Vec<String>,
+    /// Where it has the ids of records that were merged into it, which are no more.
+    pub merged: Option<Merged>,
     /// Where it says in which table it is. One that was moved to another is gone from its own.
     pub table: Option<String>,
     /// Where its version for preconditions is.
@@ -358,6 +402,15 @@ pub struct RecordShape {
 
 fn one() -> u64 {
     1
+}
+
+/// Ids in one text.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Merged {
+    pub at: String,
+    /// What stands between them.
+    pub split: String,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -381,99 +434,6 @@ pub enum Moment {
     Seconds,
 }
 
-/// Every record of a table, each once.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct List {
-    pub request: Request,
-    #[serde(default)]
-    pub items: String,
-    #[serde(default)]
-    pub paging: Paging,
-    /// Records per page: the variable `{limit}`.
-    pub page: u32,
-    /// How it goes on where the app shows only so many records of one list.
-    pub window: Option<Window>,
-}
-
-/// A list in the order of something, which is asked for anew from where it was cut.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Window {
-    /// What a page shows of a list that is cut.
-    pub cut: Sign,
-    /// By what records are in order: the variable `{from}` is the last one's, and `first` before.
-    pub from: String,
-    pub first: String,
-}
-
-/// How changes are found.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Changes {
-    /// Records modified at or after the variable `{since}`. Left out where there is a `log`.
-    pub request: Option<Request>,
-    #[serde(default)]
-    pub items: String,
-    #[serde(default)]
-    pub paging: Paging,
-    /// The request, or the log, tells deleted records as well (`record.deleted`).
-    pub tells_deletions: bool,
-    /// Where it doesn't: how often at most everything is listed to find what is gone, seconds. Each
-    /// run begins by comparing everything then.
-    pub sweep_every_s: Option<u64>,
-    /// The request tells the oldest changes first.
-    #[serde(default)]
-    pub in_order: bool,
-    /// A header of the list that stands for its table as a whole, in the form of
-    /// `record.modified_as`: nothing that comes later has an older stamp.
-    pub table_stamp: Option<String>,
-    /// How often is looked, milliseconds.
-    pub every_ms: u64,
-    /// How long a change may stay hidden from lists and searches, milliseconds.
-    #[serde(default)]
-    pub lag_ms: u64,
-}
-
-/// A log of changes that the app keeps for each container once it is asked to, and that is read by
-/// a number that counts its entries.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Log {
-    /// What an app that refuses it wants, for people.
-    pub needs: String,
-    /// The logs of a container.
-    pub find: Request,
-    #[serde(default)]
-    pub items: String,
-    /// Where one of them has its id and the number of its next entry.
-    pub id: String,
-    pub next: String,
-    /// What one that we may read looks like: each of these must be there as it is here.
-    pub ours: Vec<Sign>,
-    /// Whether it still runs. One of ours that does not is closed.
-    pub runs: Sign,
-    /// Asks for a new one.
-    pub open: Request,
-    /// Variable: `{log}`.
-    pub close: Request,
-    /// The entries from a number on, the oldest first. Variables: `{log}`, `{cursor}`.
-    pub read: Request,
-    pub entries: String,
-    /// Where the answer has the number of the entry after its last one, and whether there is more.
-    pub cursor: String,
-    pub more: String,
-    /// Where an entry has its moment (RFC 3339), and the tables that it is about, by their ids.
-    pub time: String,
-    pub tables: String,
-    /// Where a table's part has records, as a list of ids or by id: those that are there, and those
-    /// that are gone.
-    pub present: Vec<String>,
-    pub gone: Vec<String>,
-    /// How long entries are kept, seconds.
-    pub kept_s: u64,
-}
-
 /// A value that stands somewhere; without `is` nothing must stand there.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -493,8 +453,11 @@ pub struct Read {
     pub items: String,
     /// Ids per request.
     pub max: u32,
-    /// How one of `{ids}` is written. Variable: `{id}`.
-    pub each: Option<String>,
+    /// How one of `{ids}` is written. Variable: `{id}`. Where that is no text, `{ids}` is a list.
+    pub each: Option<serde_json::Value>,
+    /// Where an answer tells of records that it could not read. What is not there may be among them;
+    /// any other reason (`error`, with the answer's status) fails the reading.
+    pub refusals: Option<String>,
     /// Ids are written as JSON rather than as they are.
     #[serde(default)]
     pub as_json: bool,
@@ -511,8 +474,13 @@ pub struct Search {
     /// Values are written as JSON rather than as they are.
     #[serde(default)]
     pub as_json: bool,
+    /// What it shows may be old or not all of the record, which is read by its id.
+    #[serde(default)]
+    pub reread: bool,
     /// Several values at once.
     pub many: Option<SearchMany>,
+    /// Several values of a field in which no two records have the same: records as they are now.
+    pub unique: Option<SearchMany>,
 }
 
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -525,43 +493,12 @@ pub struct SearchMany {
     /// How one of `{values}` is written, so that commas do no harm. Variables: `{field}`, `{type}`,
     /// `{value}`. Where that is no text, `{values}` is a list.
     pub each: Option<serde_json::Value>,
-}
-
-/// Creating, updating or deleting one record, or several of them.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Write {
-    /// Variables: `{id}`, `{fields}`, `{version}`.
-    pub request: Option<Request>,
-    /// Where the answer has the record as it was stored; without it it is read again.
-    pub record: Option<String>,
-    /// Several records of one table in one call.
-    pub many: Option<Many>,
-}
-
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Many {
-    /// Variable `{items}`: a list of `item`; for deletes also `{ids}`, joined.
-    pub request: Request,
-    /// Variables: `{id}`, `{fields}`, `{version}`.
-    pub item: Option<serde_json::Value>,
-    pub max: u32,
-    /// Where the answer has the records, in the order of the items.
-    pub items: Option<String>,
-}
-
-/// A call that carries requests, and answers each by itself.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Batch {
-    /// Variable `{requests}`: a list of `item`.
-    pub request: Request,
-    /// Variables: `{method}`, `{path}`, `{headers}`, `{body}`.
-    pub item: serde_json::Value,
-    pub max: u32,
-    pub items: String,
-    /// Where an answer has its status and its body.
-    pub status: String,
-    pub body: String,
+    /// `{values}` is a list of the values as they are.
+    #[serde(default)]
+    pub as_list: bool,
+    /// At most so many characters of values in one request.
+    pub max_chars: Option<u32>,
+    /// Values of fields of these types are looked for in lower case.
+    #[serde(default)]
+    pub lower: Vec<String>,
 }

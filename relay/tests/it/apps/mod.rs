@@ -8,6 +8,7 @@
 mod airtable;
 mod claims;
 mod doubled;
+mod hubspot;
 mod kinto;
 mod links;
 mod notion;
@@ -204,6 +205,7 @@ macro_rules! conform {
 
 conform! {
     airtable_conforms: crate::apps::airtable::Airtable::start().await;
+    hubspot_conforms: crate::apps::hubspot::HubSpot::start().await;
     kinto_conforms: crate::apps::kinto::Kinto::start().await;
     notion_conforms: crate::apps::notion::Notion::start().await;
 }
