@@ -90,7 +90,7 @@ impl Drop for Proxy {
 async fn pass(State(way): State<Arc<Way>>, request: Request<Body>) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let path = parts.uri.path();
-    let mut searches = ["/listRecords", "/query", "/search"].iter();
+    let mut searches = ["/listRecords", "/query", "/search", "/batch/read"].iter();
     let is_search = searches.any(|end| path.ends_with(end));
     let is_read = parts.method == Method::GET || parts.method == Method::HEAD || is_search;
     let counter = if is_read { &way.reads } else { &way.writes };
