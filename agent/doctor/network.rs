@@ -172,7 +172,7 @@ async fn check_relay(
                     report.ok(&subject, "pin", "its certificate is the paired relay's");
                 }
                 reached.get_or_insert(*transport);
-                report.ok(&subject, *check, "answers");
+                report.ok(&subject, check, "answers");
                 if let Some(bytes) = mtu_bytes {
                     report_mtu(report, &subject, bytes);
                 }

@@ -260,7 +260,15 @@ mod tests {
         let rule = json!({"type": "links", "is": "link", "names": "options.table"});
         let rules: Vec<TypeRule> = vec![serde_json::from_value(rule).unwrap()];
         let field = json!({"name": "Tags", "type": "links", "options": {"table": "tbl1"}});
-        let found = listed(&[&field], ("name", None, "type"), &rules);
+        let at = Places {
+            name: "name",
+            id: None,
+            type_name: "type",
+            read_only: &[],
+            unique: None,
+            texts: false,
+        };
+        let found = listed(&[&field], &at, &rules);
         let text = FieldType::Text {
             max: None,
             ignores_case: false,

@@ -6,6 +6,7 @@
 //! comes behind it waits for a round trip more.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -208,19 +209,22 @@ async fn carry_udp(front: Arc<UdpSocket>, shape: Arc<Shape>) {
         let Some(due) = shape.up.packet(grade, count) else {
             continue;
         };
-        if !flows.contains_key(&from) {
-            let back = UdpSocket::bind(("127.0.0.1", 0)).await.unwrap();
-            back.connect(shape.relay).await.unwrap();
-            let back = Arc::new(back);
-            let (sender, queue) = mpsc::channel(ON_THE_WAY_MAX);
-            tasks.spawn(deliver(queue, back.clone(), None));
-            let (down, arriving) = mpsc::channel(ON_THE_WAY_MAX);
-            tasks.spawn(deliver(arriving, front.clone(), Some(from)));
-            tasks.spawn(carry_down(back, down, shape.clone()));
-            flows.insert(from, sender);
-        }
+        let flow = match flows.entry(from) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let back = UdpSocket::bind(("127.0.0.1", 0)).await.unwrap();
+                back.connect(shape.relay).await.unwrap();
+                let back = Arc::new(back);
+                let (sender, queue) = mpsc::channel(ON_THE_WAY_MAX);
+                tasks.spawn(deliver(queue, back.clone(), None));
+                let (down, arriving) = mpsc::channel(ON_THE_WAY_MAX);
+                tasks.spawn(deliver(arriving, front.clone(), Some(from)));
+                tasks.spawn(carry_down(back, down, shape.clone()));
+                new.insert(sender)
+            }
+        };
         // A full queue loses packets, as everywhere.
-        let _ = flows[&from].try_send((due, buffer[..count].to_vec()));
+        let _ = flow.try_send((due, buffer[..count].to_vec()));
     }
 }
 
