@@ -117,7 +117,7 @@ impl RestCapture {
                 if changes.late_ms > 0 {
                     self.told.note(shape.pair, &record);
                 }
-                record.stamp = record.stamp.max(from + 1);
+                record.told_at = record.stamp.max(from + 1);
                 told.push((shape, record));
             }
         }
@@ -253,7 +253,7 @@ fn change(shape: &Shape, record: Record, passed: BatchId) -> Change {
         key: record.key(),
         old_key: record.former.clone().map(Key::single),
         time: record.time(),
-        offset: record.stamp,
+        offset: record.told_at.max(record.stamp),
         at: 0,
         passed,
         ours: false,

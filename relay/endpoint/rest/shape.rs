@@ -73,6 +73,8 @@ pub(super) struct Record {
     pub is_deleted: bool,
     /// Ids of records that were merged into it.
     pub merged: Vec<String>,
+    /// Where it is told in the app's history, if later than at its stamp: it was shown late.
+    pub told_at: Micros,
     /// The id that it had before.
     pub former: Option<String>,
     /// The pair's fields.
@@ -88,6 +90,7 @@ impl Record {
             version: None,
             is_deleted: true,
             merged: Vec::new(),
+            told_at: 0,
             former: None,
             row: Row::new(),
         }
@@ -165,6 +168,7 @@ impl Shape {
             stamp: stamp(of, json).unwrap_or(0),
             version: of.version.as_ref().and_then(|at| path::text(json, at)),
             merged: merged(of, json),
+            told_at: 0,
             former: None,
             is_deleted: is_elsewhere
                 || of

@@ -1,7 +1,8 @@
 //! HubSpot's double: the claims that every connector keeps, and what is unpleasant about HubSpot.
 //!
 //! A change shows in searches seconds later, and a look waits for that. The tests let the double's
-//! clock run ahead: the relay goes by the app's clock alone.
+//! clock run ahead: the relay goes by the app's clock alone. It begins a week ago, so that edits of
+//! the private side are the newer ones.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,6 +55,7 @@ impl HubSpot {
     }
 
     async fn with(options: Options) -> HubSpot {
+        let options = options.trap("clock-skew=-7d");
         let double = Arc::new(Double::start(options).await.unwrap());
         let clock = Arc::clone(&double);
         let time = tokio::spawn(async move {
