@@ -43,7 +43,6 @@ impl Path {
 
 struct Flow {
     control: Cubic,
-    starts: Duration,
     /// In flight: when sent, and whether it was dropped.
     sent: VecDeque<(u64, Instant, bool)>,
     next: u64,
@@ -54,7 +53,6 @@ struct Flow {
     shortest: Duration,
     smoothed: Duration,
     delivered: u64,
-    packets: u64,
     dropped_by_queue: u64,
 }
 
@@ -65,7 +63,6 @@ impl Flow {
         let starts = Duration::from_millis(starts_ms);
         Flow {
             control,
-            starts,
             sent: VecDeque::new(),
             next: 0,
             may_send_at: zero + starts,
@@ -74,7 +71,6 @@ impl Flow {
             shortest: RTT,
             smoothed: RTT,
             delivered: 0,
-            packets: 0,
             dropped_by_queue: 0,
         }
     }
@@ -171,109 +167,166 @@ impl Dice {
     }
 }
 
-/// `flows` are: whether it is classic CUBIC, and its start in milliseconds.
-fn run(path: &Path, flows: &[(bool, u64)], seconds: u64, seed: u64) -> Outcome {
-    let zero = Instant::now();
-    let (half, end) = (
-        zero + Duration::from_secs(seconds) / 2,
-        zero + Duration::from_secs(seconds),
-    );
-    let mut flows: Vec<Flow> = flows
-        .iter()
-        .map(|(classic, starts)| Flow::new(*classic, *starts, zero))
-        .collect();
-    let mut events = BinaryHeap::new();
-    for (flow, of) in flows.iter().enumerate() {
-        events.push(Reverse((zero + of.starts, Event::Listen { flow })));
+/// The bottleneck as it is now.
+struct Bottleneck<'a> {
+    path: &'a Path,
+    dice: Dice,
+    /// When all that queues has left.
+    free_at: Instant,
+    /// Bytes that a policer lets pass, and when that was counted.
+    tokens: f64,
+    counted_at: Instant,
+    /// In a burst of loss.
+    is_bad: bool,
+}
+
+impl<'a> Bottleneck<'a> {
+    fn new(path: &'a Path, zero: Instant, seed: u64) -> Self {
+        Self {
+            path,
+            dice: Dice(seed | 1 << 32),
+            free_at: zero,
+            tokens: path.policer.unwrap_or(0.0),
+            counted_at: zero,
+            is_bad: false,
+        }
     }
-    let mut dice = Dice(seed | 1 << 32);
-    let (mut free_at, mut tokens, mut filled) = (zero, path.policer.unwrap_or(0.0), zero);
-    let (mut bad, mut at_half) = (false, None);
-    while let Some(Reverse((now, event))) = events.pop() {
-        if now > end {
-            break;
+
+    /// Whether noise takes the next packet.
+    fn loses(&mut self) -> bool {
+        match self.path.noise {
+            Noise::None => false,
+            Noise::Uniform(share) => self.dice.roll() < share,
+            Noise::Bursts(share, length) => {
+                let leave = 1.0 / length;
+                let enter = share * leave / (1.0 - share);
+                let bad = if self.is_bad { 1.0 - leave } else { enter };
+                self.is_bad = self.dice.roll() < bad;
+                self.is_bad
+            }
         }
-        if now > half && at_half.is_none() {
-            at_half = Some(flows.iter().map(|flow| flow.delivered).collect::<Vec<_>>());
+    }
+
+    /// When a packet that comes now has left; `None`: it is dropped.
+    fn passes(&mut self, at: Instant) -> Option<Instant> {
+        let rate = self.path.bytes_per_second;
+        let Some(bucket) = self.path.policer else {
+            let begins = self.free_at.max(at);
+            if begins - at > self.path.queue {
+                return None;
+            }
+            self.free_at = begins + Duration::from_secs_f64(MTU as f64 / rate);
+            return Some(self.free_at);
+        };
+        let passed = at.saturating_duration_since(self.counted_at);
+        self.tokens = (self.tokens + passed.as_secs_f64() * rate).min(bucket);
+        self.counted_at = self.counted_at.max(at);
+        let is_let = self.tokens >= MTU as f64;
+        self.tokens -= if is_let { MTU as f64 } else { 0.0 };
+        is_let.then_some(at)
+    }
+}
+
+struct World<'a> {
+    flows: Vec<Flow>,
+    bottleneck: Bottleneck<'a>,
+    events: BinaryHeap<Reverse<(Instant, Event)>>,
+}
+
+impl World<'_> {
+    fn until(&mut self, end: Instant) {
+        while let Some(Reverse((now, event))) = self.events.pop() {
+            let flow = self.happens(now, event);
+            self.send(flow, now);
+            if now > end {
+                return;
+            }
         }
-        let flow = match event {
+    }
+
+    /// Returns whom it concerns.
+    fn happens(&mut self, now: Instant, event: Event) -> usize {
+        match event {
             Event::Ack { flow, number } => {
-                flows[flow].on_ack(number, now);
+                self.flows[flow].on_ack(number, now);
                 flow
             }
             Event::Send { flow } => {
-                flows[flow].paced = false;
+                self.flows[flow].paced = false;
                 flow
             }
             Event::Listen { flow } => {
-                let silence = (flows[flow].smoothed * 3).max(Duration::from_millis(30));
-                if now >= flows[flow].last_ack + silence {
-                    flows[flow].on_silence(now);
+                let of = &mut self.flows[flow];
+                let silence = (of.smoothed * 3).max(Duration::from_millis(30));
+                if now >= of.last_ack + silence {
+                    of.on_silence(now);
                 }
-                events.push(Reverse((now + silence, Event::Listen { flow })));
+                let listen = Event::Listen { flow };
+                self.events.push(Reverse((now + silence, listen)));
                 flow
             }
-        };
-        let of = &mut flows[flow];
+        }
+    }
+
+    /// As much as the window and the pacer let out.
+    fn send(&mut self, flow: usize, now: Instant) {
+        let of = &mut self.flows[flow];
         while of.in_flight() + MTU <= of.control.window() {
             let at = of.may_send_at.max(now);
             // Bursts of two milliseconds, as quinn's.
             if at > now + Duration::from_millis(2) {
                 if !of.paced {
                     of.paced = true;
-                    events.push(Reverse((at, Event::Send { flow })));
+                    self.events.push(Reverse((at, Event::Send { flow })));
                 }
-                break;
+                return;
             }
             of.may_send_at = at + of.gap();
-            let lost = match path.noise {
-                Noise::None => false,
-                Noise::Uniform(share) => dice.roll() < share,
-                Noise::Bursts(share, length) => {
-                    let leave = 1.0 / length;
-                    let enter = share * leave / (1.0 - share);
-                    bad = dice.roll() < if bad { 1.0 - leave } else { enter };
-                    bad
-                }
-            };
-            let arrives = match path.policer {
-                Some(bucket) => {
-                    tokens += (at - filled.min(at)).as_secs_f64() * path.bytes_per_second;
-                    (tokens, filled) = (tokens.min(bucket), at.max(filled));
-                    let passes = tokens >= MTU as f64;
-                    tokens -= if passes { MTU as f64 } else { 0.0 };
-                    passes.then_some(at)
-                }
-                None => {
-                    let begins = free_at.max(at);
-                    (begins - at <= path.queue).then(|| {
-                        free_at =
-                            begins + Duration::from_secs_f64(MTU as f64 / path.bytes_per_second);
-                        free_at
-                    })
-                }
-            };
+            let is_lost = self.bottleneck.loses();
+            let leaves = self.bottleneck.passes(at);
             let number = of.next;
             of.next += 1;
-            of.packets += 1;
-            of.dropped_by_queue += u64::from(arrives.is_none());
-            of.sent.push_back((number, at, lost || arrives.is_none()));
-            if let (Some(arrives), false) = (arrives, lost) {
-                events.push(Reverse((arrives + path.rtt, Event::Ack { flow, number })));
+            of.dropped_by_queue += u64::from(leaves.is_none());
+            of.sent.push_back((number, at, is_lost || leaves.is_none()));
+            if let (Some(leaves), false) = (leaves, is_lost) {
+                let ack = Event::Ack { flow, number };
+                let heard_at = leaves + self.bottleneck.path.rtt;
+                self.events.push(Reverse((heard_at, ack)));
             }
         }
     }
-    let before = at_half.expect("the second half was reached");
-    let could = path.bytes_per_second * seconds as f64 / 2.0;
-    let packets: u64 = flows.iter().map(|flow| flow.packets).sum();
-    let dropped: u64 = flows.iter().map(|flow| flow.dropped_by_queue).sum();
+
+    fn delivered(&self) -> Vec<u64> {
+        self.flows.iter().map(|flow| flow.delivered).collect()
+    }
+}
+
+/// `flows` are: whether it is classic CUBIC, and its start in milliseconds.
+fn run(path: &Path, flows: &[(bool, u64)], seconds: u64, seed: u64) -> Outcome {
+    let zero = Instant::now();
+    let half = Duration::from_secs(seconds) / 2;
+    let mut world = World {
+        flows: Vec::new(),
+        bottleneck: Bottleneck::new(path, zero, seed),
+        events: BinaryHeap::new(),
+    };
+    for (flow, (classic, starts)) in flows.iter().enumerate() {
+        world.flows.push(Flow::new(*classic, *starts, zero));
+        let begins = zero + Duration::from_millis(*starts);
+        world.events.push(Reverse((begins, Event::Listen { flow })));
+    }
+    world.until(zero + half);
+    let before = world.delivered();
+    world.until(zero + half * 2);
+    let could = path.bytes_per_second * half.as_secs_f64();
+    let shares = world.delivered().into_iter().zip(before);
+    let sent: u64 = world.flows.iter().map(|flow| flow.next).sum();
+    let dropped: u64 = world.flows.iter().map(|flow| flow.dropped_by_queue).sum();
     Outcome {
-        shares: flows
-            .iter()
-            .zip(before)
-            .map(|(flow, before)| (flow.delivered - before) as f64 / could)
+        shares: shares
+            .map(|(after, before)| (after - before) as f64 / could)
             .collect(),
-        dropped: dropped as f64 * 100.0 / packets as f64,
+        dropped: dropped as f64 * 100.0 / sent as f64,
     }
 }
 
