@@ -14,7 +14,7 @@ use super::book::Slot;
 use super::open::Open;
 use super::{Lookups, PendingEdit, Session};
 use crate::model::{BatchId, BySide, Key, Outcome, PairId, Side, Since, StepKind};
-use crate::plan::PlannedStep;
+use crate::plan::{PlannedStep, Seen};
 
 #[derive(Debug, Default)]
 pub(super) struct Given {
@@ -136,7 +136,11 @@ impl Session {
                 continue;
             };
             let unsure = Side::BOTH.into_iter().filter(|&side| {
-                self.given.noted[side].unsure.is_some() && open.case.link.is_some()
+                let other = side.other();
+                // What tells of our writes alone leads to none: after a copy these are many.
+                let is_news = open.case.seen[other] != Seen::Unseen && !open.case.echoes[other];
+                let is_unsure = self.given.noted[side].unsure.is_some();
+                is_unsure && is_news && open.case.link.is_some()
             });
             let held = unsure.filter(|&side| open.is_alive(side));
             slots.extend(held.filter_map(|side| {
