@@ -62,7 +62,11 @@ function Shown({ sync }: { sync: SyncStatus }) {
           {sentence(sync.last_error)}
         </Alert>
       )}
-      <Notes title="Not synced at present" color="yellow" told={[...(sync.paused_tables ?? []), ...(sync.paused_fields ?? [])]} />
+      <Notes
+        title="Not synced at present"
+        color="yellow"
+        told={[...(sync.paused_tables ?? []), ...(sync.paused_fields ?? [])]}
+      />
       <Notes title="Other than the sync's file says" color="blue" told={sync.drift ?? []} />
       <Panel>
         <Figures>
