@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use tidegate_shared::pairing::RelayAddr;
 use tidegate_shared::tunnel::{
-    CloseCode, Connect, QuicDialer, QuicSettings, TcpTunnelDialer, Transport, Tunnel, TunnelDialer,
-    TunnelError,
+    CloseCode, Connect, QuicSettings, QuicSockets, TcpTunnelDialer, Transport, Tunnel,
+    TunnelDialer, TunnelError,
 };
 use tokio::time::{sleep, timeout};
 use tracing::debug;
@@ -66,6 +66,7 @@ impl Route {
 pub struct Routes {
     choice: TransportChoice,
     quic: QuicSettings,
+    sockets: QuicSockets,
     proxies: Proxies,
     /// What worked last, by relay.
     worked: Mutex<HashMap<String, Transport>>,
@@ -90,6 +91,7 @@ impl Routes {
         Self {
             choice,
             quic: QuicSettings::default(),
+            sockets: QuicSockets::default(),
             proxies: Proxies::default(),
             worked: Mutex::default(),
             look_again: every,
@@ -130,6 +132,7 @@ impl Routes {
         Way {
             relay,
             quic: self.quic,
+            sockets: &self.sockets,
             proxy: self.proxy(relay),
             tls,
         }
@@ -226,6 +229,7 @@ impl Routes {
 struct Way<'a> {
     relay: &'a RelayAddr,
     quic: QuicSettings,
+    sockets: &'a QuicSockets,
     proxy: Option<&'a Proxy>,
     tls: &'a rustls::ClientConfig,
 }
@@ -292,7 +296,7 @@ impl Way<'_> {
             SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
             SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
         };
-        let dialer = QuicDialer::bind(any, self.quic)?;
+        let dialer = self.sockets.bind(any, self.quic)?;
         let host = &self.relay.host;
         let tunnel = dialer.dial(address, host, self.tls.clone()).await?;
         let dialer = TunnelDialer::Quic(dialer);

@@ -9,8 +9,8 @@ use tidegate_shared::identity::{
     AgentIdentity, AgentKey, AuthorityKind, CertificateAuthority, Validity, tls,
 };
 use tidegate_shared::tunnel::{
-    QuicDialer, QuicListener, QuicSettings, StableKeys, TcpTunnelDialer, TcpTunnelListener,
-    Transport, Tunnel, TunnelDialer, TunnelListener,
+    QuicDialer, QuicListener, QuicSettings, QuicSockets, StableKeys, TcpTunnelDialer,
+    TcpTunnelListener, Transport, Tunnel, TunnelDialer, TunnelListener,
 };
 
 pub(crate) const RELAY_NAME: &str = "relay.test";
@@ -169,9 +169,10 @@ fn stable_keys() -> StableKeys {
 }
 
 pub(crate) fn dialer() -> QuicDialer {
-    QuicDialer::bind(
-        SocketAddr::from(([127, 0, 0, 1], 0)),
-        QuicSettings::default(),
-    )
-    .unwrap()
+    QuicSockets::default()
+        .bind(
+            SocketAddr::from(([127, 0, 0, 1], 0)),
+            QuicSettings::default(),
+        )
+        .unwrap()
 }

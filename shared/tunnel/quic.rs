@@ -1,13 +1,15 @@
 //! QUIC (RFC 9000): the relay listens, the agent dials. The only place where endpoints are made.
 
+use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
-use quinn::{ClientConfig, Endpoint, ServerConfig, TokioRuntime};
+use quinn::{ClientConfig, Endpoint, ServerConfig};
 use rustls_pki_types::CertificateDer;
 
 use super::error::from_alert;
+use super::runtime::TunnelRuntime;
 use super::settings::{self, QuicSettings, StableKeys};
 use super::{Arriving, CloseCode, Link, PathStats, Protocol, Tunnel, TunnelError, TunnelStats};
 use crate::tunnel;
@@ -31,7 +33,7 @@ impl QuicListener {
             settings::relay_endpoint(keys),
             Some(server_config(tls, settings)?),
             settings::bind_udp(address)?,
-            Arc::new(TokioRuntime),
+            Arc::new(TunnelRuntime),
         )
         .map_err(|error| TunnelError::Socket(error.to_string()))?;
         Ok(Self { endpoint, settings })
@@ -122,27 +124,72 @@ impl QuicArriving {
     }
 }
 
-/// The agent's socket, for any number of dials.
+/// Where the agent's sockets come from. An endpoint has receive buffers of some 2 MB, and allocators
+/// keep what they get back of that size: an agent that made one for each dial would have several times
+/// the memory after some reconnects. So an endpoint that nothing uses any more is used again, with a new
+/// socket.
+#[derive(Clone, Debug, Default)]
+pub struct QuicSockets {
+    /// Of dialers that were dropped. Some may have connections that still say goodbye.
+    left: Arc<Mutex<Vec<Endpoint>>>,
+}
+
+impl QuicSockets {
+    /// Binds a socket of the same family as the relay's address; must be called inside the tokio
+    /// runtime in which it was called before.
+    pub fn bind(
+        &self,
+        local: SocketAddr,
+        settings: QuicSettings,
+    ) -> Result<QuicDialer, TunnelError> {
+        let socket = settings::bind_udp(local)?;
+        let failed = |error: io::Error| TunnelError::Socket(error.to_string());
+        let endpoint = match self.idle() {
+            Some(endpoint) => {
+                endpoint.rebind(socket).map_err(failed)?;
+                endpoint
+            }
+            None => {
+                let config = settings::agent_endpoint();
+                Endpoint::new(config, None, socket, Arc::new(TunnelRuntime)).map_err(failed)?
+            }
+        };
+        Ok(QuicDialer {
+            endpoint,
+            settings,
+            sockets: self.clone(),
+        })
+    }
+
+    fn idle(&self) -> Option<Endpoint> {
+        let mut left = self.lock();
+        let idle = left.iter().position(|of| of.open_connections() == 0)?;
+        Some(left.swap_remove(idle))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Endpoint>> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One of the agent's sockets, for any number of dials.
 #[derive(Debug)]
 pub struct QuicDialer {
     endpoint: Endpoint,
     settings: QuicSettings,
+    sockets: QuicSockets,
+}
+
+impl Drop for QuicDialer {
+    fn drop(&mut self) {
+        let mut left = self.sockets.lock();
+        if left.len() < limits::LEFT_MAX {
+            left.push(self.endpoint.clone());
+        }
+    }
 }
 
 impl QuicDialer {
-    /// Binds a socket of the same family as the relay's address; must be called inside a tokio
-    /// runtime.
-    pub fn bind(local: SocketAddr, settings: QuicSettings) -> Result<Self, TunnelError> {
-        let endpoint = Endpoint::new(
-            settings::agent_endpoint(),
-            None,
-            settings::bind_udp(local)?,
-            Arc::new(TokioRuntime),
-        )
-        .map_err(|error| TunnelError::Socket(error.to_string()))?;
-        Ok(Self { endpoint, settings })
-    }
-
     /// Dials and runs the handshake. `name` is what the relay's certificate must carry: a DNS
     /// name or an IP address. Sets no deadline beyond the idle timeout. Dropping it gives up.
     pub async fn dial(
@@ -235,4 +282,34 @@ fn from_code(code: quinn::TransportErrorCode, by_peer: bool) -> TunnelError {
         .and_then(|alert| u8::try_from(alert).ok())
         .and_then(|alert| from_alert(alert, by_peer))
         .unwrap_or_else(|| TunnelError::Transport(code.to_string()))
+}
+
+mod limits {
+    /// Endpoints kept for later.
+    pub(super) const LEFT_MAX: usize = 4;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_endpoint_that_nothing_uses_is_used_again_from_another_port() {
+        let sockets = QuicSockets::default();
+        let bind = || {
+            let any = SocketAddr::from(([127, 0, 0, 1], 0));
+            sockets.bind(any, QuicSettings::default()).unwrap()
+        };
+        let (first, second) = (bind(), bind());
+        let port = first.local().unwrap();
+        drop(first);
+        assert_eq!(sockets.lock().len(), 1);
+        let third = bind();
+        assert_eq!(sockets.lock().len(), 0);
+        assert_ne!(third.local().unwrap(), port);
+        assert_ne!(third.local().unwrap(), second.local().unwrap());
+        let more: Vec<QuicDialer> = (0..limits::LEFT_MAX).map(|_| bind()).collect();
+        drop((second, third, more));
+        assert_eq!(sockets.lock().len(), limits::LEFT_MAX);
+    }
 }

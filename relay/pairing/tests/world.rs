@@ -8,7 +8,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tidegate_shared::identity::{AgentKey, AgentLeaf, tls};
 use tidegate_shared::pairing::{PairingToken, RelayAddr};
 use tidegate_shared::tunnel::{
-    QuicDialer, QuicSettings, TcpTunnelDialer, Transport, Tunnel, TunnelDialer, TunnelError,
+    QuicSettings, QuicSockets, TcpTunnelDialer, Transport, Tunnel, TunnelDialer, TunnelError,
     TunnelReader, TunnelWriter,
 };
 use tidegate_shared::wire::{
@@ -230,7 +230,9 @@ pub(super) async fn dial(
     match at.transport {
         Transport::Quic => {
             let any = SocketAddr::from(([127, 0, 0, 1], 0));
-            let dialer = QuicDialer::bind(any, QuicSettings::default()).unwrap();
+            let dialer = QuicSockets::default()
+                .bind(any, QuicSettings::default())
+                .unwrap();
             let tunnel = dialer.dial(at.address, RELAY, tls).await?;
             Ok((tunnel, TunnelDialer::Quic(dialer)))
         }
