@@ -42,6 +42,8 @@ pub struct PgWriter {
     uncopied: Vec<AtomicBool>,
     /// Dropped at any error: the server then undoes whatever was open.
     session: Option<Connected>,
+    /// Whether the progress row is known to be there.
+    is_prepared: bool,
 }
 
 /// How the writes of a batch are sent.
@@ -73,10 +75,21 @@ impl PgWriter {
             log,
             fingerprinter,
             session: None,
+            is_prepared: false,
         }
     }
 
+    /// A session, and a place for the progress of what is written.
     async fn connect(&mut self) -> Result<(), EndpointError> {
+        self.open().await?;
+        if !self.is_prepared {
+            self.progress.prepare(self.session()?).await?;
+            self.is_prepared = true;
+        }
+        Ok(())
+    }
+
+    async fn open(&mut self) -> Result<(), EndpointError> {
         if self
             .session
             .as_ref()
@@ -85,13 +98,13 @@ impl PgWriter {
             return Ok(());
         }
         self.session = None;
+        self.is_prepared = false;
         let session = connect::client(&self.dial, &self.label, SessionLimits::APPLY).await?;
         let name = self.progress.application_name(self.epoch);
         let sql = format!("set application_name = '{name}'");
         session
             .bounded("name the session", session.batch_execute(&sql))
             .await?;
-        self.progress.prepare(&session).await?;
         self.session = Some(session);
         Ok(())
     }
@@ -463,10 +476,9 @@ impl Writer for PgWriter {
     }
 
     async fn check_tables(&mut self) -> Result<(), EndpointError> {
-        match &self.session {
-            Some(session) => check_same(session, self.shapes.iter()).await,
-            None => Ok(()),
-        }
+        // Nothing may have been written here yet, or ever be.
+        self.open().await?;
+        check_same(self.session()?, self.shapes.iter()).await
     }
 }
 

@@ -61,18 +61,28 @@ impl Tables<'_> {
             if shape.joins.is_empty() {
                 continue;
             }
+            let known: HashMap<usize, usize> = outcomes
+                .iter()
+                .enumerate()
+                .map(|(at, (step, _))| (*step, at))
+                .collect();
             for part in linked(table, writes, outcomes).chunks(limits::RECORDS_PER_STATEMENT) {
                 let mut found = read(session, shape, part).await?;
-                let sets = write(session, shape, part).await?;
-                is_linked |= !sets.is_empty();
+                let mut there = Vec::with_capacity(part.len());
                 for (at, linked) in part.iter().enumerate() {
-                    let lost = || EndpointError::bug("record-lost", "a written record is gone");
-                    let mut stored = found.remove(&at).ok_or_else(lost)?;
+                    match found.remove(&at) {
+                        Some(stored) => there.push((linked, stored)),
+                        // A trigger has moved or deleted it, which the change log will tell.
+                        None => outcomes.extend(missing(linked)),
+                    }
+                }
+                let sets = write(session, shape, &there).await?;
+                is_linked |= !sets.is_empty();
+                for (at, (linked, mut stored)) in there.into_iter().enumerate() {
                     shape.take_sets(&mut stored.row, &written_sets(shape, sets.get(&at)));
                     let step = linked.write.step;
-                    let known = outcomes.iter_mut().find(|(of, _)| *of == step);
-                    match known {
-                        Some((_, Outcome::Written(written, _))) => {
+                    match known.get(&step).map(|at| &mut outcomes[*at].1) {
+                        Some(Outcome::Written(written, _)) => {
                             shape.take_sets(&mut written.row, &stored.row);
                         }
                         _ => outcomes.push((step, Outcome::Written(stored, Before::new()))),
@@ -87,6 +97,15 @@ impl Tables<'_> {
         }
         Ok(())
     }
+}
+
+/// The outcome of a record that was there when it was locked, where only links were to be written.
+fn missing(linked: &Linked<'_>) -> Option<(usize, Outcome)> {
+    let outcome = Outcome::Missing { fence: 0 };
+    linked
+        .write
+        .is_of_links()
+        .then_some((linked.write.step, outcome))
 }
 
 /// The table's records that were created or updated, and those of which only links are written.
@@ -119,14 +138,14 @@ type Sets = HashMap<usize, Cell>;
 async fn write(
     session: &Connected,
     shape: &Shape,
-    part: &[Linked<'_>],
+    part: &[(&Linked<'_>, Stored)],
 ) -> Result<HashMap<usize, Sets>, Failure> {
     let mut sets: HashMap<usize, Sets> = HashMap::new();
     for (number, join) in shape.joins.iter().enumerate() {
         let mut places = Vec::new();
         let mut keys = Vec::new();
         let mut wanted = Vec::new();
-        for (at, linked) in part.iter().enumerate() {
+        for (at, (linked, _)) in part.iter().enumerate() {
             let mut links = linked.write.links.iter();
             if let Some((_, set)) = links.find(|(of, _)| *of == number) {
                 places.push(at);

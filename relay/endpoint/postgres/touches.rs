@@ -74,20 +74,16 @@ impl Joins {
     /// Whether there is anything to be replaced.
     fn concerns(&self, captured: &Captured) -> bool {
         let is_joined = |pair: PairId| self.owner(pair).is_some();
-        let is_new = |change: &Change| self.new_record(change).is_some();
         let mut changes = captured.changes.iter();
-        changes.any(|change| is_joined(change.pair) || is_new(change))
+        changes.any(|change| is_joined(change.pair))
+            || !passed_on(&self.shapes, captured).is_empty()
             || captured.reconcile.iter().any(|(pair, _)| is_joined(*pair))
     }
 
     /// The place of a record's table that has join tables, where the record has got this key: what it
-    /// names there is told with it. (What was told of its rows by that key before may have been
-    /// another record's.)
+    /// names there is told with it.
     fn new_record(&self, change: &Change) -> Option<usize> {
-        let is_inserted = matches!(change.kind, ChangeKind::Present { inserted: true, .. });
-        let is_new = is_inserted || change.old_key.is_some();
-        let is_it = |shape: &Shape| shape.pair == change.pair && !shape.joins.is_empty();
-        self.shapes.iter().position(is_it).filter(|_| is_new)
+        joined(&self.shapes, change.pair).filter(|_| is_new(change))
     }
 
     /// Replaces what concerns join tables. May be given up and begun again.
@@ -105,8 +101,13 @@ impl Joins {
                 wanted.entry(table).or_default().insert(change.key.clone());
             }
         }
+        let passed_on = passed_on(&self.shapes, captured);
         let mut rows: HashMap<(usize, Key), Vec<Cell>> = HashMap::new();
         let mut told: HashMap<Slot, Told> = HashMap::new();
+        for (table, key) in &passed_on {
+            let numbers = 0..self.shapes[*table].joins.len();
+            told.extend(numbers.map(|number| ((*table, key.clone(), number), Told::new())));
+        }
         for (table, keys) in wanted {
             let shape = &self.shapes[table];
             let keys: Vec<Key> = keys.into_iter().collect();
@@ -117,7 +118,10 @@ impl Joins {
                 let Some(mut cells) = cells else { continue };
                 for (number, cell) in cells.iter_mut().enumerate() {
                     let slot = (table, key.clone(), number);
-                    let mut rows = self.told.get(&slot).cloned().unwrap_or_default();
+                    let mut rows = match passed_on.contains(&(table, key.clone())) {
+                        true => Told::new(),
+                        false => self.told.get(&slot).cloned().unwrap_or_default(),
+                    };
                     rows.extend(events.get(&slot).cloned().unwrap_or_default());
                     let left = lay_over(&shape.joins[number], cell, rows);
                     told.insert(slot, left);
@@ -287,6 +291,34 @@ impl Joins {
     }
 }
 
+/// The place of a table that has join tables.
+fn joined(shapes: &[Shape], pair: PairId) -> Option<usize> {
+    let is_it = |shape: &Shape| shape.pair == pair && !shape.joins.is_empty();
+    shapes.iter().position(is_it)
+}
+
+/// Whether the record has got this key by the change.
+fn is_new(change: &Change) -> bool {
+    let is_inserted = matches!(change.kind, ChangeKind::Present { inserted: true, .. });
+    is_inserted || change.old_key.is_some()
+}
+
+/// The keys that are another record's, or nobody's, after this. What was told of rows under them
+/// before was told of the record that had them.
+fn passed_on(shapes: &[Shape], captured: &Captured) -> HashSet<(usize, Key)> {
+    let mut passed_on = HashSet::new();
+    for change in &captured.changes {
+        let Some(table) = joined(shapes, change.pair) else {
+            continue;
+        };
+        passed_on.extend(change.old_key.iter().map(|key| (table, key.clone())));
+        if change.kind == ChangeKind::Gone || is_new(change) {
+            passed_on.insert((table, change.key.clone()));
+        }
+    }
+    passed_on
+}
+
 /// Numbers of the transactions of which nothing can be seen yet.
 async fn open_transactions(session: &Connected) -> Result<HashSet<String>, EndpointError> {
     let sql = "select xid::text from pg_snapshot_xip(pg_current_snapshot()) as xid";
@@ -368,7 +400,29 @@ mod limits {
 
 #[cfg(test)]
 mod tests {
+    use tidegate_sync::model::BatchId;
+
     use super::*;
+    use crate::endpoint::Lens;
+
+    fn table(pair: u32, joins: Vec<JoinTable>) -> Shape {
+        Shape {
+            pair: PairId(pair),
+            oid: pair,
+            schema: "public".into(),
+            name: "books".into(),
+            relation: "public.books".into(),
+            has_ranges: true,
+            key: Vec::new(),
+            fields: Vec::new(),
+            joins,
+            lens: Lens::default(),
+            match_key: Vec::new(),
+            match_is_unique: false,
+            unique: Vec::new(),
+            refers_to: Vec::new(),
+        }
+    }
 
     fn ints(numbers: &[i64]) -> Value {
         set(numbers.iter().copied().map(Value::Int).collect())
@@ -382,6 +436,39 @@ mod tests {
         let left = lay_over(&JoinTable::sample(), &mut cell, told.collect());
         let value = cell.value().cloned().unwrap();
         (value, left.into_keys().collect())
+    }
+
+    #[test]
+    fn what_was_told_of_a_records_rows_is_not_told_of_the_next_one_under_its_key() {
+        let shapes = [table(3, Vec::new()), table(7, vec![JoinTable::sample()])];
+        let change = |key: &str, old: Option<&str>, inserted| Change {
+            pair: PairId(7),
+            key: Key::single(key),
+            old_key: old.map(Key::single),
+            kind: match inserted {
+                Some(inserted) => ChangeKind::Present {
+                    row: Vec::new(),
+                    inserted,
+                },
+                None => ChangeKind::Gone,
+            },
+            time: None,
+            offset: 1,
+            at: 1,
+            passed: BatchId(0),
+            ours: false,
+        };
+        let captured = Captured {
+            changes: vec![
+                change("edited", None, Some(false)),
+                change("gone", None, None),
+                change("new", None, Some(true)),
+                change("to", Some("from"), Some(false)),
+            ],
+            ..Captured::default()
+        };
+        let keys = ["from", "gone", "new", "to"].map(|key| (1, Key::single(key)));
+        assert_eq!(passed_on(&shapes, &captured), HashSet::from(keys));
     }
 
     #[test]
