@@ -11,6 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tidegate_sync::model::{BatchId, Change, ChangeKind, Key, PairId, Position};
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::clock::Micros;
 use super::log::{self, News, Spots, Touch};
@@ -23,7 +24,15 @@ use super::side::Bound;
 use super::sweep::Sweeper;
 use crate::endpoint::{Capture, Captured, EndpointError};
 
+/// Looks go on where their caller gives up waiting: none of their calls is made twice, and what one
+/// has told is not lost.
 pub(super) struct RestCapture {
+    /// Between two looks.
+    looks: Option<Looks>,
+    looking: Option<AbortOnDropHandle<(Looks, Result<Captured, EndpointError>)>>,
+}
+
+struct Looks {
     bound: Arc<Bound>,
     position: Position,
     /// The first position that is told must be at or after whatever a scan may have read.
@@ -60,12 +69,34 @@ impl Told {
 impl RestCapture {
     pub(super) fn new(bound: Arc<Bound>, position: &Position) -> RestCapture {
         RestCapture {
-            first: Some(bound.fence()),
-            sweeper: Sweeper::new(&bound),
-            bound,
-            position: position.clone(),
-            next_look: Instant::now(),
-            told: Told::default(),
+            looks: Some(Looks {
+                first: Some(bound.fence()),
+                sweeper: Sweeper::new(&bound),
+                bound,
+                position: position.clone(),
+                next_look: Instant::now(),
+                told: Told::default(),
+            }),
+            looking: None,
+        }
+    }
+}
+
+impl Looks {
+    /// Looks until there is something to tell.
+    async fn next(&mut self) -> Result<Captured, EndpointError> {
+        loop {
+            tokio::time::sleep_until(self.next_look).await;
+            let captured = self.look().await?;
+            if captured.changes.len() < limits::RECORDS {
+                let every = self.bound.client.manifest.changes.every_ms;
+                self.next_look = Instant::now() + Duration::from_millis(every);
+            }
+            if let Some(end) = &captured.end {
+                self.position = end.clone();
+                self.first = None;
+                return Ok(captured);
+            }
         }
     }
 
@@ -123,9 +154,9 @@ impl RestCapture {
         }
         let asked_again = changes.late_ms * 1_000;
         self.told.forget(horizon.saturating_sub(asked_again));
-        for (pair, mut record) in self.swept(horizon) {
+        for (shape, mut record) in self.swept(bound, horizon).await? {
             record.stamp = record.stamp.max(from + 1);
-            told.push((bound.shape(pair)?, record));
+            told.push((shape, record));
         }
         Ok(self.captured(told, horizon, String::new()))
     }
@@ -143,9 +174,43 @@ impl RestCapture {
         }
     }
 
-    fn swept(&mut self, horizon: Micros) -> Vec<(PairId, Record)> {
-        let sweeper = self.sweeper.as_mut();
-        sweeper.map_or_else(Vec::new, |sweeper| sweeper.due(horizon))
+    /// What sweeps found, where it is still so: a sweep may have read a record long before this, and
+    /// whatever was written to it since must not be undone. What is newer, a look will tell.
+    async fn swept<'b>(
+        &mut self,
+        bound: &'b Bound,
+        horizon: Micros,
+    ) -> Result<Vec<(&'b Shape, Record)>, EndpointError> {
+        let due = self.sweeper.as_mut();
+        let due = due.map_or_else(Vec::new, |sweeper| sweeper.due(horizon));
+        let mut told = Vec::new();
+        for shape in &bound.shapes {
+            let of_table = due.iter().filter(|(pair, _)| *pair == shape.pair);
+            let found: Vec<&Record> = of_table.map(|(_, record)| record).collect();
+            let ids: Vec<&str> = found.iter().map(|record| record.id.as_str()).collect();
+            let mut there = by_ids(&bound.client, shape, &ids).await?;
+            let mut back = Vec::new();
+            for record in found {
+                match there.remove(&record.id) {
+                    None if record.is_deleted => told.push((shape, record.clone())),
+                    None => {}
+                    // It was not gone, and nothing was told of it.
+                    Some(now) if record.is_deleted => {
+                        let named = [shape.named(&now)];
+                        bound.known.note(shape.pair, named.into_iter());
+                    }
+                    Some(now) if now.stamp <= horizon => back.push(Record {
+                        stamp: record.stamp,
+                        ..now
+                    }),
+                    Some(_) => {}
+                }
+            }
+            let merged = tell_merged(bound, shape, &mut back, &mut self.sweeper).await?;
+            self.note(shape, &back);
+            told.extend(back.into_iter().chain(merged).map(|record| (shape, record)));
+        }
+        Ok(told)
     }
 
     /// Records that the log names are read as they are now. One that it names again meanwhile waits
@@ -227,19 +292,21 @@ impl RestCapture {
 #[async_trait]
 impl Capture for RestCapture {
     async fn next(&mut self) -> Result<Captured, EndpointError> {
-        loop {
-            tokio::time::sleep_until(self.next_look).await;
-            let captured = self.look().await?;
-            if captured.changes.len() < limits::RECORDS {
-                let every = self.bound.client.manifest.changes.every_ms;
-                self.next_look = Instant::now() + Duration::from_millis(every);
-            }
-            if let Some(end) = &captured.end {
-                self.position = end.clone();
-                self.first = None;
-                return Ok(captured);
-            }
+        if let Some(mut looks) = self.looks.take() {
+            let looking = tokio::spawn(async move {
+                let captured = looks.next().await;
+                (looks, captured)
+            });
+            self.looking = Some(AbortOnDropHandle::new(looking));
         }
+        let ended =
+            || EndpointError::bug("looks-ended", "the looks at the app ended by themselves");
+        let looking = self.looking.as_mut().ok_or_else(ended)?;
+        let looked = looking.await;
+        self.looking = None;
+        let (looks, captured) = looked.map_err(|error| ended().caused_by(error))?;
+        self.looks = Some(looks);
+        captured
     }
 
     fn acknowledge(&self, _position: &Position) {

@@ -35,6 +35,9 @@ pub(super) async fn tell_merged(
         let pending = take(sweeper, pair, &ids);
         let missing = missing_of(bound, shape, known).await?;
         let mut gone: Vec<String> = missing.into_iter().map(|(_, record)| record.id).collect();
+        for id in &gone {
+            bound.known.forget(pair, id);
+        }
         gone.extend(pending);
         if !bound.known.has(pair, &record.id) {
             record.former = continued(bound, shape, record, &gone);

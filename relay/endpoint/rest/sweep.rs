@@ -175,7 +175,7 @@ impl Sweeper {
                 EndpointError::bug("sweep-ended", "a sweep ended by itself").caused_by(error)
             })??;
             for (pair, record) in swept.found {
-                self.found.insert((pair, record.id.clone()), record);
+                self.take(pair, record);
             }
             for job in self.jobs.iter_mut().filter(|job| job.what == swept.what) {
                 job.next = Instant::now() + job.every.max(swept.took * limits::SHARE);
@@ -189,6 +189,18 @@ impl Sweeper {
             }
         }
         Ok(())
+    }
+
+    /// Of what a look has told while the sweep went on there is nothing more to tell.
+    fn take(&mut self, pair: PairId, record: Record) {
+        let known = &self.bound.known;
+        if known.has(pair, &record.id) != record.is_deleted {
+            return;
+        }
+        if record.is_deleted {
+            known.forget(pair, &record.id);
+        }
+        self.found.insert((pair, record.id.clone()), record);
     }
 
     /// A look tells of the record by itself. Whether it waited here.
@@ -244,7 +256,7 @@ async fn sweep_gone(bound: &Bound, shape: &Shape) -> Result<Vec<(PairId, Record)
     missing_of(bound, shape, named).await
 }
 
-/// Those of the known records that are not there.
+/// Those of the known records that are not there. They are known until that is told of.
 pub(super) async fn missing_of(
     bound: &Bound,
     shape: &Shape,
@@ -258,7 +270,6 @@ pub(super) async fn missing_of(
         .collect();
     let stamp = bound.fence();
     let gone = gone.into_iter().map(|id| {
-        bound.known.forget(shape.pair, id);
         let record = Record::gone(id);
         (shape.pair, Record { stamp, ..record })
     });
@@ -282,8 +293,6 @@ async fn sweep_table(bound: &Bound, shape: &Shape) -> Result<Vec<(PairId, Record
             }
         }
     }
-    let records = found.iter().map(|record| shape.named(record));
-    bound.known.note(pair, records);
     let missing = before.map_or_else(Vec::new, |before| {
         bound.known.missing(pair, &listed, before)
     });

@@ -211,6 +211,10 @@ fn judge_batch(
                 let text = format!("{title} is not available (HTTP {status})");
                 return Err(EndpointError::retry("unavailable", text));
             }
+            Meaning::Exhausted => {
+                let text = format!("{title}'s calls of this period are used up");
+                return Err(EndpointError::retry("calls-exhausted", text));
+            }
             _ => said.push(one),
         }
     }
