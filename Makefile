@@ -28,37 +28,31 @@ relay/console/node_modules/.package-lock.json: relay/console/package-lock.json
 	cd relay/console && npm ci --ignore-scripts --no-audit --no-fund
 	@touch $@
 
-# The end-to-end tests run both binaries, so these are built first (the same build, in part).
+# One build for all tests: programs, which the end-to-end tests run, and tests. Packages built by
+# themselves (-p), or without their tests, have other features, and all that they depend on would be
+# compiled once more.
+BUILD = cargo build --locked --workspace --all-targets
+
 # Plain `cargo test`: tests of one binary share one throwaway PostgreSQL, which a runner with a
 # process per test would start anew for each. They wait more than they compute, so there are twice as
-# many at a time as on two cores by default.
-export RUST_TEST_THREADS ?= 4
+# many at a time as cores.
+test: export RUST_TEST_THREADS ?= $(shell echo $$((2 * $$(nproc))))
 test: ## Pure, simulated and real-PostgreSQL tests
 	@./packaging/find-postgres.sh >/dev/null
 	@./packaging/fetch-python.sh kinto >/dev/null
 	@./packaging/fetch-python.sh schemathesis >/dev/null
 	@./packaging/monitoring/fetch-promtool.sh >/dev/null
-	cargo build --locked --workspace
+	$(BUILD)
 	cargo test --locked --workspace
 
-# What touches PostgreSQL, and one whole sync from end to end, with each of the versions.
-# Servers are downloaded once (packaging/fetch-postgres.sh). Before 14 there is capture by triggers and
-# by looks.
-LADDER_13 = $(addprefix endpoint::ladder::,outbox triggers poll compare looks) e2e::looks
 test-pg: ## The tests of the PostgreSQL side on other versions (PG="13 14 15 16 17 18")
 	@./packaging/find-postgres.sh >/dev/null
-	cargo build --locked --workspace
-	cargo test --locked -p tidegate-relay --test it --no-run
-	@set -e; for major in $(PG); do \
-	  bin=$$(./packaging/fetch-postgres.sh $$major); \
-	  echo "== PostgreSQL $$major"; \
-	  claims="endpoint:: e2e::two_way::existing_rows e2e::two_way::triggers"; \
-	  if [ $$major -lt 14 ]; then claims="$(LADDER_13)"; fi; \
-	  TIDEGATE_PG_BIN=$$bin cargo test --locked -p tidegate-relay --test it -- $$claims; \
-	done
+	$(BUILD)
+	@./packaging/test-pg.sh $(PG)
 
 # The clients come from npm and PyPI, pinned, into target/apps.
 test-apps: ## The vendors' own clients against our doubles of their apps
+	$(BUILD)
 	@./packaging/test-apps.sh
 
 # Types, lints, components, then the pages in headless Chromium against real binaries. Debug builds read
@@ -66,7 +60,7 @@ test-apps: ## The vendors' own clients against our doubles of their apps
 test-console: console ## The console: types, components, and all pages in a real browser
 	@./packaging/find-postgres.sh >/dev/null
 	cd relay/console && npm run --silent check && npm run --silent test
-	cargo build --locked --workspace
+	$(BUILD)
 	cd relay/console && CHROMIUM=$$(../../packaging/find-chromium.sh) npm run --silent e2e
 
 # Each kind of world by itself: KIND=worst runs only these.
@@ -83,22 +77,22 @@ mutants: ## Breaks the sync core on purpose, one place at a time; the tests must
 ROWS ?= 10000000
 copy: ## The first copy of a big table, with restarts, as an optimized build (ROWS=10000000)
 	@./packaging/find-postgres.sh >/dev/null
-	cargo build --locked --release --workspace
-	COPY_ROWS=$(ROWS) cargo test --locked --release -p tidegate-relay --test it -- \
+	$(BUILD) --release
+	COPY_ROWS=$(ROWS) cargo test --locked --release --workspace --test it -- \
 	  e2e::resume --nocapture
 
 # pgbench comes with the server's package (packaging/find-postgres.sh). `make test` has a short run.
 soak: ## pgbench on one side and edits of the other at once (SOAK_SECONDS=300)
 	@./packaging/find-postgres.sh >/dev/null
-	cargo build --locked --workspace
-	SOAK_SECONDS=$(SOAK_SECONDS) cargo test --locked -p tidegate-relay --test it -- \
+	$(BUILD)
+	SOAK_SECONDS=$(SOAK_SECONDS) cargo test --locked --workspace --test it -- \
 	  e2e::soak --nocapture
 
 # Poor links are played in user space, so that no root is needed. About an hour on two cores.
 chaos: ## What networks do to the tunnel, in its long form, with figures
 	@./packaging/find-postgres.sh >/dev/null
-	cargo build --locked --release --workspace
-	CHAOS=1 cargo test --locked --release -p tidegate-relay --test it -- \
+	$(BUILD) --release
+	CHAOS=1 cargo test --locked --release --workspace --test it -- \
 	  e2e::network --nocapture --test-threads=1
 
 # Fewer rounds and rows, within five minutes: QUICK=1. A full run (about 40 minutes) also writes the README's table.

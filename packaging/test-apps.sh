@@ -64,7 +64,7 @@ run() {
   [ "$status" = 0 ] || { echo "$*: failed with $status" >&2; exit 1; }
 }
 
-cargo build --locked -p tidegate-apps
+[ -x "$target/debug/tidegate-apps" ] || { echo "no doubles yet: \`make test-apps\` builds them" >&2; exit 1; }
 mkdir -p "$installed"
 install_npm
 install_pip
