@@ -8,8 +8,12 @@
 use tidegate_sync::model::{Cell, PairId};
 use tidegate_sync::reference::{KeyForm, keys, set};
 use tidegate_sync::value::Value;
+use tokio_postgres::types::{ToSql, Type};
 
+use super::connect::Connected;
 use super::shape::{Column, Shape};
+use super::sqlstate::endpoint_error;
+use crate::endpoint::catalog::Problem;
 use crate::endpoint::lens::Lens;
 use crate::endpoint::{EndpointError, TableBinding};
 
@@ -174,6 +178,41 @@ impl JoinTable {
             text = self.to.as_text("j"),
         )
     }
+}
+
+/// Join tables in which the rows of one record can only be found by reading all of them.
+pub(super) async fn unindexed(
+    session: &Connected,
+    shapes: &[Shape],
+) -> Result<Vec<Problem>, EndpointError> {
+    let sql = "
+        select exists (
+            select from pg_index
+            where indrelid = $1::text::regclass and indkey[0] = $2 and indisvalid and indpred is null)";
+    let doing = "look for indexes of join tables";
+    let mut found = Vec::new();
+    for join in shapes.iter().flat_map(|shape| &shape.joins) {
+        let asked: [(&(dyn ToSql + Sync), Type); 2] = [
+            (&join.relation, Type::TEXT),
+            (&join.from.number, Type::INT2),
+        ];
+        let row = session.query_typed_one(sql, &asked);
+        let row = session.bounded(doing, row).await?;
+        let is_indexed = row.try_get(0);
+        if !is_indexed.map_err(|error| endpoint_error(doing, error))? {
+            let (relation, from) = (&join.relation, &join.from);
+            found.push(Problem {
+                code: "join-table-unindexed".into(),
+                message: format!(
+                    "{relation} has no index that begins with `{}`: for each record all of its rows are read",
+                    from.name
+                ),
+                remedy: format!("create index on {relation} ({});", from.quoted),
+                blocking: false,
+            });
+        }
+    }
+    Ok(found)
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use super::shown::Shown;
 use super::slots::{self, Names};
 use super::snapshot::{PgSnapshot, ViewOf};
 use super::touches::Touches;
-use super::{label, looks, peek, triggers};
+use super::{join_table, label, looks, peek, triggers};
 use crate::endpoint::catalog::Problem;
 use crate::endpoint::level::Level;
 use crate::endpoint::{Binding, Capture, Dial, EndpointError, OpenSide, Snapshot, Writer};
@@ -152,16 +152,17 @@ impl PgSide {
 #[async_trait]
 impl OpenSide for PgSide {
     async fn check_start(&mut self) -> Result<Vec<Problem>, EndpointError> {
-        if !matches!(self.binding.level, Level::Stream | Level::Peek) {
-            // The mapping has looked at whose the tables are.
-            return Ok(Vec::new());
-        }
-        let ddl = slots::ddl_of(&*self.dial).await?;
         let label = label(&self.binding, "control");
         let session = connect::client(&self.dial, &label, SessionLimits::CATALOG).await?;
+        let slow = join_table::unindexed(&session, &self.shapes).await?;
+        if !matches!(self.binding.level, Level::Stream | Level::Peek) {
+            // The mapping has looked at whose the tables are.
+            return Ok(slow);
+        }
+        let ddl = slots::ddl_of(&*self.dial).await?;
         let (publication, tables) = (self.names().publication, self.capture_tables());
         let obstacle = publication::obstacle(&session, &publication, &tables, ddl).await?;
-        Ok(obstacle.into_iter().collect())
+        Ok(obstacle.into_iter().chain(slow).collect())
     }
 
     async fn check_position(

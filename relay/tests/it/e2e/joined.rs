@@ -136,6 +136,11 @@ async fn sets_of_links_cross_in_the_copy_and_live_and_do_not_come_back() {
     let counts = counts.map(|count| plan["tables"][0][count].as_u64().unwrap());
     // The book that both have has the same tags, whatever their keys are.
     assert_eq!(counts, [1, 2, 0, 0], "{plan:#}");
+    // The key of the right side's join table begins with the other column.
+    let warnings = plan["warnings"].as_array().unwrap();
+    let slow = "create index on \"public\".\"labelled\" (\"work\");";
+    let told: Vec<&str> = warnings.iter().filter_map(Value::as_str).collect();
+    assert!(told.len() == 1 && told[0].ends_with(slow), "{plan:#}");
     shelf.stage.apply(FILE).await;
     shelf.wait("the copy", &COPIED).await;
     let copied = shelf.writes().await;
