@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use tidegate_sync::model::{BySide, Side};
 
 use super::layout::Layout;
+use crate::endpoint::Through;
 use crate::endpoint::catalog::{Catalog, Column, Table};
 
 /// A mapped table of one side as it was when its links were laid out.
@@ -25,8 +26,20 @@ pub(super) struct Identity {
     /// Their types. Unknown of what was noted before this was remembered.
     #[serde(default)]
     types: BTreeMap<String, String>,
+    /// The oids of its join tables, by the names that the sync file has for them. Unknown of what was noted
+    /// before this was remembered.
+    #[serde(default)]
+    joins: BTreeMap<String, u32>,
     /// The newest column that the table had when it was mapped.
     newest: i16,
+}
+
+/// What a sync file has of one table.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Named<'a> {
+    pub table: &'a str,
+    pub columns: &'a [String],
+    pub joins: &'a [Through],
 }
 
 impl Identity {
@@ -122,12 +135,13 @@ impl Known {
         &self,
         side: Side,
         catalog: &Catalog,
-        (name, columns): (&str, &[String]),
+        named: Named<'_>,
     ) -> Result<Found, Vec<String>> {
+        let (name, columns) = (named.table, named.columns);
         let Some(table) = catalog.table(name) else {
             return Err(vec![format!("{}: there is no table `{name}`", side.name())]);
         };
-        let refused = self.refusals(side, catalog, (name, columns));
+        let refused = self.refusals(side, catalog, named);
         if !refused.is_empty() {
             return Err(refused);
         }
@@ -135,7 +149,10 @@ impl Known {
         let full_name = format!("{}.{}", present.schema, present.name);
         let is_renamed = !present.is_named(name);
         let mut found = Found {
-            identity: self.identify(side, table, columns),
+            identity: Identity {
+                joins: joins(catalog, named.joins),
+                ..self.identify(side, table, columns)
+            },
             table: if is_renamed { &full_name } else { name }.to_owned(),
             columns: Vec::new(),
             news: Vec::new(),
@@ -196,19 +213,15 @@ impl Known {
             newest: newest_known.or_else(newest).max(newest_mapped).unwrap_or(0),
             columns: mapped,
             types: numbered().map(type_of).collect(),
+            joins: BTreeMap::new(),
         }
     }
 
-    fn refusals(
-        &self,
-        side: Side,
-        catalog: &Catalog,
-        (name, columns): (&str, &[String]),
-    ) -> Vec<String> {
-        let Some(table) = catalog.table(name) else {
+    fn refusals(&self, side: Side, catalog: &Catalog, named: Named<'_>) -> Vec<String> {
+        let Some(table) = catalog.table(named.table) else {
             return Vec::new();
         };
-        let place = format!("{} {name}", side.name());
+        let place = format!("{} {}", side.name(), named.table);
         let by_name = self.0[side]
             .iter()
             .find(|known| table.is_named(&known.full_name()));
@@ -220,7 +233,7 @@ impl Known {
             )];
         }
         let mut refused = Vec::new();
-        for name in columns {
+        for name in named.columns {
             let before = self
                 .of_table(side, table.oid)
                 .find_map(|known| known.number(name));
@@ -236,6 +249,18 @@ impl Known {
                     "{place}: column-remade: `{name}` is another column than the one that was synced, \
                      which {old}: to sync this one, apply the sync file without the field and then \
                      with it; what `sync plan` then shows is what it does"
+                ));
+            }
+        }
+        for (name, now) in joins(catalog, named.joins) {
+            let mut known = self.of_table(side, table.oid);
+            let before = known.find_map(|known| known.joins.get(&name).copied());
+            if before.is_some_and(|before| before != now) {
+                refused.push(format!(
+                    "{} {name}: table-remade: this is another join table than the one that was synced: \
+                     to sync this one, apply the sync file without the field and then with it; what \
+                     `sync plan` then shows is what it does",
+                    side.name()
                 ));
             }
         }
@@ -261,6 +286,15 @@ impl Identity {
         };
         self.columns.iter().filter_map(renamed)
     }
+}
+
+/// The oids of join tables by their names, where the side has such numbers.
+fn joins(catalog: &Catalog, joins: &[Through]) -> BTreeMap<String, u32> {
+    let number = |join: &Through| {
+        let table = catalog.table(&join.table)?;
+        (table.oid != 0).then(|| (join.table.clone(), table.oid))
+    };
+    joins.iter().filter_map(number).collect()
 }
 
 /// The same table as the side has it: former names stand behind.

@@ -43,12 +43,20 @@ fn catalog(tables: &[Table]) -> Catalog {
     }
 }
 
+fn named<'a>(table: &'a str, columns: &'a [String]) -> Named<'a> {
+    Named {
+        table,
+        columns,
+        joins: &[],
+    }
+}
+
 /// `posts (id, title, body)`, of which title and body are mapped.
 fn known() -> Known {
     let posts = catalog(&[table(7, "posts", &[(1, "id"), (2, "title"), (3, "body")])]);
     let columns = ["title".to_owned(), "body".to_owned()];
     let found = Known::default()
-        .find(Side::Left, &posts, ("posts", &columns))
+        .find(Side::Left, &posts, named("posts", &columns))
         .unwrap();
     assert_eq!(found.news, Vec::<String>::new());
     Known(BySide::new(vec![found.identity], Vec::new()))
@@ -58,7 +66,7 @@ fn find(tables: &[Table], name: &str, columns: &[&str]) -> Result<Found, Vec<Str
     let (known, mut catalog) = (known(), catalog(tables));
     known.add_former_names(Side::Left, &mut catalog);
     let columns: Vec<String> = columns.iter().map(|&name| name.to_owned()).collect();
-    known.find(Side::Left, &catalog, (name, &columns))
+    known.find(Side::Left, &catalog, named(name, &columns))
 }
 
 #[test]
@@ -136,7 +144,7 @@ fn what_has_no_number_is_known_by_its_name() {
     let app = catalog(&[table(0, "tasks", &[(0, "name"), (0, "state")])]);
     let columns = ["name".to_owned(), "state".to_owned()];
     let found = Known::default()
-        .find(Side::Right, &app, ("tasks", &columns))
+        .find(Side::Right, &app, named("tasks", &columns))
         .unwrap();
     assert_eq!(
         (found.table.as_str(), &found.columns[..]),
@@ -179,4 +187,34 @@ fn a_table_is_gone_when_it_was_dropped_or_another_one_has_its_name() {
         );
     }
     assert_eq!(Identity::default().gone(Side::Left, &catalog(&[])), None);
+}
+
+#[test]
+fn a_join_table_made_anew_is_told_from_the_one_that_was_synced() {
+    let posts = table(7, "posts", &[(1, "id")]);
+    let joined = |oid| {
+        catalog(&[
+            posts.clone(),
+            table(oid, "post_tags", &[(1, "post"), (2, "tag")]),
+        ])
+    };
+    let joins = [Through {
+        table: "post_tags".into(),
+        from: "post".into(),
+        to: "tag".into(),
+    }];
+    let whole = Named {
+        joins: &joins,
+        ..named("posts", &[])
+    };
+    let found = Known::default().find(Side::Left, &joined(9), whole);
+    let known = Known(BySide::new(vec![found.unwrap().identity], Vec::new()));
+    assert!(known.find(Side::Left, &joined(9), whole).is_ok());
+    let refused = known.find(Side::Left, &joined(10), whole).unwrap_err();
+    assert!(
+        refused[0].starts_with("left post_tags: table-remade"),
+        "{refused:?}"
+    );
+    let without = named("posts", &[]);
+    assert!(known.find(Side::Left, &joined(10), without).is_ok());
 }

@@ -8,7 +8,7 @@ use tidegate_sync::codec::{FieldType, Relation, relate};
 use tidegate_sync::model::{BySide, PairId, Side};
 use tidegate_sync::policy::{Direction, FieldPair, PairPolicy};
 
-use super::drift::{Found, Known, present, told_once};
+use super::drift::{Found, Known, Named, present, told_once};
 use super::forms::{FieldForm, looks};
 use super::linked;
 use super::report::CaptureReport;
@@ -255,8 +255,12 @@ fn check_table(
     }
     let looks = looks(file, BySide::new(left, right), problems)?;
     let find = |side: Side| {
-        let wanted = (names[side].as_str(), looks.columns[side].as_slice());
-        known.find(side, &catalogs[side], wanted)
+        let named = Named {
+            table: &names[side],
+            columns: &looks.columns[side],
+            joins: &looks.joins[side],
+        };
+        known.find(side, &catalogs[side], named)
     };
     let found = match (find(Side::Left), find(Side::Right)) {
         (Ok(left), Ok(right)) => BySide::new(left, right),

@@ -13,7 +13,7 @@ use tidegate_sync::session::{Config, Session};
 use tokio_util::sync::CancellationToken;
 
 use super::capture::CaptureTask;
-use super::drift::{Known, told_once};
+use super::drift::{Known, Named, told_once};
 use super::driver::Driver;
 use super::edited;
 use super::layout::Layout;
@@ -246,7 +246,12 @@ pub(super) async fn check_described(
     known.add_former_names(side, &mut catalog);
     let (mut news, mut problems) = (Vec::new(), Vec::new());
     for pair in &mapping.pairs {
-        match known.find(side, &catalog, (&pair.tables[side], &pair.columns[side])) {
+        let named = Named {
+            table: &pair.tables[side],
+            columns: &pair.columns[side],
+            joins: &pair.joins[side],
+        };
+        match known.find(side, &catalog, named) {
             Ok(found) => news.extend(found.news),
             Err(refused) => problems.extend(refused),
         }

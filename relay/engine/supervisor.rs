@@ -253,7 +253,7 @@ pub(super) struct Requests {
     pub edits: Edits,
     retry: Notify,
     expected: Mutex<Option<Vec<Tally>>>,
-    deletes_approved: Mutex<Option<Instant>>,
+    deletes_approved: Mutex<Option<tokio::time::Instant>>,
     /// Records that a verify found to differ, to be planned.
     doubts: Mutex<Vec<(Side, PairId, Key)>>,
     verifies: tokio::sync::Mutex<()>,
@@ -307,7 +307,7 @@ impl Requests {
 
     /// A person saw how many records would be deleted and confirmed it.
     pub(super) fn approve_deletes(&self) {
-        *self.lock_approval() = Some(Instant::now());
+        *self.lock_approval() = Some(tokio::time::Instant::now());
     }
 
     /// True once after an approval.
@@ -323,7 +323,7 @@ impl Requests {
         }
     }
 
-    fn lock_approval(&self) -> MutexGuard<'_, Option<Instant>> {
+    fn lock_approval(&self) -> MutexGuard<'_, Option<tokio::time::Instant>> {
         self.deletes_approved
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -407,5 +407,26 @@ impl Supervised {
 
     pub(super) fn progress(&self) -> &Arc<Progress> {
         &self.parts.progress
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_approval_is_for_what_is_under_way_and_not_for_a_later_day() {
+        let requests = Requests::default();
+        assert!(!requests.take_approval());
+        requests.approve_deletes();
+        tokio::time::advance(APPROVAL_IDLE_MAX / 2).await;
+        requests.end_old_approval();
+        assert!(requests.take_approval());
+        assert!(!requests.take_approval(), "it is asked for once");
+
+        requests.approve_deletes();
+        tokio::time::advance(APPROVAL_IDLE_MAX).await;
+        requests.end_old_approval();
+        assert!(!requests.take_approval());
     }
 }

@@ -252,6 +252,46 @@ async fn a_set_that_both_sides_changed_is_a_conflict_and_a_restart_loses_no_row(
     assert_eq!(conflicts.as_array().map(Vec::len), Some(1), "{conflicts:#}");
 }
 
+/// An empty table in its place would pass for the deletion of every link.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_join_table_made_anew_is_not_taken_for_the_old_one() {
+    let mut shelf = Shelf::start("joined_anew").await;
+    shelf.stage.apply(FILE).await;
+    shelf.wait("the copy", &COPIED).await;
+    shelf.writes().await;
+    // In `public`: the schema `tidegate` comes first for the role of that name.
+    let anew = "begin; drop table book_tags;
+        create table public.book_tags (
+            book_id int references books, tag_id int references tags, primary key (book_id, tag_id)
+        );
+        update books set pages = 11 where title = 'one';
+        commit";
+    run(&shelf.left, anew).await;
+    let told = async |stage: &Stage| {
+        let status = stage.try_get("syncs/shelf").await.unwrap_or_default();
+        let told = status["paused_fields"].to_string();
+        status["state"] == "live" && told.contains("left book_tags: table-remade")
+    };
+    shelf.stage.wait("the field to be paused", told).await;
+    shelf.stage.kill_relay();
+    shelf.stage.start_relay().await;
+    shelf.stage.wait("the field to be paused still", told).await;
+    let right = [
+        "none 0",
+        "one 11 art+biology",
+        "three 3 art+drama",
+        "two 2 chess",
+    ];
+    let kept = async |_: &Stage| books(&shelf.right, RIGHT_BOOKS).await == right;
+    shelf.stage.wait("everything else to cross", kept).await;
+
+    // Applied again it is a new field, of which a person chooses.
+    let file = FILE.replacen("key = ", "existing = \"right-to-left\"\nkey = ", 1);
+    shelf.stage.apply(&file).await;
+    shelf.wait("the links to be there again", &right).await;
+    shelf.writes().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_triggers_make_of_our_rows_is_news() {
     let shelf = Shelf::start("joined_triggers").await;
