@@ -202,13 +202,21 @@ impl Session {
                 }
                 let row = seen.unwrap_or(&found.stored.row);
                 let (pair, row) = (open.case.pair, row.clone());
-                match self.match_print(pair, &row) == wanted {
-                    true => Verdict::Join(other),
-                    false => Verdict::Drop,
+                match self.match_print(pair, &row) {
+                    print if print == wanted => Verdict::Join(other),
+                    // It is read before it is created anywhere.
+                    None if self.is_told_in_part(pair, &row) => Verdict::After(other),
+                    _ => Verdict::Drop,
                 }
             }
             _ => Verdict::After(other),
         }
+    }
+
+    /// True when the side has left out a part of the record's match key, as it did not change.
+    fn is_told_in_part(&self, pair: PairId, row: &Row) -> bool {
+        let mut match_key = self.config.policies[pair.0 as usize].match_key.iter();
+        match_key.any(|&field| row[field] == Cell::Unchanged)
     }
 
     fn match_print(&self, pair: PairId, row: &Row) -> Option<[u8; 16]> {
