@@ -308,7 +308,8 @@ impl Database {
         if cells != wanted {
             self.note_edit(Cause::Trigger);
         }
-        self.note_update(number, (&former, &wanted, &cells), cause);
+        let has_moved = !record.former.is_empty();
+        self.note_update((number, has_moved), (&former, &wanted, &cells), cause);
         let changed: Vec<bool> = (0..cells.len()).map(|f| cells[f] != former[f]).collect();
         let new = cells.iter().zip(&changed).filter(|(_, changed)| **changed);
         self.note_values(new.map(|(cell, _)| cell));
@@ -340,7 +341,7 @@ impl Database {
     /// What became of the values of an update: `former` ones, `wanted` ones, and those that are stored.
     fn note_update(
         &mut self,
-        record: u64,
+        (record, has_moved): (u64, bool),
         (former, wanted, cells): (&[Value], &[Value], &[Value]),
         cause: Cause,
     ) {
@@ -348,7 +349,7 @@ impl Database {
             if cells[field] != former[field] {
                 if cause == Cause::Sync && cells[field] == wanted[field] {
                     let change = (&former[field], &cells[field]);
-                    self.ledger.note_written(record, field, change);
+                    self.ledger.note_written((record, has_moved), field, change);
                 } else {
                     self.ledger.note_changed(record, field);
                 }

@@ -519,9 +519,27 @@ fn a_reference_to_a_key_that_changed_hands_is_written_anew() {
     }
 }
 
+/// The oracle did not count an edit that takes away what a trigger had made.
+#[test]
+fn a_trigger_s_value_that_a_person_took_away_is_kept_from_a_deletion() {
+    check(1_000_035, SHAPED);
+}
+
 /// A create came upon a record whose match key its side's history had told in part, and was tried again and
 /// again, until the other side's history let that record's own case go on.
 #[test]
 fn a_create_waits_until_the_match_key_of_what_it_found_is_told() {
     check(1_000_083, BROKEN);
+}
+
+/// The oracle took a record that we had deleted for one of which another could be made.
+#[test]
+fn a_record_of_the_same_match_key_is_not_one_that_was_deleted() {
+    check(3_014_581, FORGETFUL);
+}
+
+/// The oracle took a record that had moved while nobody followed for one and the same.
+#[test]
+fn a_record_that_is_linked_anew_may_get_what_it_had() {
+    check(3_014_818, WORST);
 }

@@ -29,7 +29,16 @@ pub struct Ledger {
     /// What we wrote to a record's field since somebody else changed it: never the same twice.
     written: HashMap<(u64, usize), HashSet<u64>>,
     /// What we wrote again all the same.
-    pub repeated: Option<(u64, String)>,
+    pub repeated: Option<Repeated>,
+}
+
+/// A value that we wrote to a record twice.
+#[derive(Clone, Debug)]
+pub struct Repeated {
+    pub token: u64,
+    /// The record had taken another key.
+    pub has_moved: bool,
+    pub what: String,
 }
 
 /// A record that a person deleted.
@@ -58,14 +67,26 @@ pub struct Parted {
 
 impl Ledger {
     /// A write of ours gave a field of a record this value.
-    pub fn note_written(&mut self, record: u64, field: usize, (former, now): (&Value, &Value)) {
+    pub fn note_written(
+        &mut self,
+        (record, has_moved): (u64, bool),
+        field: usize,
+        (former, now): (&Value, &Value),
+    ) {
         let Some(token) = token(now).filter(|_| normal(former) != normal(now)) else {
             return;
         };
         let written = self.written.entry((record, field)).or_default();
-        if !written.insert(token) {
-            let text = format!("field {field} of record #{record}: {now:?}");
-            self.repeated = Some((token, text));
+        let is_known = self
+            .repeated
+            .as_ref()
+            .is_some_and(|repeated| !repeated.has_moved);
+        if !written.insert(token) && !is_known {
+            self.repeated = Some(Repeated {
+                token,
+                has_moved,
+                what: format!("field {field} of record #{record}: {now:?}"),
+            });
         }
     }
 

@@ -1,13 +1,13 @@
 //! Oracles that look at one batch of ours as it lands.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use tidegate_sync::model::{BySide, Key, Outcome, PairId, Row, Side, Step, StepKind};
 use tidegate_sync::policy::{DeleteConflict, DeletePolicy, Drift, PairPolicy};
 use tidegate_sync::value::Value;
 
 use crate::database::Database;
-use crate::ledger::{Departed, Parted};
+use crate::ledger::{Departed, Parted, Repeated};
 use crate::oracle::{Check, Violation};
 use crate::store::Store;
 use crate::values::{is_derived, normal, token};
@@ -50,11 +50,14 @@ pub fn guarded(landed: &Landed<'_>) -> Check {
     Ok(())
 }
 
-/// I3: a value is not written to a record again unless somebody else changed it there.
+/// I3: a value is not written to a record again unless somebody else changed it there. One that took another
+/// key while nobody followed is linked anew, maybe with another record, which may say the same.
 pub fn not_repeated(landed: &Landed<'_>) -> Check {
-    match &landed.sides[landed.side].ledger.repeated {
-        Some((token, repeated)) if !landed.unsure.contains(token) => {
-            let text = format!("{} again: {repeated}", landed.side.name());
+    let repeated = landed.sides[landed.side].ledger.repeated.as_ref();
+    let is_one_record = |repeated: &&Repeated| landed.is_followed || !repeated.has_moved;
+    match repeated.filter(is_one_record) {
+        Some(repeated) if !landed.unsure.contains(&repeated.token) => {
+            let text = format!("{} again: {}", landed.side.name(), repeated.what);
             Violation::check("I3", text)
         }
         _ => Ok(()),
@@ -140,12 +143,15 @@ pub fn deletions_travel(landed: &Landed<'_>) -> Result<Vec<PairId>, Violation> {
             continue;
         }
         let policy = &landed.scenario.policies[step.pair.0 as usize];
+        let rest = rest_of(landed, departed);
         let may_return = match policy.records_flow_to(landed.side.other()) {
             false => policy.drift == Drift::Overwrite,
             true => {
                 policy.deletes == DeletePolicy::Propagate
                     && policy.conflict_delete == DeleteConflict::Keep
-                    && (set.iter().any(|(f, value)| is_edit(departed, *f, value))
+                    && (set
+                        .iter()
+                        .any(|(f, value)| is_edit(departed, rest, *f, value))
                         || set.iter().any(|(f, value)| has_not_met(parted, *f, value))
                         || has_other_references(policy, departed, set))
             }
@@ -190,9 +196,10 @@ fn may_be_of(landed: &Landed<'_>, departed: &Departed, set: &[(usize, Value)]) -
         let mut partners = links.iter().filter_map(|link| link.key(side));
         return had_all(&record.had, set) && partners.all(|partner| *partner == departed.key);
     }
+    // One that nobody deleted is gone by a deletion of ours, and nothing is made of it.
     let mut gone = landed.sides[other].ledger.departed.iter();
-    let counterpart = gone.find(|gone| Some(gone.number) == counterpart);
-    counterpart.is_none_or(|gone| had_all(&gone.had, set))
+    let is_of = |number| gone.any(|gone| gone.number == number && had_all(&gone.had, set));
+    counterpart.is_none_or(is_of)
 }
 
 fn had_all(had: &[(usize, u64)], set: &[(usize, Value)]) -> bool {
@@ -217,13 +224,34 @@ fn has_other_references(policy: &PairPolicy, departed: &Departed, set: &[(usize,
     })
 }
 
+/// Every value that a record's fields ever had, in its normal form.
+type Forms = BTreeSet<(usize, String)>;
+
+/// What the deleted record's counterpart ever had.
+fn rest_of<'a>(landed: &Landed<'a>, departed: &Departed) -> Option<&'a Forms> {
+    let number = departed.parted.as_ref()?.counterpart?;
+    let side = &landed.sides[landed.side.other()];
+    let mut rows = side.table(departed.pair).rows.values();
+    let mut gone = side.ledger.departed.iter();
+    match rows.find(|record| record.number == number) {
+        Some(record) => Some(&record.forms),
+        None => gone
+            .find(|gone| gone.number == number)
+            .map(|gone| &gone.forms),
+    }
+}
+
 /// A value that the deleted record never had. One without a token names nobody: where the record had
-/// another one before, either side, or both, may have made it what it is.
-fn is_edit(departed: &Departed, field: usize, value: &Value) -> bool {
+/// another one before, either side, or both, may have made it what it is. And where its counterpart had
+/// one that a trigger had made there, somebody has taken that away.
+fn is_edit(departed: &Departed, rest: Option<&Forms>, field: usize, value: &Value) -> bool {
     let forms = departed.forms.iter().filter(|(of, _)| *of == field);
+    let mut rest = rest.into_iter().flatten();
+    let was_derived =
+        rest.any(|form| form.0 == field && is_derived(&form.1) && !departed.forms.contains(form));
     match token(value) {
         Some(token) => !departed.had.contains(&(field, token)),
         None if is_derived(&normal(value)) => true,
-        None => forms.count() > 1 || departed.cells[field] != *value,
+        None => was_derived || forms.count() > 1 || departed.cells[field] != *value,
     }
 }
