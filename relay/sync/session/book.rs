@@ -423,13 +423,20 @@ impl Book {
     /// Since when a record that is not linked has had the key that it gives up with `change`: since the
     /// last one is known to have given it up. `None` where that is not certain.
     fn unlinked_since(&self, slot: &Slot, change: &Change, lookups: &Lookups) -> Option<Since> {
-        let lookup = lookups.get(slot).unwrap_or(Lookup::nobody());
-        if !lookup.links.is_empty() || self.tenants.contains_key(slot) {
+        let (lookup, now) = (
+            lookups.get(slot).unwrap_or(Lookup::nobody()),
+            change.moment(),
+        );
+        // Who gets it later, by a write of ours, is another one.
+        let had = |since: Since| since <= now;
+        let mut own = self.tenants.get(slot).into_iter().flatten();
+        if lookup.links.iter().any(|link| had(link.since[slot.0])) || own.any(|own| had(own.since))
+        {
             return None;
         }
-        let ends = lookup.traces.iter().map(Trace::ended);
-        let last = ends.max().unwrap_or_default();
-        (last < change.moment()).then_some(last)
+        let former = lookup.traces.iter().filter(|trace| had(trace.since));
+        let last = former.map(Trace::ended).max().unwrap_or_default();
+        (last < now).then_some(last)
     }
 
     /// The case's record had this key before. Should its history be replayed from then, it is still this
@@ -683,11 +690,16 @@ fn is_own_move(lookup: &Lookup, side: Side, change: &Change) -> bool {
     change.ours && begun.any(|since| since == given)
 }
 
-/// True when the key's next record is known up to after the change, or is one that a batch of ours
+/// True when the key's next record is (or was) known up to after the change, or is one that a batch of ours
 /// gave the key later, for which it had to be free: what the change is about has left.
 fn is_past(lookup: &Lookup, side: Side, change: &Change) -> bool {
-    let is_later = |link: &&Link| link.since[side] > change.moment();
-    let mut later = lookup.links.iter().filter(is_later);
-    let is_given = |link: &Link| link.since[side] == Since::written(link.since[side].batch);
-    later.any(|link| is_given(link) || change.place() <= link.seen[side])
+    let links = lookup
+        .links
+        .iter()
+        .map(|link| (link.since[side], link.seen[side]));
+    let gone = lookup.traces.iter().map(|trace| (trace.since, trace.seen));
+    let mut later = links
+        .chain(gone)
+        .filter(|(since, _)| *since > change.moment());
+    later.any(|(since, seen)| since == Since::written(since.batch) || change.place() <= seen)
 }

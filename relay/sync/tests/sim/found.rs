@@ -532,6 +532,13 @@ fn a_create_waits_until_the_match_key_of_what_it_found_is_told() {
     check(1_000_083, BROKEN);
 }
 
+/// A record had a key until our create took it. The link of what was created had ended when the history was
+/// replayed, and the former record was made again.
+#[test]
+fn a_key_that_we_took_later_is_no_new_record_s_in_a_replay() {
+    check(3_016_857, LINKED_WORST);
+}
+
 /// The oracle took a record that we had deleted for one of which another could be made.
 #[test]
 fn a_record_of_the_same_match_key_is_not_one_that_was_deleted() {
