@@ -409,6 +409,13 @@ impl Planner<'_> {
             FieldVerdict::Write { to } if self.may_have_it(to, field, &state) => {
                 return Err(Verdict::NeedRead(to));
             }
+            FieldVerdict::Write { to } if self.was_left_empty(to.other(), field, &state) => {
+                if self.value(to, field).is_none() {
+                    return Err(Verdict::NeedRead(to));
+                }
+                let conflict = self.conflict(Some(field), Some(to.other()));
+                decided.conflicts.push(conflict);
+            }
             FieldVerdict::Nothing | FieldVerdict::Write { .. } => {}
             FieldVerdict::Settle => {
                 for side in Side::BOTH {
@@ -452,6 +459,17 @@ impl Planner<'_> {
         let is_reference = self.policy.reference(field).is_some();
         let is_unseen = state.observed[to].is_none();
         is_unseen && !is_reference && state.observed[to.other()] == Some(state.baseline[to])
+    }
+
+    /// True for a one-way field that was empty on `from`, where the other side has a value that never came
+    /// from there (see `PendingCase::leave_empty`): it is overwritten now, and recorded.
+    fn was_left_empty(&self, from: Side, field: usize, state: &FieldState) -> bool {
+        let null = self.prints.value(&Value::Null);
+        let there = state.baseline[from.other()];
+        !self.policy.fields[field].direction.flows_to(from)
+            && state.baseline[from] == null
+            && there.is_known()
+            && there != null
     }
 
     /// Adds the update of `side` by the other one's values of these fields.

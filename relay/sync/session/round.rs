@@ -22,6 +22,7 @@ use crate::model::{
 };
 use crate::plan::{Decided, LinkFate};
 use crate::policy::{Direction, PairPolicy};
+use crate::value::Value;
 
 /// What was intended: committed before it is sent, removed by the settlement that completes it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -90,7 +91,7 @@ pub(super) struct Settled {
 enum StepResult {
     Written {
         key: Key,
-        prints: Vec<Fingerprint>,
+        read: ReadBack,
         wrote: Wrote,
     },
     Deleted(Wrote),
@@ -106,17 +107,22 @@ impl StepResult {
     fn written(key: Key, row: Vec<Fingerprint>, values: Values, prints: &Fingerprinter) -> Self {
         let print = prints.record(&row);
         let wrote = Wrote { values, print };
-        StepResult::Written {
-            key,
-            prints: row,
-            wrote,
-        }
+        let null = prints.value(&Value::Null);
+        let read = ReadBack { prints: row, null };
+        StepResult::Written { key, read, wrote }
     }
 
     fn deleted(values: Values) -> Self {
         let print = Fingerprint::UNKNOWN;
         StepResult::Deleted(Wrote { values, print })
     }
+}
+
+/// A record as a write left it.
+struct ReadBack {
+    prints: Vec<Fingerprint>,
+    /// Of a field that is empty.
+    null: Fingerprint,
 }
 
 /// What history keeps of a write.
@@ -257,8 +263,8 @@ impl PendingCase {
             let side = step.side;
             let batch = batches[side].unwrap_or_default();
             match result {
-                StepResult::Written { key, prints, wrote } => {
-                    self.agree(&mut link, step, &prints);
+                StepResult::Written { key, read, wrote } => {
+                    self.agree(&mut link, step, &read);
                     self.resolve_former(side, &key, out);
                     if link.keys[side].as_ref() != Some(&key) {
                         link.since[side] = Since::written(batch);
@@ -324,7 +330,8 @@ impl PendingCase {
     }
 
     /// Both sides have the fields that a step wrote.
-    fn agree(&self, link: &mut Link, step: &PendingStep, prints: &[Fingerprint]) {
+    fn agree(&self, link: &mut Link, step: &PendingStep, read: &ReadBack) {
+        let prints = &read.prints;
         let (side, other) = (step.side, step.side.other());
         for &field in &step.fields {
             link.baseline[side][field] = prints[field];
@@ -333,6 +340,7 @@ impl PendingCase {
             }
         }
         self.leave_unfilled(link, step, prints);
+        self.leave_empty(link, step, read);
     }
 
     /// The place of the link that remembers a deletion which can't be carried over.

@@ -1,6 +1,7 @@
-//! References whose record has no partner yet: what is created lacks them, or waits.
+//! What a create leaves empty: references whose record has no partner yet, without which a record may have
+//! to wait, and fields that do not flow to its side.
 
-use super::{PendingCase, PendingStep, settle_widowed};
+use super::{PendingCase, PendingStep, ReadBack, settle_widowed};
 use crate::baseline::Fingerprint;
 use crate::decide::Write;
 use crate::model::{BySide, Finding, FindingCode, Link, Place};
@@ -43,6 +44,23 @@ impl PendingCase {
         if step.write == Write::Create {
             for &field in &self.unfilled {
                 link.baseline[step.side][field] = prints[field];
+            }
+        }
+    }
+
+    /// A create sets no field that does not flow to its side. What it left empty there is no value of that
+    /// side, and does not flow back over what the other one has.
+    pub(super) fn leave_empty(&self, link: &mut Link, step: &PendingStep, read: &ReadBack) {
+        if step.write != Write::Create {
+            return;
+        }
+        let (side, other) = (step.side, step.side.other());
+        for (field, &print) in read.prints.iter().enumerate() {
+            let is_left_out = !step.fields.contains(&field) && !self.unfilled.contains(&field);
+            let there = self.observed[other][field];
+            if is_left_out && print == read.null && there.is_known() {
+                link.baseline[side][field] = print;
+                link.baseline[other][field] = there;
             }
         }
     }

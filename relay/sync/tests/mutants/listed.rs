@@ -220,7 +220,7 @@ const BASELINES: &[Listed] = &[
         "a baseline moves though the step was not taken",
         "session/round.rs",
         "StepResult::Again => {\n                    «all_done = false;»",
-        "all_done = false; self.agree(&mut link, step, &self.observed[side]);",
+        "all_done = false; let prints = self.observed[side].clone(); self.agree(&mut link, step, &ReadBack { prints, null: Fingerprint::UNKNOWN });",
     ),
     (
         "the batch that wrote a record is forgotten",

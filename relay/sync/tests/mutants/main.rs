@@ -38,6 +38,7 @@ const FILES: &[&str] = &[
     "session/open.rs",
     "session/reach.rs",
     "session/round.rs",
+    "session/round/unfilled.rs",
     "session/round/unsure.rs",
     "session/waiting.rs",
 ];

@@ -262,6 +262,9 @@ impl Database {
                 place: Place::end_of(self.lsn + COMMIT),
             },
         };
+        if cause == Cause::Sync {
+            self.ledger.made.insert((pair, key.clone()));
+        }
         record.note_tokens();
         self.next_record += 1;
         let changed: Vec<bool> = cells
@@ -320,6 +323,9 @@ impl Database {
         rows.remove(key);
         if new_key != *key {
             record.former.push(key.clone());
+            if self.ledger.made.contains(&(pair, key.clone())) {
+                self.ledger.made.insert((pair, new_key.clone()));
+            }
             if cause == Cause::Person {
                 self.ledger.left.insert((pair, key.clone()));
             }

@@ -13,6 +13,8 @@ use crate::values::{normal, token};
 pub struct Ledger {
     /// Tokens that a person or a trigger replaced or deleted here, or that may not leave this side.
     pub superseded: HashSet<u64>,
+    /// Keys under which we made records, and those that they have taken since.
+    pub made: BTreeSet<(PairId, Key)>,
     /// Keys that a person deleted here.
     pub deleted: BTreeSet<(PairId, Key)>,
     /// Keys that a person's record left for another one. A scan that comes after can't tell them from

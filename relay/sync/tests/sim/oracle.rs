@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use tidegate_sync::baseline::Fingerprint;
 use tidegate_sync::model::{BySide, FindingCode, Key, Link, LinkId, PairId, Position, Side};
-use tidegate_sync::policy::{Drift, Existing};
+use tidegate_sync::policy::{Direction, Drift, Existing, PairPolicy};
 use tidegate_sync::session::Settlement;
 use tidegate_sync::value::Value;
 
-use crate::database::Database;
+use crate::database::{Database, Record};
 use crate::links;
 use crate::store::Store;
 use crate::values::{is_derived, normal, token};
@@ -89,26 +89,61 @@ fn converged_link(facts: &Facts<'_>, pair: PairId, link: &Link) -> Check {
         return Violation::check("I1", format!("a linked record is missing: {link:?}"));
     };
     for (field, mapped) in policy.fields.iter().enumerate() {
-        let free = mapped.direction != tidegate_sync::policy::Direction::Both
-            && policy.drift == Drift::Ignore;
+        let free = mapped.direction != Direction::Both && policy.drift == Drift::Ignore;
         let cells = BySide::new(&left.cells[field], &right.cells[field]);
         let agreed = Side::BOTH
             .iter()
             .all(|&side| facts.sides[side].prints.value(cells[side]) == link.baseline[side][field]);
         let link_only = policy.existing == Existing::LinkOnly && agreed;
+        let is_left_empty =
+            agreed && was_left_empty(facts, (pair, field), link, BySide::new(left, right));
         if let Some(reference) = policy.reference(field) {
-            if !free && !link_only && !links::names_partners(facts, reference, cells) {
+            if !free
+                && !link_only
+                && !is_left_empty
+                && !links::names_partners(facts, reference, cells)
+            {
                 let text = format!("{pair:?} field {field}: {cells:?} in {:?}", link.keys);
                 return Violation::check("I17", text);
             }
             continue;
         }
-        if !free && !link_only && !same(facts, pair, field, cells) {
+        if !free && !link_only && !is_left_empty && !same(facts, pair, field, cells) {
             let text = format!("{pair:?} field {field}: {cells:?} in {:?}", link.keys);
             return Violation::check("I1", text);
         }
     }
     Ok(())
+}
+
+/// True for a one-way field of a record that we made on the side which the field flows from, and whose other
+/// side has a value that never came from there: what a create of ours left empty is no value that flows. One
+/// that was deleted and inserted again under its key is the same record, and so is to a scan one with the
+/// same match key.
+fn was_left_empty(
+    facts: &Facts<'_>,
+    (pair, field): (PairId, usize),
+    link: &Link,
+    records: BySide<&Record>,
+) -> bool {
+    let policy = &facts.scenario.policies[pair.0 as usize];
+    source(policy, field).is_some_and(|from| {
+        let there = (field, normal(&records[from.other()].cells[field]));
+        let record = records[from];
+        let is_empty = record.cells[field].is_null() && !record.forms.contains(&there);
+        let made = &facts.sides[from].ledger.made;
+        let is_made = |key: &Key| made.contains(&(pair, key.clone()));
+        is_empty && (facts.store.was_scanned_again || link.keys[from].iter().any(is_made))
+    })
+}
+
+/// The side from which a one-way field flows.
+fn source(policy: &PairPolicy, field: usize) -> Option<Side> {
+    match policy.fields[field].direction {
+        Direction::LeftToRight => Some(Side::Left),
+        Direction::RightToLeft => Some(Side::Right),
+        Direction::Both | Direction::Neither => None,
+    }
 }
 
 /// Equal but for what the sides do to values when they store them.
@@ -412,6 +447,7 @@ pub fn honest_settlement(
     store: &Store,
     settlement: &Settlement,
 ) -> Check {
+    let null = scenario.prints.value(&Value::Null);
     for (pair, link) in &settlement.links {
         let policy = &scenario.policies[pair.0 as usize];
         let former = store.links.get(&(*pair, link.id));
@@ -424,8 +460,15 @@ pub fn honest_settlement(
                 sides.all(|&side| !former.baseline[side][field].is_known())
             };
             let is_met = former.is_none_or(|former| former.is_half() || is_new(former));
+            // What a create left empty on the side which the field flows from is no value that flows.
+            let is_made = |from: Side| {
+                let has_key = |former: &Link| former.since[from] == link.since[from];
+                now[from] == null && (is_met || !former.is_some_and(has_key))
+            };
+            let is_left_empty = source(policy, field).is_some_and(is_made);
             // Equal references read otherwise on the other side.
             if unmoved
+                || is_left_empty
                 || policy.reference(field).is_some()
                 || (policy.existing == Existing::LinkOnly && is_met)
             {

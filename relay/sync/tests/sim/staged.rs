@@ -1,7 +1,7 @@
 //! Worlds whose people and deliveries are told step by step, for what chance meets too seldom.
 
 use tidegate_sync::model::{Key, PairId, Side};
-use tidegate_sync::policy::{Direction, Existing, FieldPair};
+use tidegate_sync::policy::{DeleteConflict, DeletePolicy, Direction, Drift, Existing, FieldPair};
 use tidegate_sync::value::Value;
 
 use crate::database::{Cause, Quirks};
@@ -15,15 +15,18 @@ fn text(word: &str) -> Value {
     Value::Text(word.to_owned())
 }
 
-/// One record on each side, linked as they are: field 1 is "one" on the left and "five" on the right.
-fn agreed_to_differ() -> World {
+/// Two empty tables; field 1 flows as it is said.
+fn empty(existing: Existing, direction: Direction) -> World {
     let mut rng = Rng::new(0);
     let mut scenario = scenario::draw(&mut rng, Troubles::NONE);
     scenario.policies.truncate(1);
     scenario.kinds.truncate(1);
-    scenario.policies[0].existing = Existing::LinkOnly;
+    let policy = &mut scenario.policies[0];
+    (policy.existing, policy.drift) = (existing, Drift::Overwrite);
+    (policy.deletes, policy.conflict_delete) = (DeletePolicy::Propagate, DeleteConflict::Keep);
     let both = |field: &mut FieldPair| field.direction = Direction::Both;
-    scenario.policies[0].fields.iter_mut().for_each(both);
+    policy.fields.iter_mut().for_each(both);
+    policy.fields[1].direction = direction;
     for side in Side::BOTH {
         scenario.quirks[side] = vec![Quirks {
             flows_out: vec![true; 5],
@@ -33,14 +36,23 @@ fn agreed_to_differ() -> World {
         scenario.rows[side] = 0;
     }
     scenario.parts = 0;
-    let mut world = World::of(scenario, rng, Plant::None, false);
+    World::of(scenario, rng, Plant::None, false)
+}
+
+fn person_inserts(world: &mut World, side: Side, word: &str) {
+    let mut cells = vec![Value::Null; 5];
+    cells[0] = text("k1");
+    cells[1] = text(word);
+    let key = world.sides[side].insert(PAIR, None, cells, Cause::Person);
+    assert_eq!(key, Ok(Key::single("k1")));
+    world.sides[side].commit();
+}
+
+/// One record on each side, linked as they are: field 1 is "one" on the left and "five" on the right.
+fn agreed_to_differ() -> World {
+    let mut world = empty(Existing::LinkOnly, Direction::Both);
     for (side, word) in Side::BOTH.into_iter().zip(["one", "five"]) {
-        let mut cells = vec![Value::Null; 5];
-        cells[0] = text("k1");
-        cells[1] = text(word);
-        let key = world.sides[side].insert(PAIR, None, cells, Cause::Person);
-        assert_eq!(key, Ok(Key::single("k1")));
-        world.sides[side].commit();
+        person_inserts(&mut world, side, word);
     }
     come_to_rest(&mut world);
     assert_eq!((world.store.links.len(), world.store.written), (1, 0));
@@ -48,7 +60,11 @@ fn agreed_to_differ() -> World {
 }
 
 fn person_writes(world: &mut World, side: Side, word: &str) {
-    let set = [(1, text(word))];
+    person_sets(world, side, (1, word));
+}
+
+fn person_sets(world: &mut World, side: Side, (field, word): (usize, &str)) {
+    let set = [(field, text(word))];
     let done = world.sides[side].update(PAIR, &Key::single("k1"), &set, None, Cause::Person);
     assert!(done.is_ok());
     world.sides[side].commit();
@@ -90,4 +106,40 @@ fn a_value_that_the_other_side_has_no_more_is_a_conflict_with_what_it_has() {
     };
     assert_eq!(conflict.values.left.value(), Some(&text("five")));
     assert_eq!(conflict.values.right.value(), Some(&text("seven")));
+}
+
+/// What flows from the left alone is not known there when a record comes from the right. That it is empty
+/// there is no value that flows, until somebody on the left fills it.
+#[test]
+fn what_a_create_could_not_bring_is_kept_where_it_is() {
+    let mut world = empty(Existing::Merge, Direction::LeftToRight);
+    come_to_rest(&mut world);
+    person_inserts(&mut world, Side::Right, "five");
+    come_to_rest(&mut world);
+    person_sets(&mut world, Side::Left, (2, "else"));
+    come_to_rest(&mut world);
+    person_sets(&mut world, Side::Right, (2, "other"));
+    come_to_rest(&mut world);
+    assert_eq!(field(&world, Side::Left), Value::Null);
+    assert_eq!(field(&world, Side::Right), text("five"));
+    assert!(world.store.conflicts.is_empty());
+    person_writes(&mut world, Side::Left, "six");
+    come_to_rest(&mut world);
+    assert_eq!(field(&world, Side::Right), text("six"));
+    let [conflict] = &world.store.conflicts[..] else {
+        panic!("{:?}", world.store.conflicts);
+    };
+    assert_eq!(conflict.values.right.value(), Some(&text("five")));
+    assert_eq!(conflict.winner, Some(Side::Left));
+}
+
+/// The same of a record that the first copy makes.
+#[test]
+fn what_a_copy_could_not_bring_is_kept_where_it_is() {
+    let mut world = empty(Existing::Merge, Direction::LeftToRight);
+    person_inserts(&mut world, Side::Right, "five");
+    come_to_rest(&mut world);
+    assert_eq!(world.store.written, 1);
+    assert_eq!(field(&world, Side::Right), text("five"));
+    assert!(world.store.conflicts.is_empty());
 }
