@@ -90,6 +90,8 @@ pub struct Case {
     pub is_scanned: bool,
     /// Sides of which all that is told is what a write of ours did.
     pub echoes: BySide<bool>,
+    /// Sides whose last write of ours may keep the history from telling what an earlier one did.
+    pub masks: BySide<bool>,
 }
 
 impl Case {
@@ -105,6 +107,7 @@ impl Case {
             existing: None,
             is_scanned: false,
             echoes: BySide::default(),
+            masks: BySide::default(),
         };
         case.keys[side] = Some(key);
         case.since[side] = since;
@@ -127,6 +130,7 @@ impl Case {
             existing: None,
             is_scanned: false,
             echoes: BySide::default(),
+            masks: BySide::default(),
         }
     }
 

@@ -176,6 +176,18 @@ fn key_that_became_another_records_before_our_write_is_written_anew() {
     assert!(decided.conflicts.is_empty());
 }
 
+/// The report of a later write of ours leaves out the reference, as a join table's rows are told apart.
+#[test]
+fn reference_is_read_only_where_an_earlier_write_was_not_told() {
+    let row = vec![Cell::Value(text("t")), Cell::Unchanged];
+    let (mut case, reused) = misled(Seen::Unseen);
+    case.seen.left = Seen::Present { row, time: None };
+    let verdict = |case: &Case| plan(case, &policy(false), &prints(), &reused);
+    assert_ne!(verdict(&case), Verdict::NeedRead(Side::Left));
+    case.masks.left = true;
+    assert_eq!(verdict(&case), Verdict::NeedRead(Side::Left));
+}
+
 #[test]
 fn reference_that_can_t_be_written_anew_yet_is_remembered_as_not_carried_over() {
     let (case, mut reused) = misled(seen(text("a")));

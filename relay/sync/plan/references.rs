@@ -163,12 +163,14 @@ impl Planner<'_> {
         self.merge_field(field, &state)
     }
 
-    /// The side whose report of our write leaves out a reference, because a later write did not change it.
+    /// The side whose report of our write leaves out a reference, because that write did not change it,
+    /// while what an earlier one made of it was not told.
     pub(super) fn unheard_reference(&self, field: usize, state: &FieldState) -> Option<Side> {
         let null = self.prints.value(&Value::Null);
         Side::BOTH.into_iter().find(|&side| {
             let is_empty = [Fingerprint::UNKNOWN, null].contains(&state.baseline[side]);
-            self.is_written(side, field) && !is_empty && state.observed[side].is_none()
+            let is_unheard = self.case.masks[side] && state.observed[side].is_none();
+            is_unheard && !is_empty && self.is_written(side, field)
         })
     }
 

@@ -252,6 +252,7 @@ impl Session {
                 existing,
                 is_scanned: true,
                 echoes: BySide::default(),
+                masks: BySide::default(),
             };
             let mut relies = BySide::default();
             for side in Side::BOTH {

@@ -157,6 +157,7 @@ pub struct Session {
 
 impl Session {
     pub fn new(config: Config, resume: Resume) -> Session {
+        let naming = Naming::after(BatchId::of_run(config.epoch, 0));
         let mut session = Session {
             config,
             resume,
@@ -175,7 +176,7 @@ impl Session {
             settled: BySide::default(),
             to_acknowledge: BySide::default(),
             copying: None,
-            naming: Naming::default(),
+            naming,
             current: Current::default(),
             batch_count: 0,
         };
@@ -407,6 +408,7 @@ impl Session {
             round::settle_problem(&open, (side, code), seen, &mut current.settlement);
             return;
         }
+        open.case.masks = self.masks(&open);
         let policy = &self.config.policies[open.case.pair.0 as usize];
         let verdict = match open.unknown_side() {
             Some(side) => Verdict::NeedRead(side),
@@ -519,6 +521,7 @@ impl Session {
             let results: Vec<(Side, Outcome)> = results.collect();
             self.await_refused(&open, &results);
             self.note_given(&open, &results, &current.round.batches);
+            self.note_masks(&open, &results, &current.round.batches);
             if !open.take_back(results, &current.round.batches) {
                 continue;
             }

@@ -12,7 +12,9 @@ use super::counterpart::Draft;
 use super::open::Open;
 use super::{Command, Lookups, Session, Settlement, State};
 use crate::inbox::tenant;
-use crate::model::{BatchId, Finding, FindingCode, Key, Lookup, Outcome, Place, Side, Since};
+use crate::model::{
+    BatchId, BySide, Finding, FindingCode, Key, Lookup, Outcome, Place, Side, Since,
+};
 use crate::plan::{Partners, Waits, named};
 
 /// After everything that a history can tell.
@@ -30,9 +32,73 @@ pub(super) struct Naming {
     /// Records that wait, by the one whose partner they wait for. Lost with the run: their findings
     /// are tried again then.
     waiting: BTreeMap<Slot, BTreeSet<Slot>>,
+    masks: BySide<Masks>,
+}
+
+/// Batches of this run that wrote a record again before its side's history had told of the write before. Of
+/// such a record the history tells the last write alone, and that may leave out a reference.
+#[derive(Debug, Default)]
+struct Masks {
+    batches: BTreeSet<BatchId>,
+    /// Of batches up to this one nothing is known.
+    unsure: BatchId,
+}
+
+impl Naming {
+    /// Of a run whose batches come after `last`.
+    pub fn after(last: BatchId) -> Naming {
+        let masks = BySide::from_fn(|_| Masks {
+            unsure: last,
+            ..Masks::default()
+        });
+        Naming {
+            masks,
+            ..Naming::default()
+        }
+    }
+}
+
+impl Masks {
+    fn note(&mut self, batch: BatchId) {
+        self.batches.insert(batch);
+        if self.batches.len() > limits::MASKS_MAX
+            && let Some(first) = self.batches.pop_first()
+        {
+            self.unsure = first;
+        }
+    }
+
+    fn hides(&self, batch: BatchId) -> bool {
+        batch <= self.unsure || self.batches.contains(&batch)
+    }
 }
 
 impl Session {
+    /// Notes where a case's steps have written a record whose last write was not told yet.
+    pub(super) fn note_masks(
+        &mut self,
+        open: &Open,
+        results: &[(Side, Outcome)],
+        batches: &BySide<Option<BatchId>>,
+    ) {
+        let Some(link) = &open.case.link else { return };
+        for (side, outcome) in results {
+            let is_untold = link.written[*side] > self.reach[*side].moment().batch;
+            if let (Outcome::Written(..), Some(batch), true) = (outcome, batches[*side], is_untold)
+            {
+                self.naming.masks[*side].note(batch);
+            }
+        }
+    }
+
+    /// Sides whose last write of the record may hide an earlier one.
+    pub(super) fn masks(&self, open: &Open) -> BySide<bool> {
+        let link = open.case.link.as_ref();
+        BySide::from_fn(|side| {
+            link.is_some_and(|link| self.naming.masks[side].hides(link.written[side]))
+        })
+    }
+
     /// Plans copied records, once the partners of those that they name are known.
     pub(super) fn name_copied(&mut self, drafts: Vec<Draft>, extra: Settlement) {
         let pairs = self.copying.iter().flat_map(|copying| &copying.pairs);
@@ -160,5 +226,35 @@ impl Session {
                 self.retries.extend(waiting.into_iter().flatten());
             }
         }
+    }
+}
+
+mod limits {
+    /// Batches kept for a side: records written before have their references read once more.
+    pub const MASKS_MAX: usize = 10_000;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(number: usize) -> BatchId {
+        BatchId::of_run(2, number as u32)
+    }
+
+    #[test]
+    fn of_former_runs_and_of_what_is_not_kept_nothing_is_known() {
+        let mut masks = Masks {
+            unsure: batch(0),
+            ..Masks::default()
+        };
+        assert!(masks.hides(BatchId::of_run(1, 7)));
+        assert!(!masks.hides(batch(1)));
+        for number in 2..=limits::MASKS_MAX + 2 {
+            masks.note(batch(number));
+        }
+        assert!(masks.hides(batch(1)) && masks.hides(batch(2)));
+        assert!(masks.hides(batch(3)));
+        assert!(!masks.hides(batch(limits::MASKS_MAX + 3)));
     }
 }

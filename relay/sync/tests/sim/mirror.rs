@@ -73,6 +73,7 @@ fn mirror_case(case: &Case) -> Case {
         existing: mirror_existing(case.existing),
         is_scanned: case.is_scanned,
         echoes: swap(case.echoes),
+        masks: swap(case.masks),
     }
 }
 
@@ -195,6 +196,7 @@ fn case(rng: &mut Rng, policy: &PairPolicy, prints: &Fingerprinter) -> Case {
         existing,
         is_scanned: existing.is_some(),
         echoes: BySide::from_fn(|_| rng.percent(20)),
+        masks: BySide::from_fn(|_| rng.percent(50)),
     }
 }
 
