@@ -33,7 +33,8 @@ pub fn former(lookup: &Lookup, moment: Since) -> Option<&Trace> {
 pub fn is_traced(lookup: &Lookup, change: &Change) -> bool {
     former(lookup, change.moment()).is_some_and(|trace| {
         let is_replay = change.place() <= trace.seen || change.passed < trace.written;
-        is_replay || (change.ours && change.passed == trace.written)
+        let is_own = change.ours && change.passed == trace.written && !trace.is_asked();
+        is_replay || is_own
     })
 }
 

@@ -50,6 +50,11 @@ impl Since {
         let place = Place::default();
         Since { batch, place }
     }
+
+    /// True where a batch of ours gave the key.
+    pub fn is_given(self) -> bool {
+        self.place == Place::default() && self.batch != BatchId::NONE || self.place == Trace::ASKED
+    }
 }
 
 /// One left record linked to one right record. At every moment of both histories the links of a
@@ -106,6 +111,26 @@ pub struct Trace {
 }
 
 impl Trace {
+    /// Beside every place of a history.
+    const ASKED: Place = Place { offset: 0, at: 1 };
+
+    /// A batch that a person asked for gave the key to a record. Which one has it from then on, the history
+    /// will tell; until it has, no former one is to be written under the key.
+    pub fn asked(batch: BatchId) -> Trace {
+        Trace {
+            since: Since {
+                batch,
+                place: Trace::ASKED,
+            },
+            seen: Place::default(),
+            written: batch,
+        }
+    }
+
+    pub fn is_asked(&self) -> bool {
+        self.since.place == Trace::ASKED
+    }
+
     /// When the record gave the key up, as far as is known.
     pub fn ended(&self) -> Since {
         Since {

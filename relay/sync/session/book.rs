@@ -701,5 +701,5 @@ fn is_past(lookup: &Lookup, side: Side, change: &Change) -> bool {
     let mut later = links
         .chain(gone)
         .filter(|(since, _)| *since > change.moment());
-    later.any(|(since, seen)| since == Since::written(since.batch) || change.place() <= seen)
+    later.any(|(since, seen)| since.is_given() || change.place() <= seen)
 }

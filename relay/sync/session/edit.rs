@@ -10,12 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use super::book::Slot;
 use super::round;
-use super::settlement::{Applied, Settlement, Values, Why};
+use super::settlement::{Applied, Gone, Settlement, Values, Why};
 use super::{Command, Current, Session, State};
 use crate::baseline::{Fingerprint, Fingerprinter};
 use crate::decide::Write;
 use crate::model::{
-    BatchId, BySide, FindingCode, Key, Outcome, PairId, Recovered, Row, Side, Step, StepKind,
+    BatchId, BySide, FindingCode, Key, Outcome, PairId, Recovered, Row, Side, Step, StepKind, Trace,
 };
 
 /// One write that a person asks for. Its step says what the record must still be.
@@ -54,6 +54,9 @@ pub struct PendingEdit {
     write: Write,
     why: Why,
     keys: BySide<Option<Key>>,
+    /// The key under which its record was written; `None` for a create.
+    #[serde(default)]
+    target: Option<Key>,
     fields: Vec<usize>,
 }
 
@@ -83,6 +86,7 @@ impl Session {
                 write: round::write_of(&edit.step.kind),
                 why: edit.why,
                 keys: edit.keys,
+                target: target_of(&edit.step.kind),
                 fields: fields_of(&edit.step.kind),
             });
             steps.push(edit.step);
@@ -115,15 +119,39 @@ fn fields_of(kind: &StepKind) -> Vec<usize> {
     }
 }
 
+fn target_of(kind: &StepKind) -> Option<Key> {
+    match kind {
+        StepKind::Create { .. } => None,
+        StepKind::Update { key, .. } | StepKind::Delete { key, .. } => Some(key.clone()),
+    }
+}
+
 impl PendingEdit {
     /// The key that it gave to a record.
     pub(super) fn given(&self, outcomes: &BySide<Vec<Outcome>>) -> Option<Slot> {
         let Outcome::Written(stored, _) = &outcomes[self.side][self.index as usize] else {
             return None;
         };
-        let had = self.keys[self.side].as_ref();
-        let is_given = self.write == Write::Create || had != Some(&stored.key);
-        is_given.then(|| (self.side, self.pair, stored.key.clone()))
+        self.gives(&stored.key)
+            .then(|| (self.side, self.pair, stored.key.clone()))
+    }
+
+    /// True when it gave its record this key.
+    fn gives(&self, key: &Key) -> bool {
+        let has_moved = self.target.as_ref().is_some_and(|target| target != key);
+        self.write == Write::Create || has_moved
+    }
+
+    /// Nothing is linked, so that the store must be told who has the key from now on.
+    fn leave_trace(&self, batch: BatchId, key: &Key, out: &mut Settlement) {
+        if self.gives(key) {
+            out.gone.push(Gone {
+                pair: self.pair,
+                side: self.side,
+                key: key.clone(),
+                trace: Trace::asked(batch),
+            });
+        }
     }
 
     pub(super) fn settle(
@@ -138,6 +166,7 @@ impl PendingEdit {
             Outcome::Written(stored, before) => {
                 let print = prints.record(&prints.row(&stored.row));
                 let values = Values::of(self.write, &self.fields, &stored.row, before);
+                self.leave_trace(batch, &stored.key, out);
                 let key = Some(stored.key.clone());
                 out.applied.push(self.applied(batch, key, values, print));
                 Edited::Done
@@ -171,6 +200,7 @@ impl PendingEdit {
         let steps = recovered[self.side].as_ref();
         let (key, print) = match steps.and_then(|steps| steps.get(self.index as usize)) {
             Some(Recovered::Written { key, fingerprints }) => {
+                self.leave_trace(batch, key, out);
                 (Some(key.clone()), prints.record(fingerprints))
             }
             Some(Recovered::Deleted) => (self.keys[self.side].clone(), Fingerprint::UNKNOWN),

@@ -84,7 +84,9 @@ impl Given {
         self.told.clear();
         for (slot, lookup) in lookups {
             if self.noted[slot.0].unsure.is_some() {
-                let since = lookup.links.iter().map(|link| link.since[slot.0]).max();
+                let asked = lookup.traces.iter().filter(|trace| trace.is_asked());
+                let links = lookup.links.iter().map(|link| link.since[slot.0]);
+                let since = links.chain(asked.map(|trace| trace.since)).max();
                 self.told.insert(slot.clone(), since.unwrap_or_default());
             }
         }
@@ -198,7 +200,7 @@ mod limits {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Link, LinkId, Lookup};
+    use crate::model::{Link, LinkId, Lookup, Trace};
 
     fn slot(key: &str) -> Slot {
         (Side::Left, PairId(0), Key::single(key))
@@ -258,6 +260,19 @@ mod tests {
         assert_eq!(all.after(&slot("k"), given(1)), Next::Unasked);
         all.pass(Side::Left, batch(5));
         assert_eq!(all.after(&slot("k"), given(1)), Next::Nobody);
+    }
+
+    #[test]
+    fn a_key_that_a_person_had_given_is_another_records() {
+        let mut all = Given::default();
+        all.begin(batch(5));
+        let mut lookups = Lookups::new();
+        let traces = &mut lookups.entry(slot("k")).or_default().traces;
+        traces.push(Trace::asked(batch(3)));
+        all.learn(&lookups);
+        let asked = Trace::asked(batch(3)).since;
+        assert_eq!(all.after(&slot("k"), given(1)), Next::Since(asked));
+        assert_eq!(all.after(&slot("k"), given(4)), Next::Nobody);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Worlds whose people and deliveries are told step by step, for what chance meets too seldom.
 
-use tidegate_sync::model::{Key, PairId, Side};
+use tidegate_sync::model::{BySide, Key, PairId, Side, Step, StepKind};
 use tidegate_sync::policy::{DeleteConflict, DeletePolicy, Direction, Drift, Existing, FieldPair};
+use tidegate_sync::session::{Edit, Event, Why};
 use tidegate_sync::value::Value;
 
 use crate::database::{Cause, Quirks};
@@ -142,4 +143,51 @@ fn what_a_copy_could_not_bring_is_kept_where_it_is() {
     assert_eq!(world.store.written, 1);
     assert_eq!(field(&world, Side::Right), text("five"));
     assert!(world.store.conflicts.is_empty());
+}
+
+/// A person gives a record another key, has another one made under the old key, with the same values, and
+/// deletes the counterpart of the first. A restart has forgotten who got the key.
+#[test]
+fn what_a_person_had_made_is_not_deleted_for_the_former_record_of_its_key() {
+    let mut world = empty(Existing::Merge, Direction::Both);
+    come_to_rest(&mut world);
+    person_inserts(&mut world, Side::Right, "five");
+    come_to_rest(&mut world);
+    person_sets(&mut world, Side::Left, (0, "k9"));
+    let set = vec![(0, text("k1")), (1, text("five"))];
+    let kind = StepKind::Create {
+        set,
+        matching: Vec::new(),
+    };
+    let edit = Edit {
+        side: Side::Left,
+        step: Step { pair: PAIR, kind },
+        keys: BySide::default(),
+        why: Why::Undo,
+    };
+    world.driver.handle(Event::Edit { edits: vec![edit] });
+    carry_out(&mut world);
+    assert_eq!(world.sides.left.table(PAIR).rows.len(), 2);
+    assert_eq!(world.crash(), Ok(()));
+    carry_out(&mut world);
+    assert!(
+        world
+            .sides
+            .right
+            .delete(PAIR, &Key::single("k1"), Cause::Person)
+    );
+    world.sides.right.commit();
+    world.deliver(Side::Right, usize::MAX);
+    carry_out(&mut world);
+    assert_eq!(field(&world, Side::Left), text("five"));
+    come_to_rest(&mut world);
+    assert_eq!(field(&world, Side::Left), text("five"));
+    assert_eq!(field(&world, Side::Right), text("five"));
+}
+
+/// Does what is under way, while no history is told.
+fn carry_out(world: &mut World) {
+    while !world.driver.pending.is_empty() {
+        assert_eq!(world.advance(), Ok(()));
+    }
 }
