@@ -231,6 +231,10 @@ fn both(
             }),
             observed: BySide::new(Some(now.left), Some(now.right)),
         };
+        let state = match policy.reference(field) {
+            Some(_) => state,
+            None => state.unless_met(),
+        };
         let first = existing.or_else(|| new_field(policy, &state.baseline));
         let verdict = match merge(&state, &rule(policy, field, first, BySide::default())) {
             // Both keep what they have.

@@ -17,6 +17,19 @@ pub struct FieldState {
 }
 
 impl FieldState {
+    /// The same, where the sides have never agreed if one of them is not known to: what a record had agreed
+    /// on with one that is gone (see `Planner::renewed`) tells whether it was edited, and nothing else.
+    pub(crate) fn unless_met(mut self) -> FieldState {
+        if !self.baseline.left.is_known() || !self.baseline.right.is_known() {
+            for side in Side::BOTH {
+                if self.baseline[side].is_known() {
+                    self.baseline[side] = Fingerprint::UNKNOWN;
+                }
+            }
+        }
+        self
+    }
+
     /// True when either side reports something else than at the baseline.
     pub(crate) fn is_news(&self) -> bool {
         self.changed(Side::Left) || self.changed(Side::Right)

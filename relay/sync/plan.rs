@@ -19,6 +19,7 @@ mod outside;
 #[cfg(test)]
 mod reference_tests;
 mod references;
+mod renewed;
 #[cfg(test)]
 mod tests;
 
@@ -311,17 +312,6 @@ impl Planner<'_> {
         Verdict::Decided(Box::new(self.decided(link.clone(), LinkFate::Keep)))
     }
 
-    /// Two records that take over a link.
-    fn renewed(&self, link: &Link) -> Verdict {
-        let mut fresh = self.fresh_link();
-        fresh.id = link.id;
-        let is_unseen = |side: &Side| !self.case.seen[*side].is_present();
-        match Side::BOTH.into_iter().find(is_unseen) {
-            Some(side) => Verdict::NeedRead(side),
-            None => self.merged(&fresh),
-        }
-    }
-
     fn linked(&self, link: &Link) -> Verdict {
         let seen = &self.case.seen;
         match (seen.left.is_gone(), seen.right.is_gone()) {
@@ -402,7 +392,10 @@ impl Planner<'_> {
                 Some(side) => return Err(Verdict::NeedRead(side)),
                 None => self.merge_reference(field, &state),
             },
-            None => self.merge_field(field, &state),
+            None => {
+                state = state.unless_met();
+                self.merge_field(field, &state)
+            }
         };
         let target = verdict.target();
         if let Some(waits) = target.and_then(|to| self.lack(to.other(), field)) {
@@ -410,6 +403,12 @@ impl Planner<'_> {
             return Ok(None);
         }
         match verdict {
+            // The two have never agreed: both count.
+            FieldVerdict::Write { to }
+                if !state.baseline[to].is_known() && state.observed[to].is_none() =>
+            {
+                return Err(Verdict::NeedRead(to));
+            }
             FieldVerdict::Write { to } if self.may_have_it(to, field, &state) => {
                 return Err(Verdict::NeedRead(to));
             }

@@ -27,6 +27,7 @@ const FILES: &[&str] = &[
     "plan/deletion.rs",
     "plan/outside.rs",
     "plan/references.rs",
+    "plan/renewed.rs",
     "policy.rs",
     "scope.rs",
     "session/book.rs",

@@ -466,8 +466,14 @@ pub fn honest_settlement(
                 now[from] == null && (is_met || !former.is_some_and(has_key))
             };
             let is_left_empty = source(policy, field).is_some_and(is_made);
+            // What a record had agreed on with one that is gone is kept for its side alone.
+            let is_kept = |former: &Link| {
+                let mut sides = Side::BOTH.into_iter();
+                sides.all(|side| !now[side].is_known() || former.baseline[side][field] == now[side])
+            };
             // Equal references read otherwise on the other side.
             if unmoved
+                || former.is_some_and(is_kept)
                 || is_left_empty
                 || policy.reference(field).is_some()
                 || (policy.existing == Existing::LinkOnly && is_met)

@@ -1,7 +1,9 @@
 //! Worlds whose people and deliveries are told step by step, for what chance meets too seldom.
 
 use tidegate_sync::model::{BySide, Key, PairId, Side, Step, StepKind};
-use tidegate_sync::policy::{DeleteConflict, DeletePolicy, Direction, Drift, Existing, FieldPair};
+use tidegate_sync::policy::{
+    ConflictPolicy, DeleteConflict, DeletePolicy, Direction, Drift, Existing, FieldPair,
+};
 use tidegate_sync::session::{Edit, Event, Why};
 use tidegate_sync::value::Value;
 
@@ -189,5 +191,60 @@ fn what_a_person_had_made_is_not_deleted_for_the_former_record_of_its_key() {
 fn carry_out(world: &mut World) {
     while !world.driver.pending.is_empty() {
         assert_eq!(world.advance(), Ok(()));
+    }
+}
+
+/// Two left records have one match key. The linked one is deleted, the other one takes its place, and is
+/// deleted as well before it has got what the right record holds. Nobody has edited that one: it is no
+/// edit that a newcomer has not heard of, and the deletions travel.
+#[test]
+fn what_a_newcomer_has_not_got_from_a_record_that_nobody_edited_is_no_edit() {
+    let mut world = empty(Existing::Merge, Direction::LeftToRight);
+    world.scenario.policies[0].conflict = ConflictPolicy::Right;
+    world.sides.left.tables[0].quirks.generated = true;
+    assert_eq!(world.crash(), Ok(()));
+    come_to_rest(&mut world);
+    let insert = |world: &mut World, word: &str| {
+        let mut cells = vec![text("k1"), text(word), text(word)];
+        cells.resize(5, Value::Null);
+        let key = world.sides.left.insert(PAIR, None, cells, Cause::Person);
+        world.sides.left.commit();
+        key.expect("nothing is refused")
+    };
+    let delete = |world: &mut World, key: &Key| {
+        assert!(world.sides.left.delete(PAIR, key, Cause::Person));
+        world.sides.left.commit();
+    };
+    let first = insert(&mut world, "one");
+    come_to_rest(&mut world);
+    // The right record's case waits for its history, which says in the end that nothing has changed.
+    person_sets(&mut world, Side::Right, (3, "passing"));
+    let set = [(4, text("four"))];
+    let done = world
+        .sides
+        .left
+        .update(PAIR, &first, &set, None, Cause::Person);
+    assert!(done.is_ok());
+    world.sides.left.commit();
+    let second = insert(&mut world, "two");
+    world.deliver(Side::Left, usize::MAX);
+    carry_out(&mut world);
+    let set = [(3, Value::Null)];
+    let key = Key::single("k1");
+    let done = world
+        .sides
+        .right
+        .update(PAIR, &key, &set, None, Cause::Person);
+    assert!(done.is_ok());
+    world.sides.right.commit();
+    delete(&mut world, &first);
+    world.deliver(Side::Left, usize::MAX);
+    delete(&mut world, &second);
+    carry_out(&mut world);
+    world.deliver(Side::Right, usize::MAX);
+    carry_out(&mut world);
+    come_to_rest(&mut world);
+    for side in Side::BOTH {
+        assert!(world.sides[side].table(PAIR).rows.is_empty(), "{side:?}");
     }
 }
