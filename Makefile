@@ -68,7 +68,7 @@ KIND ?=
 sim: ## Many simulated worlds of each kind (SEEDS=1000000 KIND=worst)
 	SIM_SEEDS=$(SEEDS) cargo test --locked --profile sim -p tidegate-sync --test sim -- $(KIND)_worlds_hold
 
-# MUTANTS=merge.rs runs those whose names contain it.
+# MUTANTS=merge.rs runs those whose names contain it, MUTANTS_FROM=200 goes on with the 200th of these.
 MUTANTS ?= all
 mutants: ## Breaks the sync core on purpose, one place at a time; the tests must notice
 	MUTANTS=$(MUTANTS) cargo test --locked -p tidegate-sync --test mutants

@@ -11,8 +11,15 @@ use crate::judged::JUDGED;
 use crate::mutant::{Mutant, Source};
 use crate::scratch::{self, Programs};
 
-/// A run that takes longer has lost its way, which is noticed, too.
+/// A run that computes for longer has lost its way, which is noticed, too. Not by the clock: on a busy machine
+/// any run takes long.
 const PATIENCE: Duration = Duration::from_secs(90);
+
+/// One that hangs does not compute.
+const HANGS: Duration = Duration::from_secs(3_600);
+
+/// Of `/proc`, wherever Linux runs: USER_HZ, see proc_pid_stat(5).
+const TICKS_PER_SECOND: u64 = 100;
 
 /// Worlds of each kind: first a few, then more.
 const FEW: &str = "150";
@@ -33,8 +40,11 @@ pub fn run(sources: &BTreeMap<&'static str, Source>, mutants: &[Mutant], wanted:
         !is_noticed(&programs, usize::MAX),
         "the tests fail without a mutant"
     );
+    let from = std::env::var("MUTANTS_FROM").ok();
+    let from = from.and_then(|from| from.parse::<usize>().ok());
     let numbers: Vec<usize> = (0..mutants.len())
         .filter(|&number| wanted == "all" || mutants[number].name.contains(wanted))
+        .skip(from.map_or(0, |first| first.saturating_sub(1)))
         .collect();
     println!(
         "built in {} s; {} to run",
@@ -80,11 +90,17 @@ fn try_all(programs: &Programs, mutants: &[Mutant], numbers: &[usize]) -> Vec<Fa
                     let Some(&number) = numbers.get(place) else {
                         return;
                     };
-                    if is_noticed(programs, number) {
+                    let is_noticed = is_noticed(programs, number);
+                    if is_noticed {
                         fates.lock().expect("no thread panics here")[place] = Fate::Noticed;
-                    } else {
-                        println!("  not noticed: {}", mutants[number].name);
                     }
+                    let fate = if is_noticed { "noticed" } else { "NOT NOTICED" };
+                    println!(
+                        "{} of {} {fate}: {}",
+                        place + 1,
+                        numbers.len(),
+                        mutants[number].name
+                    );
                 }
             });
         }
@@ -117,11 +133,24 @@ fn is_failure(mut child: std::process::Child) -> bool {
         if let Some(status) = child.try_wait().expect("the child is ours") {
             return !status.success();
         }
-        if began.elapsed() > PATIENCE {
+        let is_lost = computed(child.id()).is_none_or(|time| time > PATIENCE);
+        if is_lost || began.elapsed() > HANGS {
             child.kill().expect("the child is ours");
             child.wait().expect("the child is ours");
             return true;
         }
-        thread::sleep(Duration::from_millis(5));
+        thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// How long a child has computed.
+fn computed(process: u32) -> Option<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The name, in parentheses, may hold spaces. After it come the state and, as 12th and 13th, the times.
+    let (_, fields) = stat.rsplit_once(") ")?;
+    let times = fields.split(' ').skip(11).take(2);
+    let ticks = times
+        .map(|ticks| ticks.parse::<u64>().ok())
+        .sum::<Option<u64>>()?;
+    Some(Duration::from_millis(ticks * 1_000 / TICKS_PER_SECOND))
 }
