@@ -2,14 +2,17 @@
 //!
 //! QUIC is better where UDP passes: streams don't wait for each other's lost packets, and a changed
 //! address costs nothing. So it gets a head start, and an agent that had to use TCP looks again
-//! from time to time. A proxy carries TCP alone: QUIC goes by it, where that passes. Called by pairing (`identity::enroll`), by the session (`tunnel`) and by the
-//! doctor.
+//! from time to time. The addresses of a name race, too, since the first may be of a family that leads
+//! nowhere; and a name is asked for at each dial, since it may have moved. A proxy carries TCP alone: QUIC
+//! goes by it, where that passes. Called by pairing (`identity::enroll`), by the session (`tunnel`) and by
+//! the doctor.
 
 mod error;
 mod proxy;
 mod through;
 
 use std::collections::HashMap;
+use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,6 +23,7 @@ use tidegate_shared::tunnel::{
     CloseCode, Connect, QuicSettings, QuicSockets, TcpTunnelDialer, Transport, Tunnel,
     TunnelDialer, TunnelError,
 };
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 use zeroize::Zeroizing;
@@ -39,6 +43,9 @@ mod limits {
     pub(super) const HANDSHAKE: Duration = Duration::from_secs(10);
     /// Addresses tried of one relay name.
     pub(super) const ADDRESSES_MAX: usize = 8;
+    /// Each further address is tried this much after the one before (RFC 8305 section 5), or at once
+    /// when that has failed.
+    pub(super) const ADDRESS_PACE: Duration = Duration::from_millis(250);
     /// What worked last time goes ahead of the other by this: enough for a handshake over a
     /// satellite (600 ms), little to wait where UDP is swallowed.
     pub(super) const HEAD_START: Duration = Duration::from_secs(1);
@@ -62,12 +69,17 @@ impl Route {
     }
 }
 
+/// Makes addresses of a relay's name.
+pub type Resolver = Arc<dyn Fn(&RelayAddr) -> io::Result<Vec<SocketAddr>> + Send + Sync>;
+
 /// What the agent may use, and what it knows of the ways.
 pub struct Routes {
     choice: TransportChoice,
     quic: QuicSettings,
     sockets: QuicSockets,
     proxies: Proxies,
+    /// The system's unless there is one.
+    resolver: Option<Resolver>,
     /// What worked last, by relay.
     worked: Mutex<HashMap<String, Transport>>,
     look_again: Duration,
@@ -93,6 +105,7 @@ impl Routes {
             quic: QuicSettings::default(),
             sockets: QuicSockets::default(),
             proxies: Proxies::default(),
+            resolver: None,
             worked: Mutex::default(),
             look_again: every,
         }
@@ -101,6 +114,12 @@ impl Routes {
     /// With these proxies in between.
     pub fn through(mut self, proxies: Proxies) -> Self {
         self.proxies = proxies;
+        self
+    }
+
+    /// With names resolved by this and not by the system.
+    pub fn resolving(mut self, resolver: Resolver) -> Self {
+        self.resolver = Some(resolver);
         self
     }
 
@@ -134,6 +153,7 @@ impl Routes {
             quic: self.quic,
             sockets: &self.sockets,
             proxy: self.proxy(relay),
+            resolver: self.resolver.as_ref(),
             tls,
         }
     }
@@ -231,6 +251,7 @@ struct Way<'a> {
     quic: QuicSettings,
     sockets: &'a QuicSockets,
     proxy: Option<&'a Proxy>,
+    resolver: Option<&'a Resolver>,
     tls: &'a rustls::ClientConfig,
 }
 
@@ -249,25 +270,54 @@ impl Way<'_> {
         transport: Transport,
         over: &'static str,
     ) -> Result<Route, RouteError> {
-        let relay = self.relay;
-        let mut last = RouteError::silent(relay, over);
-        for address in resolve(relay).await? {
-            let dialled = async {
-                match transport {
-                    Transport::Quic => self.quic(address).await,
-                    Transport::Tcp => self.tcp(Arc::new(address)).await,
-                }
-            };
-            last = match timeout(limits::HANDSHAKE, dialled).await {
-                Ok(Ok(route)) => return Ok(route),
-                Err(_) | Ok(Err(TunnelError::TimedOut)) => RouteError::silent(relay, over),
-                Ok(Err(source)) => RouteError::Unreachable {
-                    relay: relay.clone(),
-                    source,
+        let mut addresses = self.resolve().await?.into_iter();
+        let mut last = RouteError::silent(self.relay, over);
+        // Owned here: those that are left when one has answered are given up.
+        let mut dials = JoinSet::new();
+        loop {
+            if let Some(address) = addresses.next() {
+                let dial = Dial {
+                    relay: self.relay.clone(),
+                    quic: self.quic,
+                    sockets: self.sockets.clone(),
+                    tls: self.tls.clone(),
+                };
+                dials.spawn(dial.at(address, transport, over));
+            }
+            tokio::select! {
+                biased;
+                Some(done) = dials.join_next() => match done {
+                    Ok(Ok(route)) => return Ok(route),
+                    Ok(Err(error)) => last = error,
+                    Err(error) => debug!(%error, "a dial ended by itself"),
                 },
-            };
+                () = sleep(limits::ADDRESS_PACE), if addresses.len() > 0 => {}
+                else => return Err(last),
+            }
         }
-        Err(last)
+    }
+
+    async fn resolve(&self) -> Result<Vec<SocketAddr>, RouteError> {
+        let relay = self.relay;
+        let unresolved = |text: String| RouteError::Unresolved {
+            relay: relay.clone(),
+            text,
+        };
+        let found = match self.resolver {
+            Some(resolver) => resolver(relay),
+            None => {
+                let lookup = tokio::net::lookup_host((relay.host.as_str(), relay.port));
+                let found = timeout(limits::RESOLVE, lookup).await;
+                let found = found.map_err(|_| unresolved("no answer within 10 s".into()))?;
+                found.map(Iterator::collect)
+            }
+        };
+        let mut addresses: Vec<_> = found.map_err(|error| unresolved(error.to_string()))?;
+        addresses.truncate(limits::ADDRESSES_MAX);
+        if addresses.is_empty() {
+            return Err(unresolved("no address".into()));
+        }
+        Ok(addresses)
     }
 
     async fn through(&self, proxy: &Proxy) -> Result<Route, RouteError> {
@@ -291,40 +341,59 @@ impl Way<'_> {
         }
     }
 
-    async fn quic(&self, address: SocketAddr) -> Result<Route, TunnelError> {
+    async fn tcp(&self, connect: Arc<dyn Connect>) -> Result<Route, TunnelError> {
+        over_tcp(connect, &self.relay.host, self.tls.clone()).await
+    }
+}
+
+/// One relay at one of its addresses.
+struct Dial {
+    relay: RelayAddr,
+    quic: QuicSettings,
+    sockets: QuicSockets,
+    tls: rustls::ClientConfig,
+}
+
+impl Dial {
+    async fn at(
+        self,
+        address: SocketAddr,
+        transport: Transport,
+        over: &'static str,
+    ) -> Result<Route, RouteError> {
+        let relay = self.relay.clone();
+        let dialled = async {
+            match transport {
+                Transport::Quic => self.quic(address).await,
+                Transport::Tcp => over_tcp(Arc::new(address), &self.relay.host, self.tls).await,
+            }
+        };
+        match timeout(limits::HANDSHAKE, dialled).await {
+            Ok(Ok(route)) => Ok(route),
+            Err(_) | Ok(Err(TunnelError::TimedOut)) => Err(RouteError::silent(&relay, over)),
+            Ok(Err(source)) => Err(RouteError::Unreachable { relay, source }),
+        }
+    }
+
+    async fn quic(self, address: SocketAddr) -> Result<Route, TunnelError> {
         let any: SocketAddr = match address {
             SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
             SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
         };
         let dialer = self.sockets.bind(any, self.quic)?;
-        let host = &self.relay.host;
-        let tunnel = dialer.dial(address, host, self.tls.clone()).await?;
+        let tunnel = dialer.dial(address, &self.relay.host, self.tls).await?;
         let dialer = TunnelDialer::Quic(dialer);
-        Ok(Route { tunnel, dialer })
-    }
-
-    async fn tcp(&self, connect: Arc<dyn Connect>) -> Result<Route, TunnelError> {
-        let dialer = TcpTunnelDialer::new(connect);
-        let tunnel = dialer.dial(&self.relay.host, self.tls.clone()).await?;
-        let dialer = TunnelDialer::Tcp(dialer);
         Ok(Route { tunnel, dialer })
     }
 }
 
-async fn resolve(relay: &RelayAddr) -> Result<Vec<SocketAddr>, RouteError> {
-    let unresolved = |text: String| RouteError::Unresolved {
-        relay: relay.clone(),
-        text,
-    };
-    let lookup = tokio::net::lookup_host((relay.host.as_str(), relay.port));
-    let addresses: Vec<SocketAddr> = timeout(limits::RESOLVE, lookup)
-        .await
-        .map_err(|_| unresolved("no answer within 10 s".into()))?
-        .map_err(|error| unresolved(error.to_string()))?
-        .take(limits::ADDRESSES_MAX)
-        .collect();
-    if addresses.is_empty() {
-        return Err(unresolved("no address".into()));
-    }
-    Ok(addresses)
+async fn over_tcp(
+    connect: Arc<dyn Connect>,
+    host: &str,
+    tls: rustls::ClientConfig,
+) -> Result<Route, TunnelError> {
+    let dialer = TcpTunnelDialer::new(connect);
+    let tunnel = dialer.dial(host, tls).await?;
+    let dialer = TunnelDialer::Tcp(dialer);
+    Ok(Route { tunnel, dialer })
 }
