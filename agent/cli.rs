@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tidegate_shared::identity::fingerprint_text;
 use tidegate_shared::pairing::PairingToken;
 use tidegate_shared::size;
 use tracing_subscriber::EnvFilter;
@@ -238,14 +239,14 @@ async fn pair(config: &Config, file: Option<PathBuf>, json: bool) -> Result<(), 
             EnrollError::Keystore(error) => Failure::failed(format!("state_dir: {error}")),
             error => Failure::failed(error),
         })?;
-    let fingerprint = enroll::fingerprint_text(&identity.key.fingerprint());
+    let fingerprint = fingerprint_text(&identity.key.fingerprint());
     Audit::new(&config.state_dir).note("agent.pair", &identity.agent_name, &fingerprint);
     print_paired(&identity, json);
     Ok(())
 }
 
 fn print_paired(identity: &Identity, json: bool) {
-    let fingerprint = enroll::fingerprint_text(&identity.key.fingerprint());
+    let fingerprint = fingerprint_text(&identity.key.fingerprint());
     let relays: Vec<String> = identity.relays.iter().map(ToString::to_string).collect();
     if json {
         let until = identity.facts().ok().map(|facts| unix_ms(facts.not_after));
@@ -264,7 +265,10 @@ fn print_paired(identity: &Identity, json: bool) {
         identity.agent_name,
         relays.join(", ")
     );
-    out!("Key fingerprint: {fingerprint}");
+    out!(
+        "Key fingerprint: {fingerprint} (`tidegate-relay agent show {}` says the same)",
+        identity.agent_name
+    );
     out!("Next: tidegate-agent check, then start the service.");
 }
 
@@ -428,6 +432,9 @@ fn print_status(status: &Status) {
         status.version,
         status.process_id
     );
+    if let Some(fingerprint) = &status.key_fingerprint {
+        out!("key      {fingerprint}");
+    }
     out!("state    {state} for {}", ago(status.since_ms));
     match &status.remote {
         Some(remote) => out!(

@@ -18,6 +18,7 @@ use crate::origin::Origin;
 use crate::origin::password::Places;
 use crate::route::Routes;
 use crate::slot_guard;
+use crate::tunnel::causes::Causes;
 use crate::tunnel::status::{self, Board};
 use crate::tunnel::supervise::Supervisor;
 
@@ -51,6 +52,7 @@ pub async fn run(config: Config, file: &Path) -> anyhow::Result<()> {
         jitter: rand::random(),
         shutdown: shutdown.clone(),
         reloaded: reloaded.clone(),
+        causes: Causes::default(),
     };
     let manager = ServiceManager::from_env();
     let signals = Signals::new(manager.clone())?;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustls_pki_types::CertificateDer;
 use tidegate_shared::Class;
-use tidegate_shared::identity::{AgentKey, AgentLeaf, IdentityError, tls};
+use tidegate_shared::identity::{AgentKey, AgentLeaf, IdentityError, fingerprint_text, tls};
 use tidegate_shared::pairing::{PairingToken, RelayAddr};
 use tidegate_shared::tunnel::{CloseCode, IdentityFault, Tunnel, TunnelError};
 use tidegate_shared::wire::{
@@ -31,6 +31,10 @@ mod limits {
     pub(super) const ATTEMPTS_MAX: u32 = 3;
     pub(super) const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(1);
 }
+
+/// The stable code of an identity that was away for too long, or too often, to be given another
+/// certificate.
+pub const LAPSED: &str = "identity-lapsed";
 
 /// Why pairing failed; each is one line that says what to do next.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +62,7 @@ impl EnrollError {
             EnrollError::Refused(PairRefusal::NotAccepted) => {
                 Class::Operator("ask for a new token with `tidegate-relay agent invite`")
             }
-            EnrollError::Refused(PairRefusal::BadRequest) => {
+            EnrollError::Refused(PairRefusal::BadRequest | PairRefusal::Unknown(_)) => {
                 Class::Operator("update tidegate-agent")
             }
             EnrollError::Refused(PairRefusal::Revoked | PairRefusal::Lapsed)
@@ -72,7 +76,7 @@ impl EnrollError {
     pub fn code(&self) -> Option<&'static str> {
         match self {
             EnrollError::Refused(PairRefusal::Revoked) => Some(IdentityFault::Revoked.code()),
-            EnrollError::Refused(PairRefusal::Lapsed) => Some("identity-lapsed"),
+            EnrollError::Refused(PairRefusal::Lapsed) => Some(LAPSED),
             EnrollError::UnknownKey => Some(IdentityFault::Unknown.code()),
             _ => None,
         }
@@ -95,19 +99,6 @@ pub fn host_name() -> String {
         .filter(|c| !c.is_control())
         .take(253)
         .collect()
-}
-
-/// SHA-256 of a key in groups, for people to compare on both ends.
-pub fn fingerprint_text(fingerprint: &[u8; 32]) -> String {
-    let pairs: Vec<String> = fingerprint[..16]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    pairs
-        .chunks(2)
-        .map(<[String]>::concat)
-        .collect::<Vec<_>>()
-        .join(":")
 }
 
 /// Redeems `token` and makes the answer this agent's identity. An identity from before is replaced
@@ -170,12 +161,20 @@ fn identity_of(
         .first()
         .ok_or(IdentityError::Certificate("the relay sent none"))?;
     let identity = AgentLeaf::from_verified(leaf)?.identity;
-    let relay_authorities: Vec<_> = paired
+    let sent: Vec<_> = paired
         .relay_ca_der
         .into_iter()
         .map(CertificateDer::from)
         .collect();
-    tls::check_pinned(&relay_authorities, &token.ca_pins)?;
+    let sent_count = sent.len();
+    let relay_authorities = tls::pinned_of(sent, &token.ca_pins)?;
+    // What the token does not pin comes signed, with the first session.
+    let is_whole = relay_authorities.len() == sent_count;
+    let trust_generation = if is_whole {
+        paired.trust_generation.0
+    } else {
+        0
+    };
     let fingerprint = fingerprint_text(&key.fingerprint());
     info!(agent = identity.agent(), %fingerprint, "paired");
     Ok(Identity {
@@ -185,6 +184,7 @@ fn identity_of(
         key,
         chain,
         relay_authorities,
+        trust_generation,
     })
 }
 

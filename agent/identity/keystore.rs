@@ -14,8 +14,9 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use serde::{Deserialize, Serialize};
 use tidegate_shared::Class;
-use tidegate_shared::identity::{AgentKey, CertificateFacts, IdentityError, pem_of, tls};
+use tidegate_shared::identity::{AgentKey, CertificateFacts, IdentityError, pem_of, tls, trust};
 use tidegate_shared::pairing::RelayAddr;
+use tidegate_shared::wire::Trust;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::durable::{give_to_owner, replace_file, sync_directory};
@@ -40,6 +41,8 @@ pub struct Identity {
     pub chain: Vec<CertificateDer<'static>>,
     /// The authorities that relay certificates are signed by.
     pub relay_authorities: Vec<CertificateDer<'static>>,
+    /// Which list of authorities this is. Zero is the one from pairing.
+    pub trust_generation: u64,
 }
 
 /// Why an identity can't be read or written.
@@ -106,6 +109,22 @@ impl Keystore {
         std::fs::rename(&from, &to)
             .and_then(|()| sync_directory(&self.directory))
             .map_err(|source| KeystoreError::Io { path: from, source })
+    }
+
+    /// Keeps which authorities to trust from now on, in the identity in use and in a renewed one. What
+    /// is new of them; nothing if the list is not a later one.
+    pub fn take_trust(&self, trust: &Trust) -> Result<Option<Identity>, KeystoreError> {
+        let mut current = self.current()?;
+        if !current.take_trust(trust)? {
+            return Ok(None);
+        }
+        // The renewed one first: should it fail, the list is taken again.
+        if let Some(mut next) = self.next()? {
+            next.take_trust(trust)?;
+            self.save_next(&next)?;
+        }
+        self.save("current.json", &Stored::of(&current))?;
+        Ok(Some(current))
     }
 
     /// The renewed identity was refused.
@@ -248,7 +267,30 @@ impl Identity {
             key: AgentKey::from_pem(&self.key.to_pem())?,
             chain,
             relay_authorities: self.relay_authorities.clone(),
+            trust_generation: self.trust_generation,
         })
+    }
+
+    /// Trusts the authorities of a list instead, if one that is trusted so far vouches for it. False if
+    /// it is not a later list.
+    pub fn take_trust(&mut self, trust: &Trust) -> Result<bool, IdentityError> {
+        if trust.generation <= self.trust_generation {
+            return Ok(false);
+        }
+        let authorities: Vec<_> = trust
+            .authorities_der
+            .iter()
+            .map(|der| CertificateDer::from(der.clone()))
+            .collect();
+        trust::check(
+            &self.relay_authorities,
+            trust.generation,
+            &authorities,
+            &trust.signatures,
+        )?;
+        self.relay_authorities = authorities;
+        self.trust_generation = trust.generation;
+        Ok(true)
     }
 }
 
@@ -281,6 +323,8 @@ struct Stored {
     key_pem: String,
     chain_pem: String,
     relay_ca_pem: String,
+    #[serde(default)]
+    trust_generation: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -320,6 +364,7 @@ impl Stored {
             key_pem: identity.key.to_pem().to_string(),
             chain_pem: identity.chain.iter().map(pem_of).collect(),
             relay_ca_pem: identity.relay_authorities.iter().map(pem_of).collect(),
+            trust_generation: identity.trust_generation,
         }
     }
 
@@ -335,6 +380,7 @@ impl Stored {
             key: AgentKey::from_pem(&self.key_pem).map_err(|error| error.to_string())?,
             chain: certificates(&self.chain_pem)?,
             relay_authorities: certificates(&self.relay_ca_pem)?,
+            trust_generation: self.trust_generation,
         };
         if identity.relays.is_empty() {
             return Err("it names no relay".into());
@@ -387,6 +433,7 @@ mod tests {
             key,
             chain: issued.chain,
             relay_authorities: vec![relays.certificate().clone()],
+            trust_generation: 0,
         }
     }
 
@@ -449,6 +496,41 @@ mod tests {
         store.promote_next().unwrap();
         assert_eq!(store.current().unwrap().chain, renewed.chain);
         assert!(store.next().unwrap().is_none());
+    }
+
+    #[test]
+    fn another_authority_is_trusted_when_the_present_one_vouches_for_it() {
+        let now = SystemTime::now();
+        let authority = || CertificateAuthority::generate(AuthorityKind::Relays, now).unwrap();
+        let (first, second) = (authority(), authority());
+        let list = |generation, signer: &CertificateAuthority, all: &[&CertificateAuthority]| {
+            let all: Vec<_> = all.iter().map(|one| one.certificate().clone()).collect();
+            Trust {
+                generation,
+                authorities_der: all.iter().map(|der| der.to_vec()).collect(),
+                signatures: vec![trust::sign(signer, generation, &all).unwrap()],
+            }
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let store = Keystore::new(dir.path());
+        let mut paired = identity(AgentKey::generate().unwrap());
+        paired.relay_authorities = vec![first.certificate().clone()];
+        store.save_current(&paired).unwrap();
+        store.save_next(&paired).unwrap();
+        let forged = list(1, &second, &[&second]);
+        assert!(store.take_trust(&forged).is_err());
+        let both = list(1, &first, &[&first, &second]);
+        assert!(store.take_trust(&both).unwrap().is_some());
+        for kept in [store.current().unwrap(), store.next().unwrap().unwrap()] {
+            assert_eq!(kept.relay_authorities.len(), 2);
+            assert_eq!(kept.trust_generation, 1);
+        }
+        let one = list(2, &second, &[&second]);
+        assert!(store.take_trust(&one).unwrap().is_some());
+        // An older list, which was good once, brings nothing back.
+        assert!(store.take_trust(&both).unwrap().is_none());
+        let kept = store.current().unwrap();
+        assert_eq!(kept.relay_authorities, [second.certificate().clone()]);
     }
 
     #[test]

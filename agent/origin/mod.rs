@@ -61,6 +61,7 @@ pub struct Origin {
     places: Places,
     state_dir: PathBuf,
     audit: Audit,
+    instance: u64,
     began: Instant,
     /// What is held back; who tells the relay of it watches.
     holding: watch::Sender<Hold>,
@@ -152,6 +153,8 @@ impl Origin {
             places,
             state_dir: state_dir.to_owned(),
             audit: Audit::new(state_dir),
+            // Zero is an agent that does not tell.
+            instance: rand::random::<u64>().max(1),
             began: Instant::now(),
             holding: watch::Sender::new(hold),
             shared: Mutex::new(shared),
@@ -250,6 +253,11 @@ impl Origin {
         let names: Vec<&str> = targets.iter().map(|target| target.name.as_str()).collect();
         self.audit
             .note("policy.reload", "targets", &names.join(", "));
+    }
+
+    /// Random, of this process.
+    pub fn instance(&self) -> u64 {
+        self.instance
     }
 
     /// Where this agent keeps its record.
@@ -470,8 +478,11 @@ impl Session {
     async fn login(&self, wanted: &Wanted) -> Result<login::LoggedIn, OriginError> {
         let target = &self.admitted.target;
         let session = login::login(target, &self.origin.places, wanted).await;
-        self.origin
-            .note_reached(&target.name, session.as_ref().err());
+        // A person's tool asks for what it likes: that it fails says nothing of the way.
+        if self.admitted.purpose != Purpose::Forward {
+            self.origin
+                .note_reached(&target.name, session.as_ref().err());
+        }
         session
     }
 

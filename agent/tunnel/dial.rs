@@ -7,10 +7,11 @@ use tidegate_shared::Class;
 use tidegate_shared::identity::IdentityError;
 use tidegate_shared::pairing::RelayAddr;
 use tidegate_shared::tunnel::{
-    CloseCode, IdentityFault, Tunnel, TunnelDialer, TunnelError, TunnelReader, TunnelWriter,
+    CertificateFault, CloseCode, IdentityFault, Tunnel, TunnelDialer, TunnelError, TunnelReader,
+    TunnelWriter,
 };
 use tidegate_shared::wire::{
-    AgentMessage, FrameReader, Grown, Hello, HelloAck, Holding, PROTOCOL_MAX, PROTOCOL_MIN,
+    AgentMessage, FrameReader, Grown, Hello, HelloAck, Holding, Offer, PROTOCOL_MAX, PROTOCOL_MIN,
     RelayMessage, SessionRefusal, TargetInfo, WireError, write_message,
 };
 
@@ -81,6 +82,7 @@ impl DialError {
                     Class::Operator("the relay revoked this agent: pair it again with a new token")
                 }
                 SessionRefusal::Busy => Class::Retry,
+                SessionRefusal::Unknown(_) => Class::Operator("update tidegate-agent"),
             },
         }
     }
@@ -113,6 +115,13 @@ impl DialError {
         self.tunnel_error().and_then(TunnelError::identity_fault)
     }
 
+    /// Whether the authority that signed our certificate is none of the relay's any more. Another one may
+    /// be had for the key.
+    pub fn is_of_another_authority(&self) -> bool {
+        let unknown = TunnelError::RefusedByPeer(CertificateFault::UnknownAuthority);
+        self.tunnel_error() == Some(&unknown)
+    }
+
     fn tunnel_error(&self) -> Option<&TunnelError> {
         match self {
             DialError::Ended { source, .. } => Some(source),
@@ -131,7 +140,7 @@ pub async fn dial(
     let tls = identity.client_config()?;
     let mut last = None;
     for relay in &identity.relays {
-        match dial_relay(relay, &tls, origin, routes).await {
+        match dial_relay(relay, (identity, &tls), origin, routes).await {
             Ok(connected) => return Ok(connected),
             Err(error) => last = Some(error),
         }
@@ -141,12 +150,12 @@ pub async fn dial(
 
 async fn dial_relay(
     relay: &RelayAddr,
-    tls: &rustls::ClientConfig,
+    (identity, tls): (&Identity, &rustls::ClientConfig),
     origin: &Origin,
     routes: &Routes,
 ) -> Result<Connected, DialError> {
     let Route { tunnel, dialer } = routes.connect(relay, tls).await?;
-    let hello = hello(origin);
+    let hello = hello(identity, origin);
     let told = hello.holding.0.clone();
     let greeted = tokio::time::timeout(HELLO, greet(&tunnel, hello)).await;
     let failed = match greeted {
@@ -208,7 +217,8 @@ async fn greet(tunnel: &Tunnel, hello: Hello) -> Result<(Control, RelayMessage),
     Ok((Control { reader, writer }, answer))
 }
 
-fn hello(origin: &Origin) -> Hello {
+/// What may be reached, as it is configured now.
+pub(super) fn offer(origin: &Origin) -> Offer {
     let info = |target: &std::sync::Arc<crate::config::Target>| TargetInfo {
         name: target.name.clone(),
         database: target.database.clone(),
@@ -224,18 +234,32 @@ fn hello(origin: &Origin) -> Hello {
     };
     let open = targets.iter().filter(is_open);
     let ddl_targets = targets.iter().filter(|target| target.allow_ddl);
+    Offer {
+        targets: targets.iter().map(info).collect(),
+        ddl_targets: ddl_targets.map(|target| target.name.clone()).collect(),
+        slot_bounds: targets.iter().map(|target| target.slot_wal_max).collect(),
+        passthrough_targets: passed_through.map(|target| target.name.clone()).collect(),
+        forward_targets: Some(open.map(|target| target.name.clone()).collect()),
+    }
+}
+
+fn hello(identity: &Identity, origin: &Origin) -> Hello {
+    let offer = offer(origin);
     Hello {
-        ddl_targets: Grown(ddl_targets.map(|target| target.name.clone()).collect()),
         protocol_min: PROTOCOL_MIN,
         protocol_max: PROTOCOL_MAX,
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         host: enroll::host_name(),
-        targets: targets.iter().map(info).collect(),
+        targets: offer.targets,
         epoch_counter: origin.largest_epoch(),
-        slot_bounds: Grown(targets.iter().map(|target| target.slot_wal_max).collect()),
+        ddl_targets: Grown(offer.ddl_targets),
+        slot_bounds: Grown(offer.slot_bounds),
         holding: Grown(origin.held().told()),
-        passthrough_targets: Grown(passed_through.map(|target| target.name.clone()).collect()),
-        forward_targets: Grown(Some(open.map(|target| target.name.clone()).collect())),
+        passthrough_targets: Grown(offer.passthrough_targets),
+        forward_targets: Grown(offer.forward_targets),
+        knows: Grown(RelayMessage::KINDS),
+        instance: Grown(origin.instance()),
+        trust_generation: Grown(identity.trust_generation),
     }
 }
 

@@ -31,6 +31,9 @@ pub struct Status {
     pub version: String,
     pub process_id: u32,
     pub agent: Option<String>,
+    /// Of its key, as the relay shows it.
+    #[serde(default)]
+    pub key_fingerprint: Option<String>,
     pub workspace: Option<String>,
     /// `host:port` of the relay that is connected or was last tried.
     pub relay: Option<String>,
@@ -55,7 +58,8 @@ pub struct Status {
     pub attempts: u32,
     pub last_error: Option<String>,
     /// A stable word where the relay does not want this agent's identity: `identity-expired`,
-    /// `identity-revoked`, `identity-unknown`, `identity-lapsed`.
+    /// `identity-revoked`, `identity-unknown`, `identity-lapsed`; `identity-elsewhere` where another agent
+    /// with the same one drove this one out.
     #[serde(default)]
     pub last_error_code: Option<String>,
     /// Whether somebody could use the whole way: connected, and the last login to each database that

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tidegate_shared::Class;
-use tidegate_shared::tunnel::{Backoff, CloseCode, IdentityFault, Tunnel, TunnelError};
+use tidegate_shared::identity::fingerprint_text;
+use tidegate_shared::tunnel::{Backoff, CloseCode, IdentityFault, Transport, Tunnel, TunnelError};
 use tidegate_shared::wire::{
-    AgentMessage, Goodbye, RelayMessage, RenewRefusal, WireError, write_message,
+    AgentMessage, Goodbye, RelayMessage, RenewRefusal, Trust, WireError, write_message,
 };
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{Notify, watch};
@@ -19,6 +20,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use super::causes::Causes;
 use super::dial::{self, Connected, DialError, printable};
 use super::serve;
 use super::status::{Board, State};
@@ -62,8 +64,11 @@ pub struct Supervisor {
     pub jitter: f64,
     /// Cancelled by the first SIGTERM: drain and return.
     pub shutdown: CancellationToken,
-    /// The targets changed: the relay learns of it with the next hello.
+    /// The targets changed: the relay learns of it with a new hello, or, while sessions are open, from a
+    /// message.
     pub reloaded: Arc<Notify>,
+    /// What was logged since the last good session.
+    pub causes: Causes,
 }
 
 /// How a session ended.
@@ -120,7 +125,7 @@ impl Supervisor {
 
     /// The renewed identity if there is one, else the current one; re-issued first when the wall
     /// clock says that it expired. The second value tells whether it still has to prove itself.
-    async fn choose_identity(&self) -> Result<(Identity, bool), KeystoreError> {
+    async fn choose_identity(&mut self) -> Result<(Identity, bool), KeystoreError> {
         let (identity, is_next) = match self.store.next()? {
             Some(next) => (next, true),
             None => (self.store.current()?, false),
@@ -135,17 +140,21 @@ impl Supervisor {
         }
     }
 
-    async fn reissue(&self, identity: &Identity) -> Option<(Identity, bool)> {
+    async fn reissue(&mut self, identity: &Identity) -> Option<(Identity, bool)> {
         match enroll::reissue(identity, &self.store, &self.routes).await {
             Ok(renewed) => {
-                info!("the certificate had expired; the relay issued a new one for the same key");
+                info!(
+                    "the certificate was good no more; the relay issued a new one for the same key"
+                );
                 let audit = self.origin.audit();
-                audit.note("certificate.reissue", &renewed.agent_name, "it had expired");
+                audit.note("certificate.reissue", &renewed.agent_name, "");
                 Some((renewed, true))
             }
             Err(error) => {
                 let code = error.code().unwrap_or(IdentityFault::Expired.code());
-                error!(code, %error, "the certificate expired and the relay issued no new one");
+                if self.causes.is_new(&error.to_string()) {
+                    error!(code, %error, "the certificate expired and the relay issued no new one");
+                }
                 self.board.update(|status| {
                     status.last_error = Some(error.to_string());
                     status.last_error_code = Some(code.to_owned());
@@ -162,6 +171,7 @@ impl Supervisor {
             status.since_ms = unix_ms(SystemTime::now());
             status.agent = Some(identity.agent_name.clone());
             status.workspace = Some(identity.workspace.clone());
+            status.key_fingerprint = Some(fingerprint_text(&identity.key.fingerprint()));
             status.relay = identity.relays.first().map(ToString::to_string);
             status.remote = None;
             status.transport = None;
@@ -184,7 +194,7 @@ impl Supervisor {
         let text = error.to_string();
         let fault = error.identity_fault();
         let code = fault.map(IdentityFault::code);
-        let is_new = self.board.read().last_error.as_deref() != Some(text.as_str());
+        let is_new = self.causes.is_new(&text);
         self.board.update(|status| {
             status.last_error = Some(text);
             status.last_error_code = code.map(str::to_owned);
@@ -203,8 +213,8 @@ impl Supervisor {
         }
         if is_next && error.refuses_certificate() {
             self.store.discard_next()?;
-        } else if fault == Some(IdentityFault::Expired) {
-            // The relay's clock decides; ours may be behind.
+        } else if fault == Some(IdentityFault::Expired) || error.is_of_another_authority() {
+            // The relay's clock decides; ours may be behind. So does it who signs for agents.
             let _ = self.reissue(identity).await;
         }
         Ok(self.backoff.next_wait())
@@ -219,6 +229,10 @@ impl Supervisor {
         let Session {
             connected, streams, ..
         } = session;
+        let is_good = started.elapsed() >= limits::GOOD_SESSION;
+        if is_good {
+            self.causes.forget();
+        }
         let wait = match ended {
             Ended::Shutdown => {
                 self.board.update(|status| status.state = State::Draining);
@@ -240,8 +254,12 @@ impl Supervisor {
                 self.origin
                     .audit()
                     .note("relay.lost", &relay, &error.to_string());
-                let code = error.identity_fault().map(IdentityFault::code);
+                let fault = error.identity_fault();
+                let code = fault.map(IdentityFault::code);
                 match error.class() {
+                    _ if !self.causes.is_new(&error.to_string()) => {
+                        debug!(%error, "lost the relay again");
+                    }
                     Class::Operator(advice) => error!(code, %error, advice, "lost the relay"),
                     _ => warn!(code, %error, "lost the relay; dialling again"),
                 }
@@ -249,7 +267,8 @@ impl Supervisor {
                     status.last_error = Some(error.to_string());
                     status.last_error_code = code.map(str::to_owned);
                 });
-                if started.elapsed() >= limits::GOOD_SESSION {
+                // Two agents with one identity drive each other out: ever more slowly.
+                if is_good && fault != Some(IdentityFault::Elsewhere) {
                     self.backoff.reset();
                 }
                 self.backoff.next_wait()
@@ -391,7 +410,10 @@ impl<'a> Session<'a> {
                 Event::StreamEnded => self.reconnect_if_quiet(),
                 Event::Reloaded => {
                     self.reloaded = true;
-                    self.reconnect_if_quiet()
+                    match self.reconnect_if_quiet() {
+                        None => self.tell_offer().await,
+                        ended => ended,
+                    }
                 }
                 Event::Better => {
                     info!("QUIC passes: moving to it when no session is open");
@@ -408,6 +430,17 @@ impl<'a> Session<'a> {
                 return ended;
             }
         }
+    }
+
+    /// What may be reached has changed, and what is open shall not be cut for it. A relay that does not
+    /// know this hears of it with the next hello.
+    async fn tell_offer(&mut self) -> Option<Ended> {
+        if self.connected.ack.knows.0 < AgentMessage::KINDS_WITH_OFFERS {
+            return None;
+        }
+        self.reloaded = false;
+        let offer = dial::offer(&self.supervisor.origin);
+        self.send(&AgentMessage::Offers(offer)).await
     }
 
     /// Leaving comes first, then what the relay says, then its streams.
@@ -437,6 +470,7 @@ impl<'a> Session<'a> {
                 None
             }
             Ok(RelayMessage::Renewed { chain_der }) => self.on_renewed(chain_der),
+            Ok(RelayMessage::Trust(trust)) => self.on_trust(&trust).await,
             Ok(RelayMessage::RenewRefused { code }) => {
                 match code {
                     RenewRefusal::Revoked => {
@@ -468,11 +502,12 @@ impl<'a> Session<'a> {
     }
 
     fn on_renewed(&mut self, chain_der: Vec<Vec<u8>>) -> Option<Ended> {
-        let saved = self
-            .identity
-            .with_chain(chain_der)
-            .map_err(KeystoreError::from)
-            .and_then(|renewed| self.supervisor.store.save_next(&renewed).map(|()| renewed));
+        let store = &self.supervisor.store;
+        // As it is kept: whom it trusts may have changed in this session.
+        let kept = store.current();
+        let saved = kept
+            .and_then(|kept| Ok(kept.with_chain(chain_der)?))
+            .and_then(|renewed| store.save_next(&renewed).map(|()| renewed));
         match saved {
             Ok(renewed) => {
                 info!("the certificate was renewed");
@@ -490,6 +525,34 @@ impl<'a> Session<'a> {
                 None
             }
         }
+    }
+
+    /// The relay's authority is being replaced, or was.
+    async fn on_trust(&mut self, trust: &Trust) -> Option<Ended> {
+        let generation = trust.generation;
+        let audit = self.supervisor.origin.audit();
+        let agent = &self.identity.agent_name;
+        let taken = match self.supervisor.store.take_trust(trust) {
+            Ok(taken) => taken,
+            Err(error) => {
+                audit.note("authority.refuse", agent, &error.to_string());
+                error!(%error, generation, "the relay wants other authorities to be trusted; refused");
+                return None;
+            }
+        };
+        if let Some(identity) = &taken {
+            let count = identity.relay_authorities.len();
+            let detail = format!("list {generation}, authorities: {count}");
+            audit.note("authority.trust", agent, &detail);
+            info!(
+                generation,
+                count, "the relay's authorities have changed, signed by one trusted so far"
+            );
+        }
+        let told = self.send(&AgentMessage::Trusts { generation }).await;
+        // Over TCP more connections would be dialled with what was trusted at the session's start.
+        let is_dialling = self.connected.tunnel.transport() == Transport::Tcp;
+        told.or((taken.is_some() && is_dialling).then_some(Ended::Reconnect))
     }
 
     /// Once a minute: is it time to renew?

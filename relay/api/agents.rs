@@ -57,9 +57,26 @@ pub struct AgentStatus {
     /// on renews itself before that.
     #[serde(default)]
     pub reissues: u32,
+    /// Of the agent's key, as `tidegate-agent pair` and `status` print it on its host. Absent until it is
+    /// paired.
+    #[serde(default)]
+    pub key_fingerprint: Option<String>,
+    /// RFC 3339: when this relay last saw two agents with this identity drive each other out.
+    #[serde(default)]
+    pub cloned_at: Option<String>,
     /// Sessions of people's own tools (`agent forward`) that are open through it.
     #[serde(default)]
     pub forwards: Vec<ForwardView>,
+}
+
+impl AgentStatus {
+    /// Whether two agents with this identity have driven each other out within the last hour.
+    pub fn is_cloned(&self) -> bool {
+        let at = self.cloned_at.as_ref().and_then(|at| at.parse().ok());
+        at.is_some_and(|at: jiff::Timestamp| {
+            jiff::Timestamp::now().as_second() - at.as_second() < 3600
+        })
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]

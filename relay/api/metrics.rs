@@ -105,7 +105,7 @@ type AgentFigure = (
     fn(&AgentStatus) -> Option<f64>,
 );
 
-const AGENT_FIGURES: [AgentFigure; 9] = [
+const AGENT_FIGURES: [AgentFigure; 10] = [
     (
         "tidegate_agent_online",
         "gauge",
@@ -159,6 +159,12 @@ const AGENT_FIGURES: [AgentFigure; 9] = [
         "gauge",
         "How often the agent's key got a certificate only after the end of the one before.",
         |agent| (agent.state != "invited").then_some(f64::from(agent.reissues)),
+    ),
+    (
+        "tidegate_agent_cloned",
+        "gauge",
+        "1 when two agents with this identity have driven each other out within the last hour.",
+        |agent| (agent.state != "invited").then_some(f64::from(agent.is_cloned())),
     ),
 ];
 

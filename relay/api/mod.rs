@@ -7,6 +7,7 @@
 pub mod access;
 pub mod agents;
 pub mod audit;
+pub mod authorities;
 pub mod conflicts;
 pub mod connections;
 mod console;
@@ -214,6 +215,9 @@ fn admin_routes() -> OpenApiRouter<Api> {
         .routes(routes!(tokens::revoke_token))
         .routes(routes!(audit::list_audit))
         .routes(routes!(audit::verify_audit))
+        .routes(routes!(authorities::list_authorities))
+        .routes(routes!(authorities::renew_authority))
+        .routes(routes!(authorities::finish_authority))
 }
 
 /// Says of each operation that its refusals are problem documents.

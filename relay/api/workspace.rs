@@ -8,6 +8,7 @@ use axum::http::request::Parts;
 
 use super::access::Caller;
 use super::agents::AgentControl;
+use super::authorities::AuthorityControl;
 use super::{Api, Problem};
 use crate::engine::handle::{ConnectionControl, SyncControl};
 use crate::store::{Store, audit};
@@ -18,6 +19,8 @@ pub trait Rooms: Send + Sync {
     fn connections(&self, workspace: &str) -> Arc<dyn ConnectionControl>;
     /// What is done to agents is noted as done by this caller.
     fn agents(&self, caller: &Caller) -> Arc<dyn AgentControl>;
+    /// The relay's own, of no workspace; noted as above.
+    fn authorities(&self, caller: &Caller) -> Arc<dyn AuthorityControl>;
 }
 
 /// What a request works on. Handlers have no other way to a sync, a connection or an agent.

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use tidegate_shared::identity::fingerprint_text;
+use tidegate_shared::identity::limits::REISSUE;
 use tidegate_shared::tunnel::IdentityFault;
 use tidegate_shared::wire::{self, Held, OpenRequest};
 
@@ -12,7 +14,8 @@ use crate::api::forward::{Duplex, ForwardPurpose, Forwards};
 use crate::endpoint::{Class, EndpointError};
 use crate::engine::Engine;
 use crate::engine::handle::{ControlError, ControlErrorKind};
-use crate::pairing::limits::REISSUE;
+use crate::identity::CustodyError;
+use crate::pairing::limits::REISSUES_PER_KEY_MAX;
 use crate::pairing::{Asker, Pairing, PairingError};
 use crate::store::agents::{AgentRecord, Standing};
 use crate::store::{Store, agents};
@@ -82,7 +85,12 @@ impl AgentDesk {
             version: record.version.clone(),
             since: record.last_seen_at.and_then(rfc3339),
             certificate_until: standing.and_then(|standing| rfc3339(standing.until)),
-            identity: standing.map(|standing| word(standing.until).to_owned()),
+            identity: standing.map(|standing| word(standing).to_owned()),
+            key_fingerprint: standing.map(|standing| fingerprint_text(&standing.key)),
+            cloned_at: self.agents.cloned(&record.id).and_then(|at| {
+                let at = jiff::Timestamp::try_from(at).ok()?;
+                Some(at.to_string())
+            }),
             reissues: standing.map_or(0, |standing| standing.reissues),
             forwards: self.forwards.of(&record.workspace, &record.name),
             ..AgentStatus::default()
@@ -257,23 +265,29 @@ fn revoked(name: &str) -> ControlError {
     )
 }
 
-/// How an identity stands whose certificate ends then, milliseconds since 1970.
-fn word(until_ms: i64) -> &'static str {
+/// How an identity stands.
+fn word(standing: Standing) -> &'static str {
     let now_ms = jiff::Timestamp::now().as_millisecond();
-    let lapses_ms = until_ms.saturating_add_unsigned(REISSUE.as_millis() as u64);
-    match now_ms {
-        now_ms if now_ms <= until_ms => "good",
-        now_ms if now_ms <= lapses_ms => "expired",
-        _ => "lapsed",
+    let lapses_ms = (standing.until).saturating_add_unsigned(REISSUE.as_millis() as u64);
+    if now_ms <= standing.until {
+        "good"
+    } else if now_ms <= lapses_ms && standing.reissues < REISSUES_PER_KEY_MAX {
+        "expired"
+    } else {
+        "lapsed"
     }
 }
 
-fn refused(error: PairingError) -> ControlError {
+pub(super) fn refused(error: PairingError) -> ControlError {
     let (kind, code) = match &error {
         PairingError::Name(_) => (ControlErrorKind::Invalid, "bad-name"),
         PairingError::Expires => (ControlErrorKind::Invalid, "bad-expiry"),
         PairingError::NoAgent(_) => (ControlErrorKind::NotFound, "no-agent"),
         PairingError::Addresses(_) => (ControlErrorKind::Invalid, "bad-relay-names"),
+        PairingError::WouldLose(_) => (ControlErrorKind::Conflict, "would-lose-agents"),
+        PairingError::Custody(CustodyError::RollingOver(_) | CustodyError::NotRollingOver(_)) => {
+            (ControlErrorKind::Conflict, "authority-roll-over")
+        }
         _ => (ControlErrorKind::Internal, "pairing"),
     };
     let text = match error.class() {
@@ -287,4 +301,31 @@ fn rfc3339(at_ms: i64) -> Option<String> {
     jiff::Timestamp::from_millisecond(at_ms)
         .ok()
         .map(|at| at.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_has_lapsed_when_no_other_certificate_is_given() {
+        let now_ms = jiff::Timestamp::now().as_millisecond();
+        let hour_ms = 3_600_000;
+        let away_ms = REISSUE.as_millis() as i64;
+        for (until, reissues, expected) in [
+            (now_ms + hour_ms, 0, "good"),
+            (now_ms + hour_ms, REISSUES_PER_KEY_MAX, "good"),
+            (now_ms - hour_ms, REISSUES_PER_KEY_MAX - 1, "expired"),
+            (now_ms - hour_ms, REISSUES_PER_KEY_MAX, "lapsed"),
+            (now_ms - away_ms + hour_ms, 0, "expired"),
+            (now_ms - away_ms - hour_ms, 0, "lapsed"),
+        ] {
+            let standing = Standing {
+                until,
+                reissues,
+                key: [0; 32],
+            };
+            assert_eq!(word(standing), expected, "{standing:?}");
+        }
+    }
 }

@@ -4,6 +4,7 @@
 //! reverse: API intake, then syncs at their next settle, then a goodbye to the agents.
 
 mod agents;
+mod authorities;
 mod reach;
 mod rooms;
 

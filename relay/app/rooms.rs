@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use super::agents::AgentDesk;
+use super::authorities::AuthorityDesk;
 use crate::api::access::Caller;
 use crate::api::agents::AgentControl;
+use crate::api::authorities::AuthorityControl;
 use crate::api::forward::Forwards;
 use crate::api::workspace::Rooms;
 use crate::engine::Engine;
@@ -38,6 +40,13 @@ impl Rooms for House {
             engine: self.engine.of(&caller.workspace),
             forwards: self.forwards.clone(),
             workspace: caller.workspace.clone(),
+            actor: caller.actor(),
+        })
+    }
+
+    fn authorities(&self, caller: &Caller) -> Arc<dyn AuthorityControl> {
+        Arc::new(AuthorityDesk {
+            pairing: self.pairing.clone(),
             actor: caller.actor(),
         })
     }

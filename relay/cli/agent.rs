@@ -134,6 +134,7 @@ fn row(agent: &AgentStatus) -> Vec<String> {
 fn state(agent: &AgentStatus) -> String {
     match &agent.held {
         Some(held) => format!("{}, {held} held", agent.state),
+        None if agent.is_cloned() => format!("{}, two of it", agent.state),
         None => match agent.identity.as_deref() {
             Some("expired") => format!("{}, certificate ended", agent.state),
             Some("lapsed") => format!("{}, pair it again", agent.state),
@@ -167,6 +168,7 @@ fn show(agent: &AgentStatus) {
         ("connected from", or_dash(agent.remote.as_ref())),
         ("transport", or_dash(agent.transport.as_ref())),
         ("since", or_dash(agent.since.as_ref())),
+        ("key fingerprint", or_dash(agent.key_fingerprint.as_ref())),
         (
             "round trip",
             or_dash(agent.rtt_ms.map(|rtt| format!("{rtt:.1} ms"))),

@@ -6,6 +6,7 @@
 
 mod agent;
 mod audit;
+mod authority;
 mod backup;
 mod client;
 mod conflicts;
@@ -104,6 +105,9 @@ enum Command {
     /// See what was done, and that the log of it is whole.
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Replace the certificate authorities that agents and relay trust each other by.
+    #[command(subcommand)]
+    Authority(authority::Command),
     /// Create and revoke API tokens.
     #[command(subcommand)]
     Token(token::Command),
@@ -146,6 +150,7 @@ fn on_api(global: &Global, command: Command) -> Result<Exit, CliError> {
             Command::Sync(command) => sync::run(&api, json, command).await,
             Command::User(command) => user::run(&api, json, command).await,
             Command::Audit(command) => audit::run(&api, json, command).await,
+            Command::Authority(command) => authority::run(&api, json, command).await,
             Command::Token(command) => token::run(&api, json, command).await,
             // Handled by the caller.
             Command::Serve

@@ -3,21 +3,29 @@
 //! in files of mode 0600. What certificates mean is decided in `tidegate_shared::identity`;
 //! who gets one, in `pairing`. `app` opens it, `tunnel` and `pairing` use it.
 
+mod authorities;
 mod files;
 
+pub use authorities::{AuthorityState, RollOver};
+
 use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, SystemTime};
 
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tidegate_shared::Class;
 use tidegate_shared::identity::{
-    AgentIdentity, AuthorityKind, CertificateAuthority, CertificateFacts, IdentityError, Issued,
-    Validity, pem_of, relay_chain_names_match, tls,
+    AgentIdentity, AuthorityKind, CertificateFacts, IdentityError, Issued, Validity, pem_of,
+    relay_chain_names_match, tls,
 };
 use tidegate_shared::pairing::CaPin;
 use tidegate_shared::tunnel::StableKeys;
+use tidegate_shared::wire::Trust;
+use tokio::sync::watch;
 use zeroize::{Zeroize, Zeroizing};
+
+use self::authorities::Authorities;
 
 /// Bounds of this room.
 pub mod limits {
@@ -29,8 +37,6 @@ pub mod limits {
     pub const FILE_BYTES_MAX: u64 = 64 * 1024;
 }
 
-const AGENT_AUTHORITY_FILE: &str = "agent-authority.pem";
-const RELAY_AUTHORITY_FILE: &str = "relay-authority.pem";
 const RELAY_FILE: &str = "relay.pem";
 const STABLE_KEYS_FILE: &str = "stable.keys";
 const RESET_KEY_BYTES: usize = 64;
@@ -54,6 +60,10 @@ pub enum CustodyError {
     },
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    #[error("the authority for {0} is being replaced already")]
+    RollingOver(AuthorityKind),
+    #[error("the authority for {0} is not being replaced")]
+    NotRollingOver(AuthorityKind),
     #[error("the system gives no randomness")]
     Randomness,
 }
@@ -71,6 +81,8 @@ impl CustodyError {
                 Class::Operator("restore the identity directory from a backup")
             }
             CustodyError::Identity(error) => error.class(),
+            CustodyError::RollingOver(_) => Class::Operator("`authority finish` drops the old one"),
+            CustodyError::NotRollingOver(_) => Class::Operator("`authority renew` begins it"),
             CustodyError::Randomness => Class::Bug,
         }
     }
@@ -80,8 +92,9 @@ impl CustodyError {
 pub struct Custody {
     directory: PathBuf,
     names: Vec<String>,
-    agents: CertificateAuthority,
-    relays: CertificateAuthority,
+    authorities: RwLock<Authorities>,
+    /// Told of each change of the authorities.
+    changes: watch::Sender<()>,
     stable_keys: StableKeys,
 }
 
@@ -91,10 +104,9 @@ impl Custody {
     pub fn open(data_dir: &Path, names: &[String], now: SystemTime) -> Result<Self, CustodyError> {
         let directory = data_dir.join("identity");
         files::create_directory(&directory)?;
-        let authority = |file: &str, kind| load_authority(&directory.join(file), kind, now);
         Ok(Self {
-            agents: authority(AGENT_AUTHORITY_FILE, AuthorityKind::Agents)?,
-            relays: authority(RELAY_AUTHORITY_FILE, AuthorityKind::Relays)?,
+            authorities: RwLock::new(Authorities::open(&directory, now)?),
+            changes: watch::Sender::new(()),
             stable_keys: load_stable_keys(&directory.join(STABLE_KEYS_FILE))?,
             names: names.to_vec(),
             directory,
@@ -103,12 +115,48 @@ impl Custody {
 
     /// What pairing tokens pin.
     pub fn relay_pins(&self) -> Result<Vec<CaPin>, CustodyError> {
-        Ok(vec![self.relays.spki_pin()?])
+        let authorities = self.authorities();
+        let pins = authorities.of_relays().into_iter();
+        Ok(pins
+            .map(|authority| authority.spki_pin())
+            .collect::<Result<_, _>>()?)
     }
 
     /// What paired agents trust.
     pub fn relay_authorities(&self) -> Vec<CertificateDer<'static>> {
-        vec![self.relays.certificate().clone()]
+        let authorities = self.authorities();
+        let all = authorities.of_relays().into_iter();
+        all.map(|authority| authority.certificate().clone())
+            .collect()
+    }
+
+    /// The same as a list that agents believe; nothing while it is what each was paired with.
+    pub fn trust(&self) -> Result<Option<Trust>, CustodyError> {
+        self.authorities().trust()
+    }
+
+    /// Number of that list.
+    pub fn trust_generation(&self) -> u64 {
+        self.authorities().generation
+    }
+
+    pub fn state(&self, kind: AuthorityKind) -> Result<AuthorityState, CustodyError> {
+        self.authorities().state(kind)
+    }
+
+    /// Begins to replace an authority. Blocks for as long as a few files take.
+    pub fn renew(&self, kind: AuthorityKind, now: SystemTime) -> Result<(), CustodyError> {
+        self.change(|authorities| authorities.renew(kind, now))
+    }
+
+    /// Drops the authority that was replaced. Blocks for as long as a few files take.
+    pub fn finish(&self, kind: AuthorityKind) -> Result<(), CustodyError> {
+        self.change(|authorities| authorities.finish(kind))
+    }
+
+    /// Tells of each change of the authorities.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
     }
 
     /// Issues a client certificate; names in the request are ignored.
@@ -118,15 +166,49 @@ impl Custody {
         identity: &AgentIdentity,
         validity: Validity,
     ) -> Result<Issued, CustodyError> {
-        Ok(self.agents.issue_agent(csr_der, identity, validity)?)
+        let authorities = self.authorities();
+        Ok(authorities
+            .agents
+            .issue_agent(csr_der, identity, validity)?)
     }
 
     /// The TLS side of the listener. Makes a new certificate for the relay when there is none for
     /// these names, or when two thirds of its life are over; so call it at start and daily.
     pub fn server_tls(&self, now: SystemTime) -> Result<rustls::ServerConfig, CustodyError> {
         let (chain, key) = self.relay_credentials(now)?;
-        let agent_authorities = [self.agents.certificate().clone()];
-        Ok(tls::relay_server(&agent_authorities, chain, key)?)
+        let authorities = self.authorities();
+        let of_agents = [
+            Some(&authorities.agents),
+            authorities.former_agents.as_ref(),
+        ];
+        let of_agents: Vec<_> = of_agents
+            .into_iter()
+            .flatten()
+            .map(|authority| authority.certificate().clone())
+            .collect();
+        Ok(tls::relay_server(&of_agents, chain, key)?)
+    }
+
+    fn authorities(&self) -> RwLockReadGuard<'_, Authorities> {
+        // Each change leaves whole values.
+        self.authorities
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(
+        &self,
+        change: impl FnOnce(&mut Authorities) -> Result<(), CustodyError>,
+    ) -> Result<(), CustodyError> {
+        let mut authorities = self
+            .authorities
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let changed = change(&mut authorities);
+        drop(authorities);
+        // Half of it may have happened.
+        self.changes.send_replace(());
+        changed
     }
 
     pub fn stable_keys(&self) -> &StableKeys {
@@ -148,7 +230,10 @@ impl Custody {
             now,
             life: limits::RELAY_LIFE,
         };
-        let (issued, key) = self.relays.issue_relay(&self.names, validity)?;
+        let (issued, key) = self
+            .authorities()
+            .relays
+            .issue_relay(&self.names, validity)?;
         let mut pem = Zeroizing::new(String::new());
         for certificate in &issued.chain {
             pem.push_str(&pem_of(certificate));
@@ -172,37 +257,10 @@ impl Custody {
             .duration_since(facts.not_before)
             .unwrap_or(Duration::ZERO);
         names_match
-            && authority == self.relays.certificate()
+            && authority == self.authorities().relays.certificate()
             && facts.not_before <= now
             && now < facts.not_before + life * 2 / 3
     }
-}
-
-fn load_authority(
-    path: &Path,
-    kind: AuthorityKind,
-    now: SystemTime,
-) -> Result<CertificateAuthority, CustodyError> {
-    let damaged = |source| CustodyError::Damaged {
-        path: path.to_owned(),
-        source,
-    };
-    if let Some(pem) = files::read_private(path)? {
-        let text = std::str::from_utf8(&pem).map_err(|_| damaged(IdentityError::Pem("text")))?;
-        let found = CertificateAuthority::from_pem(text).map_err(damaged)?;
-        if found.kind() != kind {
-            let found = found.kind();
-            return Err(damaged(IdentityError::WrongAuthority {
-                found,
-                wanted: kind,
-            }));
-        }
-        return Ok(found);
-    }
-    let made = CertificateAuthority::generate(kind, now)?;
-    files::write_private(path, made.to_pem().as_bytes())?;
-    tracing::info!(%kind, "Made a new certificate authority.");
-    Ok(made)
 }
 
 fn load_stable_keys(path: &Path) -> Result<StableKeys, CustodyError> {
@@ -301,7 +359,7 @@ mod tests {
             seen += 1;
         }
         assert_eq!(seen, 4, "and no temporary file is left");
-        let path = dir.path().join("identity").join(AGENT_AUTHORITY_FILE);
+        let path = dir.path().join("identity").join("agent-authority.pem");
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
         let result = Custody::open(dir.path(), &names(), now);
         assert!(matches!(
@@ -316,10 +374,10 @@ mod tests {
         let now = SystemTime::now();
         drop(Custody::open(dir.path(), &names(), now).unwrap());
         let at = |file| dir.path().join("identity").join(file);
-        std::fs::copy(at(AGENT_AUTHORITY_FILE), at(RELAY_AUTHORITY_FILE)).unwrap();
+        std::fs::copy(at("agent-authority.pem"), at("relay-authority.pem")).unwrap();
         let swapped = Custody::open(dir.path(), &names(), now);
         assert!(matches!(swapped, Err(CustodyError::Damaged { .. })));
-        std::fs::write(at(RELAY_AUTHORITY_FILE), b"\xff\xfe").unwrap();
+        std::fs::write(at("relay-authority.pem"), b"\xff\xfe").unwrap();
         let damaged = Custody::open(dir.path(), &names(), now);
         assert!(matches!(damaged, Err(CustodyError::Damaged { .. })));
     }

@@ -1,12 +1,13 @@
 //! Issuing certificates, and the answers to the tunnels' questions.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::PoisonError;
 use std::time::{Duration, SystemTime};
 
 use tidegate_shared::identity::{
     AgentIdentity, AgentLeaf, IdentityError, Issued, Validity, requested_key_pin,
 };
-use tidegate_shared::wire::{PairAnswer, PairAsk, RenewRefusal};
+use tidegate_shared::wire::{PairAnswer, PairAsk, RenewRefusal, Trust};
 
 use super::{Asker, Pairing, PairingError, event, limits, unix_ms};
 use crate::identity::CustodyError;
@@ -157,6 +158,28 @@ impl Doorkeeper for Pairing {
         if let Err(error) = noted {
             tracing::warn!(agent = %identity, %error, "The agent's visit is not noted.");
         }
+    }
+
+    async fn note_clone(&self, identity: &AgentIdentity, remote: SocketAddr, now: SystemTime) {
+        let remote = remote.to_string();
+        let by = Asker {
+            workspace: identity.workspace(),
+            actor: &remote,
+        };
+        self.note(event(by, "agent.clone", identity.agent(), unix_ms(now)))
+            .await;
+    }
+
+    fn trust(&self) -> Option<Trust> {
+        self.custody.trust().unwrap_or_else(|error| {
+            tracing::error!(%error, "Agents can't be told which authorities to trust.");
+            None
+        })
+    }
+
+    fn note_trust(&self, identity: &AgentIdentity, generation: u64) {
+        let mut trusts = self.trusts.lock().unwrap_or_else(PoisonError::into_inner);
+        trusts.insert(identity.agent().to_owned(), generation);
     }
 
     async fn renew(

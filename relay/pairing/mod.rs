@@ -4,6 +4,7 @@
 //! `identity`. Knows the tunnels only as a registry to cut a revoked agent out of, and answers
 //! them as their [`Doorkeeper`]. The API calls `invite` and `revoke`.
 
+mod authorities;
 mod issue;
 mod redeem;
 mod throttle;
@@ -11,6 +12,7 @@ mod throttle;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -21,9 +23,11 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::identity::{Custody, CustodyError};
+use crate::store::agents::Owner;
 use crate::store::audit::{self, AuditEvent};
 use crate::store::{self, Store, StoreError, agents};
 use crate::tunnel::Agents;
+pub use authorities::AuthorityView;
 use throttle::Throttle;
 
 /// Bounds of this room.
@@ -37,9 +41,6 @@ pub mod limits {
     pub const EXPIRES_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
     /// How long a lost answer may be asked for again, with the same key.
     pub const REPEAT: Duration = Duration::from_secs(600);
-    /// How long after its certificate ran out an agent may ask for another one with its key: a
-    /// host that was off for some weeks need not be paired again.
-    pub const REISSUE: Duration = Duration::from_secs(30 * 24 * 3600);
     /// How often one key may get a certificate after the end of its last one, as far back as
     /// certificates are remembered ([`KEEP_EXPIRED`]): an agent that is on for some hours of each
     /// week needs half of it.
@@ -86,6 +87,12 @@ pub enum PairingError {
     Expires,
     #[error("there is no agent named {0}")]
     NoAgent(String),
+    /// With all of them, for who wants a list.
+    #[error(
+        "the old authority can't be dropped yet: {} have not connected since the new one is there",
+        Owner::text(.0)
+    )]
+    WouldLose(Vec<Owner>),
     #[error("the relay's addresses don't fit into a token: {0}")]
     Addresses(#[from] TokenError),
     #[error(transparent)]
@@ -104,6 +111,9 @@ impl PairingError {
             PairingError::Name(_) => Class::Operator("choose another name"),
             PairingError::Expires => Class::Operator("give --expires between 1m and 7d"),
             PairingError::NoAgent(_) => Class::Operator("see `tidegate-relay agent list`"),
+            PairingError::WouldLose(_) => {
+                Class::Operator("wait for them, or finish with --force and pair them again")
+            }
             PairingError::Addresses(_) => Class::Operator("check [tunnel] names in relay.toml"),
             PairingError::Store(error) => match error.class() {
                 store::Class::Retry => Class::Retry,
@@ -124,6 +134,8 @@ pub struct Pairing {
     agents: Agents,
     config: PairingConfig,
     throttle: Mutex<Throttle>,
+    /// Which list of authorities agents said they trust since this relay started, by their ids.
+    trusts: Mutex<HashMap<String, u64>>,
 }
 
 impl Pairing {
@@ -134,6 +146,7 @@ impl Pairing {
             agents,
             config,
             throttle: Mutex::default(),
+            trusts: Mutex::default(),
         }
     }
 
@@ -266,4 +279,8 @@ fn unix_ms(time: SystemTime) -> i64 {
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or(Duration::ZERO);
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

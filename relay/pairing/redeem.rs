@@ -3,16 +3,17 @@
 
 use std::net::IpAddr;
 use std::sync::PoisonError;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use subtle::ConstantTimeEq;
+use tidegate_shared::identity::limits::REISSUE;
 use tidegate_shared::identity::{AgentIdentity, requested_key_pin};
 use tidegate_shared::wire::{
-    PairAnswer, PairAsk, PairRefusal, PairRequest, Paired, ReissueRequest,
+    Grown, PairAnswer, PairAsk, PairRefusal, PairRequest, Paired, ReissueRequest,
 };
 
 use super::issue::NewCertificate;
-use super::{Asker, Pairing, event, limits, unix_ms};
+use super::{Asker, Pairing, event, limits, millis, unix_ms};
 use crate::store::agents::{self, AgentRecord, TokenRow};
 use crate::store::{StoreError, audit};
 
@@ -130,8 +131,7 @@ impl Pairing {
         let agent = agent.filter(|agent| agent.revoked_at.is_none() && last.revoked_at.is_none());
         let agent = agent.ok_or(PairRefusal::Revoked)?;
         let since_end = unix_ms(now).saturating_sub(last.not_after);
-        let is_lapsed =
-            since_end > millis(limits::REISSUE) || reissues >= limits::REISSUES_PER_KEY_MAX;
+        let is_lapsed = since_end > millis(REISSUE) || reissues >= limits::REISSUES_PER_KEY_MAX;
         tracing::warn!(
             agent = agent.name,
             reissues,
@@ -183,6 +183,7 @@ impl Pairing {
                 .iter()
                 .map(|ca| ca.to_vec())
                 .collect(),
+            trust_generation: Grown(self.custody.trust_generation()),
         })
     }
 }
@@ -201,10 +202,6 @@ fn is_repeat(token: &TokenRow, key: &[u8; 32], now_ms: i64) -> bool {
 fn unavailable(error: StoreError) -> PairRefusal {
     tracing::error!(%error, "Pairing can't reach the store.");
     PairRefusal::Unavailable
-}
-
-fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// What a stranger wrote, cut to what is worth keeping.

@@ -300,6 +300,67 @@ pub struct Standing {
     pub until: i64,
     /// How often its key got one only after the end of the one before.
     pub reissues: u32,
+    /// SHA-256 of the public key.
+    pub key: [u8; 32],
+}
+
+/// An agent of any workspace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    pub id: String,
+    pub workspace: String,
+    pub name: String,
+}
+
+impl Owner {
+    /// A line of a few of them.
+    pub fn text(all: &[Owner]) -> String {
+        const SHOWN: usize = 10;
+        let names = all.iter().take(SHOWN).map(ToString::to_string);
+        let mut text = names.collect::<Vec<_>>().join(", ");
+        if all.len() > SHOWN {
+            text.push_str(&format!(" and {} more", all.len() - SHOWN));
+        }
+        text
+    }
+}
+
+impl std::fmt::Display for Owner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.workspace.as_str() {
+            super::DEFAULT_WORKSPACE => f.write_str(&self.name),
+            workspace => write!(f, "{} (of {workspace})", self.name),
+        }
+    }
+}
+
+/// Agents of all workspaces whose newest certificate is good, but was issued before `since`.
+pub fn certified_before(
+    conn: &Connection,
+    since_ms: i64,
+    now_ms: i64,
+) -> Result<Vec<Owner>, StoreError> {
+    let mut statement = conn.prepare_cached(
+        "select a.id, a.workspace, a.name from agents a join certificates c on c.agent = a.id
+         where a.revoked_at is null and c.revoked_at is null
+         group by a.id, a.workspace, a.name
+         having max(c.not_after) > ?2 and max(c.issued_at) < ?1
+         order by a.workspace, a.name",
+    )?;
+    let rows = statement.query_map(params![since_ms, now_ms], owner_from_row)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Agents of all workspaces with a certificate that ends after a moment.
+pub fn certified_until(conn: &Connection, moment_ms: i64) -> Result<Vec<Owner>, StoreError> {
+    let mut statement = conn.prepare_cached(
+        "select distinct a.id, a.workspace, a.name from agents a
+         join certificates c on c.agent = a.id
+         where a.revoked_at is null and c.revoked_at is null and c.not_after > ?1
+         order by a.workspace, a.name",
+    )?;
+    let rows = statement.query_map([moment_ms], owner_from_row)?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// Nothing for an agent that holds no certificate.
@@ -320,7 +381,11 @@ pub fn standing(
         return Ok(None);
     };
     let reissues = count_reissues(conn, &key)?;
-    Ok(Some(Standing { until, reissues }))
+    Ok(Some(Standing {
+        until,
+        reissues,
+        key,
+    }))
 }
 
 /// The certificate of a key that ends last, whatever became of it, for issuing another one.
@@ -376,6 +441,14 @@ fn drop_tokens(tx: &Transaction<'_>, workspace: &str, agent: &str) -> Result<(),
         params![workspace, agent],
     )?;
     Ok(())
+}
+
+fn owner_from_row(row: &Row<'_>) -> rusqlite::Result<Owner> {
+    Ok(Owner {
+        id: row.get(0)?,
+        workspace: row.get(1)?,
+        name: row.get(2)?,
+    })
 }
 
 fn agent_from_row(row: &Row<'_>) -> rusqlite::Result<AgentRecord> {

@@ -12,11 +12,13 @@ use tidegate_shared::tunnel::{
     CloseCode, Transport, Tunnel, TunnelError, TunnelStats, TunnelStream,
 };
 use tidegate_shared::wire::{
-    self, Hello, Holding, OpenAnswer, OpenDenial, OpenRequest, Purpose, TargetInfo, WireError,
+    self, Hello, Holding, Offer, OpenAnswer, OpenDenial, OpenRequest, Purpose, RelayMessage,
+    TargetInfo, Trust, WireError,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
+use super::instances::Instances;
 use super::limits;
 
 /// The registry. Cheap to clone; all clones are the same one.
@@ -27,6 +29,7 @@ pub struct Agents {
 
 struct Inner {
     sessions: Mutex<HashMap<String, Arc<Session>>>,
+    instances: Mutex<Instances>,
     /// Counts arrivals and departures; who waits for one watches it.
     changes: watch::Sender<u64>,
     session_last: AtomicU64,
@@ -39,13 +42,20 @@ pub(super) struct Session {
     identity: AgentIdentity,
     tunnel: Tunnel,
     hello: Hello,
-    holding: Mutex<Holding>,
+    /// What of the hello the agent has changed since.
+    told: Mutex<Told>,
     since: SystemTime,
     commands: mpsc::Sender<Command>,
     /// Streams that are open through it.
     streams: Arc<AtomicUsize>,
     /// The agent said goodbye: it ends what is open and takes nothing new.
     leaving: Arc<AtomicBool>,
+}
+
+/// What an agent may tell anew within a session.
+struct Told {
+    holding: Holding,
+    offer: Offer,
 }
 
 /// Counts one open stream until it is dropped.
@@ -67,7 +77,11 @@ impl Drop for Counted {
 /// What the registry asks of a session's task.
 #[derive(Debug)]
 pub(super) enum Command {
-    Goodbye { delay: Duration },
+    Goodbye {
+        delay: Duration,
+    },
+    /// Agents shall trust other authorities from now on.
+    Trust(Trust),
 }
 
 /// An agent that is connected now.
@@ -158,6 +172,7 @@ impl OpenError {
                 | OpenDenial::TooMany
                 | OpenDenial::Unreachable
                 | OpenDenial::Paused => Class::Retry,
+                OpenDenial::Unknown(_) => Class::Operator("update tidegate-relay"),
             },
             OpenError::Wire(error) => error.class(),
             _ => Class::Retry,
@@ -176,6 +191,7 @@ impl Agents {
         Self {
             inner: Arc::new(Inner {
                 sessions: Mutex::default(),
+                instances: Mutex::default(),
                 changes: watch::Sender::new(0),
                 session_last: AtomicU64::new(0),
                 draining: AtomicBool::new(false),
@@ -304,6 +320,19 @@ impl Agents {
         }
     }
 
+    /// Tells everybody which authorities to trust. Who does not know of it, or is too busy to hear it,
+    /// hears of it with its next hello.
+    pub fn trust_all(&self, trust: &Trust) {
+        for session in self.lock().values().filter(|session| session.knows_trust()) {
+            let _ = session.commands.try_send(Command::Trust(trust.clone()));
+        }
+    }
+
+    /// When an agent's identity was last seen to be in use at two places, if it was.
+    pub fn cloned(&self, agent_id: &str) -> Option<SystemTime> {
+        self.instances().cloned(agent_id)
+    }
+
     /// Enters a session; an older one of the same agent is closed at once. Nothing when the relay
     /// is full or drains.
     pub(super) fn register(
@@ -320,11 +349,15 @@ impl Agents {
         let number = self.inner.session_last.fetch_add(1, Ordering::Relaxed) + 1;
         let agent = identity.agent().to_owned();
         let leaving = Arc::<AtomicBool>::default();
+        let instance = hello.instance.0;
         let session = Arc::new(Session {
             number,
             identity,
             tunnel,
-            holding: Mutex::new(hello.holding.0.clone()),
+            told: Mutex::new(Told {
+                holding: hello.holding.0.clone(),
+                offer: hello.offer(),
+            }),
             hello,
             since,
             commands,
@@ -338,6 +371,7 @@ impl Agents {
             }
             sessions.insert(agent.clone(), session)
         };
+        let is_clone = self.instances().arrived(&agent, instance, since);
         if let Some(former) = former {
             tracing::info!(
                 agent = %former.identity,
@@ -354,6 +388,7 @@ impl Agents {
                 agent,
                 number,
                 leaving,
+                is_clone,
             },
             inbox,
         ))
@@ -376,6 +411,13 @@ impl Agents {
         self.inner.changes.send_modify(|count| *count += 1);
     }
 
+    fn instances(&self) -> MutexGuard<'_, Instances> {
+        self.inner
+            .instances
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Session>>> {
         // The map is never left half changed, so a panic elsewhere does not spoil it.
         self.inner
@@ -391,7 +433,17 @@ impl Session {
         purpose == Purpose::Cancel || !self.leaving.load(Ordering::Relaxed)
     }
 
+    fn knows_trust(&self) -> bool {
+        self.hello.knows.0 >= RelayMessage::KINDS_WITH_TRUST
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn live(&self) -> AgentLive {
+        let Told { holding, offer } = &*self.told();
+        let offer = offer.clone();
         AgentLive {
             agent: self.identity.agent().to_owned(),
             workspace: self.identity.workspace().to_owned(),
@@ -401,17 +453,13 @@ impl Session {
             remote: self.tunnel.remote(),
             transport: self.tunnel.transport(),
             since: self.since,
-            targets: self.hello.targets.clone(),
-            ddl_targets: self.hello.ddl_targets.0.clone(),
-            slot_bounds: self.hello.slot_bounds.0.clone(),
+            targets: offer.targets,
+            ddl_targets: offer.ddl_targets,
+            slot_bounds: offer.slot_bounds,
             epoch_counter: self.hello.epoch_counter,
-            holding: self
-                .holding
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone(),
-            passthrough_targets: self.hello.passthrough_targets.0.clone(),
-            forward_targets: self.hello.forward_targets.0.clone(),
+            holding: holding.clone(),
+            passthrough_targets: offer.passthrough_targets,
+            forward_targets: offer.forward_targets,
             streams: self.streams.load(Ordering::Relaxed),
             stats: self.tunnel.stats(),
         }
@@ -424,18 +472,26 @@ pub(super) struct Registration {
     agent: String,
     pub(super) number: u64,
     leaving: Arc<AtomicBool>,
+    /// Another process with the same identity was here between two sessions of this one.
+    pub(super) is_clone: bool,
 }
 
 impl Registration {
     /// The agent holds something else back from now on.
     pub(super) fn note_holding(&self, holding: Holding) {
+        self.note(|told| told.holding = holding);
+    }
+
+    /// Something else may be reached through the agent from now on.
+    pub(super) fn note_offer(&self, offer: Offer) {
+        self.note(|told| told.offer = offer);
+    }
+
+    fn note(&self, change: impl FnOnce(&mut Told)) {
         if let Some(session) = self.agents.lock().get(&self.agent)
             && session.number == self.number
         {
-            *session
-                .holding
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner) = holding;
+            change(&mut session.told());
         }
         self.agents.note_change();
     }

@@ -1,12 +1,12 @@
 //! What the tunnels must ask before they let anybody in. `pairing` answers.
 
 use std::future::Future;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::SystemTime;
 
 use rustls_pki_types::CertificateDer;
 use tidegate_shared::identity::{AgentIdentity, AgentLeaf};
-use tidegate_shared::wire::{PairAnswer, PairAsk, RenewRefusal};
+use tidegate_shared::wire::{PairAnswer, PairAsk, RenewRefusal, Trust};
 
 /// Decides who comes in. Every answer is asked for anew: nothing is remembered here.
 pub trait Doorkeeper: Send + Sync + 'static {
@@ -22,6 +22,20 @@ pub trait Doorkeeper: Send + Sync + 'static {
         version: &str,
         now: SystemTime,
     ) -> impl Future<Output = ()> + Send;
+
+    /// Notes that an identity is in use at two places at once.
+    fn note_clone(
+        &self,
+        identity: &AgentIdentity,
+        remote: SocketAddr,
+        now: SystemTime,
+    ) -> impl Future<Output = ()> + Send;
+
+    /// The authorities that agents shall trust, if they are not the first ones.
+    fn trust(&self) -> Option<Trust>;
+
+    /// Notes that an agent trusts the authorities of that generation.
+    fn note_trust(&self, identity: &AgentIdentity, generation: u64);
 
     /// Issues the next certificate for an agent with a live session.
     fn renew(

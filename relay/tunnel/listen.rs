@@ -8,7 +8,8 @@ use std::time::SystemTime;
 
 use tidegate_shared::Class;
 use tidegate_shared::tunnel::{
-    Arriving, CloseCode, Protocol, QuicSettings, TunnelError, TunnelListener,
+    Arriving, CloseCode, Protocol, QuicSettings, TunnelError, TunnelListener, UdpBuffers,
+    limits as tunnel_limits,
 };
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
@@ -92,6 +93,7 @@ impl<D: Doorkeeper> Listener<D> {
             handshakes: Handshakes::default(),
             pairings: Semaphore::new(limits::PAIRINGS_MAX),
         };
+        say_buffers(UdpBuffers::granted().ok());
         Ok(Self {
             sockets,
             custody,
@@ -109,6 +111,7 @@ impl<D: Doorkeeper> Listener<D> {
     pub async fn run(self, stop: CancellationToken) {
         let mut tasks = JoinSet::new();
         let every = limits::CERTIFICATE_CHECK;
+        let mut authorities = self.custody.changes();
         let mut certificate_check = interval_at(Instant::now() + every, every);
         loop {
             tokio::select! {
@@ -116,6 +119,8 @@ impl<D: Doorkeeper> Listener<D> {
                 () = stop.cancelled() => break,
                 Some(ended) = tasks.join_next() => note_end(ended),
                 _ = certificate_check.tick() => self.renew_certificate(),
+                // The sender lives in the custody.
+                Ok(()) = authorities.changed() => self.renew_certificate(),
                 arriving = self.sockets.accept() => match arriving {
                     Some(arriving) => self.take(arriving, &mut tasks),
                     None => break,
@@ -169,6 +174,20 @@ impl<D: Doorkeeper> Listener<D> {
             );
         }
     }
+}
+
+/// Once at start, and no warning: fast transfers lose packets, which are sent again.
+fn say_buffers(granted: Option<UdpBuffers>) {
+    let Some(buffers) = granted.filter(|buffers| buffers.are_small()) else {
+        return;
+    };
+    let wanted = tunnel_limits::SOCKET_BUFFER_BYTES;
+    tracing::info!(
+        receive_bytes = buffers.receive_bytes,
+        send_bytes = buffers.send_bytes,
+        "The kernel gives small UDP buffers. Nothing is wrong; for fast transfers run `sysctl -w \
+         net.core.rmem_max={wanted} net.core.wmem_max={wanted}` (on the host, if this is a container)."
+    );
 }
 
 async fn connection<D: Doorkeeper>(arriving: Arriving, place: Place<D>, served: Arc<Served<D>>) {

@@ -7,6 +7,7 @@
 mod agents;
 mod door;
 mod enrol;
+mod instances;
 mod listen;
 mod session;
 

@@ -7,7 +7,7 @@ use tidegate_shared::identity::AgentLeaf;
 use tidegate_shared::identity::limits::CLOCK_SKEW;
 use tidegate_shared::tunnel::{CloseCode, IdentityFault, Tunnel, TunnelReader, TunnelWriter};
 use tidegate_shared::wire::{
-    self, AgentMessage, FrameReader, Goodbye, Grown, Hello, HelloAck, Holding, RelayMessage,
+    self, AgentMessage, FrameReader, Goodbye, Grown, Hello, HelloAck, Holding, Offer, RelayMessage,
     SessionRefusal, WireError,
 };
 use tokio::io::AsyncWriteExt;
@@ -98,20 +98,11 @@ impl<D: Doorkeeper> Serving<D> {
             Err(code) => return code,
         };
         let Some(protocol) = wire::negotiate(hello.protocol_min, hello.protocol_max) else {
-            let text = format!(
-                "this relay speaks protocol {} to {}, the agent {} to {}",
-                wire::PROTOCOL_MIN,
-                wire::PROTOCOL_MAX,
-                hello.protocol_min,
-                hello.protocol_max
-            );
-            let code = SessionRefusal::Protocol;
-            control
-                .send_last(&RelayMessage::Refused { code, text })
-                .await;
+            refuse_protocol(&mut control, &hello).await;
             return CloseCode::PROTOCOL;
         };
         let (host, version) = (hello.host.clone(), hello.agent_version.clone());
+        let (knows, trusts) = (hello.knows.0, hello.trust_generation.0);
         let now = (self.clock)();
         let identity = self.leaf.identity.clone();
         let entered = self
@@ -134,6 +125,14 @@ impl<D: Doorkeeper> Serving<D> {
             return code;
         }
         self.door.note_seen(&identity, &host, &version, now).await;
+        if registration.is_clone {
+            self.note_clone(now).await;
+        }
+        if knows >= RelayMessage::KINDS_WITH_TRUST
+            && let Err(code) = self.tell_trust(&mut control, trusts).await
+        {
+            return code;
+        }
         tracing::info!(
             agent = %identity,
             session = registration.number,
@@ -150,6 +149,28 @@ impl<D: Doorkeeper> Serving<D> {
             "An agent's session ended."
         );
         code
+    }
+
+    async fn note_clone(&self, now: SystemTime) {
+        let (identity, remote) = (&self.leaf.identity, self.tunnel.remote());
+        tracing::error!(
+            agent = %identity,
+            %remote,
+            "An agent's identity is in use at two places, which drive each other out: stop one, and pair \
+             each with a token of its own; if you don't know of the other one, revoke the agent."
+        );
+        self.door.note_clone(identity, remote, now).await;
+    }
+
+    /// Hands over the authorities to trust, unless the agent has them.
+    async fn tell_trust(&self, control: &mut Control, trusts: u64) -> Result<(), CloseCode> {
+        self.door.note_trust(&self.leaf.identity, trusts);
+        match self.door.trust() {
+            Some(trust) if trust.generation > trusts => {
+                control.send(&RelayMessage::Trust(trust)).await
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn admitted(&self) -> Result<(), CloseCode> {
@@ -173,6 +194,7 @@ impl<D: Doorkeeper> Serving<D> {
             IdentityFault::Expired => CloseCode::EXPIRED,
             IdentityFault::Revoked => CloseCode::REVOKED,
             IdentityFault::Unknown => CloseCode::UNKNOWN,
+            IdentityFault::Elsewhere => CloseCode::REPLACED,
         }
     }
 
@@ -212,6 +234,9 @@ impl<D: Doorkeeper> Serving<D> {
                         say_goodbye(control, delay).await;
                         return CloseCode::GOODBYE;
                     }
+                    Some(Command::Trust(trust)) => {
+                        control.send(&RelayMessage::Trust(trust)).await
+                    }
                     None => return CloseCode::DONE,
                 },
                 // Counted anew each time: a machine may have slept, or its clock been set.
@@ -239,10 +264,7 @@ impl<D: Doorkeeper> Serving<D> {
                         registration.note_leaving();
                         return self.see_off(commands, not_after).await;
                     }
-                    Ok(AgentMessage::Holds(holding)) => {
-                        self.note_holding(registration, holding);
-                        Ok(())
-                    }
+                    Ok(news) if self.note(registration, &news) => Ok(()),
                     other => answer(control, other).await,
                 },
             };
@@ -250,6 +272,19 @@ impl<D: Doorkeeper> Serving<D> {
                 return code;
             }
         }
+    }
+
+    /// Notes what the agent tells of itself; whether it was that.
+    fn note(&self, registration: &Registration, news: &AgentMessage) -> bool {
+        match news {
+            AgentMessage::Holds(holding) => self.note_holding(registration, holding),
+            AgentMessage::Offers(offer) => self.note_offer(registration, offer),
+            AgentMessage::Trusts { generation } => {
+                self.door.note_trust(&self.leaf.identity, *generation);
+            }
+            _ => return false,
+        }
+        true
     }
 
     /// Waits, bounded, until the agent closes: closing here would cut the streams that it still
@@ -269,14 +304,23 @@ impl<D: Doorkeeper> Serving<D> {
         }
     }
 
-    fn note_holding(&self, registration: &Registration, holding: Holding) {
+    fn note_offer(&self, registration: &Registration, offer: &Offer) {
+        tracing::info!(
+            agent = %self.leaf.identity,
+            targets = offer.targets.len(),
+            "What may be reached through an agent has changed."
+        );
+        registration.note_offer(offer.clone());
+    }
+
+    fn note_holding(&self, registration: &Registration, holding: &Holding) {
         tracing::info!(
             agent = %self.leaf.identity,
             held = ?holding.held,
             reason = %holding.reason.escape_debug(),
             "What an agent holds back has changed."
         );
-        registration.note_holding(holding);
+        registration.note_holding(holding.clone());
     }
 
     async fn renew(
@@ -304,12 +348,27 @@ impl<D: Doorkeeper> Serving<D> {
     }
 }
 
+async fn refuse_protocol(control: &mut Control, hello: &Hello) {
+    let text = format!(
+        "this relay speaks protocol {} to {}, the agent {} to {}",
+        wire::PROTOCOL_MIN,
+        wire::PROTOCOL_MAX,
+        hello.protocol_min,
+        hello.protocol_max
+    );
+    let code = SessionRefusal::Protocol;
+    control
+        .send_last(&RelayMessage::Refused { code, text })
+        .await;
+}
+
 fn acknowledgement(protocol: u16, session: u64, now: SystemTime) -> RelayMessage {
     RelayMessage::HelloAck(HelloAck {
         protocol,
         session,
         relay_time_ms: since_epoch_ms(now),
         relay_version: Grown(env!("CARGO_PKG_VERSION").to_owned()),
+        knows: Grown(AgentMessage::KINDS),
     })
 }
 
@@ -328,7 +387,9 @@ async fn answer(
             AgentMessage::Hello(_)
             | AgentMessage::Renew { .. }
             | AgentMessage::Goodbye(_)
-            | AgentMessage::Holds(_),
+            | AgentMessage::Holds(_)
+            | AgentMessage::Offers(_)
+            | AgentMessage::Trusts { .. },
         )
         | Err(_) => Err(CloseCode::PROTOCOL),
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, CertifiedIssuer,
     DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType, SerialNumber, date_time_ymd,
+    PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType, SerialNumber, SigningKey, date_time_ymd,
 };
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{
@@ -133,6 +133,11 @@ impl CertificateAuthority {
     /// What pairing tokens pin.
     pub fn spki_pin(&self) -> Result<CaPin, IdentityError> {
         leaf::spki_pin(&self.certificate)
+    }
+
+    /// ECDSA with SHA-256, in DER. What is signed is `identity::trust`'s alone.
+    pub(super) fn sign(&self, statement: &[u8]) -> Result<Vec<u8>, IdentityError> {
+        Ok(self.issuer.key().sign(statement)?)
     }
 
     /// Issues a client certificate for the key in the request. Every name and usage that the

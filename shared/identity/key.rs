@@ -67,3 +67,16 @@ pub fn key_fingerprint(spki_der: &[u8]) -> [u8; 32] {
     out.copy_from_slice(digest(&SHA256, spki_der).as_ref());
     out
 }
+
+/// The first half of a key's fingerprint in groups, for people to compare on both ends.
+pub fn fingerprint_text(fingerprint: &[u8; 32]) -> String {
+    let pairs: Vec<String> = fingerprint[..16]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    pairs
+        .chunks(2)
+        .map(<[String]>::concat)
+        .collect::<Vec<_>>()
+        .join(":")
+}

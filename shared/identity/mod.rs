@@ -8,12 +8,13 @@ mod authority;
 mod key;
 mod leaf;
 pub mod tls;
+pub mod trust;
 
 pub use authority::{
     AuthorityKind, CertificateAuthority, Issued, Validity, pem_of, relay_chain_names_match,
     requested_key_pin,
 };
-pub use key::{AgentKey, key_fingerprint};
+pub use key::{AgentKey, fingerprint_text, key_fingerprint};
 pub use leaf::{AgentIdentity, AgentLeaf, CertificateFacts, spki_pin};
 
 use crate::Class;
@@ -28,6 +29,9 @@ pub mod limits {
     pub const CLOCK_SKEW: Duration = Duration::from_secs(300);
     /// Life of an agent's certificate unless the relay is told otherwise.
     pub const AGENT_LIFE: Duration = Duration::from_secs(72 * 3600);
+    /// How long after its certificate ran out an agent may ask for another one with its key: a
+    /// host that was off for some weeks need not be paired again.
+    pub const REISSUE: Duration = Duration::from_secs(30 * 24 * 3600);
     /// Bytes of a CSR: one with an ECDSA P-256 key and no names has about 250.
     pub const CSR_BYTES_MAX: usize = 4 * 1024;
     /// Characters of a workspace or agent id.
@@ -54,6 +58,8 @@ pub enum IdentityError {
     },
     #[error("none of the certificates that the relay sent matches the pinned authority")]
     PinMismatch,
+    #[error("no authority that is trusted here signed the list of authorities that the relay sent")]
+    NotVouchedFor,
     #[error("create certificate: {0}")]
     Create(#[from] rcgen::Error),
     #[error("configure TLS: {0}")]
@@ -72,6 +78,9 @@ impl IdentityError {
             IdentityError::Pem(_) | IdentityError::Certificate(_) => {
                 Class::Operator("restore the identity files from a backup, or pair again")
             }
+            IdentityError::NotVouchedFor => Class::Operator(
+                "look at who had access to the relay; agents keep trusting what they did before",
+            ),
             IdentityError::PinMismatch => Class::Operator(
                 "this is not the relay that made the token: check the address, ask for a new token",
             ),

@@ -91,21 +91,22 @@ pub fn pairing_client(pins: &[CaPin]) -> Result<ClientConfig, IdentityError> {
     Ok(finish_client(config, ALPN_PAIRING))
 }
 
-/// Checks that every authority that came in a pairing answer is a pinned one.
-pub fn check_pinned(
-    authorities: &[CertificateDer<'_>],
+/// Those of the authorities in a pairing answer that are pinned; at least one must be. A token from before
+/// a roll-over pins the former one alone, and the other comes signed by it.
+pub fn pinned_of(
+    authorities: Vec<CertificateDer<'static>>,
     pins: &[CaPin],
-) -> Result<(), IdentityError> {
+) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
+    let mut pinned = Vec::with_capacity(authorities.len());
     for authority in authorities {
-        if !pins.contains(&spki_pin(authority)?) {
-            return Err(IdentityError::PinMismatch);
+        if pins.contains(&spki_pin(&authority)?) {
+            pinned.push(authority);
         }
     }
-    if authorities.is_empty() {
-        Err(IdentityError::PinMismatch)
-    } else {
-        Ok(())
+    if pinned.is_empty() {
+        return Err(IdentityError::PinMismatch);
     }
+    Ok(pinned)
 }
 
 fn finish_client(mut config: ClientConfig, alpn: &[u8]) -> ClientConfig {

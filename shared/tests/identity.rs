@@ -262,13 +262,13 @@ async fn the_pinned_certificate_alone_does_not_vouch_for_a_foreign_leaf() {
 fn authorities_in_a_pairing_answer_must_match_the_pins() {
     let world = World::new();
     let pins = [world.relays.spki_pin().unwrap()];
-    tls::check_pinned(&[world.relays.certificate().clone()], &pins).unwrap();
-    let both = [
-        world.relays.certificate().clone(),
-        world.agents.certificate().clone(),
-    ];
-    assert!(tls::check_pinned(&both, &pins).is_err());
-    assert!(tls::check_pinned(&[], &pins).is_err());
+    let pinned = vec![world.relays.certificate().clone()];
+    assert_eq!(tls::pinned_of(pinned.clone(), &pins).unwrap(), pinned);
+    let other = world.agents.certificate().clone();
+    let both = vec![other.clone(), pinned[0].clone()];
+    assert_eq!(tls::pinned_of(both, &pins).unwrap(), pinned);
+    assert!(tls::pinned_of(vec![other], &pins).is_err());
+    assert!(tls::pinned_of(Vec::new(), &pins).is_err());
 }
 
 #[test]

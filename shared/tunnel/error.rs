@@ -73,6 +73,8 @@ pub enum IdentityFault {
     Revoked,
     /// Of another relay, or of one that lost its state.
     Unknown,
+    /// Another agent came with the same one.
+    Elsewhere,
 }
 
 impl IdentityFault {
@@ -82,6 +84,7 @@ impl IdentityFault {
             IdentityFault::Expired => "identity-expired",
             IdentityFault::Revoked => "identity-revoked",
             IdentityFault::Unknown => "identity-unknown",
+            IdentityFault::Elsewhere => "identity-elsewhere",
         }
     }
 }
@@ -97,6 +100,7 @@ impl TunnelError {
             | TunnelError::RefusedByPeer(CertificateFault::UnknownAuthority) => {
                 Some(IdentityFault::Unknown)
             }
+            TunnelError::ClosedByPeer(CloseCode::REPLACED) => Some(IdentityFault::Elsewhere),
             _ => None,
         }
     }
@@ -109,6 +113,9 @@ impl TunnelError {
             TunnelError::ClosedByPeer(CloseCode::UNKNOWN | CloseCode::NO_CERTIFICATE) => {
                 Class::Operator("the relay does not know this agent: pair it again")
             }
+            TunnelError::ClosedByPeer(CloseCode::REPLACED) => Class::Operator(
+                "another agent runs with this one's identity: stop it, and pair it with a token of its own",
+            ),
             TunnelError::ClosedByPeer(CloseCode::PROTOCOL) => {
                 Class::Operator("update the older of tidegate-agent and tidegate-relay")
             }

@@ -5,7 +5,7 @@
 
 use bincode::{Decode, Encode};
 
-use super::{Grown, limits, message};
+use super::{Grown, codes, limits, message};
 
 /// What an agent says.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -25,6 +25,19 @@ pub enum AgentMessage {
     },
     /// What is held back has changed since the hello.
     Holds(Holding),
+    /// What may be reached has changed since the hello.
+    Offers(Offer),
+    /// The authorities of this generation are trusted from now on, over restarts too.
+    Trusts {
+        generation: u64,
+    },
+}
+
+impl AgentMessage {
+    /// Kinds that this build knows.
+    pub const KINDS: u32 = 8;
+    /// From so many on, a relay knows `Offers` and `Trusts`.
+    pub const KINDS_WITH_OFFERS: u32 = 8;
 }
 
 /// What the relay says.
@@ -50,6 +63,28 @@ pub enum RelayMessage {
     RenewRefused {
         code: RenewRefusal,
     },
+    /// Which authorities sign relay certificates from now on.
+    Trust(Trust),
+}
+
+impl RelayMessage {
+    /// Kinds that this build knows.
+    pub const KINDS: u32 = 8;
+    /// From so many on, an agent knows `Trust`.
+    pub const KINDS_WITH_TRUST: u32 = 8;
+}
+
+/// The authorities that an agent shall trust a relay by. Whoever only holds a relay's certificate can't
+/// make one: it counts with a signature by an authority that the agent trusts already
+/// (`identity::trust`).
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Trust {
+    /// Of two lists the one with the larger number is the later one.
+    pub generation: u64,
+    /// One, or two while they roll over; DER.
+    pub authorities_der: Vec<Vec<u8>>,
+    /// By each of them.
+    pub signatures: Vec<Vec<u8>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -77,6 +112,36 @@ pub struct Hello {
     /// Names of the targets that are open to people's own tools. Nothing for an agent from before
     /// this was told: it answers each request by itself.
     pub forward_targets: Grown<Option<Vec<String>>>,
+    /// How many kinds of [`RelayMessage`] the agent knows; zero if it is from before this was told.
+    pub knows: Grown<u32>,
+    /// Random, of this process of the agent: a copy of its identity that runs elsewhere has another
+    /// one. Zero if it is from before this was told.
+    pub instance: Grown<u64>,
+    /// Which list of authorities the agent trusts ([`Trust`]).
+    pub trust_generation: Grown<u64>,
+}
+
+impl Hello {
+    /// What may be reached.
+    pub fn offer(&self) -> Offer {
+        Offer {
+            targets: self.targets.clone(),
+            ddl_targets: self.ddl_targets.0.clone(),
+            slot_bounds: self.slot_bounds.0.clone(),
+            passthrough_targets: self.passthrough_targets.0.clone(),
+            forward_targets: self.forward_targets.0.clone(),
+        }
+    }
+}
+
+/// What may be reached through an agent, by its own configuration; field by field as in [`Hello`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Offer {
+    pub targets: Vec<TargetInfo>,
+    pub ddl_targets: Vec<String>,
+    pub slot_bounds: Vec<u64>,
+    pub passthrough_targets: Vec<String>,
+    pub forward_targets: Option<Vec<String>>,
 }
 
 /// What an agent holds back by order of its own operator or of its write brake. The agent enforces
@@ -119,6 +184,8 @@ pub struct HelloAck {
     pub relay_time_ms: u64,
     /// Empty for a relay from before this was told.
     pub relay_version: Grown<String>,
+    /// How many kinds of [`AgentMessage`] the relay knows; zero if it is from before this was told.
+    pub knows: Grown<u32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -128,25 +195,27 @@ pub struct Goodbye {
     pub reason: String,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
-pub enum SessionRefusal {
-    /// No protocol version in common.
-    Protocol,
-    /// The certificate or the agent is revoked, or was never issued here. Since close codes tell
-    /// these apart, no relay says it any more.
-    NotAccepted,
-    /// The relay is full or shutting down; try again later.
-    Busy,
+codes! {
+    pub enum SessionRefusal {
+        /// No protocol version in common.
+        Protocol = 0,
+        /// The certificate or the agent is revoked, or was never issued here. Since close codes tell
+        /// these apart, no relay says it any more.
+        NotAccepted = 1,
+        /// The relay is full or shutting down; try again later.
+        Busy = 2,
+    }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
-pub enum RenewRefusal {
-    /// This agent is revoked: never again.
-    Revoked,
-    /// The request can't be used.
-    BadRequest,
-    /// The relay could not issue it now; try again later.
-    Unavailable,
+codes! {
+    pub enum RenewRefusal {
+        /// This agent is revoked: never again.
+        Revoked = 0,
+        /// The request can't be used.
+        BadRequest = 1,
+        /// The relay could not issue it now; try again later.
+        Unavailable = 2,
+    }
 }
 
 message!(AgentMessage, limits::CONTROL_BYTES_MAX);

@@ -135,10 +135,7 @@ fn payload_length<M: Message>(header: &[u8; HEADER_BYTES]) -> Result<usize, Wire
 }
 
 fn decode_payload<M: Message>(payload: &[u8]) -> Result<M, WireError> {
-    match M::decode_payload(payload) {
-        Ok((message, taken)) if taken == payload.len() => Ok(message),
-        _ => Err(WireError::Malformed { message: M::NAME }),
-    }
+    M::decode_payload(payload).map_err(|_| WireError::Malformed { message: M::NAME })
 }
 
 /// Reads messages of one type, one after another, and may be cancelled between any two polls.

@@ -6,7 +6,7 @@ use bincode::enc::{Encode, Encoder};
 use bincode::error::{DecodeError, EncodeError};
 
 /// One of the last fields of a message that is the whole payload: its default where the payload ends
-/// before it. Half of it is an error as ever.
+/// before it. Half of it is an error as ever. An older peer skips it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Grown<T>(pub T);
 

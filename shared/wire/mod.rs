@@ -2,10 +2,14 @@
 //!
 //! A frame is `u32 length | u8 codec | u16 schema | payload`, big-endian, where `length` counts
 //! what follows it. Each message type has a cap that is checked before anything is buffered, the
-//! decoder's own limit equals that cap, and left-over bytes are an error. Messages are flat:
-//! enums grow at their end only, structs too and by [`Grown`] fields, and table rows never travel
-//! as messages.
+//! decoder's own limit equals that cap. Messages are flat, and table rows never travel as messages.
+//!
+//! Neighbouring versions understand each other. A message grows at its end, by [`Grown`] fields: an
+//! older peer's ends before them, and what a newer peer has behind them is skipped. A code that is not
+//! known is kept as a number. A new kind of message is sent only to who has said that it knows as
+//! many (`knows` in [`Hello`] and [`HelloAck`]), so kinds are only added at the end.
 
+mod codes;
 mod control;
 mod frame;
 mod grown;
@@ -13,9 +17,10 @@ mod link;
 mod open;
 mod pair;
 
+use codes::codes;
 pub use control::{
-    AgentMessage, Goodbye, Held, Hello, HelloAck, Holding, RelayMessage, RenewRefusal,
-    SessionRefusal, TargetInfo,
+    AgentMessage, Goodbye, Held, Hello, HelloAck, Holding, Offer, RelayMessage, RenewRefusal,
+    SessionRefusal, TargetInfo, Trust,
 };
 pub use frame::{FrameReader, WireError, decode, encode, read_message, write_message};
 pub use grown::Grown;
@@ -59,9 +64,9 @@ pub trait Message: bincode::Encode + bincode::Decode<()> {
     /// Cap of the payload, in bytes.
     const BYTES_MAX: usize;
 
-    /// Decodes a whole payload under the cap. Returns the message and the bytes it took.
+    /// Decodes a whole payload under the cap. What a newer peer has behind the message is skipped.
     #[doc(hidden)]
-    fn decode_payload(payload: &[u8]) -> Result<(Self, usize), bincode::error::DecodeError>;
+    fn decode_payload(payload: &[u8]) -> Result<Self, bincode::error::DecodeError>;
 }
 
 macro_rules! message {
@@ -70,12 +75,10 @@ macro_rules! message {
             const NAME: &'static str = stringify!($type);
             const BYTES_MAX: usize = $cap;
 
-            fn decode_payload(
-                payload: &[u8],
-            ) -> Result<(Self, usize), bincode::error::DecodeError> {
+            fn decode_payload(payload: &[u8]) -> Result<Self, bincode::error::DecodeError> {
                 // The claimed sizes inside are charged against the same cap.
                 let config = bincode::config::standard().with_limit::<{ $cap }>();
-                bincode::decode_from_slice(payload, config)
+                bincode::decode_from_slice(payload, config).map(|(message, _)| message)
             }
         }
     };

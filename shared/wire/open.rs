@@ -3,7 +3,7 @@
 
 use bincode::{Decode, Encode};
 
-use super::{limits, message};
+use super::{codes, limits, message};
 
 /// The relay asks for a session with a target that the agent's configuration names.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -40,23 +40,24 @@ pub enum OpenAnswer {
     },
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
-pub enum OpenDenial {
-    UnknownTarget,
-    /// The agent's policy forbids it (paused, read-only, purpose).
-    NotAllowed,
-    /// A newer epoch was seen: another relay owns this sync now.
-    StaleEpoch,
-    /// A limit of the agent is reached; try again later.
-    TooMany,
-    /// The database can't be reached.
-    Unreachable,
-    /// The database refused the agent's login.
-    LoginFailed,
-    /// The request itself makes no sense.
-    BadRequest,
-    /// The agent's operator paused it; it says when that ends.
-    Paused,
+codes! {
+    pub enum OpenDenial {
+        UnknownTarget = 0,
+        /// The agent's policy forbids it (paused, read-only, purpose).
+        NotAllowed = 1,
+        /// A newer epoch was seen: another relay owns this sync now.
+        StaleEpoch = 2,
+        /// A limit of the agent is reached; try again later.
+        TooMany = 3,
+        /// The database can't be reached.
+        Unreachable = 4,
+        /// The database refused the agent's login.
+        LoginFailed = 5,
+        /// The request itself makes no sense.
+        BadRequest = 6,
+        /// The agent's operator paused it; it says when that ends.
+        Paused = 7,
+    }
 }
 
 message!(OpenRequest, limits::OPEN_BYTES_MAX);

@@ -5,7 +5,7 @@ use bincode::enc::Encoder;
 use bincode::error::{DecodeError, EncodeError};
 use bincode::{BorrowDecode, Decode, Encode};
 
-use super::{limits, message};
+use super::{Grown, codes, limits, message};
 use crate::pairing::TokenSecret;
 
 /// The one message that an unauthenticated peer may send.
@@ -53,23 +53,26 @@ pub struct Paired {
     pub chain_der: Vec<Vec<u8>>,
     /// Authorities that relay certificates are signed by; the agent checks them against its pins.
     pub relay_ca_der: Vec<Vec<u8>>,
+    /// Which list of authorities this is ([`super::Trust`]). Zero for the first one.
+    pub trust_generation: Grown<u64>,
 }
 
-/// Deliberately coarse: unknown, used, expired and wrong look the same from outside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
-pub enum PairRefusal {
-    /// The token, or the key, is not (or no longer) good for a certificate.
-    NotAccepted,
-    /// Too many attempts; try again later.
-    Busy,
-    /// The request itself can't be used, for example a key type that is not ECDSA P-256.
-    BadRequest,
-    /// The relay could not answer; nothing was used up.
-    Unavailable,
-    /// To the owner of a known key alone: its agent or certificate is revoked.
-    Revoked,
-    /// To the owner of a known key alone: it was away for too long or too often.
-    Lapsed,
+codes! {
+    /// Deliberately coarse: unknown, used, expired and wrong look the same from outside.
+    pub enum PairRefusal {
+        /// The token, or the key, is not (or no longer) good for a certificate.
+        NotAccepted = 0,
+        /// Too many attempts; try again later.
+        Busy = 1,
+        /// The request itself can't be used, for example a key type that is not ECDSA P-256.
+        BadRequest = 2,
+        /// The relay could not answer; nothing was used up.
+        Unavailable = 3,
+        /// To the owner of a known key alone: its agent or certificate is revoked.
+        Revoked = 4,
+        /// To the owner of a known key alone: it was away for too long or too often.
+        Lapsed = 5,
+    }
 }
 
 impl std::fmt::Display for PairRefusal {
@@ -88,6 +91,10 @@ impl std::fmt::Display for PairRefusal {
             PairRefusal::Lapsed => {
                 "this agent was away for too long after the end of its certificate, or too often; \
                  pair it again with a new token"
+            }
+            PairRefusal::Unknown(_) => {
+                "the relay refused, for a reason that this version does not know: see its log, or \
+                 update tidegate-agent"
             }
         })
     }

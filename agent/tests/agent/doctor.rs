@@ -95,6 +95,7 @@ async fn status_has_the_code_of_a_refused_identity() {
         (CloseCode::REVOKED, "identity-revoked"),
         (CloseCode::UNKNOWN, "identity-unknown"),
         (CloseCode::EXPIRED, "identity-expired"),
+        (CloseCode::REPLACED, "identity-elsewhere"),
     ] {
         let relay = Relay::start();
         let agent = run_agent(&relay, &[]).await;

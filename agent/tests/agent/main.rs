@@ -3,6 +3,7 @@
 //! Every server is a throwaway one with SCRAM that the test starts itself.
 
 mod middlebox;
+mod names;
 mod relay;
 mod server;
 

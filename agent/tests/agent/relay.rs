@@ -11,6 +11,7 @@ use tidegate_agent::identity::keystore::{Identity, Keystore, KeystoreError};
 use tidegate_agent::origin::Origin;
 use tidegate_agent::origin::password::Places;
 use tidegate_agent::route::Routes;
+use tidegate_agent::tunnel::causes::Causes;
 use tidegate_agent::tunnel::status::Board;
 use tidegate_agent::tunnel::supervise::Supervisor;
 use tidegate_shared::identity::{
@@ -71,6 +72,20 @@ impl Relay {
         let now = SystemTime::now();
         let agents = CertificateAuthority::generate(AuthorityKind::Agents, now).unwrap();
         let relays = CertificateAuthority::generate(AuthorityKind::Relays, now).unwrap();
+        Relay::of(agents, relays, name)
+    }
+
+    /// Another relay, which knows the same agents: at another port, with a certificate by `relays`.
+    pub(crate) fn twin(&self, relays: &CertificateAuthority, name: &str) -> Relay {
+        let copy =
+            |of: &CertificateAuthority| CertificateAuthority::from_pem(&of.to_pem()).unwrap();
+        let mut twin = Relay::of(copy(&self.agents), copy(relays), name);
+        twin.let_udp_pass();
+        twin
+    }
+
+    fn of(agents: CertificateAuthority, relays: CertificateAuthority, name: &str) -> Relay {
+        let now = SystemTime::now();
         let names = [name.to_owned()];
         let (issued, key) = relays
             .issue_relay(&names, Validity { now, life: HOUR })
@@ -157,8 +172,12 @@ impl Relay {
         }
     }
 
+    pub(crate) fn local(&self) -> SocketAddr {
+        self.tcp.local().unwrap()
+    }
+
     pub(crate) fn address(&self) -> RelayAddr {
-        let port = self.tcp.local().unwrap().port();
+        let port = self.local().port();
         RelayAddr {
             host: "127.0.0.1".into(),
             port,
@@ -190,6 +209,7 @@ impl Relay {
             workspace: "default".into(),
             chain_der: self.issue(csr_der, started, life),
             relay_ca_der: vec![self.relays.certificate().to_vec()],
+            trust_generation: wire::Grown(0),
         })
     }
 
@@ -233,6 +253,11 @@ impl Relay {
                 Err(error) => panic!("{error}"),
             }
         };
+        self.acknowledge(tunnel, AgentMessage::KINDS).await
+    }
+
+    /// Acknowledges the hello that comes through this tunnel, as a relay that knows so many kinds.
+    pub(crate) async fn acknowledge(&self, tunnel: Tunnel, kinds: u32) -> Session {
         assert_eq!(tunnel.protocol(), Protocol::Agent);
         let (reader, mut writer) = tunnel.accept().await.unwrap().into_split();
         let mut reader = FrameReader::new(reader);
@@ -245,6 +270,7 @@ impl Relay {
             session: 1,
             relay_time_ms,
             relay_version: wire::Grown("0.1.0".into()),
+            knows: wire::Grown(kinds),
         };
         write_message(&mut writer, &RelayMessage::HelloAck(ack))
             .await
@@ -291,6 +317,12 @@ impl Session {
             .unwrap();
         tokio::spawn(connection);
         client
+    }
+}
+
+impl Session {
+    pub(crate) async fn hear(&mut self) -> AgentMessage {
+        self.reader.next().await.unwrap()
     }
 }
 
@@ -358,6 +390,7 @@ pub(crate) fn start_with(state: TempDir, targets: &[Target], routes: Routes) -> 
         jitter: 0.0,
         shutdown: shutdown.clone(),
         reloaded: reloaded.clone(),
+        causes: Causes::default(),
     };
     let task = tokio::spawn(supervisor.run());
     Agent {

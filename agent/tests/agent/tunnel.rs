@@ -12,6 +12,7 @@ use tidegate_shared::wire::{
     AgentMessage, Goodbye, OpenAnswer, OpenDenial, PairAnswer, PairAsk, PairRefusal, Purpose,
     RelayMessage, write_message,
 };
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::relay::{HOUR, Relay, check_cut_copy, pair, redeem, run_agent, start};
 use super::server::server;
@@ -263,6 +264,60 @@ async fn changed_targets_are_told_with_a_new_hello() {
     agent.origin.reload(&[server().target("tidegate", "")]);
     agent.reloaded.notify_one();
     assert_eq!(relay.session().await.hello.targets.len(), 1);
+}
+
+#[tokio::test]
+async fn changed_targets_are_told_to_a_session_that_has_something_open() {
+    let target = || server().target("tidegate", "");
+    let more = || {
+        let mut more = server().target("tidegate", "forward = \"yes\"\n");
+        more.name = "more".to_owned();
+        more
+    };
+    let relay = Relay::start();
+    let agent = run_agent(&relay, &[target()]).await;
+    let mut session = relay.session().await;
+    let client = session.connect().await;
+    agent.origin.reload(&[target(), more()]);
+    agent.reloaded.notify_one();
+    let AgentMessage::Offers(offer) = session.hear().await else {
+        panic!("no offer")
+    };
+    let names: Vec<_> = offer.targets.iter().map(|target| &target.name).collect();
+    assert_eq!(names, ["main", "more"]);
+    assert_eq!(offer.forward_targets, Some(vec!["more".to_owned()]));
+    client.simple_query("select 1").await.unwrap();
+    session.tunnel.close(CloseCode::BUSY);
+
+    // A relay that does not know of this is told with a new hello, once nothing is open.
+    let tunnel = relay.arrival().await.unwrap();
+    let older = relay.acknowledge(tunnel, 6).await;
+    let client = older.connect().await;
+    agent.origin.reload(&[target()]);
+    agent.reloaded.notify_one();
+    client.simple_query("select 1").await.unwrap();
+    drop(client);
+    assert_eq!(relay.session().await.hello.targets.len(), 1);
+}
+
+#[tokio::test]
+async fn what_a_persons_tool_asks_for_does_not_decide_whether_the_agent_is_ready() {
+    let relay = Relay::start();
+    let target = server().target_at("127.0.0.1:1", "tidegate", "forward = \"yes\"\n");
+    let agent = run_agent(&relay, &[target]).await;
+    let session = relay.session().await;
+    let (mut stream, answer) = session.open("main", Purpose::Forward).await;
+    assert_eq!(answer, OpenAnswer::Opened);
+    stream
+        .write_all(b"\0\0\0\x10\0\x03\0\0user\0x\0\0")
+        .await
+        .unwrap();
+    let mut told = Vec::new();
+    let _ = stream.read_to_end(&mut told).await;
+    assert!(!told.is_empty(), "the tool is told why");
+    assert_eq!(agent.origin.reached()[0].at_ms, None);
+    session.open("main", Purpose::Probe).await;
+    assert!(agent.origin.reached()[0].error.is_some());
 }
 
 #[tokio::test]

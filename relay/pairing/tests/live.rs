@@ -11,37 +11,18 @@ use tidegate_shared::tunnel::{
 };
 use tidegate_shared::wire::{
     self, AgentMessage, Goodbye, OpenAnswer, OpenDenial, OpenRequest, PairAnswer, PairAsk, Purpose,
-    RelayMessage, RenewRefusal, SessionRefusal,
+    RelayMessage, RenewRefusal, SessionRefusal, Trust,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-use super::world::{ASKER, At, Credentials, HOUR, Session, World, connect, dial, hello, request};
+use super::world::{
+    ASKER, At, Credentials, HOUR, SOON, Session, World, connect, dial, hello, request, timeout_soon,
+};
 use crate::pairing::Pairing;
 use crate::tunnel::{
     Agents, Doorkeeper, Listener, ListenerConfig, NotAdmitted, OpenError, Renewal,
 };
-
-const SOON: Duration = Duration::from_secs(5);
-
-/// The same over both transports.
-macro_rules! over_both {
-    ($($claim:ident),* $(,)?) => {
-        mod quic {
-            $(#[tokio::test]
-            async fn $claim() {
-                Box::pin(super::$claim(super::Transport::Quic)).await;
-            })*
-        }
-
-        mod tcp {
-            $(#[tokio::test]
-            async fn $claim() {
-                Box::pin(super::$claim(super::Transport::Tcp)).await;
-            })*
-        }
-    };
-}
 
 over_both!(
     expired_revoked_and_unknown_identities_are_told_apart,
@@ -98,7 +79,7 @@ async fn a_host_pairs_connects_and_lends_its_target(transport: Transport) {
     };
     assert_eq!(paired.agent_name, "office-db");
     let agent = Credentials::new(&paired, &key);
-    tls::check_pinned(&agent.relay_authorities, &token.ca_pins).unwrap();
+    tls::pinned_of(agent.relay_authorities.clone(), &token.ca_pins).unwrap();
 
     let id = agent.id();
     let (session, ()) = tokio::join!(
@@ -134,12 +115,6 @@ async fn a_host_pairs_connects_and_lends_its_target(transport: Transport) {
     let ((), all) = tokio::join!(serve, use_it);
     assert_eq!(all, b"R-authentication-ok");
     assert_eq!(world.agents.live(&id).unwrap().streams, 0);
-}
-
-async fn timeout_soon<T>(future: impl Future<Output = T>) -> T {
-    timeout(SOON, future)
-        .await
-        .expect("it must happen within five seconds")
 }
 
 async fn a_refused_target_and_an_absent_agent_are_told_apart(transport: Transport) {
@@ -544,6 +519,14 @@ impl Doorkeeper for Trapdoor {
     }
 
     async fn note_seen(&self, _: &AgentIdentity, _: &str, _: &str, _: SystemTime) {}
+
+    async fn note_clone(&self, _: &AgentIdentity, _: SocketAddr, _: SystemTime) {}
+
+    fn trust(&self) -> Option<Trust> {
+        None
+    }
+
+    fn note_trust(&self, _: &AgentIdentity, _: u64) {}
 
     async fn renew(
         &self,

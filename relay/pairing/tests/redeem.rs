@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use tidegate_shared::identity::AgentKey;
+use tidegate_shared::identity::limits::REISSUE;
 use tidegate_shared::pairing::TokenSecret;
 use tidegate_shared::wire::{PairAnswer, PairAsk, PairRefusal, ReissueRequest, RenewRefusal};
 
@@ -46,6 +47,7 @@ async fn a_token_gives_a_certificate_that_is_admitted() {
     let expected = agents::Standing {
         until: crate::pairing::unix_ms(leaf.facts.not_after),
         reissues: 0,
+        key: agent.key.fingerprint(),
     };
     assert_eq!(standing, Some(expected));
 }
@@ -315,7 +317,7 @@ async fn an_agent_that_was_away_gets_another_certificate_for_its_key_only() {
     assert!(back.leaf().facts.not_after > world.now());
     let log = world.audit().await;
     assert!(log.contains(&"agent.reissue".to_owned()), "{log:?}");
-    world.pass(72 * HOUR + limits::REISSUE + HOUR);
+    world.pass(72 * HOUR + REISSUE + HOUR);
     assert_eq!(
         reissue(&world, &agent.key).await,
         refused(PairRefusal::Lapsed)

@@ -5,13 +5,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tidegate_shared::tunnel::{Connect, TcpTunnelDialer, Transport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use tokio::time::{Duration, Instant, timeout};
 
-use super::world::{RELAY, World};
+use super::world::{At, RELAY, World, connect, hello};
 use crate::tunnel::limits;
 
 const SOON: Duration = Duration::from_secs(5);
@@ -79,4 +80,61 @@ async fn strangers_of_one_address_keep_no_other_address_out() {
     let dialer = TcpTunnelDialer::new(Arc::new(elsewhere));
     let tunnel = dialer.dial(RELAY, agent.tls()).await.unwrap();
     assert_eq!(tunnel.close_reason(), None);
+}
+
+/// Passes datagrams of one agent to the relay and back, and counts Retry packets (RFC 9000 section
+/// 17.2.5: a long header of type 3).
+async fn pass_on(front: UdpSocket, relay: SocketAddr, retries: Arc<AtomicUsize>) {
+    let back = UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0))
+        .await
+        .unwrap();
+    back.connect(relay).await.unwrap();
+    let (mut there, mut here) = ([0; 65_536], [0; 65_536]);
+    let mut agent = None;
+    loop {
+        tokio::select! {
+            Ok((length, from)) = front.recv_from(&mut there) => {
+                agent = Some(from);
+                let _ = back.send(&there[..length]).await;
+            }
+            Ok(length) = back.recv(&mut here) => {
+                if here[0] & 0xf0 == 0xf0 {
+                    retries.fetch_add(1, Ordering::Relaxed);
+                }
+                if let Some(agent) = agent {
+                    let _ = front.send_to(&here[..length], agent).await;
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn senders_prove_their_address_while_many_handshakes_are_under_way() {
+    let world = World::new();
+    let running = world.listen();
+    let relay = running.address.address;
+    let front = UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0))
+        .await
+        .unwrap();
+    let at = At {
+        address: front.local_addr().unwrap(),
+        transport: Transport::Quic,
+    };
+    let retries = Arc::<AtomicUsize>::default();
+    let passing = tokio::spawn(pass_on(front, relay, Arc::clone(&retries)));
+    let _passing = tokio_util::task::AbortOnDropHandle::new(passing);
+    let agent = world.paired("office-db").await;
+    let calm = connect(at, agent.tls(), hello()).await.unwrap();
+    assert_eq!(retries.load(Ordering::Relaxed), 0);
+    drop(calm);
+    // Strangers are cut off after a while, and a busy machine takes its time: as often as it takes.
+    while retries.load(Ordering::Relaxed) == 0 {
+        let mut strangers = Vec::new();
+        for _ in 0..limits::HANDSHAKES_BEFORE_RETRY + 8 {
+            strangers.push(TcpStream::connect(relay).await.unwrap());
+        }
+        let session = connect(at, agent.tls(), hello()).await.unwrap();
+        assert_eq!(session.tunnel.close_reason(), None);
+    }
 }

@@ -15,6 +15,7 @@ use tidegate_shared::wire::{
     self, AgentMessage, FrameReader, Hello, HelloAck, PairAnswer, PairAsk, PairRequest, Paired,
     RelayMessage, TargetInfo,
 };
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -29,6 +30,13 @@ pub(super) const ASKER: Asker<'static> = Asker {
     actor: "operator",
 };
 pub(super) const HOUR: Duration = Duration::from_secs(3600);
+pub(super) const SOON: Duration = Duration::from_secs(5);
+
+pub(super) async fn timeout_soon<T>(future: impl Future<Output = T>) -> T {
+    timeout(SOON, future)
+        .await
+        .expect("it must happen within five seconds")
+}
 
 pub(super) struct World {
     pub(super) dir: tempfile::TempDir,
@@ -270,6 +278,9 @@ pub(super) fn hello() -> Hello {
         holding: wire::Grown::default(),
         passthrough_targets: wire::Grown::default(),
         forward_targets: wire::Grown::default(),
+        knows: wire::Grown(RelayMessage::KINDS),
+        instance: wire::Grown::default(),
+        trust_generation: wire::Grown::default(),
     }
 }
 

@@ -12,6 +12,7 @@ use tokio_postgres::{Client, Config, NoTls};
 use tidegate_relay::api::forward::frame::PROTOCOL;
 
 use super::stage::{Stage, relay_binary};
+use super::two_way::{FILE, POSTS};
 use crate::support::postgres::{PASSWORD, ROLE, clients};
 
 /// A stage whose target is open to people's tools.
@@ -347,13 +348,17 @@ async fn viewers_plain_tokens_closed_targets_and_paused_agents_forward_nothing()
 
 /// The answer to a request for a session that the API refuses.
 async fn upgrade(stage: &Stage, target: &str) -> serde_json::Value {
+    let answer = request_upgrade(stage, target).await;
+    assert!(!answer.status().is_success(), "{answer:?}");
+    answer.json().await.unwrap()
+}
+
+async fn request_upgrade(stage: &Stage, target: &str) -> reqwest::Response {
     let url = stage.url(&format!("agents/office-db/forward?target={target}"));
     let request = reqwest::Client::new().post(url);
     let request = request.bearer_auth(stage.token().unwrap());
     let request = request.header("connection", "upgrade");
-    let answer = request.header("upgrade", PROTOCOL).send().await.unwrap();
-    assert!(!answer.status().is_success(), "{answer:?}");
-    answer.json().await.unwrap()
+    request.header("upgrade", PROTOCOL).send().await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -388,6 +393,39 @@ async fn a_target_that_is_not_open_or_passes_logins_on_is_told_at_once() {
     person.password("guessed");
     let (code, _) = forward.refusal(&person).await;
     assert_eq!(code, SqlState::INVALID_PASSWORD);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_reload_opens_is_told_while_a_sync_is_live() {
+    let stage = Stage::start("forwarded_reload").await;
+    for client in [stage.left.client().await, stage.right.client().await] {
+        client.batch_execute(POSTS).await.unwrap();
+    }
+    stage.apply(FILE).await;
+    let before = stage.get("agents/office-db").await;
+    // A second target, as its operator opens it to people.
+    let path = stage.dir.path().join("agent.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (_, first) = text.split_once("[[target]]").unwrap();
+    let second = first.replace("name = \"main\"", "name = \"people\"");
+    let text = format!("{text}[[target]]{second}forward = \"yes\"\n");
+    std::fs::write(&path, text).unwrap();
+    let told = upgrade(&stage, "people").await;
+    assert_eq!(told["code"], "forward-closed", "{told:#}");
+    let pid = stage.agent_pid().to_string();
+    let sent = Command::new("kill").args(["-HUP", &pid]).status().unwrap();
+    assert!(sent.success());
+    let is_open = async |stage: &Stage| {
+        let agent = stage.get("agents/office-db").await;
+        agent["targets"][1]["forward"] == true
+    };
+    stage
+        .wait("the relay to know the new target", is_open)
+        .await;
+    let after = stage.get("agents/office-db").await;
+    assert_eq!(before["since"], after["since"], "the session was cut");
+    let opened = request_upgrade(&stage, "people").await;
+    assert_eq!(opened.status(), reqwest::StatusCode::SWITCHING_PROTOCOLS);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,7 @@
 //! The real binaries against real PostgreSQL, as an operator would run them.
 
 mod asked;
+mod authorities;
 mod backups;
 mod bad_input;
 mod big;

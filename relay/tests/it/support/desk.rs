@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use tempfile::TempDir;
 use tidegate_relay::api::access::{Access, Caller};
 use tidegate_relay::api::agents::{AgentControl, AgentStatus, Invited};
+use tidegate_relay::api::authorities::{Authority, AuthorityControl};
 use tidegate_relay::api::forward::{Duplex, ForwardPurpose};
 use tidegate_relay::api::workspace::Rooms;
 use tidegate_relay::api::{self, Api, Readiness};
@@ -95,6 +96,10 @@ impl Rooms for StandIn {
     }
 
     fn agents(&self, _: &Caller) -> Arc<dyn AgentControl> {
+        Arc::new(self.clone())
+    }
+
+    fn authorities(&self, _: &Caller) -> Arc<dyn AuthorityControl> {
         Arc::new(self.clone())
     }
 }
@@ -561,6 +566,22 @@ impl AgentControl for StandIn {
     ) -> Result<Box<dyn Duplex>, ControlError> {
         self.order(format!("forward {name} {target} {purpose:?}"));
         Err(absent("agent", name))
+    }
+}
+
+#[async_trait]
+impl AuthorityControl for StandIn {
+    async fn list(&self) -> Result<Vec<Authority>, ControlError> {
+        Ok(Vec::new())
+    }
+
+    async fn renew(&self, kind: &str) -> Result<Authority, ControlError> {
+        Err(absent("authority", kind))
+    }
+
+    async fn finish(&self, kind: &str, force: bool) -> Result<Authority, ControlError> {
+        self.order(format!("finish {kind} {force}"));
+        Err(absent("authority", kind))
     }
 }
 

@@ -10,6 +10,7 @@ use tidegate_agent::identity::keystore::{Identity, Keystore};
 use tidegate_agent::origin::Origin;
 use tidegate_agent::origin::password::Places;
 use tidegate_agent::route::Routes;
+use tidegate_agent::tunnel::causes::Causes;
 use tidegate_agent::tunnel::status::Board;
 use tidegate_agent::tunnel::supervise::Supervisor;
 use tidegate_relay::identity::Custody;
@@ -125,6 +126,7 @@ async fn pair(data_dir: &Path, relay: &RelayAddr, count: usize) -> Vec<TempDir> 
             key,
             chain: issued.chain,
             relay_authorities: custody.relay_authorities(),
+            trust_generation: 0,
         };
         Keystore::new(home.path()).save_current(&identity).unwrap();
         homes.push(home);
@@ -142,5 +144,6 @@ fn supervisor(home: &TempDir, number: u64) -> Supervisor {
         jitter: 0.5,
         shutdown: CancellationToken::new(),
         reloaded: Arc::new(Notify::new()),
+        causes: Causes::default(),
     }
 }
