@@ -11,9 +11,11 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 use tidegate_shared::Class;
+use tidegate_shared::identity::limits::REISSUE;
 use tidegate_shared::sslmode::SslMode;
 
 use crate::config::{Config, Target};
+use crate::identity::enroll::LAPSED;
 use crate::identity::keystore::{Identity, Keystore};
 use crate::identity::renew::{self, Standing};
 use crate::origin::epochs::Epochs;
@@ -29,6 +31,9 @@ const SERVER_VERSION_MIN: u32 = 140_000;
 const SLOTS_WANTED: i64 = 2;
 /// Above this difference of clocks certificates get into danger, milliseconds.
 const SKEW_MAX_MS: i64 = 60_000;
+
+/// What helps when the relay gives no other certificate.
+const PAIR_AGAIN: &str = "pair this agent again with a token of `tidegate-relay agent invite`";
 
 /// All facts in the order in which they depend on each other.
 #[derive(Debug, Default, Serialize)]
@@ -58,9 +63,14 @@ pub enum State {
 
 impl Report {
     /// One document: `ok` and `checks`.
-    pub fn to_json(&self) -> String {
+    pub fn to_document(&self) -> serde_json::Value {
         let ok = self.first_action().is_none();
-        serde_json::json!({ "ok": ok, "checks": self.checks }).to_string()
+        serde_json::json!({ "ok": ok, "checks": self.checks })
+    }
+
+    /// The same in one line.
+    pub fn to_json(&self) -> String {
+        self.to_document().to_string()
     }
 
     /// What to do about the first failure; `None` when nothing failed.
@@ -207,6 +217,10 @@ fn check_certificate(report: &mut Report, identity: &Identity) {
             "not valid yet".into(),
             "set this host's clock (NTP)",
         ),
+        Standing::Expired if now > facts.not_after + REISSUE => {
+            let text = format!("{LAPSED}: it ended more than {} ago", days(REISSUE));
+            report.fail("agent", "certificate", text, PAIR_AGAIN);
+        }
         Standing::Expired => report.fail(
             "agent",
             "certificate",

@@ -66,26 +66,48 @@ pub fn create(file: &Path) -> io::Result<File> {
 pub async fn write(file: File, config: &Config, report: &Report) -> io::Result<()> {
     let redactor = Redactor::of(config);
     let mut archive = tar::Builder::new(GzEncoder::new(file, Compression::default()));
-    for (name, text) in parts(config, report).await {
-        append(&mut archive, name, &redactor.clean(&text))?;
+    append(&mut archive, "README.txt", README)?;
+    for (name, part) in parts(config, report).await {
+        append(&mut archive, name, &part.cleaned(&redactor))?;
     }
     archive.into_inner()?.finish()?.sync_all()
 }
 
-async fn parts(config: &Config, report: &Report) -> Vec<(&'static str, String)> {
+/// What is in one file of the archive, as it is searched for secrets: a document value by value, so that
+/// it stays one.
+enum Part {
+    Document(Value),
+    /// One document a line.
+    Lines(Vec<Value>),
+    Text(String),
+}
+
+impl Part {
+    fn cleaned(self, redactor: &Redactor) -> String {
+        match self {
+            Part::Document(document) => pretty(&redactor.clean_document(document)),
+            Part::Lines(lines) => {
+                let line = |line| format!("{}\n", redactor.clean_document(line));
+                lines.into_iter().map(line).collect()
+            }
+            Part::Text(text) => redactor.clean(&text),
+        }
+    }
+}
+
+async fn parts(config: &Config, report: &Report) -> Vec<(&'static str, Part)> {
     let status = match status::ask(&config.state_dir).await {
-        Ok(Some(status)) => serde_json::to_string_pretty(&status).unwrap_or_default(),
-        Ok(None) => pretty(&json!({ "running": false })),
-        Err(error) => pretty(&json!({ "error": error.to_string() })),
+        Ok(Some(status)) => json!(status),
+        Ok(None) => json!({ "running": false }),
+        Err(error) => json!({ "error": error.to_string() }),
     };
     vec![
-        ("README.txt", README.to_owned()),
-        ("versions.json", pretty(&versions())),
-        ("check.json", report.to_json()),
-        ("status.json", status),
-        ("configuration.json", pretty(&understood(config))),
+        ("versions.json", Part::Document(versions())),
+        ("check.json", Part::Document(report.to_document())),
+        ("status.json", Part::Document(status)),
+        ("configuration.json", Part::Document(understood(config))),
         ("audit.jsonl", audit(config)),
-        ("log.txt", journal().await),
+        ("log.txt", Part::Text(journal().await)),
     ]
 }
 
@@ -162,15 +184,11 @@ fn shown(path: &Path) -> String {
     path.display().to_string()
 }
 
-fn audit(config: &Config) -> String {
-    let entries = match Audit::new(&config.state_dir).tail(AUDIT_ENTRIES_MAX) {
-        Ok(entries) => entries,
-        Err(error) => return format!("the audit record can't be read: {error}"),
-    };
-    let lines = entries
-        .iter()
-        .filter_map(|entry| serde_json::to_string(entry).ok());
-    lines.map(|line| line + "\n").collect()
+fn audit(config: &Config) -> Part {
+    match Audit::new(&config.state_dir).tail(AUDIT_ENTRIES_MAX) {
+        Ok(entries) => Part::Lines(entries.iter().map(|entry| json!(entry)).collect()),
+        Err(error) => Part::Text(format!("the audit record can't be read: {error}")),
+    }
 }
 
 /// The agent keeps no log of its own: under systemd the journal has what it wrote.

@@ -10,18 +10,23 @@ use tidegate_shared::Class;
 use tidegate_shared::pairing::RelayAddr;
 use tidegate_shared::size;
 use tidegate_shared::tunnel::{
-    Transport, Tunnel, TunnelError, UdpBuffers, limits as tunnel_limits,
+    IdentityFault, Transport, Tunnel, TunnelError, UdpBuffers, limits as tunnel_limits,
 };
 use tokio::time::{sleep, timeout};
 
-use super::Report;
+use super::{PAIR_AGAIN, Report};
 use crate::config::{Config, TransportChoice};
+use crate::identity::enroll::LAPSED;
 use crate::identity::keystore::Identity;
 use crate::route::{ProxyChoice, RouteError, Routes};
 use crate::tunnel::status::Status;
 
-/// QUIC looks for the largest packet by halving, a round trip each; then it knows.
-const MTU_SEARCH: Duration = Duration::from_secs(3);
+/// QUIC looks for the largest packet by halving: eight steps, of which one that is too large costs three
+/// packets and their timeouts, round trips.
+const MTU_SEARCH_ROUND_TRIPS: u32 = 40;
+/// But not less, and not more.
+const MTU_SEARCH_MIN: Duration = Duration::from_secs(3);
+const MTU_SEARCH_MAX: Duration = Duration::from_secs(40);
 /// Between two looks at what it found.
 const MTU_LOOK: Duration = Duration::from_millis(50);
 /// Packets of this size pass every usual way; less is a tunnel within a tunnel, bytes.
@@ -48,7 +53,8 @@ pub(super) async fn check(
     };
     for relay in &identity.relays {
         check_proxy(report, config, relay, &routes);
-        check_relay(report, config.transport, identity, relay, &routes).await;
+        let ways = (config.transport, &routes);
+        check_relay(report, ways, identity, relay, status).await;
     }
 }
 
@@ -141,10 +147,10 @@ fn check_proxy(report: &mut Report, config: &Config, relay: &RelayAddr, routes: 
 /// Tries every transport that the agent may use; one is enough.
 async fn check_relay(
     report: &mut Report,
-    choice: TransportChoice,
+    (choice, routes): (TransportChoice, &Routes),
     identity: &Identity,
     relay: &RelayAddr,
-    routes: &Routes,
+    status: Option<&Status>,
 ) {
     let subject = format!("relay {relay}");
     let ways = match choice {
@@ -192,7 +198,11 @@ async fn check_relay(
         }
     }
     if let Some(transport) = reached {
-        check_identity(report, &subject, identity, relay, (routes, transport)).await;
+        let end = end_of_identity(report, &subject, identity, relay, (routes, transport)).await;
+        if let Some(end) = end {
+            let code = status.and_then(|status| status.last_error_code.as_deref());
+            report_refused(report, &subject, &end, code == Some(LAPSED));
+        }
     }
 }
 
@@ -204,8 +214,13 @@ async fn largest_packet(tunnel: &Tunnel) -> Option<u16> {
             sleep(MTU_LOOK).await;
         }
     };
-    let _ = timeout(MTU_SEARCH, found).await;
+    let _ = timeout(search_patience(tunnel.stats().rtt), found).await;
     mtu_bytes()
+}
+
+/// How long a search takes at most on a path of that round trip.
+fn search_patience(rtt: Duration) -> Duration {
+    (rtt * MTU_SEARCH_ROUND_TRIPS).clamp(MTU_SEARCH_MIN, MTU_SEARCH_MAX)
 }
 
 fn report_mtu(report: &mut Report, subject: &str, bytes: u16) {
@@ -218,37 +233,50 @@ fn report_mtu(report: &mut Report, subject: &str, bytes: u16) {
     report.warn(subject, "mtu", text, action);
 }
 
-/// Shows the agent's certificate and says nothing more: a relay that does not want it hangs up.
-async fn check_identity(
+/// Shows the agent's certificate and says nothing more: a relay that does not want it hangs up, with
+/// this end.
+async fn end_of_identity(
     report: &mut Report,
     subject: &str,
     identity: &Identity,
     relay: &RelayAddr,
     (routes, transport): (&Routes, Transport),
-) {
+) -> Option<TunnelError> {
     let tls = match identity.client_config() {
         Ok(tls) => tls,
         Err(error) => {
             let action = "pair this agent again";
-            return report.fail(subject, "identity", error.to_string(), action);
+            report.fail(subject, "identity", error.to_string(), action);
+            return None;
         }
     };
-    let end = match routes.reach(relay, transport, &tls).await {
+    match routes.reach(relay, transport, &tls).await {
         Ok(route) => {
             let patience = (route.tunnel.stats().rtt * 3).max(REFUSAL_MIN);
             let end = timeout(patience, route.tunnel.closed()).await;
             route.leave().await;
-            match end {
-                Ok(end) => end,
-                Err(_) => return report.ok(subject, "identity", "the relay knows this agent"),
+            if end.is_err() {
+                report.ok(subject, "identity", "the relay knows this agent");
             }
+            end.ok()
         }
-        Err(error) => match error.tunnel_error() {
-            Some(end) => end.clone(),
-            // It answered a moment ago.
-            None => return report.warn(subject, "identity", error.to_string(), "try again"),
-        },
-    };
+        Err(error) => {
+            let end = error.tunnel_error().cloned();
+            if end.is_none() {
+                // It answered a moment ago.
+                report.warn(subject, "identity", error.to_string(), "try again");
+            }
+            end
+        }
+    }
+}
+
+/// With `is_lapsed` the running agent asked for another certificate already, and was refused.
+fn report_refused(report: &mut Report, subject: &str, end: &TunnelError, is_lapsed: bool) {
+    if is_lapsed && end.identity_fault() == Some(IdentityFault::Expired) {
+        let text = format!("{LAPSED}: the relay gives this agent no other certificate");
+        return report.fail(subject, "identity", text, PAIR_AGAIN);
+    }
     let text = match end.identity_fault() {
         Some(fault) => format!("{}: {end}", fault.code()),
         None => end.to_string(),
@@ -283,6 +311,8 @@ fn report_unreached(report: &mut Report, subject: &str, check: &'static str, err
 
 #[cfg(test)]
 mod tests {
+    use tidegate_shared::tunnel::CloseCode;
+
     use super::*;
     use crate::doctor::State;
 
@@ -298,6 +328,27 @@ mod tests {
         ] {
             assert_eq!(skew(agent, relay), expected, "{agent} {relay}");
         }
+    }
+
+    #[test]
+    fn the_search_for_the_largest_packet_waits_as_long_as_the_path_is() {
+        let ms = Duration::from_millis;
+        assert_eq!(search_patience(Duration::ZERO), MTU_SEARCH_MIN);
+        assert_eq!(search_patience(ms(600)), ms(24_000));
+        assert_eq!(search_patience(ms(30_000)), MTU_SEARCH_MAX);
+    }
+
+    #[test]
+    fn an_identity_that_lapsed_needs_a_person_and_one_that_expired_does_not() {
+        let expired = TunnelError::ClosedByPeer(CloseCode::EXPIRED);
+        let told = |is_lapsed| only(|report| report_refused(report, "relay", &expired, is_lapsed));
+        let (state, text, _) = told(false);
+        assert_eq!(state, State::Warning);
+        assert!(text.starts_with("identity-expired"), "{text}");
+        let (state, text, action) = told(true);
+        assert_eq!(state, State::Failed);
+        assert!(text.starts_with("identity-lapsed"), "{text}");
+        assert!(action.contains("pair"), "{action}");
     }
 
     fn only(look: impl FnOnce(&mut Report)) -> (State, String, String) {

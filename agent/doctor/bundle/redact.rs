@@ -1,5 +1,7 @@
-//! Takes secrets out of a text: those that this host is known to hold, and what looks like one.
+//! Takes secrets out of texts and documents: those that this host is known to hold, and what looks like
+//! one.
 
+use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::config::Config;
@@ -39,17 +41,36 @@ impl Redactor {
             if secret.chars().count() < SECRET_CHARS_MIN {
                 continue;
             }
-            // Within a document it stands as a string of that document.
-            let quoted = serde_json::Value::from(secret.as_str()).to_string();
-            let within = quoted.trim_matches('"').to_owned();
-            if within != *secret {
-                secrets.push(Zeroizing::new(within));
+            // A log may have it as a string of a document.
+            let quoted = Zeroizing::new(Value::from(secret.as_str()).to_string());
+            let within = quoted
+                .strip_prefix('"')
+                .and_then(|rest| rest.strip_suffix('"'));
+            if let Some(within) = within.filter(|within| *within != secret.as_str()) {
+                secrets.push(Zeroizing::new(within.to_owned()));
             }
             secrets.push(secret);
         }
         // One that is part of another one must not break it first.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         Redactor { secrets }
+    }
+
+    /// Each text of a document by itself. Its keys are ours.
+    pub(super) fn clean_document(&self, document: Value) -> Value {
+        match document {
+            Value::String(text) => Value::String(self.clean(&text)),
+            Value::Array(parts) => {
+                let parts = parts.into_iter().map(|part| self.clean_document(part));
+                Value::Array(parts.collect())
+            }
+            Value::Object(members) => {
+                let members = members.into_iter();
+                let cleaned = members.map(|(key, part)| (key, self.clean_document(part)));
+                Value::Object(cleaned.collect())
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => document,
+        }
     }
 
     pub(super) fn clean(&self, text: &str) -> String {
@@ -118,8 +139,33 @@ mod tests {
             cleaned(&["s3\"cret", "s3\"cret-longer"], text),
             "a [removed] b {\"x\":\"[removed]\"} [removed]"
         );
+        // Quotes at its ends are part of it.
+        assert_eq!(
+            cleaned(&["\"quoted\""], r#"{"x":"\"quoted\"","y":1} "quoted""#),
+            r#"{"x":"[removed]","y":1} [removed]"#
+        );
         // Too short to be searched for without making the rest unreadable.
         assert_eq!(cleaned(&["abc"], "abcdef"), "abcdef");
+    }
+
+    #[test]
+    fn documents_stay_documents_whatever_a_secret_looks_like() {
+        let document = serde_json::json!({
+            "state": "waiting",
+            "sessions": 4711,
+            "last_error": "login of ada: state\":\" is wrong",
+            "nested": [{ "text": "password=hunter2 x" }, null, true],
+        });
+        let secrets = ["state", "4711", "state\":\""];
+        let secrets = secrets.map(|secret| Zeroizing::new(secret.to_owned()));
+        let cleaned = Redactor::new(secrets.into()).clean_document(document);
+        let expected = serde_json::json!({
+            "state": "waiting",
+            "sessions": 4711,
+            "last_error": "login of ada: [removed] is wrong",
+            "nested": [{ "text": "password=[removed] x" }, null, true],
+        });
+        assert_eq!(cleaned, expected);
     }
 
     #[test]
