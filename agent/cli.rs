@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use tidegate_shared::identity::fingerprint_text;
+use tidegate_shared::log_writer::{self, LogEnd};
 use tidegate_shared::pairing::PairingToken;
 use tidegate_shared::size;
 use tracing_subscriber::EnvFilter;
@@ -174,8 +175,13 @@ pub fn main() -> ExitCode {
         )));
     }
     let cli = Cli::parse();
-    log_to_stderr();
-    finish(run(cli))
+    let log = match log_to_stderr() {
+        Ok(log) => log,
+        Err(error) => return finish(Err(Failure::failed(format!("start the log: {error}")))),
+    };
+    let done = run(cli);
+    drop(log);
+    finish(done)
 }
 
 fn finish(result: Result<(), Failure>) -> ExitCode {
@@ -189,13 +195,19 @@ fn finish(result: Result<(), Failure>) -> ExitCode {
 }
 
 /// `TIDEGATE_LOG` filters as tracing's EnvFilter does; `info` unless set.
-fn log_to_stderr() {
+fn log_to_stderr() -> std::io::Result<LogEnd> {
+    let (log, end) = log_writer::start(std::io::stderr(), |count| {
+        format!(
+            "WARN tidegate_agent: {count} lines were left out: whoever reads this log is slow\n"
+        )
+    })?;
     let filter = EnvFilter::try_from_env("TIDEGATE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(move || log.clone())
         .with_ansi(std::io::stderr().is_terminal())
         .init();
+    Ok(end)
 }
 
 fn run(cli: Cli) -> Result<(), Failure> {

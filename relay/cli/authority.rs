@@ -43,6 +43,7 @@ pub(super) async fn run(api: &Client, json: bool, command: Command) -> Result<Ex
             let path = ["authorities", kind.as_str(), "finish"];
             let finished: Authority = api.post(&path, &FinishAuthority { force }).await?;
             tell(&finished, json)?;
+            output::note("Make a backup now: older ones hold the authority that is gone.");
         }
     }
     Ok(Exit::Done)

@@ -14,11 +14,14 @@ pub(super) fn serve(
     serve: impl FnOnce(Config) -> anyhow::Result<()>,
 ) -> Result<Exit, CliError> {
     let config = Config::load(global.config.as_deref())?;
-    observe::start().map_err(|error| CliError::Usage(error.to_string()))?;
+    let log = observe::start().map_err(|error| CliError::Usage(error.to_string()))?;
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
-    serve(config).map_err(|error| CliError::Failed(one_line(&error)))?;
+    let served = serve(config);
+    // Before what is said of a failure.
+    drop(log);
+    served.map_err(|error| CliError::Failed(one_line(&error)))?;
     Ok(Exit::Done)
 }
 

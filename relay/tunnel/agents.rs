@@ -366,7 +366,13 @@ impl Agents {
         });
         let former = {
             let mut sessions = self.lock();
-            if sessions.len() >= limits::SESSIONS_MAX && !sessions.contains_key(&agent) {
+            let workspace = session.identity.workspace();
+            let of_workspace = || {
+                let all = sessions.values();
+                all.filter(|other| other.identity.workspace() == workspace)
+                    .count()
+            };
+            if !sessions.contains_key(&agent) && is_full(sessions.len(), of_workspace) {
                 return None;
             }
             sessions.insert(agent.clone(), session)
@@ -466,6 +472,14 @@ impl Session {
     }
 }
 
+/// Whether there is no place for one more agent. The last ones are for workspaces that have few, so that
+/// none can keep the others out.
+fn is_full(sessions: usize, of_workspace: impl FnOnce() -> usize) -> bool {
+    let share = limits::SESSIONS_MAX / 10;
+    let left = limits::SESSIONS_MAX.saturating_sub(sessions);
+    left == 0 || (left <= share && of_workspace() >= share)
+}
+
 /// Keeps a session in the registry; dropping it, in whatever way its task ends, takes it out.
 pub(super) struct Registration {
     agents: Agents,
@@ -507,5 +521,23 @@ impl Registration {
 impl Drop for Registration {
     fn drop(&mut self) {
         self.agents.unregister(&self.agent, self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_workspace_takes_the_last_places_from_the_others() {
+        let share = limits::SESSIONS_MAX / 10;
+        let nearly = limits::SESSIONS_MAX - share;
+        assert!(!is_full(nearly - 1, || unreachable!(
+            "there is room for all"
+        )));
+        assert!(is_full(nearly, || nearly), "who has most of them");
+        assert!(!is_full(nearly, || 0), "who has none");
+        assert!(!is_full(limits::SESSIONS_MAX - 1, || share - 1));
+        assert!(is_full(limits::SESSIONS_MAX, || 0));
     }
 }

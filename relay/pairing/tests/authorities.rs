@@ -43,7 +43,13 @@ async fn an_identity_in_use_at_two_places_is_told_and_noted(transport: Transport
     let end = timeout_soon(second.tunnel.closed()).await;
     assert_eq!(end.identity_fault(), Some(IdentityFault::Elsewhere));
     assert_eq!(world.agents.cloned(&agent.id()), Some(world.now()));
-    assert_eq!(world.audit().await[0], "agent.clone");
+    // It is noted after the acknowledgement.
+    let noted = async {
+        while world.audit().await[0] != "agent.clone" {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout_soon(noted).await;
 }
 
 async fn what_an_agent_offers_may_change_within_a_session(transport: Transport) {
