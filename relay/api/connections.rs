@@ -12,7 +12,7 @@ use super::workspace::Workspace;
 use crate::endpoint::Account;
 use crate::endpoint::catalog::Catalog;
 use crate::endpoint::level::Level;
-use crate::engine::handle::{ConnectionInfo, ConnectionTarget, ConnectionTest};
+use crate::engine::handle::{AppKind, ConnectionInfo, ConnectionTarget, ConnectionTest};
 
 /// A new connection: through an agent (`agent`, `target`), direct (`url`), or to an app (`token`).
 #[derive(Deserialize, Serialize, ToSchema)]
@@ -69,6 +69,14 @@ pub(super) async fn list_connections(
     work: Workspace,
 ) -> Result<Json<Vec<ConnectionInfo>>, Problem> {
     Ok(Json(work.connections.list().await?))
+}
+
+/// The apps that connections can be made to, beside PostgreSQL.
+#[utoipa::path(get, path = "/api/v1/app-kinds", operation_id = "list_app_kinds",
+    responses((status = 200, body = Vec<AppKind>), (status = 401, body = Problem)),
+    security(("token" = []), ("session" = [])))]
+pub(super) async fn list_app_kinds(work: Workspace) -> Json<Vec<AppKind>> {
+    Json(work.connections.app_kinds())
 }
 
 /// Adds a connection. It is not dialled: test it.
@@ -185,7 +193,7 @@ pub(super) async fn test_connection(
 /// Tables, columns, keys, and what stands in a sync's way.
 #[utoipa::path(get, path = "/api/v1/connections/{name}/tables", operation_id = "connection_tables",
     params(("name" = String, Path)),
-    responses((status = 200, body = serde_json::Value), (status = 401, body = Problem),
+    responses((status = 200, body = Catalog), (status = 401, body = Problem),
         (status = 404, body = Problem), (status = 502, body = Problem)),
     security(("token" = []), ("session" = [])))]
 pub(super) async fn connection_tables(

@@ -7,7 +7,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Problem;
 use super::workspace::Workspace;
-use crate::engine::handle::RowCount;
+use crate::engine::handle::{RowCount, Within};
 use crate::engine::suggest::{FieldMap, TableSuggestion};
 
 #[derive(Deserialize, IntoParams)]
@@ -16,6 +16,10 @@ pub(super) struct Connections {
     left: String,
     /// Name of the right connection.
     right: String,
+    /// Only tables of this schema.
+    left_schema: Option<String>,
+    /// Only tables of this schema.
+    right_schema: Option<String>,
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -35,14 +39,22 @@ pub(super) struct Tables {
 #[utoipa::path(get, path = "/api/v1/mapping/tables", operation_id = "suggest_tables",
     params(Connections),
     responses((status = 200, body = Vec<TableSuggestion>), (status = 401, body = Problem),
-        (status = 404, body = Problem), (status = 502, body = Problem)),
+        (status = 404, body = Problem), (status = 422, body = Problem),
+        (status = 502, body = Problem)),
     security(("token" = []), ("session" = [])))]
 pub(super) async fn suggest_tables(
     work: Workspace,
     Query(between): Query<Connections>,
 ) -> Result<Json<Vec<TableSuggestion>>, Problem> {
-    let Connections { left, right } = between;
-    Ok(Json(work.connections.suggest_tables(&left, &right).await?))
+    let left = Within {
+        connection: &between.left,
+        schema: between.left_schema.as_deref(),
+    };
+    let right = Within {
+        connection: &between.right,
+        schema: between.right_schema.as_deref(),
+    };
+    Ok(Json(work.connections.suggest_tables(left, right).await?))
 }
 
 /// The fields of two tables, which way values can travel between each two of them, and a mapping by

@@ -13,6 +13,7 @@ pub mod connections;
 mod console;
 pub mod drafts;
 mod events;
+pub mod findings;
 pub mod forward;
 pub mod health;
 pub mod mapping;
@@ -20,6 +21,7 @@ pub mod metrics;
 mod news;
 mod page;
 mod problem;
+mod repeats;
 pub mod syncs;
 pub mod tokens;
 mod version;
@@ -36,13 +38,17 @@ use tokio_util::sync::CancellationToken;
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
 use utoipa::OpenApi;
-use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{Content, RefOr, Response};
+use utoipa::openapi::path::{ParameterBuilder, ParameterIn};
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+};
+use utoipa::openapi::{Content, Object, RefOr, Response, Type};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use self::access::{Access, session, setup, users};
 use self::forward::Forwards;
+use self::repeats::Repeats;
 use self::workspace::Rooms;
 use crate::engine::news::Activity;
 use crate::engine::report::LiveEvent;
@@ -116,12 +122,16 @@ pub fn router(api: Api) -> Router {
         .merge(for_role(Role::Editor, editor_routes()))
         .merge(for_role(Role::Admin, admin_routes()))
         .route_layer(axum::middleware::from_fn_with_state(
+            Repeats::new(api.store.clone()),
+            repeats::once,
+        ))
+        .route_layer(axum::middleware::from_fn_with_state(
             api.clone(),
             access::check,
         ))
         .merge(open_routes())
         .split_for_parts();
-    let document = Arc::new(with_problems(document));
+    let document = Arc::new(with_keys(with_problems(document)));
     let streams = events::Streams::default();
     Router::new()
         .merge(protected)
@@ -158,11 +168,14 @@ fn viewer_routes() -> OpenApiRouter<Api> {
         .routes(routes!(agents::list_agents))
         .routes(routes!(agents::show_agent))
         .routes(routes!(connections::list_connections))
+        .routes(routes!(connections::list_app_kinds))
         .routes(routes!(connections::show_connection))
         .routes(routes!(connections::connection_tables))
         .routes(routes!(syncs::list_syncs))
         .routes(routes!(syncs::sync_status))
-        .routes(routes!(syncs::list_findings))
+        .routes(routes!(findings::list_all_findings))
+        .routes(routes!(findings::list_findings))
+        .routes(routes!(conflicts::list_all_conflicts))
         .routes(routes!(conflicts::list_conflicts))
         .routes(routes!(writes::sync_history))
         .routes(routes!(writes::sync_runs))
@@ -193,8 +206,10 @@ fn editor_routes() -> OpenApiRouter<Api> {
         .routes(routes!(syncs::approve_sync))
         .routes(routes!(syncs::verify_sync))
         .routes(routes!(syncs::repair_sync))
-        .routes(routes!(syncs::retry_findings))
+        .routes(routes!(findings::retry_findings))
+        .routes(routes!(findings::retry_finding))
         .routes(routes!(conflicts::pick_value))
+        .routes(routes!(conflicts::pick_values))
         .routes(routes!(writes::plan_undo))
         .routes(routes!(writes::undo_writes))
         .routes(routes!(forward::forward_agent))
@@ -218,6 +233,30 @@ fn admin_routes() -> OpenApiRouter<Api> {
         .routes(routes!(authorities::list_authorities))
         .routes(routes!(authorities::renew_authority))
         .routes(routes!(authorities::finish_authority))
+}
+
+/// Says of each operation that makes something that it takes a key for repetitions.
+fn with_keys(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
+    let text = "A text of your own for this request: sent again with it, it gets the same answer \
+                for a day, and nothing is made twice.";
+    let key = ParameterBuilder::new()
+        .name(repeats::HEADER)
+        .parameter_in(ParameterIn::Header)
+        .description(Some(text))
+        .schema(Some(Object::with_type(Type::String)))
+        .build();
+    let posts = document.paths.paths.values_mut();
+    for operation in posts.filter_map(|item| item.post.as_mut()) {
+        // Before anybody signed in there is nobody whose key it could be.
+        let is_open = operation.security.as_ref() == Some(&vec![SecurityRequirement::default()]);
+        if operation.responses.responses.contains_key("201") && !is_open {
+            operation
+                .parameters
+                .get_or_insert_default()
+                .push(RefOr::T(key.clone()));
+        }
+    }
+    document
 }
 
 /// Says of each operation that its refusals are problem documents.

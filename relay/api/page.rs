@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
 use super::Problem;
+use crate::engine::handle::{Listed, Part};
 
 /// Most items of a page.
 const LIMIT_MAX: u32 = 1000;
@@ -37,6 +38,14 @@ impl Page {
         }
     }
 
+    /// The part of a list whose places are numbers.
+    pub(super) fn part(&self, default: u32) -> Result<Part, Problem> {
+        Ok(Part {
+            after: self.number()?,
+            limit: self.limit(default)?,
+        })
+    }
+
     /// The cursor of a list that is ordered by numbers.
     pub(super) fn number(&self) -> Result<Option<i64>, Problem> {
         let wrong = |_| {
@@ -60,6 +69,15 @@ impl<T> Paged<T> {
         let is_full = items.len() >= limit as usize;
         let next = items.last().filter(|_| is_full).map(place);
         Paged { items, next }
+    }
+
+    /// A part of a list, whose items have places.
+    pub(super) fn of(listed: Listed<T>, place: impl Fn(&T) -> i64) -> Paged<T> {
+        let next = listed.items.last().filter(|_| listed.more).map(place);
+        Paged {
+            items: listed.items,
+            next,
+        }
     }
 
     pub(super) fn map<U>(self, of: impl FnMut(T) -> U) -> Paged<U> {

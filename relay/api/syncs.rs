@@ -1,4 +1,4 @@
-//! Syncs: plan, apply, status, pause, resume, verify, findings, export, remove.
+//! Syncs: plan, apply, status, pause, resume, verify, export, remove.
 
 use axum::Json;
 use axum::extract::{FromRequest, Path, Query, Request};
@@ -10,9 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::Problem;
 use super::workspace::Workspace;
 use crate::engine::definition::SyncDefinition;
-use crate::engine::report::{
-    FindingReport, Preview, Removed, SyncStatus, TableRepair, VerifyReport,
-};
+use crate::engine::report::{Preview, Removed, SyncStatus, TableRepair, VerifyReport};
 use crate::engine::syncfile::SyncFile;
 use crate::engine::verify::How;
 
@@ -205,33 +203,6 @@ pub(super) async fn repair_sync(
     let report = work.syncs.repair(&name, request.expected).await?;
     work.did("sync.repair", &name).await;
     Ok(Json(report))
-}
-
-/// Tries all findings again now.
-#[utoipa::path(post, path = "/api/v1/syncs/{name}/retry", operation_id = "retry_findings",
-    params(("name" = String, Path)),
-    responses((status = 204), (status = 401, body = Problem), (status = 404, body = Problem)),
-    security(("token" = []), ("session" = [])))]
-pub(super) async fn retry_findings(
-    work: Workspace,
-    Path(name): Path<String>,
-) -> Result<StatusCode, Problem> {
-    work.syncs.retry(&name).await?;
-    work.did("sync.retry", &name).await;
-    Ok(StatusCode::NO_CONTENT)
-}
-
-/// Records that could not be synced.
-#[utoipa::path(get, path = "/api/v1/syncs/{name}/findings", operation_id = "list_findings",
-    params(("name" = String, Path)),
-    responses((status = 200, body = Vec<FindingReport>), (status = 401, body = Problem),
-        (status = 404, body = Problem)),
-    security(("token" = []), ("session" = [])))]
-pub(super) async fn list_findings(
-    work: Workspace,
-    Path(name): Path<String>,
-) -> Result<Json<Vec<FindingReport>>, Problem> {
-    Ok(Json(work.syncs.findings(&name).await?))
 }
 
 /// The sync file.

@@ -3,21 +3,19 @@
 use axum::Json;
 use axum::extract::{Path, Query};
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 use super::Problem;
+use super::page::{Page, Paged};
 use super::workspace::Workspace;
 use crate::engine::report::{HistoryEntry, RunReport, UndoPlan, UndoReport, WriteFilter};
 
-#[derive(Deserialize, IntoParams)]
-pub(super) struct HowMany {
-    /// At most 1000; 100 unless given. The answer has fewer where values are long.
-    limit: Option<u32>,
-}
+/// Writes, or runs, on a page unless asked otherwise.
+const PAGE: u32 = 100;
 
-/// What was written, newest first.
+/// What was written, newest first. A page has fewer than `limit` where values are long.
 #[utoipa::path(get, path = "/api/v1/syncs/{name}/history", operation_id = "sync_history",
-    params(("name" = String, Path), WriteFilter, HowMany),
+    params(("name" = String, Path), WriteFilter, Page),
     responses((status = 200, body = Vec<HistoryEntry>), (status = 401, body = Problem),
         (status = 404, body = Problem), (status = 422, body = Problem)),
     security(("token" = []), ("session" = [])))]
@@ -25,22 +23,25 @@ pub(super) async fn sync_history(
     work: Workspace,
     Path(name): Path<String>,
     Query(filter): Query<WriteFilter>,
-    Query(HowMany { limit }): Query<HowMany>,
-) -> Result<Json<Vec<HistoryEntry>>, Problem> {
-    Ok(Json(work.syncs.history(&name, &filter, limit).await?))
+    Query(page): Query<Page>,
+) -> Result<Paged<HistoryEntry>, Problem> {
+    let listed = work.syncs.history(&name, &filter, page.part(PAGE)?).await?;
+    Ok(Paged::of(listed, |entry| entry.id))
 }
 
 /// Runs that wrote something, newest first.
 #[utoipa::path(get, path = "/api/v1/syncs/{name}/runs", operation_id = "sync_runs",
-    params(("name" = String, Path)),
+    params(("name" = String, Path), Page),
     responses((status = 200, body = Vec<RunReport>), (status = 401, body = Problem),
-        (status = 404, body = Problem)),
+        (status = 404, body = Problem), (status = 422, body = Problem)),
     security(("token" = []), ("session" = [])))]
 pub(super) async fn sync_runs(
     work: Workspace,
     Path(name): Path<String>,
-) -> Result<Json<Vec<RunReport>>, Problem> {
-    Ok(Json(work.syncs.runs(&name).await?))
+    Query(page): Query<Page>,
+) -> Result<Paged<RunReport>, Problem> {
+    let listed = work.syncs.runs(&name, page.part(PAGE)?).await?;
+    Ok(Paged::of(listed, |run| i64::from(run.run)))
 }
 
 /// Writes to put back, and the plan that was confirmed.

@@ -19,6 +19,7 @@ use crate::endpoint::{
     Account, ByteStream, Class, Dial, Endpoint, EndpointError, Login, Purpose, StreamLabel,
 };
 use crate::engine::EndpointSource;
+use crate::engine::handle::{AppKind, SignIn};
 use crate::store::{Store, agents};
 use crate::tunnel::{Agents, OpenError};
 
@@ -41,6 +42,16 @@ impl Reach {
             started: Instant::now(),
             apps: Mutex::default(),
         }
+    }
+
+    /// Names of the operator's own manifests.
+    fn own_kinds(&self) -> Vec<String> {
+        let files = std::fs::read_dir(self.store.data_dir().join("connectors"));
+        let names = files.into_iter().flatten().filter_map(|file| {
+            let name = file.ok()?.file_name().into_string().ok()?;
+            Some(name.strip_suffix(".toml")?.to_owned())
+        });
+        names.collect()
     }
 
     /// One of the built-in ones, or the operator's own in the data directory.
@@ -107,6 +118,19 @@ impl EndpointSource for Reach {
         Ok(endpoint)
     }
 
+    fn app_kinds(&self) -> Vec<AppKind> {
+        let built_in = connectors::names().into_iter().map(str::to_owned);
+        let mut kinds: Vec<String> = built_in.chain(self.own_kinds()).collect();
+        kinds.sort();
+        kinds.dedup();
+        // What can't be read is told when somebody connects to it.
+        let kind = |name: String| {
+            let manifest = self.manifest(&name).ok()?;
+            Some(kind_of(&manifest, name))
+        };
+        kinds.into_iter().filter_map(kind).collect()
+    }
+
     fn leftovers(&self, sync: &str, side: Side) -> Vec<String> {
         PostgresEndpoint::forget_sql(sync, side).unwrap_or_default()
     }
@@ -118,6 +142,18 @@ impl EndpointSource for Reach {
             .view(move |conn| agents::find_by_name(conn, &workspace, &name))
             .await;
         matches!(found, Ok(Some(_)))
+    }
+}
+
+fn kind_of(manifest: &Manifest, kind: String) -> AppKind {
+    AppKind {
+        kind,
+        title: manifest.title.clone(),
+        base_url: manifest.http.base_url.clone(),
+        sign_in: match manifest.auth {
+            manifest::Auth::Basic => SignIn::UserAndPassword,
+            manifest::Auth::Bearer | manifest::Auth::Header { .. } => SignIn::Token,
+        },
     }
 }
 

@@ -13,8 +13,8 @@ use super::writes::{self, Selected};
 use super::{CliError, Exit, conflicts, output, verify};
 use crate::api::syncs::ApplyRequest;
 use crate::engine::report::{
-    FindingReport, LastVerify, Preview, Removed, RemovedTable, Sample, SyncStatus, TablePreview,
-    TableStatus,
+    FindingReport, LastVerify, Preview, Removed, RemovedTable, Sample, SideCost, SyncStatus,
+    TablePreview, TableStatus,
 };
 
 #[derive(Debug, Subcommand)]
@@ -437,6 +437,16 @@ fn show_preview(preview: &Preview) {
         } = removed;
         output::say(&plain(&format!(
             "unlink {unlink} records of left {left} and right {right}"
+        )));
+    }
+    for SideCost {
+        side,
+        calls,
+        seconds,
+    } in &preview.costs
+    {
+        output::say(&plain(&format!(
+            "{side}: about {calls} calls, in {seconds} s or more"
         )));
     }
     for warning in &preview.warnings {

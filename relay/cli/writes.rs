@@ -66,6 +66,9 @@ fn moment(text: &str) -> Result<String, CliError> {
     Ok(at.to_string())
 }
 
+/// Entries of one answer.
+const LIMIT_MAX: u32 = 1000;
+
 pub(super) async fn history(
     api: &Client,
     json: bool,
@@ -73,7 +76,7 @@ pub(super) async fn history(
     filter: &WriteFilter,
     limit: Option<u32>,
 ) -> Result<Exit, CliError> {
-    let limit = limit.map(|limit| limit.to_string());
+    let limit = limit.map(|limit| limit.min(LIMIT_MAX).to_string());
     let query: Vec<(&str, &str)> = [
         ("run", &filter.run),
         ("side", &filter.side),

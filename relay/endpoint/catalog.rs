@@ -2,11 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 use tidegate_sync::codec::FieldType;
+use utoipa::ToSchema;
 
 use super::level::Offer;
 
 /// Everything `inspect` found.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct Catalog {
     /// `PostgreSQL 15.18`.
     pub server: String,
@@ -34,7 +35,8 @@ impl Catalog {
     }
 }
 
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[schema(as = CatalogTable)]
 pub struct Table {
     /// `pg_class.oid`; 0 where tables have no such number. Not told outside, like the columns'.
     #[serde(skip)]
@@ -71,7 +73,8 @@ impl Table {
     }
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = CatalogColumn)]
 pub struct Column {
     /// `pg_attribute.attnum`, which no other column of the table will ever have; 0 where columns have
     /// no such number.
@@ -80,6 +83,8 @@ pub struct Column {
     pub name: String,
     /// As the side names it: `character varying(80)`.
     pub type_name: String,
+    /// What it can hold, as the sync model has it.
+    #[schema(value_type = serde_json::Value)]
     pub field_type: FieldType,
     pub nullable: bool,
     pub has_default: bool,
@@ -90,7 +95,7 @@ pub struct Column {
     pub enum_labels: Vec<String>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ForeignKey {
     pub columns: Vec<String>,
     /// `schema.table`.
@@ -99,7 +104,8 @@ pub struct ForeignKey {
 }
 
 /// Something that prevents a sync, or makes it worse.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = CatalogProblem)]
 pub struct Problem {
     /// Stable code: `no-primary-key`, `wal-level`, `no-replication-right` …
     pub code: String,
@@ -111,7 +117,7 @@ pub struct Problem {
 }
 
 /// A way to give a table a primary key.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Fix {
     /// Add an identity column and make it the key.

@@ -4,11 +4,12 @@
 //! otherwise the first that can be had is taken ([`choose`]). Pure.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::catalog::Problem;
 
 /// How a side's changes are read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// The server's replication protocol: every commit, at once.
@@ -67,7 +68,7 @@ impl Level {
 }
 
 /// What a side says to one level.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Offer {
     pub level: Level,
     /// What is in the way; empty when it can be had.

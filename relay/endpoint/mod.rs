@@ -7,6 +7,7 @@
 
 mod account;
 pub mod catalog;
+mod cost;
 pub mod digest;
 mod error;
 pub mod expression;
@@ -21,6 +22,7 @@ use std::path::PathBuf;
 
 pub use account::Account;
 use async_trait::async_trait;
+pub use cost::{Cost, Work};
 pub use error::{Class, EndpointError};
 use tidegate_sync::baseline::Fingerprinter;
 use tidegate_sync::model::{
@@ -152,6 +154,12 @@ pub trait Endpoint: Send + Sync + 'static {
 
     /// Drops everything that a sync left on this side (slot, publication, progress row).
     async fn forget(&self, sync: &str) -> Result<(), EndpointError>;
+
+    /// About what this work would take; `None` where calls are not counted.
+    fn cost(&self, work: &[Work]) -> Option<Cost> {
+        let _ = work;
+        None
+    }
 
     /// Looks after what syncs make this side keep, beside their runs. Connects when it is used.
     fn guard(&self) -> Box<dyn LogGuard>;

@@ -9,8 +9,9 @@ use tokio::sync::broadcast;
 
 use super::news::Round;
 use super::report::{
-    ConflictReport, FindingReport, HistoryEntry, Preview, Removed, RunReport, SyncStatus,
-    TableRepair, UndoPlan, UndoReport, VerifyReport, WriteFilter,
+    ConflictFilter, ConflictReport, FindingFilter, FindingReport, HistoryEntry, PickMany,
+    PickedMany, Preview, Removed, RunReport, SyncStatus, TableRepair, UndoPlan, UndoReport,
+    VerifyReport, WriteFilter,
 };
 use super::suggest::{FieldMap, TableSuggestion};
 use super::verify::How;
@@ -48,6 +49,31 @@ impl ControlError {
             code,
             message: message.into(),
         }
+    }
+}
+
+/// Which part of a long list is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The place of the last item of the part before; see the items' own places.
+    pub after: Option<i64>,
+    /// At least 1.
+    pub limit: u32,
+}
+
+/// A part of a long list.
+#[derive(Clone, Debug)]
+pub struct Listed<T> {
+    pub items: Vec<T>,
+    /// There may be another part behind it.
+    pub more: bool,
+}
+
+impl<T> Listed<T> {
+    /// A full part may have another behind it.
+    pub fn up_to(limit: u32, items: Vec<T>) -> Listed<T> {
+        let more = items.len() >= limit as usize;
+        Listed { items, more }
     }
 }
 
@@ -91,32 +117,39 @@ pub trait SyncControl: Send + Sync {
         expected: Option<Vec<TableRepair>>,
     ) -> Result<VerifyReport, ControlError>;
 
-    async fn findings(&self, name: &str) -> Result<Vec<FindingReport>, ControlError>;
+    /// Of one sync or of all, the oldest first.
+    async fn findings(
+        &self,
+        which: &FindingFilter,
+        part: Part,
+    ) -> Result<Listed<FindingReport>, ControlError>;
 
-    /// Those that wait for a person first, then the newest.
+    /// Of one sync or of all: those that wait for a person first, then the newest.
     async fn conflicts(
         &self,
-        name: &str,
-        waiting: bool,
-    ) -> Result<Vec<ConflictReport>, ControlError>;
+        which: &ConflictFilter,
+        part: Part,
+    ) -> Result<Listed<ConflictReport>, ControlError>;
 
     /// Has the value of `side` written where the other one is; refused if that changed since.
     async fn pick(&self, name: &str, id: i64, side: Side) -> Result<ConflictReport, ControlError>;
 
-    /// Tries all findings again now.
-    async fn retry(&self, name: &str) -> Result<(), ControlError>;
+    /// The same for all that wait and that this means, as far as they can be picked.
+    async fn pick_many(&self, name: &str, which: &PickMany) -> Result<PickedMany, ControlError>;
 
-    /// The newest writes first, 100 unless told otherwise and at most 1000; fewer where values are
-    /// long.
+    /// Tries all findings again now, or the one of this number.
+    async fn retry(&self, name: &str, finding: Option<i64>) -> Result<(), ControlError>;
+
+    /// The newest writes first; fewer than asked for where values are long.
     async fn history(
         &self,
         name: &str,
         filter: &WriteFilter,
-        limit: Option<u32>,
-    ) -> Result<Vec<HistoryEntry>, ControlError>;
+        part: Part,
+    ) -> Result<Listed<HistoryEntry>, ControlError>;
 
     /// Runs that wrote something, newest first.
-    async fn runs(&self, name: &str) -> Result<Vec<RunReport>, ControlError>;
+    async fn runs(&self, name: &str, part: Part) -> Result<Listed<RunReport>, ControlError>;
 
     /// What putting back what these writes did to one side would do. Reads that side, writes nothing.
     async fn plan_undo(&self, name: &str, filter: &WriteFilter) -> Result<UndoPlan, ControlError>;
@@ -197,6 +230,37 @@ pub struct ConnectionProblem {
     pub blocking: bool,
 }
 
+/// A kind of app that connections can be made to.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
+pub struct AppKind {
+    /// What a new connection calls it: `airtable`.
+    pub kind: String,
+    /// The app's name, for people.
+    pub title: String,
+    /// Where it is when a connection does not say; absent where each has an address of its own.
+    pub base_url: Option<String>,
+    pub sign_in: SignIn,
+}
+
+/// What an app's `token` is.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+#[schema(as = AppSignIn)]
+pub enum SignIn {
+    Token,
+    /// `user:password`.
+    UserAndPassword,
+}
+
+/// A connection, and one of its schemas where only that one is meant.
+#[derive(Clone, Copy, Debug)]
+pub struct Within<'a> {
+    pub connection: &'a str,
+    pub schema: Option<&'a str>,
+}
+
 /// How many records a table has.
 #[derive(
     Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
@@ -232,11 +296,13 @@ pub trait ConnectionControl: Send + Sync {
     ) -> Result<ConnectionInfo, ControlError>;
     async fn test(&self, name: &str) -> Result<ConnectionTest, ControlError>;
     async fn tables(&self, name: &str) -> Result<Catalog, ControlError>;
+    /// The apps that connections can be made to, by name.
+    fn app_kinds(&self) -> Vec<AppKind>;
     /// Tables of two connections that may hold the same things, the likest first.
     async fn suggest_tables(
         &self,
-        left: &str,
-        right: &str,
+        left: Within<'_>,
+        right: Within<'_>,
     ) -> Result<Vec<TableSuggestion>, ControlError>;
     /// The fields of two tables, each named with its connection, and which of them fit; `only`: the
     /// fits of this left field alone.

@@ -10,13 +10,13 @@ use super::blast::is_too_much;
 use super::edits::Look;
 use super::limits::PREVIEW_SAMPLES_MAX;
 use super::mapping::{Mapping, PairMapping};
-use super::report::{CaptureReport, FieldDiff, Preview, Sample, TablePreview};
+use super::report::{CaptureReport, FieldDiff, Preview, Sample, SideCost, TablePreview};
 use super::run::{RunError, RunParts, check_mapping};
 use super::scan::Scanner;
 use super::supervisor::write_name;
 use super::syncfile::Unasked;
 use crate::endpoint::level::Level;
-use crate::endpoint::{OpenSide, Snapshot, Wanted as EndpointWanted};
+use crate::endpoint::{OpenSide, Snapshot, Wanted as EndpointWanted, Work};
 use crate::store::scans::Scan;
 use crate::store::syncs::SyncRecord;
 
@@ -48,7 +48,7 @@ pub(super) async fn preview(
         None => Look::at_all(parts).await?,
     };
     let mut sides = opened(parts, &mapping, "preview").await?;
-    let mut start_warnings = start_warnings(&mut sides).await?;
+    let start_warnings = start_warnings(&mut sides).await?;
     let views = views_of(sides).await?;
     let scanner = Scanner {
         mapping: &mapping,
@@ -86,17 +86,47 @@ pub(super) async fn preview(
         let sample = sample.read(&mapping.pairs[pair.0 as usize], &views).await?;
         tables[pair.0 as usize].samples.push(sample);
     }
-    let mut warnings = warnings(&mapping, &tallies);
-    warnings.extend(capture_warnings(&mapping));
-    warnings.append(&mut start_warnings);
+    let of_mapping = [warnings(&mapping, &tallies), capture_warnings(&mapping)];
     Ok(Preview {
         sync: mapping.name.clone(),
         edits: look.edits,
+        costs: costs(parts, &tables),
         tables,
         removed: look.removed,
         problems: Vec::new(),
-        warnings,
+        warnings: [of_mapping.concat(), start_warnings].concat(),
     })
+}
+
+/// What each side that counts calls takes for it.
+fn costs(parts: &RunParts, tables: &[TablePreview]) -> Vec<SideCost> {
+    let work = |side: Side| {
+        let of = |table: &TablePreview| match side {
+            Side::Left => Work {
+                records: table.left_count,
+                creates: table.create_left,
+                updates: table.update_left,
+                deletes: table.delete_left,
+            },
+            Side::Right => Work {
+                records: table.right_count,
+                creates: table.create_right,
+                updates: table.update_right,
+                deletes: table.delete_right,
+            },
+        };
+        let read = tables.iter().filter(|table| !table.untouched);
+        read.map(of).collect::<Vec<_>>()
+    };
+    let cost = |side: Side| {
+        let cost = parts.endpoints[side].cost(&work(side))?;
+        Some(SideCost {
+            side: side.name().to_owned(),
+            calls: cost.calls,
+            seconds: cost.seconds,
+        })
+    };
+    Side::BOTH.into_iter().filter_map(cost).collect()
 }
 
 /// Says where changes are not read by the stream: it is slower there, or leaves triggers behind.

@@ -20,6 +20,19 @@ pub struct Preview {
     pub problems: Vec<String>,
     /// What a person should know, and that stops nothing.
     pub warnings: Vec<String>,
+    /// What it takes of sides that count calls; none for a database.
+    #[serde(default)]
+    pub costs: Vec<SideCost>,
+}
+
+/// About what a start takes of an app.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SideCost {
+    /// `left` or `right`.
+    pub side: String,
+    pub calls: u64,
+    /// As fast as the app lets, seconds.
+    pub seconds: u64,
 }
 
 /// One table pair of a preview.
@@ -312,6 +325,10 @@ pub struct Difference {
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct FindingReport {
+    #[serde(default)]
+    pub id: i64,
+    #[serde(default)]
+    pub sync: String,
     pub table: String,
     /// The side whose record can't be carried over.
     pub side: String,
@@ -322,12 +339,77 @@ pub struct FindingReport {
     pub advice: String,
     /// RFC 3339.
     pub since: String,
+    /// How often the record was tried.
+    #[serde(default)]
+    pub attempts: u32,
+    /// RFC 3339: when it is tried again by itself.
+    #[serde(default)]
+    pub retry_at: Option<String>,
+}
+
+/// Some of the findings.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, IntoParams)]
+#[serde(default)]
+pub struct FindingFilter {
+    /// Of this sync; of all unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sync: Option<String>,
+    /// With this code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+}
+
+/// Some of the conflicts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, IntoParams)]
+#[serde(default)]
+pub struct ConflictFilter {
+    /// Of this sync; of all unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sync: Option<String>,
+    /// Only those that wait for a person.
+    pub waiting: bool,
+    /// Also tell the value that the sides last agreed on, where history has it. Takes a look at the
+    /// history of each sync.
+    pub base: bool,
+}
+
+/// Which conflicts that wait are picked at once, and how.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PickMany {
+    /// The side whose value both shall have: `left` or `right`.
+    pub side: String,
+    /// Of this left table; of all unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<String>,
+    /// About this left field; about all, and deletions, unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// The newest that is meant: what came since is not picked.
+    pub upto: i64,
+}
+
+/// What became of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PickedMany {
+    pub picked: u64,
+    pub refused: Vec<PickRefusal>,
+    /// There were more than are picked at once: ask again.
+    pub more: bool,
+}
+
+/// A conflict that could not be picked.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PickRefusal {
+    pub id: i64,
+    pub reason: String,
 }
 
 /// A field that both sides changed, or a deletion that met an edit.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ConflictReport {
     pub id: i64,
+    #[serde(default)]
+    pub sync: String,
     /// RFC 3339.
     pub at: String,
     /// The left table.
@@ -340,6 +422,12 @@ pub struct ConflictReport {
     /// The sides' values, the first 1,000 characters; `null` where there is none.
     pub left: Option<String>,
     pub right: Option<String>,
+    /// What both had before, where that was asked for and is known; `null` also where it was null.
+    #[serde(default)]
+    pub base: Option<String>,
+    /// Whether `base` is known.
+    #[serde(default)]
+    pub base_known: bool,
     /// The side whose value was taken: `left` or `right`; `null` while nobody decided, and where both
     /// sides came to agree.
     pub winner: Option<String>,

@@ -4,25 +4,55 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use tidegate_sync::baseline::Fingerprint;
-use tidegate_sync::model::{Conflict, Link, LinkId, PairId, Side};
+use tidegate_sync::model::{BySide, Conflict, Link, LinkId, PairId, Side};
 
 use super::keys::{Bits, RecordKeys, side_number};
 use super::syncs::SyncId;
 use super::{Sealer, StoreError, links};
 
 const LABEL: &str = "conflicts.body";
-const COLUMNS: &str = "id, at, body, waiting, picked, picked_at";
+const COLUMNS: &str = "id, at, body, waiting, picked, picked_at, sync, left_print, right_print";
+
+/// By how much those that are over come behind those that wait: more than there are numbers.
+const SETTLED: i64 = 1 << 53;
+
+/// Where a conflict of this number is in the list.
+pub fn place(id: i64, waiting: bool) -> i64 {
+    if waiting { id } else { id - SETTLED }
+}
 
 /// A recorded conflict.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConflictRecord {
     pub id: i64,
+    pub sync: SyncId,
     pub at_ms: i64,
     pub conflict: Conflict,
     /// A person is asked.
     pub waiting: bool,
     /// What a person picked, and when.
     pub picked: Option<(Side, i64)>,
+    /// Of the field's value that the sides last agreed on, while a person is asked.
+    pub base: BySide<Option<Fingerprint>>,
+}
+
+/// Which conflicts to list.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Of this sync; of all in the workspace unless given.
+    pub sync: Option<SyncId>,
+    /// Only those that wait for a person.
+    pub waiting: bool,
+    /// Where the page before ended, see [`ConflictRecord::place`].
+    pub after: Option<i64>,
+    pub limit: u32,
+}
+
+impl ConflictRecord {
+    /// Its place in the list, which falls from item to item.
+    pub fn place(&self) -> i64 {
+        place(self.id, self.waiting)
+    }
 }
 
 pub(super) fn add(
@@ -140,20 +170,29 @@ pub fn note_pick(
     Ok(())
 }
 
-/// Conflicts with numbers below `before` (all if `None`), newest first; those that wait first of all.
+/// Conflicts of a workspace, newest first; those that wait first of all.
 pub fn list(
     conn: &Connection,
     sealer: &Sealer,
-    sync: SyncId,
-    before: Option<i64>,
-    limit: u32,
+    workspace: &str,
+    filter: &Filter,
 ) -> Result<Vec<ConflictRecord>, StoreError> {
     let sql = format!(
-        "select {COLUMNS} from conflicts where sync = ?1 and id < ?2
-         order by waiting desc, id desc limit ?3"
+        "select {COLUMNS} from conflicts
+         where workspace = ?1 and sync = coalesce(?2, sync) and waiting >= ?3
+             and id - {SETTLED} * (1 - waiting) < ?4
+         order by waiting desc, id desc limit ?5"
     );
     let mut statement = conn.prepare_cached(&sql)?;
-    let mut rows = statement.query(params![sync.0, before.unwrap_or(i64::MAX), limit])?;
+    let Filter {
+        sync,
+        waiting,
+        after,
+        limit,
+    } = filter;
+    let after = after.unwrap_or(i64::MAX);
+    let values = params![workspace, sync.map(|sync| sync.0), waiting, after, limit];
+    let mut rows = statement.query(values)?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         found.push(record(row, sealer)?);
@@ -239,12 +278,19 @@ fn record(row: &Row<'_>, sealer: &Sealer) -> Result<ConflictRecord, StoreError> 
             .into_iter()
             .find(|side| side_number(*side) == number)
     });
+    let waiting: bool = row.get(3)?;
+    let print = |index: usize| -> Result<Option<Fingerprint>, StoreError> {
+        let print: Option<Bits> = row.get(index)?;
+        Ok(print.filter(|_| waiting).map(|bits| Fingerprint(bits.0)))
+    };
     Ok(ConflictRecord {
         id: row.get(0)?,
+        sync: SyncId(row.get(6)?),
         at_ms: row.get(1)?,
         conflict: serde_json::from_slice(&json).map_err(|_| StoreError::Malformed(LABEL))?,
-        waiting: row.get(3)?,
+        waiting,
         picked: side.zip(picked_at),
+        base: BySide::new(print(7)?, print(8)?),
     })
 }
 

@@ -3,9 +3,9 @@
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use tidegate_sync::model::{Finding, FindingCode, Key, PairId, Side};
 
-use super::StoreError;
 use super::keys::{Bits, KeyHash, RecordKeys, side_number, side_of};
 use super::syncs::SyncId;
+use super::{Sealer, StoreError};
 
 const KEY: &str = "findings.key";
 const DETAIL: &str = "findings.detail";
@@ -19,6 +19,7 @@ const RETRY_MS_MAX: i64 = 3_600_000;
 #[derive(Clone, Debug, PartialEq)]
 pub struct FindingRecord {
     pub id: i64,
+    pub sync: SyncId,
     pub finding: Finding,
     pub attempts: u32,
     pub first_at_ms: i64,
@@ -98,23 +99,43 @@ pub(super) fn has_any(conn: &Connection, sync: SyncId) -> Result<bool, StoreErro
     Ok(statement.exists([sync.0])?)
 }
 
-/// Open findings with numbers above `after`, oldest first.
+/// Which findings to list.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Of this sync; of all in the workspace unless given.
+    pub sync: Option<SyncId>,
+    pub code: Option<String>,
+    /// With numbers above this one.
+    pub after: i64,
+    pub limit: u32,
+}
+
+/// Open findings of a workspace, oldest first.
 pub fn list(
     conn: &Connection,
-    keys: &RecordKeys,
-    sync: SyncId,
-    after: i64,
-    limit: u32,
+    sealer: &Sealer,
+    workspace: &str,
+    filter: &Filter,
 ) -> Result<Vec<FindingRecord>, StoreError> {
     let mut statement = conn.prepare_cached(
         "select id, pair, side, key_sealed, code, detail_sealed, attempts, first_at, last_at,
-             retry_at
-         from findings where sync = ?1 and id > ?2 order by id limit ?3",
+             retry_at, sync
+         from findings
+         where workspace = ?1 and id > ?2 and sync = coalesce(?3, sync)
+             and code = coalesce(?4, code)
+         order by id limit ?5",
     )?;
-    let mut rows = statement.query(params![sync.0, after, limit])?;
+    let Filter {
+        sync,
+        code,
+        after,
+        limit,
+    } = filter;
+    let values = params![workspace, after, sync.map(|sync| sync.0), code, limit];
+    let mut rows = statement.query(values)?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        found.push(from_row(row, keys)?);
+        found.push(from_row(row, sealer)?);
     }
     Ok(found)
 }
@@ -176,11 +197,16 @@ pub(super) fn postpone(
     Ok(())
 }
 
-/// Makes every finding of the sync due: a person asked to try again now.
-pub fn retry_now(tx: &Transaction<'_>, sync: SyncId, now_ms: i64) -> Result<usize, StoreError> {
+/// Makes one finding of the sync due, or all of them: a person asked to try again now. Says how many
+/// there are.
+pub fn retry_now(
+    tx: &Transaction<'_>,
+    (sync, only): (SyncId, Option<i64>),
+    now_ms: i64,
+) -> Result<usize, StoreError> {
     Ok(tx.execute(
-        "update findings set retry_at = ?2 where sync = ?1",
-        params![sync.0, now_ms],
+        "update findings set retry_at = ?3 where sync = ?1 and id = coalesce(?2, id)",
+        params![sync.0, only, now_ms],
     )?)
 }
 
@@ -200,15 +226,18 @@ fn retry_after_ms(code: FindingCode, attempts: u32) -> i64 {
     (RETRY_MS_MIN << doublings).min(RETRY_MS_MAX)
 }
 
-fn from_row(row: &Row<'_>, keys: &RecordKeys) -> Result<FindingRecord, StoreError> {
+fn from_row(row: &Row<'_>, sealer: &Sealer) -> Result<FindingRecord, StoreError> {
+    let sync = SyncId(row.get(10)?);
+    let keys = RecordKeys::new(sealer, sync);
     let sealed_key: Vec<u8> = row.get(3)?;
     let code: String = row.get(4)?;
     let sealed_detail: Vec<u8> = row.get(5)?;
-    let detail = keys.sealer().open(DETAIL, &sealed_detail)?;
+    let detail = sealer.open(DETAIL, &sealed_detail)?;
     let code = serde_json::from_value(serde_json::Value::String(code))
         .map_err(|_| StoreError::Malformed("findings.code"))?;
     Ok(FindingRecord {
         id: row.get(0)?,
+        sync,
         finding: Finding {
             pair: PairId(row.get(1)?),
             side: side_of(row.get(2)?, "findings.side")?,

@@ -42,8 +42,8 @@ pub struct Filter {
     pub since_ms: Option<i64>,
     /// Exclusive.
     pub until_ms: Option<i64>,
-    /// Of the record that either side calls so.
-    pub key: Option<Key>,
+    /// Of records that either side calls so; of all where there is none.
+    pub keys: Vec<Key>,
     pub limit: u32,
 }
 
@@ -193,8 +193,6 @@ pub fn list(
     only("why = ?", boxed(filter.why.map(why_number)));
     only("at >= ?", boxed(filter.since_ms));
     only("at < ?", boxed(filter.until_ms));
-    let hash = filter.key.as_ref().map(|key| keys.hash(key));
-    only("? in (left_hash, right_hash)", boxed(hash));
     if let Some(WrittenAs { mappings, pair }) = &filter.written_as {
         let marks = vec!["?"; mappings.len()].join(", ");
         sql += &format!(" and (mapping in ({marks}) or mapping = 0 and pair = ?)");
@@ -202,6 +200,15 @@ pub fn list(
             values.push(Box::new(Bits(print.0)));
         }
         values.push(Box::new(pair.map(|pair| pair.0)));
+    }
+    if !filter.keys.is_empty() {
+        let marks = vec!["?"; filter.keys.len()].join(", ");
+        sql += &format!(" and (left_hash in ({marks}) or right_hash in ({marks}))");
+        let hashes = filter.keys.iter().map(|key| keys.hash(key));
+        let hashes: Vec<KeyHash> = hashes.collect();
+        for hash in hashes.iter().chain(&hashes) {
+            values.push(Box::new(*hash));
+        }
     }
     sql += " order by id desc limit ?";
     values.push(Box::new(filter.limit));

@@ -26,6 +26,7 @@ const ALL: &[(&str, &str)] = &[
         include_str!("migrations/V10__captures.sql"),
     ),
     ("V11__drafts", include_str!("migrations/V11__drafts.sql")),
+    ("V12__inbox", include_str!("migrations/V12__inbox.sql")),
 ];
 
 /// Applies what is missing. Running it again does nothing. Fails when the database holds a

@@ -35,6 +35,7 @@ mod settle;
 mod ledger;
 
 pub mod agents;
+pub mod answers;
 pub mod audit;
 pub mod backup;
 pub mod drafts;

@@ -68,14 +68,20 @@ pub(super) fn add(
     Ok(())
 }
 
-/// The sync's runs, newest first.
-pub fn list(conn: &Connection, sync: SyncId, limit: u32) -> Result<Vec<RunRecord>, StoreError> {
+/// The sync's runs with numbers below `before`, newest first.
+pub fn list(
+    conn: &Connection,
+    sync: SyncId,
+    before: Option<i64>,
+    limit: u32,
+) -> Result<Vec<RunRecord>, StoreError> {
     let mut statement = conn.prepare_cached(
         "select run, side, first_at, last_at, creates, updates, deletes from runs
-         where sync = ?1 order by run desc limit ?2",
+         where sync = ?1 and run < ?2 order by run desc limit ?3",
     )?;
     // A run has a row for each side that it wrote.
-    let mut rows = statement.query(params![sync.0, limit.saturating_mul(2)])?;
+    let values = params![sync.0, before.unwrap_or(i64::MAX), limit.saturating_mul(2)];
+    let mut rows = statement.query(values)?;
     let mut found: BTreeMap<u32, RunRecord> = BTreeMap::new();
     while let Some(row) = rows.next()? {
         let (run, first_at_ms, last_at_ms) = (row.get(0)?, row.get(2)?, row.get(3)?);

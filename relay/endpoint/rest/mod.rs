@@ -6,7 +6,8 @@
 //! * [`manifest`] is the data that describes an app, [`connectors`] those that come with the program;
 //!   [`template`] and [`path`] are all of its language.
 //! * [`client`] calls: [`account`] and [`address`] say where to and as whom, [`limiter`] when,
-//!   [`clock`] what time it is there. [`pages`] reads lists, [`whole`] all of a table.
+//!   [`clock`] what time it is there. [`pages`] reads lists, [`whole`] all of a table. [`cost`] tells
+//!   before how many calls work takes.
 //! * [`discover`] finds tables, [`fields`] and their types; [`shape`], [`cells`], [`texts`] and
 //!   [`values`] turn records into rows and back.
 //! * [`side`] is one opened side: [`snapshot`] scans, [`capture`] polls lists ([`modified`]) or the
@@ -22,6 +23,7 @@ mod cells;
 mod client;
 mod clock;
 pub mod connectors;
+mod cost;
 mod discover;
 mod fields;
 mod guard;
@@ -61,7 +63,7 @@ use self::side::{Bound, RestSide};
 use self::sweep::Known;
 use super::catalog::{Catalog, Fix};
 use super::log_guard::{LogGuard, LogState};
-use super::{Account, Binding, Endpoint, EndpointError, OpenSide, TableBinding};
+use super::{Account, Binding, Cost, Endpoint, EndpointError, OpenSide, TableBinding, Work};
 
 /// Microseconds from 1970 to 2000: the app's clock counts from the one, values from the other.
 const EPOCH_2000_MICROS: i64 = 946_684_800_000_000;
@@ -158,6 +160,10 @@ impl Endpoint for RestEndpoint {
     async fn forget(&self, _sync: &str) -> Result<(), EndpointError> {
         // Nothing of a sync is kept in an app.
         Ok(())
+    }
+
+    fn cost(&self, work: &[Work]) -> Option<Cost> {
+        Some(cost::cost(&self.client.manifest, work))
     }
 
     fn guard(&self) -> Box<dyn LogGuard> {

@@ -1,49 +1,30 @@
-//! Conflicts by sync: listed with both values, and one of them picked.
+//! Conflicts: one of both values picked. [`super::inbox`] lists them, and picks many at once.
 
 use tidegate_sync::baseline::{Fingerprint, Fingerprinter};
-use tidegate_sync::model::{BySide, Cell, Side, Step, StepKind};
+use tidegate_sync::model::{BySide, Side, Step, StepKind};
 use tidegate_sync::session::{Edit, Edited, Why};
+use tidegate_sync::value::Value;
 
+use super::Engine;
 use super::errors::{conflict, internal};
-use super::{Engine, file_of};
 use crate::engine::handle::{ControlError, ControlErrorKind};
-use crate::engine::report::ConflictReport;
-use crate::engine::run::now_ms;
+use crate::engine::report::{ConflictReport, PickRefusal};
+use crate::engine::run::{RunParts, now_ms};
 use crate::engine::supervisor::Phase;
 use crate::engine::syncfile::SyncFile;
 use crate::engine::wishes::NotEdited;
 use crate::store::conflicts::{self, ConflictRecord};
-use crate::store::syncs::SyncId;
+use crate::store::syncs::{SyncId, SyncRecord};
 
 pub(super) const AGREED: &str = "both sides have that already, or agreed otherwise by themselves";
 pub(super) const NOT_THERE: &str = "the record is not there any more";
 const LINKED: &str = "it names a record, which has another key on the other side: set it where you \
                       want to change it, and that is carried over";
 
-/// Conflicts listed at once.
-const LIST_MAX: u32 = 1000;
 /// Characters of a value that a list shows.
 const VALUE_CHARS_MAX: usize = 1000;
 
 impl Engine {
-    /// The newest first, those that wait for a person first of all.
-    pub(super) async fn conflicts_of(
-        &self,
-        name: &str,
-        waiting_only: bool,
-    ) -> Result<Vec<ConflictReport>, ControlError> {
-        let record = self.record(name).await?;
-        let file = file_of(&record)?;
-        let (id, sealer) = (record.id, self.store.sealer().clone());
-        let found = self
-            .store
-            .view(move |conn| conflicts::list(conn, &sealer, id, None, LIST_MAX))
-            .await
-            .map_err(internal)?;
-        let found = found.iter().filter(|found| found.waiting || !waiting_only);
-        Ok(found.map(|found| report(&file, found)).collect())
-    }
-
     /// Has the value of `side` written where the other one is, if that still is what the conflict
     /// says. It is an edit like a person's, which the sync carries over.
     pub(super) async fn pick_value(
@@ -57,14 +38,40 @@ impl Engine {
             let text = format!("sync `{name}` is not live: a pick is written by its run");
             return Err(conflict("sync-not-live", text));
         }
-        let edit = match found.conflict.field {
-            Some(at) => edit((&found, at), side, (&parts.file, &parts.prints))?,
-            None => {
-                self.edit_about_deletion(&record, &parts, (&found, side))
-                    .await?
-            }
-        };
-        let edited = parts.requests.edits.ask(vec![edit]).await;
+        let edit = self.edit_of(&record, &parts, (&found, side)).await?;
+        let refused = self
+            .write_picks(&parts, (record.id, side), vec![(id, edit)])
+            .await?;
+        if let Some(PickRefusal { reason, .. }) = refused.into_iter().next() {
+            return Err(conflict("pick-refused", reason));
+        }
+        let found = self.conflict_of(record.id, name, id).await?;
+        Ok(report((name, &parts.file), &found))
+    }
+
+    /// The write by which both sides come to what `side` says.
+    pub(super) async fn edit_of(
+        &self,
+        record: &SyncRecord,
+        parts: &RunParts,
+        (found, side): (&ConflictRecord, Side),
+    ) -> Result<Edit, ControlError> {
+        match found.conflict.field {
+            Some(at) => edit((found, at), side, (&parts.file, &parts.prints)),
+            None => self.edit_about_deletion(record, parts, (found, side)).await,
+        }
+    }
+
+    /// Has these written as one round, and notes those that were: conflicts by number, none about the
+    /// same record as another. Gives those that were not.
+    pub(super) async fn write_picks(
+        &self,
+        parts: &RunParts,
+        (sync, side): (SyncId, Side),
+        picks: Vec<(i64, Edit)>,
+    ) -> Result<Vec<PickRefusal>, ControlError> {
+        let (ids, edits): (Vec<i64>, Vec<Edit>) = picks.into_iter().unzip();
+        let edited = parts.requests.edits.ask(edits).await;
         let edited = edited.map_err(|error| {
             let text = match error {
                 NotEdited::NotTaken => "the sync is not live any more: nothing was written",
@@ -72,16 +79,19 @@ impl Engine {
             };
             ControlError::new(ControlErrorKind::Unavailable, "pick-interrupted", text)
         })?;
-        if let Some(reason) = edited.first().and_then(not_done) {
-            return Err(conflict("pick-refused", reason));
+        let (mut done, mut refused) = (Vec::new(), Vec::new());
+        for (id, edited) in ids.into_iter().zip(&edited) {
+            match not_done(edited) {
+                None => done.push(id),
+                Some(reason) => refused.push(PickRefusal { id, reason }),
+            }
         }
-        let sync = record.id;
-        let noted = self
-            .store
-            .transact(move |tx| conflicts::note_pick(tx, sync, (id, side), now_ms()));
+        let noted = self.store.transact(move |tx| {
+            let note = |id: &i64| conflicts::note_pick(tx, sync, (*id, side), now_ms());
+            done.iter().try_for_each(note)
+        });
         noted.await.map_err(internal)?;
-        let found = self.conflict_of(sync, name, id).await?;
-        Ok(report(&parts.file, &found))
+        Ok(refused)
     }
 
     async fn conflict_of(
@@ -166,7 +176,7 @@ fn not_done(edited: &Edited) -> Option<String> {
     }
 }
 
-fn report(file: &SyncFile, found: &ConflictRecord) -> ConflictReport {
+pub(super) fn report((sync, file): (&str, &SyncFile), found: &ConflictRecord) -> ConflictReport {
     let conflict = &found.conflict;
     let table = file.tables.get(conflict.pair.0 as usize);
     let field = |side: Side| {
@@ -178,9 +188,10 @@ fn report(file: &SyncFile, found: &ConflictRecord) -> ConflictReport {
         })
     };
     let key = |side: Side| conflict.keys[side].as_ref().map(ToString::to_string);
-    let values = BySide::from_fn(|side| shown(&conflict.values[side]));
+    let values = BySide::from_fn(|side| shown(conflict.values[side].value()));
     ConflictReport {
         id: found.id,
+        sync: sync.to_owned(),
         at: super::writes::rfc3339(found.at_ms),
         table: table.map(|table| table.left.clone()).unwrap_or_default(),
         left_key: key(Side::Left),
@@ -189,6 +200,8 @@ fn report(file: &SyncFile, found: &ConflictRecord) -> ConflictReport {
         right_field: field(Side::Right),
         left: values.left,
         right: values.right,
+        base: None,
+        base_known: false,
         winner: conflict.winner.map(|side| side.name().to_owned()),
         waiting: found.waiting,
         picked: found.picked.map(|(side, _)| side.name().to_owned()),
@@ -197,7 +210,7 @@ fn report(file: &SyncFile, found: &ConflictRecord) -> ConflictReport {
 }
 
 /// `None` for a value that was not sent, and for null.
-fn shown(cell: &Cell) -> Option<String> {
-    let value = cell.value().filter(|value| !value.is_null())?;
+pub(super) fn shown(value: Option<&Value>) -> Option<String> {
+    let value = value.filter(|value| !value.is_null())?;
     Some(value.to_string().chars().take(VALUE_CHARS_MAX).collect())
 }

@@ -9,8 +9,8 @@ use super::{Engine, POSTGRES, asked};
 use crate::endpoint::catalog::{Catalog, Fix, Problem};
 use crate::endpoint::level::{Level, choose};
 use crate::engine::handle::{
-    ConnectionControl, ConnectionInfo, ConnectionProblem, ConnectionTarget, ConnectionTest,
-    ControlError, ControlErrorKind, RowCount,
+    AppKind, ConnectionControl, ConnectionInfo, ConnectionProblem, ConnectionTarget,
+    ConnectionTest, ControlError, ControlErrorKind, RowCount, Within,
 };
 use crate::engine::run::now_ms;
 use crate::engine::suggest::{FieldMap, TableSuggestion};
@@ -147,10 +147,14 @@ impl ConnectionControl for Engine {
         endpoint.inspect().await.map_err(unreachable)
     }
 
+    fn app_kinds(&self) -> Vec<AppKind> {
+        self.sources.app_kinds()
+    }
+
     async fn suggest_tables(
         &self,
-        left: &str,
-        right: &str,
+        left: Within<'_>,
+        right: Within<'_>,
     ) -> Result<Vec<TableSuggestion>, ControlError> {
         self.suggested_tables(left, right).await
     }

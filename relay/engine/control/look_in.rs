@@ -14,7 +14,7 @@ use crate::endpoint::expression::Expression;
 use crate::endpoint::lens::{Lens, Source};
 use crate::endpoint::level::choose;
 use crate::endpoint::{Binding, Endpoint, TableBinding};
-use crate::engine::handle::{ControlError, ControlErrorKind, RowCount};
+use crate::engine::handle::{ControlError, ControlErrorKind, RowCount, Within};
 use crate::engine::limits::SCAN_CHUNKS_MAX;
 use crate::engine::suggest::{self, FieldMap, TableSuggestion};
 use crate::store::syncs;
@@ -35,10 +35,12 @@ impl Engine {
 
     pub(super) async fn suggested_tables(
         &self,
-        left: &str,
-        right: &str,
+        left: Within<'_>,
+        right: Within<'_>,
     ) -> Result<Vec<TableSuggestion>, ControlError> {
-        let (left, right) = self.catalogs(left, right).await?;
+        let catalogs = self.catalogs(left.connection, right.connection).await?;
+        let left = within(catalogs.0, left)?;
+        let right = within(catalogs.1, right)?;
         Ok(suggest::tables(&left, &right))
     }
 
@@ -88,6 +90,20 @@ impl Engine {
         };
         Ok(count)
     }
+}
+
+/// The tables of one schema, where one is named.
+fn within(mut catalog: Catalog, of: Within<'_>) -> Result<Catalog, ControlError> {
+    let Some(schema) = of.schema else {
+        return Ok(catalog);
+    };
+    catalog.tables.retain(|table| table.schema == schema);
+    if catalog.tables.is_empty() {
+        let connection = of.connection;
+        let text = format!("`{connection}` has no tables in a schema `{schema}`: choose another");
+        return Err(invalid("no-schema", text));
+    }
+    Ok(catalog)
 }
 
 /// What is counted before this ends, or is dropped, is in `count`.

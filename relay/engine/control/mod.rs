@@ -2,7 +2,7 @@
 //!
 //! `removal` takes a sync away with what it left on its sides, `drafts` keeps what was planned,
 //! `sync_control` and `connection_control` implement the traits of `engine::handle`, `status` tells
-//! how a sync goes, `look_in` what could be mapped, and `writes` what it wrote, which `undo` puts back, `retention` forgets, `errors`
+//! how a sync goes, `inbox` what waits for a person, `look_in` what could be mapped, and `writes` what it wrote, which `undo` puts back, `retention` forgets, `errors`
 //! turns what rooms below say into answers,
 //! `workspaces` keeps what each workspace has of its own.
 
@@ -11,6 +11,7 @@ mod connection_control;
 mod deletion_pick;
 mod drafts;
 mod errors;
+mod inbox;
 mod look_in;
 mod removal;
 mod retention;
@@ -34,7 +35,7 @@ pub(super) use self::errors::failed;
 use self::errors::{internal, invalid, named, unreachable};
 use self::workspaces::Channels;
 use super::guardian;
-use super::handle::{ControlError, ControlErrorKind};
+use super::handle::{AppKind, ControlError, ControlErrorKind};
 use super::layout::Layout;
 use super::news::Rounds;
 use super::run::{RunParts, now_ms};
@@ -55,6 +56,8 @@ pub trait EndpointSource: Send + Sync + 'static {
     fn direct(&self, url: &SecretString) -> Result<Arc<dyn Endpoint>, EndpointError>;
     /// An app of this kind. Refuses an account that can't be used, with what to give instead.
     fn app(&self, kind: &str, account: &Account) -> Result<Arc<dyn Endpoint>, EndpointError>;
+    /// The apps that it knows, by name.
+    fn app_kinds(&self) -> Vec<AppKind>;
     /// The SQL that drops what a sync left on a side, for a person who runs it by hand.
     fn leftovers(&self, sync: &str, side: Side) -> Vec<String>;
     /// True when there is an agent of that name.

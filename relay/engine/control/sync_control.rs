@@ -7,25 +7,22 @@ use tidegate_sync::model::Side;
 use tokio::sync::broadcast;
 
 use super::errors::{failed, internal, invalid};
-use super::writes::{rfc3339, table_name};
 use super::{Engine, file_of, parse};
-use crate::engine::handle::{ControlError, ControlErrorKind, SyncControl};
+use crate::engine::handle::{ControlError, ControlErrorKind, Listed, Part, SyncControl};
 use crate::engine::layout::Layout;
 use crate::engine::news::Round;
 use crate::engine::preview;
 use crate::engine::report::{
-    ConflictReport, FindingReport, HistoryEntry, Preview, Removed, RunReport, SyncStatus,
-    TableRepair, UndoPlan, UndoReport, VerifyReport, WriteFilter,
+    ConflictFilter, ConflictReport, FindingFilter, FindingReport, HistoryEntry, PickMany,
+    PickedMany, Preview, Removed, RunReport, SyncStatus, TableRepair, UndoPlan, UndoReport,
+    VerifyReport, WriteFilter,
 };
 use crate::engine::run::{check_mapping, now_ms};
 use crate::engine::supervisor::Supervised;
 use crate::engine::syncfile::SyncFile;
 use crate::engine::verify::{How, periodic, repair};
+use crate::store::findings;
 use crate::store::syncs::{self, SyncId, SyncRecord, Wanted};
-use crate::store::{RecordKeys, findings};
-
-/// Findings listed at once.
-const LIST_MAX: u32 = 1000;
 
 #[async_trait]
 impl SyncControl for Engine {
@@ -52,7 +49,7 @@ impl SyncControl for Engine {
             Ok(record) => {
                 // The same file again: whoever applies it confirms what stands in the way.
                 self.stop_sync(record.id).await;
-                self.make_findings_due(record.id).await?;
+                self.make_findings_due(record.id, None).await?;
                 record
             }
             Err(error) if error.kind == ControlErrorKind::NotFound => {
@@ -128,42 +125,42 @@ impl SyncControl for Engine {
         repair::repair(&parts, expected.as_deref()).await
     }
 
-    async fn findings(&self, name: &str) -> Result<Vec<FindingReport>, ControlError> {
-        let record = self.record(name).await?;
-        let file = file_of(&record)?;
-        let (id, keys) = (record.id, RecordKeys::new(self.store.sealer(), record.id));
-        let found = self
-            .store
-            .view(move |conn| findings::list(conn, &keys, id, 0, LIST_MAX))
-            .await
-            .map_err(internal)?;
-        let report = |found: findings::FindingRecord| FindingReport {
-            table: table_name(&file, found.finding.pair, found.finding.side),
-            side: found.finding.side.name().to_owned(),
-            key: found.finding.key.to_string(),
-            code: found.finding.code.name().to_owned(),
-            detail: found.finding.detail,
-            advice: found.finding.code.advice().to_owned(),
-            since: rfc3339(found.first_at_ms),
-        };
-        Ok(found.into_iter().map(report).collect())
+    async fn findings(
+        &self,
+        which: &FindingFilter,
+        part: Part,
+    ) -> Result<Listed<FindingReport>, ControlError> {
+        self.list_findings(which, part).await
     }
 
     async fn conflicts(
         &self,
-        name: &str,
-        waiting: bool,
-    ) -> Result<Vec<ConflictReport>, ControlError> {
-        self.conflicts_of(name, waiting).await
+        which: &ConflictFilter,
+        part: Part,
+    ) -> Result<Listed<ConflictReport>, ControlError> {
+        self.list_conflicts(which, part).await
     }
 
     async fn pick(&self, name: &str, id: i64, side: Side) -> Result<ConflictReport, ControlError> {
         self.pick_value(name, (id, side)).await
     }
 
-    async fn retry(&self, name: &str) -> Result<(), ControlError> {
+    async fn pick_many(&self, name: &str, which: &PickMany) -> Result<PickedMany, ControlError> {
+        self.pick_all(name, which).await
+    }
+
+    async fn retry(&self, name: &str, finding: Option<i64>) -> Result<(), ControlError> {
         let id = self.record(name).await?.id;
-        self.make_findings_due(id).await?;
+        let due = self.make_findings_due(id, finding).await?;
+        if let (0, Some(finding)) = (due, finding) {
+            let text =
+                format!("sync `{name}` has no finding {finding}: see `sync findings {name}`");
+            return Err(ControlError::new(
+                ControlErrorKind::NotFound,
+                "not-found",
+                text,
+            ));
+        }
         if let Some(sync) = self.running.lock().await.get(&id) {
             sync.parts.requests.retry();
         }
@@ -174,13 +171,13 @@ impl SyncControl for Engine {
         &self,
         name: &str,
         filter: &WriteFilter,
-        limit: Option<u32>,
-    ) -> Result<Vec<HistoryEntry>, ControlError> {
-        self.list_writes(name, filter, limit).await
+        part: Part,
+    ) -> Result<Listed<HistoryEntry>, ControlError> {
+        self.list_writes(name, filter, part).await
     }
 
-    async fn runs(&self, name: &str) -> Result<Vec<RunReport>, ControlError> {
-        self.list_runs(name).await
+    async fn runs(&self, name: &str, part: Part) -> Result<Listed<RunReport>, ControlError> {
+        self.list_runs(name, part).await
     }
 
     async fn plan_undo(&self, name: &str, filter: &WriteFilter) -> Result<UndoPlan, ControlError> {
@@ -233,12 +230,15 @@ impl Engine {
     }
 
     /// What was in a record's way may be gone.
-    async fn make_findings_due(&self, sync: SyncId) -> Result<(), ControlError> {
+    async fn make_findings_due(
+        &self,
+        sync: SyncId,
+        only: Option<i64>,
+    ) -> Result<usize, ControlError> {
         self.store
-            .transact(move |tx| findings::retry_now(tx, sync, now_ms()))
+            .transact(move |tx| findings::retry_now(tx, (sync, only), now_ms()))
             .await
-            .map_err(internal)?;
-        Ok(())
+            .map_err(internal)
     }
 
     /// Refuses a new sync that can't be, or that would do something else than was expected. Where

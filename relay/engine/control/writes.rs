@@ -8,7 +8,7 @@ use tidegate_sync::value::Value;
 
 use super::errors::{internal, invalid};
 use super::{Engine, file_of, parse};
-use crate::engine::handle::ControlError;
+use crate::engine::handle::{ControlError, Listed, Part};
 use crate::engine::mapping::names;
 use crate::engine::report::{FieldChange, HistoryEntry, RunReport, WriteFilter, Writes};
 use crate::engine::supervisor::write_name;
@@ -18,8 +18,6 @@ use crate::store::mappings::{MappedTable, MappingPrint};
 use crate::store::syncs::SyncId;
 use crate::store::{RecordKeys, Store, history, layouts, mappings, runs};
 
-/// Writes and runs listed at once.
-const LIST_MAX: u32 = 1000;
 /// Writes read from the store at once.
 const PAGE: u32 = 100;
 /// An answer ends behind the write with which its values exceed this: a person asks for the rest.
@@ -30,16 +28,17 @@ impl Engine {
         &self,
         name: &str,
         filter: &WriteFilter,
-        limit: Option<u32>,
-    ) -> Result<Vec<HistoryEntry>, ControlError> {
+        part: Part,
+    ) -> Result<Listed<HistoryEntry>, ControlError> {
         let record = self.record(name).await?;
         let file = file_of(&record)?;
         let names = Names::of(&self.store, record.id, of_file(&file)).await?;
         let mut wanted = selection(filter, &names)?;
-        let limit = limit.unwrap_or(PAGE).min(LIST_MAX) as usize;
+        wanted.before = part.after;
+        let limit = part.limit as usize;
         let keys = RecordKeys::new(self.store.sealer(), record.id);
         let mut entries = Vec::new();
-        let mut bytes = 0;
+        let (mut bytes, mut more) = (0, true);
         while entries.len() < limit && bytes < VALUE_BYTES_MAX {
             wanted.limit = PAGE.min((limit - entries.len()) as u32);
             let (keys, filter, sync) = (keys.clone(), wanted.clone(), record.id);
@@ -54,17 +53,25 @@ impl Engine {
                 entries.push(entry(found, &names));
             }
             if is_last {
+                more = false;
                 break;
             }
         }
-        Ok(entries)
+        Ok(Listed {
+            items: entries,
+            more,
+        })
     }
 
-    pub(super) async fn list_runs(&self, name: &str) -> Result<Vec<RunReport>, ControlError> {
+    pub(super) async fn list_runs(
+        &self,
+        name: &str,
+        part: Part,
+    ) -> Result<Listed<RunReport>, ControlError> {
         let sync = self.record(name).await?.id;
         let found = self
             .store
-            .view(move |conn| runs::list(conn, sync, LIST_MAX))
+            .view(move |conn| runs::list(conn, sync, part.after, part.limit))
             .await
             .map_err(internal)?;
         let writes = |writes: runs::Writes| Writes {
@@ -79,7 +86,8 @@ impl Engine {
             left: writes(run.writes.left),
             right: writes(run.writes.right),
         };
-        Ok(found.into_iter().map(report).collect())
+        let runs = found.into_iter().map(report).collect();
+        Ok(Listed::up_to(part.limit, runs))
     }
 }
 
@@ -108,7 +116,7 @@ pub(super) fn selection(filter: &WriteFilter, names: &Names) -> Result<Filter, C
     wanted.since_ms = filter.since.as_deref().map(moment).transpose()?;
     wanted.until_ms = filter.until.as_deref().map(moment).transpose()?;
     let key = |text: &String| Key(text.split(',').map(str::to_owned).collect());
-    wanted.key = filter.key.as_ref().map(key);
+    wanted.keys = filter.key.iter().map(key).collect();
     Ok(wanted)
 }
 

@@ -4,6 +4,7 @@ mod access;
 mod definitions;
 mod drafts;
 mod events;
+mod repeats;
 
 use std::collections::BTreeSet;
 

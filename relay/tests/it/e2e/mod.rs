@@ -17,6 +17,7 @@ mod forwards;
 mod getting_started;
 mod history;
 mod holds;
+mod inbox;
 mod joined;
 mod links;
 mod looks;

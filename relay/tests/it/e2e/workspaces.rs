@@ -21,13 +21,15 @@ const NAMED_INSIDE: [&str; 5] = [
 ];
 
 /// Operations that list what a workspace has.
-const LISTS: [&str; 6] = [
+const LISTS: [&str; 8] = [
     "list_agents",
     "list_connections",
     "list_syncs",
     "list_users",
     "list_drafts",
     "list_audit",
+    "list_all_findings",
+    "list_all_conflicts",
 ];
 
 /// What an operation is sent, so that it is not refused for its form alone.
@@ -42,6 +44,7 @@ fn body(operation: &str) -> Value {
         "apply_sync" => json!({"file": FILE, "expected": null}),
         "choose_capture" => json!({"capture": "auto"}),
         "pick_value" => json!({"side": "left"}),
+        "pick_values" => json!({"side": "left", "upto": 1}),
         "repair_sync" => json!({"expected": null}),
         "change_user" => json!({"role": "viewer"}),
         "undo_writes" => json!({"filter": WriteFilter::default(), "expected": UndoPlan::default()}),

@@ -75,8 +75,8 @@ async fn writes_are_found_by_run_batch_side_time_and_record() {
         (|f| f.written_as = Some(unnamed(0)), both.clone()),
         (|f| f.since_ms = Some(200), vec![two.clone()]),
         (|f| f.until_ms = Some(200), vec![one.clone()]),
-        (|f| f.key = Some(Key::single("a")), vec![one.clone()]),
-        (|f| f.key = Some(Key::single("r")), both.clone()),
+        (|f| f.keys = vec![Key::single("a")], vec![one.clone()]),
+        (|f| f.keys = vec![Key::single("r")], both.clone()),
     ];
     for (choose, expected) in chosen {
         let mut filter = history::Filter::default();
@@ -186,7 +186,11 @@ async fn a_run_is_listed_with_its_writes_and_when_they_were() {
         ..update("c", "1", 1)
     };
     settle(&second, vec![made], 500).await;
-    let listed = |limit| world.store.view(move |conn| runs::list(conn, sync, limit));
+    let listed = |limit| {
+        world
+            .store
+            .view(move |conn| runs::list(conn, sync, None, limit))
+    };
     let of = |creates, updates| runs::Writes {
         creates,
         updates,

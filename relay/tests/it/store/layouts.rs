@@ -104,10 +104,19 @@ async fn links_follow_their_pairs_and_fingerprints_their_fields() {
     assert_eq!(resume.pairs_due().collect::<Vec<_>>(), [A, B]);
 
     let sealer = world.store.sealer().clone();
-    let keys = tidegate_relay::store::RecordKeys::new(&sealer, sync);
     let listed = world.store.view(move |conn| {
-        let found = findings::list(conn, &keys, sync, 0, 10)?;
-        let conflicts = conflicts::list(conn, &sealer, sync, None, 10)?;
+        let of_sync = findings::Filter {
+            sync: Some(sync),
+            limit: 10,
+            ..findings::Filter::default()
+        };
+        let found = findings::list(conn, &sealer, "default", &of_sync)?;
+        let of_sync = conflicts::Filter {
+            sync: Some(sync),
+            limit: 10,
+            ..conflicts::Filter::default()
+        };
+        let conflicts = conflicts::list(conn, &sealer, "default", &of_sync)?;
         let first = layouts::first_definition(conn, sync)?;
         Ok((found, conflicts, pairs::list(conn, sync)?, first))
     });

@@ -370,10 +370,14 @@ async fn a_finding_waits_longer_each_time_and_closes_with_success() {
     );
     assert_eq!(ledger.take_due_findings(180_000, 10).await.unwrap(), due);
 
-    let keys = RecordKeys::new(world.store.sealer(), sync);
+    let sealer = world.store.sealer().clone();
+    let all = findings::Filter {
+        limit: 10,
+        ..findings::Filter::default()
+    };
     let list = world
         .store
-        .view(move |conn| findings::list(conn, &keys, sync, 0, 10))
+        .view(move |conn| findings::list(conn, &sealer, "default", &all))
         .await;
     let list = list.unwrap();
     assert_eq!(list.len(), 1);
@@ -385,6 +389,13 @@ async fn a_finding_waits_longer_each_time_and_closes_with_success() {
     };
     ledger.settle(resolved, 1).await.unwrap();
     assert!(!look(&ledger, Side::Left, "bad").await.has_finding);
+}
+
+fn ten() -> conflicts::Filter {
+    conflicts::Filter {
+        limit: 10,
+        ..conflicts::Filter::default()
+    }
 }
 
 #[tokio::test]
@@ -434,7 +445,7 @@ async fn conflicts_and_history_read_back_as_settled() {
     let sealer = world.store.sealer().clone();
     let found = world
         .store
-        .view(move |conn| conflicts::list(conn, &sealer, sync, None, 10))
+        .view(move |conn| conflicts::list(conn, &sealer, "default", &ten()))
         .await
         .unwrap();
     assert_eq!((found.len(), found[0].at_ms), (1, 77));

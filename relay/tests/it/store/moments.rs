@@ -219,6 +219,8 @@ fn take_back(path: &std::path::Path) {
          drop table sessions;
          drop table users;
          drop table drafts;
+         drop index findings_workspace;
+         drop table answers;
          alter table history drop column mapping;
          alter table history drop column why;
          alter table history drop column batch;

@@ -16,14 +16,14 @@ use tidegate_relay::api::{self, Api, Readiness};
 use tidegate_relay::endpoint::catalog::{Catalog, Fix, Problem, Table};
 use tidegate_relay::endpoint::level::Level;
 use tidegate_relay::engine::handle::{
-    ConnectionControl, ConnectionInfo, ConnectionProblem, ConnectionTarget, ConnectionTest,
-    ControlError, ControlErrorKind, RowCount, SyncControl,
+    AppKind, ConnectionControl, ConnectionInfo, ConnectionProblem, ConnectionTarget,
+    ConnectionTest, ControlError, ControlErrorKind, Listed, Part, RowCount, SyncControl, Within,
 };
 use tidegate_relay::engine::news::{Round, Rounds};
 use tidegate_relay::engine::report::{
-    ConflictReport, FindingReport, HistoryEntry, LeftBehind, Preview, Removed, RunReport,
-    SyncStatus, TablePreview, TableRepair, TableStatus, UndoPlan, UndoReport, VerifyReport,
-    WriteFilter,
+    ConflictFilter, ConflictReport, FindingFilter, FindingReport, HistoryEntry, LeftBehind,
+    PickMany, PickedMany, Preview, Removed, RunReport, SyncStatus, TablePreview, TableRepair,
+    TableStatus, UndoPlan, UndoReport, VerifyReport, WriteFilter,
 };
 use tidegate_relay::engine::suggest::{FieldMap, TableSuggestion};
 use tidegate_relay::engine::syncfile::SyncFile;
@@ -311,22 +311,41 @@ impl SyncControl for StandIn {
         self.verify(name, How::default()).await
     }
 
-    async fn findings(&self, name: &str) -> Result<Vec<FindingReport>, ControlError> {
-        self.status(name).await?;
-        Ok(vec![FindingReport {
+    async fn findings(
+        &self,
+        which: &FindingFilter,
+        part: Part,
+    ) -> Result<Listed<FindingReport>, ControlError> {
+        self.status(which.sync.as_deref().unwrap_or("blog")).await?;
+        let finding = |id: i64| FindingReport {
+            id,
+            sync: "blog".into(),
             code: "unique-violation".into(),
             ..FindingReport::default()
-        }])
+        };
+        let after = part.after.unwrap_or(0);
+        let listed = (after + 1..=3).map(finding).take(part.limit as usize);
+        Ok(Listed::up_to(part.limit, listed.collect()))
     }
 
     async fn conflicts(
         &self,
-        name: &str,
-        waiting: bool,
-    ) -> Result<Vec<ConflictReport>, ControlError> {
+        which: &ConflictFilter,
+        part: Part,
+    ) -> Result<Listed<ConflictReport>, ControlError> {
+        let (name, waiting) = (which.sync.as_deref().unwrap_or("blog"), which.waiting);
         self.status(name).await?;
         self.order(format!("conflicts of {name}, waiting: {waiting}"));
-        Ok(Vec::new())
+        Ok(Listed::up_to(part.limit, Vec::new()))
+    }
+
+    async fn pick_many(&self, name: &str, which: &PickMany) -> Result<PickedMany, ControlError> {
+        self.status(name).await?;
+        self.order(format!(
+            "pick {} in all up to {} of {name}",
+            which.side, which.upto
+        ));
+        Ok(PickedMany::default())
     }
 
     async fn pick(&self, name: &str, id: i64, side: Side) -> Result<ConflictReport, ControlError> {
@@ -335,8 +354,11 @@ impl SyncControl for StandIn {
         Ok(ConflictReport::default())
     }
 
-    async fn retry(&self, name: &str) -> Result<(), ControlError> {
-        self.order(format!("retry {name}"));
+    async fn retry(&self, name: &str, finding: Option<i64>) -> Result<(), ControlError> {
+        match finding {
+            None => self.order(format!("retry {name}")),
+            Some(id) => self.order(format!("retry {id} of {name}")),
+        }
         Ok(())
     }
 
@@ -344,19 +366,20 @@ impl SyncControl for StandIn {
         &self,
         name: &str,
         filter: &WriteFilter,
-        limit: Option<u32>,
-    ) -> Result<Vec<HistoryEntry>, ControlError> {
+        part: Part,
+    ) -> Result<Listed<HistoryEntry>, ControlError> {
         self.status(name).await?;
-        self.order(format!("history {name} {filter:?} {limit:?}"));
-        Ok(vec![HistoryEntry {
+        self.order(format!("history {name} {filter:?} {}", part.limit));
+        let entry = HistoryEntry {
             left_key: filter.key.clone(),
             ..HistoryEntry::default()
-        }])
+        };
+        Ok(Listed::up_to(part.limit, vec![entry]))
     }
 
-    async fn runs(&self, name: &str) -> Result<Vec<RunReport>, ControlError> {
+    async fn runs(&self, name: &str, part: Part) -> Result<Listed<RunReport>, ControlError> {
         self.status(name).await?;
-        Ok(vec![RunReport::default()])
+        Ok(Listed::up_to(part.limit, vec![RunReport::default()]))
     }
 
     async fn plan_undo(&self, name: &str, filter: &WriteFilter) -> Result<UndoPlan, ControlError> {
@@ -496,12 +519,16 @@ impl ConnectionControl for StandIn {
         })
     }
 
+    fn app_kinds(&self) -> Vec<AppKind> {
+        Vec::new()
+    }
+
     async fn suggest_tables(
         &self,
-        left: &str,
-        _right: &str,
+        left: Within<'_>,
+        _right: Within<'_>,
     ) -> Result<Vec<TableSuggestion>, ControlError> {
-        Err(absent("connection", left))
+        Err(absent("connection", left.connection))
     }
 
     async fn suggest_fields(
