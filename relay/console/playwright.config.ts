@@ -6,8 +6,8 @@ export default defineConfig({
   outputDir: 'test-results',
   // Relay, databases and browser share two cores in CI.
   workers: 1,
-  timeout: 60_000,
-  expect: { timeout: 15_000 },
+  timeout: 120_000,
+  expect: { timeout: 30_000 },
   forbidOnly: true,
   // One that passes the second time is told as flaky, and does not stop a submission.
   retries: process.env['CI'] ? 1 : 0,

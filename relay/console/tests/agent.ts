@@ -5,7 +5,11 @@ import { join } from 'node:path';
 import { PASSWORD, ROLE, type Postgres } from './postgres';
 import { binary, stopProcess } from './relay';
 
-export type Agent = { stop: () => Promise<void> };
+export type Agent = {
+  /** Of its key, as it printed it. */
+  fingerprint: string;
+  stop: () => Promise<void>;
+};
 
 export function startAgent(folder: string, postgres: Postgres, token: string): Agent {
   const [config, password] = [join(folder, 'agent.toml'), join(folder, 'main.password')];
@@ -24,8 +28,11 @@ allow_ddl = true
 `,
   );
   const agent = binary('tidegate-agent');
-  const paired = spawnSync(agent, ['--config', config, 'pair', '-'], { input: token });
+  const paired = spawnSync(agent, ['--config', config, 'pair', '--json', '-'], { input: token });
   if (paired.status !== 0) throw new Error(`pairing failed: ${paired.stderr.toString()}`);
   const child = spawn(agent, ['--config', config, 'run'], { stdio: 'ignore' });
-  return { stop: () => stopProcess(child) };
+  const { key_fingerprint: fingerprint } = JSON.parse(paired.stdout.toString()) as {
+    key_fingerprint: string;
+  };
+  return { fingerprint, stop: () => stopProcess(child) };
 }

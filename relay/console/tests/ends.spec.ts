@@ -37,6 +37,7 @@ test('an agent is paired by the token that the page shows, and the page sees it 
   const token = commands?.split('\n')[1] ?? '';
   agent = startAgent(relay.folder, postgres, token);
   await expect(page.getByText('office-db is online')).toBeVisible();
+  await expect(page.getByRole('dialog').getByText(agent.fingerprint)).toBeVisible();
   await look(page, 'agents-paired');
   await page.getByRole('button', { name: 'Done' }).click();
   await expect(page.getByText('main: database office')).toBeVisible();
@@ -60,14 +61,26 @@ test('connections are added by agent and directly, tested, and told what is wron
   await page.getByRole('button', { name: 'Done' }).click();
 
   await page.getByRole('button', { name: 'Add a connection' }).click();
-  await page.getByText('PostgreSQL', { exact: true }).click();
-  await page.getByLabel('Name').fill('site');
-  const url = `postgres://${ROLE}:wrong-${PASSWORD}@127.0.0.1:${postgres.port}/site?sslmode=disable`;
-  await page.getByRole('textbox', { name: 'Connection string' }).fill(url);
+  await page.getByText('PostgreSQL directly', { exact: true }).click();
+  await page.getByRole('textbox', { name: 'Name', exact: true }).fill('site');
+  await page.getByRole('textbox', { name: 'Host' }).fill('127.0.0.1');
+  await page.getByRole('textbox', { name: 'Port' }).fill(`${postgres.port}`);
+  await page.getByRole('textbox', { name: 'Database name' }).fill('site');
+  await page.getByRole('textbox', { name: 'User' }).fill(ROLE);
+  await page.getByRole('textbox', { name: 'Password' }).fill(`wrong-${PASSWORD}`);
+  await page.getByRole('combobox', { name: 'TLS' }).click();
+  await page.getByRole('option', { name: /disable/ }).click();
+  await page.getByRole('combobox', { name: 'Where is it hosted?' }).click();
+  await page.getByRole('option', { name: 'Amazon RDS or Aurora' }).click();
+  await expect(page.getByText('203.0.113.7')).toBeVisible();
   await page.getByRole('button', { name: 'Add and test' }).click();
   await expect(page.getByRole('alert').filter({ hasText: 'password' })).toBeVisible();
   await look(page, 'connection-refused');
-  await page.keyboard.press('Escape');
+  // Corrected, it is made anew.
+  await page.getByRole('textbox', { name: 'Password' }).fill(PASSWORD);
+  await page.getByRole('button', { name: 'Add and test' }).click();
+  await expect(page.getByText('It can be synced')).toBeVisible();
+  await page.getByRole('button', { name: 'Done' }).click();
   const site = page.getByRole('heading', { name: 'site' });
   await expect(site).toBeVisible();
   await page.getByRole('button', { name: 'Remove' }).last().click();

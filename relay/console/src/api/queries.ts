@@ -39,6 +39,13 @@ export const connections = queryOptions({
   queryFn: () => told(api.GET('/api/v1/connections')),
 });
 
+/** The apps that connections can be made to. */
+export const appKinds = queryOptions({
+  queryKey: ['app-kinds'],
+  queryFn: () => told(api.GET('/api/v1/app-kinds')),
+  staleTime: Infinity,
+});
+
 export const drafts = queryOptions({
   queryKey: ['drafts'],
   queryFn: () => told(api.GET('/api/v1/drafts')),

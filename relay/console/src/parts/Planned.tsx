@@ -5,7 +5,7 @@ import type { FieldDiff, Preview, Sample } from '../api/schema';
 import { Section } from './Page';
 import { Panel } from './Panel';
 import { sentence } from './ProblemNote';
-import { VERDICT, counted } from './words';
+import { VERDICT, counted, many, span } from './words';
 import classes from './Planned.module.css';
 
 type Props = { left: string; right: string; plan: Preview };
@@ -53,6 +53,12 @@ export function Planned({ left, right, plan }: Props) {
           </table>
         </Panel>
       )}
+      {(plan.costs ?? []).map((cost) => (
+        <Text key={cost.side} size="sm">
+          It takes {cost.side === 'left' ? left : right} about {many(cost.calls, 'call')}, in{' '}
+          {span(cost.seconds * 1_000)} or more.
+        </Text>
+      ))}
       {plan.tables.some((table) => table.samples.length > 0) && (
         <Section title="For example">
           {plan.tables.flatMap((table) =>

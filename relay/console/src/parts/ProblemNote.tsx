@@ -39,6 +39,8 @@ export function ProblemNote({ thrown, title, onRetry }: Props) {
 
 /** The relay's details start small and have no full stop, since logs and terminals show them too. */
 export function sentence(text: string): string {
+  // SQL to copy stays as it is.
+  if (text.endsWith(';')) return text;
   const first = text.charAt(0).toUpperCase();
   const end = /[.!?:)]$/.test(text) ? '' : '.';
   return `${first}${text.slice(1)}${end}`;

@@ -13,6 +13,7 @@ import { State } from '../../parts/State';
 import { When } from '../../parts/When';
 import { bytes, counted, span } from '../../parts/words';
 import { useMay } from '../entrance/Gate';
+import { Fingerprint } from './Fingerprint';
 import rows from '../../parts/Row.module.css';
 import classes from './Agents.module.css';
 
@@ -84,6 +85,9 @@ function Leg({ agent }: { agent: AgentStatus }) {
         {bytes(agent.sent_bytes ?? 0)}, {bytes(agent.received_bytes ?? 0)}
       </Figure>
       <Figure name="Database sessions">{counted(agent.sessions)}</Figure>
+      <Figure name="Key" wide>
+        {agent.key_fingerprint ? <Fingerprint of={agent.key_fingerprint} /> : '–'}
+      </Figure>
       <Figure name="Certificate" tone={days !== undefined && days < 1 ? 'care' : undefined}>
         {days === undefined ? '–' : `${counted(days)} days left`}
       </Figure>

@@ -19,14 +19,21 @@ import type { Invited } from '../../api/schema';
 import { Copyable } from '../../parts/Copyable';
 import { ProblemNote } from '../../parts/ProblemNote';
 import { When } from '../../parts/When';
+import { Fingerprint } from './Fingerprint';
 import { AGENT_TOML, WAYS, commands, type Way } from './install';
 
-export function Invite({ onClose }: { onClose: () => void }) {
+type Props = {
+  onClose: () => void;
+  /** The agent has come, and a person goes on with it. */
+  onOnline?: (name: string) => void;
+};
+
+export function Invite({ onClose, onOnline }: Props) {
   const [invited, setInvited] = useState<Invited>();
   return (
     <Modal opened onClose={onClose} title="Pair an agent" size="lg">
       {invited ? (
-        <Pairing invited={invited} onClose={onClose} />
+        <Pairing invited={invited} onClose={onClose} {...(onOnline ? { onOnline } : {})} />
       ) : (
         <Naming onInvited={setInvited} />
       )}
@@ -66,7 +73,7 @@ function Naming({ onInvited }: { onInvited: (invited: Invited) => void }) {
   );
 }
 
-function Pairing({ invited, onClose }: { invited: Invited; onClose: () => void }) {
+function Pairing({ invited, onClose, onOnline }: Props & { invited: Invited }) {
   const [way, setWay] = useState<Way>('package');
   const agents = useQuery(agentsQuery);
   const agent = agents.data?.find((one) => one.name === invited.name);
@@ -94,7 +101,12 @@ function Pairing({ invited, onClose }: { invited: Invited; onClose: () => void }
           icon={<IconCircleCheck aria-hidden />}
           title={`${agent.name} is online`}
         >
-          It runs on <b>{agent.host}</b>. Is that your host? Then go on with a connection.
+          <Text size="sm">
+            It runs on <b>{agent.host}</b>. Is that your host, and has its key the fingerprint that{' '}
+            <code>tidegate-agent pair</code> printed there?
+          </Text>
+          {agent.key_fingerprint && <Fingerprint of={agent.key_fingerprint} />}
+          <Text size="sm">If not, revoke it: somebody else has used the token.</Text>
         </Alert>
       ) : (
         <Group role="status" gap="sm">
@@ -102,7 +114,13 @@ function Pairing({ invited, onClose }: { invited: Invited; onClose: () => void }
           <Text c="dimmed">Waiting for {invited.name}: this turns green by itself.</Text>
         </Group>
       )}
-      <Button variant={agent?.state === 'online' ? 'filled' : 'default'} onClick={onClose}>
+      <Button
+        variant={agent?.state === 'online' ? 'filled' : 'default'}
+        onClick={() => {
+          if (agent?.state === 'online') onOnline?.(agent.name);
+          onClose();
+        }}
+      >
         {agent?.state === 'online' ? 'Done' : 'Close'}
       </Button>
     </Stack>

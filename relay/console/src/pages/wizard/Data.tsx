@@ -1,11 +1,11 @@
-/** Fourth: which records, and what becomes of those that are there already. */
+/** Third: which records of each table are in the sync. */
 import { Radio, Stack, Text, TextInput } from '@mantine/core';
 import { useDebouncedValue } from '@mantine/hooks';
 import { useQuery } from '@tanstack/react-query';
 import { refusalOf } from '../../api/problem';
 import { Section } from '../../parts/Page';
 import { counted, many } from '../../parts/words';
-import { withTable, type Changes, type Existing, type TableDraft } from './draft';
+import { withTable, type Changes, type TableDraft } from './draft';
 import { countOf } from './offers';
 import type { StepProps } from './Wizard';
 import classes from './Wizard.module.css';
@@ -20,11 +20,18 @@ export function Data({ draft, change }: StepProps) {
         const set = (more: Partial<TableDraft>) => change(withTable(draft, { ...table, ...more }));
         return (
           <Section key={`${table.left} ${table.right}`} title={`${table.left} ↔ ${table.right}`}>
+            <Radio.Group
+              label="Which data"
+              value={table.changes}
+              onChange={(changes) => set({ changes: changes as Changes })}
+            >
+              <Stack gap="xs" mt="xs">
+                <Radio value="both" label="What is there, and every change from now on" />
+                <Radio value="existing" label="What is there, once" />
+                <Radio value="future" label="Only changes from now on" />
+              </Stack>
+            </Radio.Group>
             <div className={classes.halves}>
-              <Which table={table} set={set} />
-              {table.changes !== 'future' && (
-                <There table={table} set={set} sides={[left, right]} />
-              )}
               <Filter
                 label={`Only records of ${left} where`}
                 connection={left}
@@ -44,41 +51,6 @@ export function Data({ draft, change }: StepProps) {
         );
       })}
     </Stack>
-  );
-}
-
-type Part = { table: TableDraft; set: (more: Partial<TableDraft>) => void };
-
-function Which({ table, set }: Part) {
-  return (
-    <Radio.Group
-      label="Which data"
-      value={table.changes}
-      onChange={(changes) => set({ changes: changes as Changes })}
-    >
-      <Stack gap="xs" mt="xs">
-        <Radio value="both" label="What is there, and every change from now on" />
-        <Radio value="existing" label="What is there, once" />
-        <Radio value="future" label="Only changes from now on" />
-      </Stack>
-    </Radio.Group>
-  );
-}
-
-function There({ table, set, sides: [left, right] }: Part & { sides: [string, string] }) {
-  return (
-    <Radio.Group
-      label="What is there already"
-      value={table.existing}
-      onChange={(existing) => set({ existing: existing as Existing })}
-    >
-      <Stack gap="xs" mt="xs">
-        <Radio value="merge" label="Merge: each side gets what it lacks" />
-        <Radio value="left-to-right" label={`${left} is right: ${right} is made like it`} />
-        <Radio value="right-to-left" label={`${right} is right: ${left} is made like it`} />
-        <Radio value="link-only" label="Only link what is the same; write nothing" />
-      </Stack>
-    </Radio.Group>
   );
 }
 

@@ -1,15 +1,32 @@
 /** The fields of one pair of tables: key, pairs, and what is not mapped yet. By mouse and by keyboard. */
-import { ActionIcon, Alert, Button, Group, Select, Stack, Text, Tooltip } from '@mantine/core';
+import { ActionIcon, Group, Stack, Text, Tooltip } from '@mantine/core';
 import {
+  IconAdjustments,
   IconArrowLeft,
   IconArrowRight,
   IconArrowsLeftRight,
-  IconKey,
   IconX,
 } from '@tabler/icons-react';
 import { useState, type DragEvent } from 'react';
-import type { FieldMap } from '../../api/schema';
-import { allowed, joined, parted, turned, why, type FieldDraft, type TableDraft } from './draft';
+import type { FieldInfo, FieldMap } from '../../api/schema';
+import { sentence } from '../../parts/ProblemNote';
+import {
+  allowed,
+  isPlain,
+  joined,
+  parted,
+  replaced,
+  turned,
+  ways,
+  why,
+  withField,
+  type FieldDraft,
+  type TableDraft,
+} from './draft';
+import { AddField } from './AddField';
+import { FieldForm } from './FieldForm';
+import { form } from './forms';
+import { MatchKey } from './MatchKey';
 import classes from './Wizard.module.css';
 
 const ARROWS = {
@@ -21,46 +38,65 @@ const ARROWS = {
 /** What a drag carries. */
 const KIND = 'application/x-tidegate-field';
 
-type Props = {
+export type PairsProps = {
   sides: [string, string];
   table: TableDraft;
+  /** All pairs of the sync: what links may lead to. */
+  pairs: Pick<TableDraft, 'left' | 'right'>[];
   map: FieldMap;
   change: (table: TableDraft) => void;
 };
 
-export function FieldPairs({ sides, table, map, change }: Props) {
+export function FieldPairs({ sides, table, pairs, map, change }: PairsProps) {
+  const [refused, setRefused] = useState<[string, string]>();
+  const [shaped, setShaped] = useState<FieldDraft>();
   const used = [...table.key, ...table.fields.map(({ left, right }) => [left, right] as const)];
   const free = map.right.filter(({ name }) => !used.some(([, right]) => right === name));
   const unmapped = map.left.filter(({ name }) => !used.some(([left]) => left === name));
+  const drop = (left: string) => (right: string) => {
+    const fits = allowed(map, left, right).length > 0;
+    setRefused(fits ? undefined : [left, right]);
+    if (fits) change(joined(table, map, left, right));
+  };
   return (
     <div className={classes.mapping}>
       <Stack gap="md">
-        <Key sides={sides} table={table} map={map} change={change} />
+        <MatchKey sides={sides} table={table} map={map} change={change} />
         <ul className={classes.rows} aria-label="Mapped fields">
           {table.fields.map((field) => (
             <Pair
-              key={field.left}
+              key={`${field.left} ${field.leftValue ?? ''} ${field.right}`}
               field={field}
               map={map}
-              onTurn={(direction) => {
-                const fields = table.fields.map((one) =>
-                  one === field ? { ...field, direction } : one,
-                );
-                change({ ...table, fields });
-              }}
+              onTurn={(direction) => change(replaced(table, field, { ...field, direction }))}
+              onShape={() => setShaped(field)}
               onPart={() => change(parted(table, field))}
-              onDrop={(right) => change(joined(table, map, field.left, right))}
+              onDrop={drop(field.left)}
             />
           ))}
-          {unmapped.map(({ name }) => (
-            <Open
-              key={name}
-              left={name}
-              onDrop={(right) => change(joined(table, map, name, right))}
-            />
+          {unmapped.map((field) => (
+            <Open key={field.name} field={field} onDrop={drop(field.name)} />
           ))}
         </ul>
-        <ByKeyboard left={unmapped} right={free} table={table} map={map} change={change} />
+        {refused && (
+          <Text size="sm" role="alert" className={classes.refused}>
+            {refused[0]} and {refused[1]} don’t go together as they are:{' '}
+            {sentence(why(map, ...refused) ?? 'their types differ')} Map words or link records
+            below, if that is meant.
+          </Text>
+        )}
+        <AddField
+          sides={sides}
+          left={unmapped}
+          right={free}
+          map={map}
+          pairs={pairs}
+          onAdd={(field) => {
+            setRefused(undefined);
+            change(withField(table, field));
+          }}
+          onShape={setShaped}
+        />
       </Stack>
       <Stack gap="xs">
         <Text fw={600} size="sm">
@@ -74,19 +110,31 @@ export function FieldPairs({ sides, table, map, change }: Props) {
         <ul className={classes.shelf} aria-label={`Not mapped in ${sides[1]}`}>
           {free.map(({ name, type_name: type }) => (
             <li key={name}>
-              <Tooltip label={type}>
-                <span
-                  className={classes.chip}
-                  draggable
-                  onDragStart={(event) => event.dataTransfer.setData(KIND, name)}
-                >
-                  {name}
-                </span>
-              </Tooltip>
+              <span
+                className={classes.chip}
+                draggable
+                onDragStart={(event) => event.dataTransfer.setData(KIND, name)}
+              >
+                {name} <span className={classes.type}>{type}</span>
+              </span>
             </li>
           ))}
         </ul>
       </Stack>
+      {shaped && (
+        <FieldForm
+          field={shaped}
+          sides={sides}
+          map={map}
+          pairs={pairs}
+          onSave={(field) => {
+            const isThere = table.fields.includes(shaped);
+            change(isThere ? replaced(table, shaped, field) : withField(table, field));
+            setShaped(undefined);
+          }}
+          onClose={() => setShaped(undefined)}
+        />
+      )}
     </div>
   );
 }
@@ -114,47 +162,72 @@ type PairProps = {
   field: FieldDraft;
   map: FieldMap;
   onTurn: (direction: FieldDraft['direction']) => void;
+  onShape: () => void;
   onPart: () => void;
   onDrop: (right: string) => void;
 };
 
-function Pair({ field, map, onTurn, onPart, onDrop }: PairProps) {
+function Pair({ field, map, onTurn, onShape, onPart, onDrop }: PairProps) {
   const [isOver, drop] = useDrop(onDrop);
-  const ways = allowed(map, field.left, field.right);
-  const reason = why(map, field.left, field.right);
+  const among = ways(map, field);
+  const reason = isPlain(field) ? why(map, field.left, field.right) : null;
   const { icon: Arrow, words } = ARROWS[field.direction];
-  const told = `${field.left} and ${field.right}: ${words}`;
+  const [left, right] = [
+    field.left || `= ${field.leftValue}`,
+    field.right || `= ${field.rightValue}`,
+  ];
+  const isComputed = Boolean(field.leftValue ?? field.rightValue);
+  const told = `${left} and ${right}: ${words}`;
+  const note = form(field) ?? (among.length === 1 ? reason : undefined);
   return (
     <li className={`${classes.row} ${isOver ? classes.target : ''}`} {...drop}>
-      <span className={classes.field}>{field.left}</span>
-      <Tooltip label={reason ? `${words}: ${reason}` : words}>
+      <Named name={left} type={typeOf(map.left, field.left)} />
+      <Tooltip label={words}>
         <ActionIcon
           variant="light"
           aria-label={told}
-          onClick={() => onTurn(turned(field.direction, ways))}
+          disabled={among.length < 2}
+          onClick={() => onTurn(turned(field.direction, among))}
         >
           <Arrow size={18} aria-hidden />
         </ActionIcon>
       </Tooltip>
-      <span className={classes.field}>{field.right}</span>
-      <ActionIcon
-        variant="subtle"
-        color="gray"
-        aria-label={`Remove ${field.left} and ${field.right}`}
-        onClick={onPart}
-      >
-        <IconX size={16} aria-hidden />
-      </ActionIcon>
+      <Named name={right} type={typeOf(map.right, field.right)} />
+      <Group gap={4} wrap="nowrap" justify="flex-end">
+        {!isComputed && (
+          <Tooltip label="Words and links">
+            <ActionIcon
+              variant="subtle"
+              color="gray"
+              aria-label={`Words and links of ${left} and ${right}`}
+              onClick={onShape}
+            >
+              <IconAdjustments size={16} aria-hidden />
+            </ActionIcon>
+          </Tooltip>
+        )}
+        <ActionIcon
+          variant="subtle"
+          color="gray"
+          aria-label={`Remove ${left} and ${right}`}
+          onClick={onPart}
+        >
+          <IconX size={16} aria-hidden />
+        </ActionIcon>
+      </Group>
+      {note && <span className={classes.note}>{sentence(note)}</span>}
     </li>
   );
 }
 
-function Open({ left, onDrop }: { left: string; onDrop: (right: string) => void }) {
+function Open({ field, onDrop }: { field: FieldInfo; onDrop: (right: string) => void }) {
   const [isOver, drop] = useDrop(onDrop);
   return (
-    <li className={`${classes.row} ${isOver ? classes.target : ''}`} {...drop}>
-      <span className={classes.field}>{left}</span>
-      <span aria-hidden>–</span>
+    <li className={`${classes.row} ${classes.open} ${isOver ? classes.target : ''}`} {...drop}>
+      <Named name={field.name} type={field.type_name} />
+      <span aria-hidden className={classes.dash}>
+        –
+      </span>
       <Text component="span" size="sm" c="dimmed">
         not synced
       </Text>
@@ -162,84 +235,14 @@ function Open({ left, onDrop }: { left: string; onDrop: (right: string) => void 
   );
 }
 
-function Key({ sides, table, map, change }: Props) {
-  const choose = (left: string, right: string) => {
-    const fields = table.fields.filter((field) => field.left !== left && field.right !== right);
-    change({ ...table, key: [[left, right]], fields });
-  };
-  const [left = null, right = null] = table.key[0] ?? [];
-  const names = (list: FieldMap['left']) => list.map(({ name }) => name);
-  if (table.key.length > 1) {
-    return (
-      <Alert color="blue" icon={<IconKey aria-hidden />} title="Records are the same where">
-        {table.key.map(([one, other]) => `${one} = ${other}`).join(' and ')}
-      </Alert>
-    );
-  }
+function Named({ name, type }: { name: string; type: string | undefined }) {
   return (
-    <Group align="end">
-      <Select
-        label={`Records are the same where ${sides[0]}’s`}
-        data={names(map.left)}
-        value={left}
-        onChange={(value) => value && choose(value, right ?? '')}
-        leftSection={<IconKey size={16} aria-hidden />}
-      />
-      <Select
-        label={`equals ${sides[1]}’s`}
-        data={names(map.right)}
-        value={right}
-        onChange={(value) => value && choose(left ?? '', value)}
-        leftSection={<IconKey size={16} aria-hidden />}
-      />
-    </Group>
+    <span className={classes.field}>
+      {name} {type && <span className={classes.type}>{type}</span>}
+    </span>
   );
 }
 
-type ByKeyboardProps = {
-  left: FieldMap['left'];
-  right: FieldMap['right'];
-  table: TableDraft;
-  map: FieldMap;
-  change: (table: TableDraft) => void;
-};
-
-function ByKeyboard({ left, right, table, map, change }: ByKeyboardProps) {
-  const [pair, setPair] = useState<[string | null, string | null]>([null, null]);
-  const [one, other] = pair;
-  const fits = one && other ? allowed(map, one, other).length > 0 : undefined;
-  if (left.length === 0 || right.length === 0) return null;
-  return (
-    <Stack gap="xs">
-      <Group align="end">
-        <Select
-          label="Add a field"
-          data={left.map(({ name }) => name)}
-          value={one}
-          onChange={(value) => setPair([value, other])}
-        />
-        <Select
-          label="with"
-          data={right.map(({ name }) => name)}
-          value={other}
-          onChange={(value) => setPair([one, value])}
-        />
-        <Button
-          variant="default"
-          disabled={!fits}
-          onClick={() => {
-            if (one && other) change(joined(table, map, one, other));
-            setPair([null, null]);
-          }}
-        >
-          Map
-        </Button>
-      </Group>
-      {fits === false && one && other && (
-        <Text size="sm" role="status">
-          These don’t go together: {why(map, one, other)}.
-        </Text>
-      )}
-    </Stack>
-  );
+function typeOf(fields: FieldInfo[], name: string): string | undefined {
+  return fields.find((field) => field.name === name)?.type_name;
 }

@@ -1,4 +1,4 @@
-/** A new sync, step by step: its sides, tables, fields, data, and the preview that starts it. */
+/** A new sync, step by step: sides, tables, data, fields, existing data, and the preview that starts it. */
 import { Button, Group, Stepper, Text } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { useEffect, useState } from 'react';
@@ -6,16 +6,15 @@ import { useParams } from 'react-router';
 import { Page } from '../../parts/Page';
 import { Panel } from '../../parts/Panel';
 import { Told } from '../../parts/Told';
-import { missing, type Draft } from './draft';
+import { missing, STEPS, type Draft } from './draft';
 import { draftQuery, useSaving, type Saved } from './saving';
 import { Sides } from './Sides';
 import { Tables } from './Tables';
 import { Fields } from './Fields';
 import { Data } from './Data';
+import { ExistingData } from './ExistingData';
 import { PreviewStep } from './Preview';
 import classes from './Wizard.module.css';
-
-const STEPS = ['Sides', 'Tables', 'Fields', 'Data', 'Preview'];
 
 export type StepProps = { draft: Draft; change: (draft: Draft) => void };
 
@@ -31,7 +30,7 @@ function Steps({ saved }: { saved: Saved }) {
   const [step, setStep] = useState(0);
   const saving = useSaving(saved);
   const lacks = missing(draft, step);
-  const Step = [Sides, Tables, Fields, Data][step];
+  const Step = [Sides, Tables, Data, Fields, ExistingData][step];
   useEffect(() => {
     document.getElementById('content')?.focus({ preventScroll: true });
     window.scrollTo(0, 0);
@@ -46,6 +45,7 @@ function Steps({ saved }: { saved: Saved }) {
         active={step}
         onStepClick={go}
         size="sm"
+        wrap={false}
         iconSize={30}
         classNames={{ stepLabel: classes.label ?? '', step: classes.step ?? '' }}
       >

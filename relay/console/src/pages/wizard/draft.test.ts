@@ -56,12 +56,14 @@ test('each step says what it misses', () => {
   const named = { ...sides, name: 'blog' };
   expect(drafts.missing(named, 0)).toBeUndefined();
   expect(drafts.missing(named, 1)).toContain('tables');
-  expect(drafts.missing(drafts.toggled(named, PAIR), 2)).toContain('posts');
+  expect(drafts.missing(drafts.toggled(named, PAIR), 2)).toBeUndefined();
+  expect(drafts.missing(drafts.toggled(named, PAIR), 3)).toContain('posts');
 });
 
 test('the definition leaves empty filters out', () => {
   const table = { ...drafts.mapped(drafts.newTable(PAIR), MAP), filterRight: ' x > 1 ' };
-  const definition = drafts.definitionOf({ name: 'blog', left: 'a', right: 'b', tables: [table] });
+  const draft = { ...drafts.EMPTY, name: 'blog', left: 'a', right: 'b', tables: [table] };
+  const definition = drafts.definitionOf(draft);
   expect(definition.table?.[0]).toEqual({
     left: 'posts',
     right: 'Posts',
@@ -71,4 +73,33 @@ test('the definition leaves empty filters out', () => {
     changes: 'both',
     filter_right: 'x > 1',
   });
+});
+
+test('foreign keys whose records are in the sync become links', () => {
+  const linked = [{ left: 'title', right: 'Writer', link: 'authors' }];
+  const table = drafts.mapped(drafts.newTable(PAIR), MAP, linked);
+  expect(table.fields).toEqual([
+    { left: 'title', right: 'Writer', link: 'authors', direction: 'both' },
+  ]);
+  expect(drafts.ways(MAP, table.fields[0]!)).toHaveLength(3);
+});
+
+test('a key takes its fields out of the mapping, and may have several', () => {
+  const table = drafts.mapped(drafts.newTable(PAIR), MAP);
+  const keyed = drafts.keyed(table, [
+    ['id', 'id'],
+    ['title', ''],
+  ]);
+  expect(keyed.fields).toEqual([]);
+  const draft = { ...drafts.EMPTY, name: 'blog', left: 'a', right: 'b', tables: [keyed] };
+  expect(drafts.missing(draft, 3)).toContain('posts');
+});
+
+test('computed fields stand beside others and take the place of what they fill', () => {
+  const table = drafts.mapped(drafts.newTable(PAIR), MAP);
+  const shout = { left: '', leftValue: 'title + "!"', right: 'Title' } as const;
+  const computed = drafts.withField(table, { ...shout, direction: 'left-to-right' });
+  expect(computed.fields).toHaveLength(1);
+  const two = drafts.withField(computed, { ...shout, right: 'Slug', direction: 'left-to-right' });
+  expect(two.fields.map((field) => field.right)).toEqual(['Title', 'Slug']);
 });

@@ -1,11 +1,20 @@
 /** What the relay knows of both sides, for the steps to offer. */
 import { queryOptions } from '@tanstack/react-query';
 import { api, told } from '../../api/client';
+import { definitionOf, type Draft, type Existing } from './draft';
 
-export function suggestions(left: string, right: string) {
+type SideOfDraft = { name: string; schema: string | null };
+
+export function suggestions(left: SideOfDraft, right: SideOfDraft) {
+  const query = {
+    left: left.name,
+    right: right.name,
+    ...(left.schema ? { left_schema: left.schema } : {}),
+    ...(right.schema ? { right_schema: right.schema } : {}),
+  };
   return queryOptions({
-    queryKey: ['suggestions', left, right],
-    queryFn: () => told(api.GET('/api/v1/mapping/tables', { params: { query: { left, right } } })),
+    queryKey: ['suggestions', query],
+    queryFn: () => told(api.GET('/api/v1/mapping/tables', { params: { query } })),
   });
 }
 
@@ -20,22 +29,25 @@ export function fieldMap(
   });
 }
 
-/** The catalog has no type in the API's document: of it only the names are used. */
-type Catalog = { tables: { schema: string; name: string; primary_key: string[] }[] };
-
-/** The names of a connection's tables, as sync files have them. */
-export function tables(name: string) {
+/** The tables of a connection, with what stands in their way and how it is mended. */
+export function catalog(name: string) {
   return queryOptions({
-    queryKey: ['tables', name],
-    queryFn: async () => {
-      const path = { name };
-      const found = api.GET('/api/v1/connections/{name}/tables', { params: { path } });
-      const catalog = (await told(found)) as Catalog;
-      return catalog.tables
-        .filter((table) => table.primary_key.length > 0)
-        .map((table) => (table.schema ? `${table.schema}.${table.name}` : table.name));
-    },
+    queryKey: ['catalog', name],
+    queryFn: () =>
+      told(api.GET('/api/v1/connections/{name}/tables', { params: { path: { name } } })),
     enabled: name !== '',
+    staleTime: 60_000,
+  });
+}
+
+export function tested(name: string) {
+  return queryOptions({
+    queryKey: ['tested', name],
+    queryFn: () =>
+      told(api.POST('/api/v1/connections/{name}/test', { params: { path: { name } } })),
+    enabled: name !== '',
+    staleTime: 60_000,
+    retry: false,
   });
 }
 
@@ -47,6 +59,19 @@ export function countOf(name: string, table: string, filter: string) {
       const params = { path: { name } };
       return told(api.POST('/api/v1/connections/{name}/count', { params, body }));
     },
+    retry: false,
+  });
+}
+
+/** What the start would do if all tables took their existing data this way. */
+export function outcomeOf(draft: Draft, existing: Existing, isAsked: boolean) {
+  const tables = draft.tables.map((table) => ({ ...table, existing }));
+  const definition = definitionOf({ ...draft, tables });
+  return queryOptions({
+    queryKey: ['outcome', definition],
+    queryFn: () => told(api.POST('/api/v1/syncs/plan', { body: definition })),
+    enabled: isAsked,
+    staleTime: 30_000,
     retry: false,
   });
 }
