@@ -14,6 +14,8 @@ const People = lazy(() => import('./pages/people/People'));
 const Sync = lazy(() => import('./pages/sync/Sync'));
 const Edit = lazy(() => import('./pages/sync/Edit'));
 const Wizard = lazy(() => import('./pages/wizard/Wizard'));
+const Inbox = lazy(() => import('./pages/inbox/Inbox'));
+const Activity = lazy(() => import('./pages/activity/Activity'));
 const Connections = lazy(() => import('./pages/connections/Connections'));
 
 export function App() {
@@ -28,6 +30,8 @@ export function App() {
             <Route path="syncs/new/:id?" element={<Wizard />} />
             <Route path="syncs/:name/edit" element={<Edit />} />
             <Route path="syncs/:name" element={<Sync />} />
+            <Route path="inbox" element={<Inbox />} />
+            <Route path="activity" element={<Activity />} />
             <Route path="agents" element={<Agents />} />
             <Route path="connections" element={<Connections />} />
             <Route path="people" element={<People />} />

@@ -1,6 +1,8 @@
 /** The way in and out: the first administrator by the link, later by name and password. */
 import { ADMIN, expect, look, test } from './console';
 
+const NEXT = 'another sentence that is long';
+
 test.use({ world: 'entrance' });
 
 // Each goes on from what the one before left.
@@ -43,6 +45,32 @@ test('a link into the console is where one is after signing in', async ({ page }
   await page.getByRole('button', { name: 'Your account' }).click();
   await page.getByRole('menuitem', { name: 'Sign out' }).click();
   await expect(page).toHaveURL(/\/sign-in$/);
+});
+
+test('a person changes the password, and only the new one lets in', async ({ signedIn: page }) => {
+  await page.goto('/');
+  await page.getByRole('button', { name: 'Your account' }).click();
+  await page.getByRole('menuitem', { name: 'Change your password' }).click();
+  const dialog = page.getByRole('dialog');
+  const fill = async (old: string) => {
+    await dialog.getByRole('textbox', { name: 'The password until now' }).fill(old);
+    await dialog.getByRole('textbox', { name: 'The new password', exact: true }).fill(NEXT);
+    await dialog.getByRole('textbox', { name: 'The new password again' }).fill(NEXT);
+    await dialog.getByRole('button', { name: 'Change it' }).click();
+  };
+  await fill('not my password at all');
+  await expect(dialog.getByRole('alert')).toContainText('This is not your password');
+  await look(page, 'password');
+  await fill(ADMIN.password);
+  await expect(dialog.getByText('Your password is changed')).toBeVisible();
+  await dialog.getByRole('button', { name: 'Done' }).click();
+  // This session goes on, and the old password is none any more.
+  await page.reload();
+  await expect(page.getByRole('heading', { name: 'Overview' })).toBeVisible();
+  const tried = await page.request.post('/api/v1/session', { data: ADMIN });
+  expect(tried.status()).toBe(401);
+  const letIn = await page.request.post('/api/v1/session', { data: { ...ADMIN, password: NEXT } });
+  expect(letIn.ok()).toBe(true);
 });
 
 test('the console is served with a strict policy, compressed, and kept by its hash', async ({

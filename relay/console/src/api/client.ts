@@ -27,3 +27,21 @@ export async function toldWithTag<T>(
   const data = await told(Promise.resolve(settled));
   return { data, tag: settled.response.headers.get('etag') ?? '' };
 }
+
+/** A page of a long list, and where the next one begins. */
+export type Paged<T> = { items: T[]; next: string | undefined };
+
+/** Of a list in pages. */
+export async function toldPage<T>(answer: Promise<Answer<T[]>>): Promise<Paged<T>> {
+  const settled = await answer.catch(() => {
+    throw Refusal.unreachable();
+  });
+  const items = await told(Promise.resolve(settled));
+  return { items, next: settled.response.headers.get('x-next-cursor') ?? undefined };
+}
+
+/** What an infinite query says of its pages. */
+export const pages = {
+  initialPageParam: undefined as string | undefined,
+  getNextPageParam: <T>(last: Paged<T>) => last.next,
+};

@@ -8,7 +8,7 @@ import { me } from '../../api/queries';
 import type { Me, Role } from '../../api/schema';
 import { Told } from '../../parts/Told';
 
-const MeContext = createContext<Me | undefined>(undefined);
+export const MeContext = createContext<Me | undefined>(undefined);
 
 /** Who is signed in. Only within the gate. */
 export function useMe(): Me {

@@ -26,8 +26,9 @@ function rank(one: Attention): number {
 function ofSync(sync: SyncStatus): Attention[] {
   const found: Attention[] = [];
   const to = `/syncs/${encodeURIComponent(sync.name)}`;
-  const add = (level: Attention['level'], what: string, detail?: string | null) =>
-    found.push({ level, about: sync.name, what, to, ...(detail ? { detail } : {}) });
+  const add = (level: Attention['level'], what: string, detail?: string | null, at = to) =>
+    found.push({ level, about: sync.name, what, to: at, ...(detail ? { detail } : {}) });
+  const inbox = (list: string) => `/inbox?sync=${encodeURIComponent(sync.name)}&list=${list}`;
   if (sync.state === 'failed') add('bad', 'has failed', sync.last_error);
   if (sync.state === 'waiting') add('care', 'is waiting', sync.last_error);
   if (sync.verified && !sync.verified.equal) {
@@ -37,11 +38,11 @@ function ofSync(sync: SyncStatus): Attention[] {
   if (sync.asked > 0) {
     const conflicts = many(sync.asked, 'conflict');
     const wait = sync.asked === 1 ? 'waits' : 'wait';
-    add('care', `has ${conflicts} that ${wait} for your pick`, undefined);
+    add('care', `has ${conflicts} that ${wait} for your pick`, undefined, inbox('conflicts'));
   }
   if (sync.findings > 0) {
     const records = many(sync.findings, 'record');
-    add('care', `has ${records} that can’t be synced`, undefined);
+    add('care', `has ${records} that can’t be synced`, undefined, inbox('findings'));
   }
   for (const slot of sync.slots ?? []) {
     const said = ofSlot(slot, sync);

@@ -1,15 +1,15 @@
 /** What was done in this workspace, the last first. */
 import { Table } from '@mantine/core';
-import { useQuery } from '@tanstack/react-query';
+import { useInfiniteQuery } from '@tanstack/react-query';
+import { InPages } from '../../parts/InPages';
 import { Panel } from '../../parts/Panel';
-import { Told } from '../../parts/Told';
 import { When } from '../../parts/When';
 import { audit as auditQuery } from './about';
 
 export function Audit() {
-  const audit = useQuery(auditQuery);
+  const audit = useInfiniteQuery(auditQuery);
   return (
-    <Told query={audit}>
+    <InPages query={audit}>
       {(list) => (
         <Panel flush>
           <Table>
@@ -36,6 +36,6 @@ export function Audit() {
           </Table>
         </Panel>
       )}
-    </Told>
+    </InPages>
   );
 }

@@ -1,6 +1,6 @@
 /** What is asked of the relay about people. */
-import { queryOptions } from '@tanstack/react-query';
-import { api, told } from '../../api/client';
+import { infiniteQueryOptions, queryOptions } from '@tanstack/react-query';
+import { api, pages, told, toldPage } from '../../api/client';
 import type { Role } from '../../api/schema';
 
 export const users = queryOptions({
@@ -13,9 +13,13 @@ export const tokens = queryOptions({
   queryFn: () => told(api.GET('/api/v1/tokens')),
 });
 
-export const audit = queryOptions({
+export const audit = infiniteQueryOptions({
   queryKey: ['audit'],
-  queryFn: () => told(api.GET('/api/v1/audit', { params: { query: { limit: 100 } } })),
+  queryFn: ({ pageParam: cursor }) => {
+    const query = { limit: 50, ...(cursor ? { cursor } : {}) };
+    return toldPage(api.GET('/api/v1/audit', { params: { query } }));
+  },
+  ...pages,
   staleTime: 0,
 });
 

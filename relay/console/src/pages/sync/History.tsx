@@ -2,12 +2,13 @@
 import { Table, Text, TextInput } from '@mantine/core';
 import { useDebouncedValue } from '@mantine/hooks';
 import { IconSearch } from '@tabler/icons-react';
-import { useQuery } from '@tanstack/react-query';
+import { useInfiniteQuery } from '@tanstack/react-query';
 import { useState } from 'react';
+import { useSearchParams } from 'react-router';
 import type { HistoryEntry, SyncStatus } from '../../api/schema';
 import { Section } from '../../parts/Page';
+import { InPages } from '../../parts/InPages';
 import { Panel } from '../../parts/Panel';
-import { Told } from '../../parts/Told';
 import { When } from '../../parts/When';
 import { VERDICT } from '../../parts/words';
 import { history as historyQuery } from './about';
@@ -16,9 +17,10 @@ const TYPING_MS = 400;
 const DONE: Record<string, string> = { create: 'created', update: 'updated', delete: 'deleted' };
 
 export function History({ sync }: { sync: SyncStatus }) {
-  const [key, setKey] = useState('');
+  const [search] = useSearchParams();
+  const [key, setKey] = useState(search.get('key') ?? '');
   const [asked] = useDebouncedValue(key.trim(), TYPING_MS);
-  const found = useQuery(historyQuery(sync.name, asked));
+  const found = useInfiniteQuery(historyQuery(sync.name, asked));
   return (
     <Section title="History">
       <TextInput
@@ -29,7 +31,7 @@ export function History({ sync }: { sync: SyncStatus }) {
         value={key}
         onChange={(event) => setKey(event.currentTarget.value)}
       />
-      <Told query={found}>
+      <InPages query={found}>
         {(list) =>
           list.length === 0 ? (
             <Text size="sm" c="dimmed">
@@ -55,7 +57,7 @@ export function History({ sync }: { sync: SyncStatus }) {
             </Panel>
           )
         }
-      </Told>
+      </InPages>
     </Section>
   );
 }

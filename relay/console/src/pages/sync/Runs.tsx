@@ -1,11 +1,12 @@
 /** What each run wrote, and putting it back: planned first, done only where nothing changed since. */
 import { Alert, Button, Modal, SegmentedControl, Stack, Table, Text } from '@mantine/core';
-import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
+import { useInfiniteQuery, useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { useState } from 'react';
 import { api, told } from '../../api/client';
 import { syncs as syncsQuery } from '../../api/queries';
 import type { RunReport, SyncStatus, UndoPlan, Writes } from '../../api/schema';
 import { Section } from '../../parts/Page';
+import { InPages } from '../../parts/InPages';
 import { Panel } from '../../parts/Panel';
 import { ProblemNote, sentence } from '../../parts/ProblemNote';
 import { Told } from '../../parts/Told';
@@ -16,11 +17,11 @@ import { runs as runsQuery } from './about';
 
 export function Runs({ sync }: { sync: SyncStatus }) {
   const mayUndo = useMay('editor');
-  const found = useQuery(runsQuery(sync.name));
+  const found = useInfiniteQuery(runsQuery(sync.name));
   const [chosen, setChosen] = useState<RunReport>();
   return (
     <Section title="Runs">
-      <Told query={found}>
+      <InPages query={found}>
         {(list) =>
           list.length === 0 ? (
             <Text size="sm" c="dimmed">
@@ -66,7 +67,7 @@ export function Runs({ sync }: { sync: SyncStatus }) {
             </Panel>
           )
         }
-      </Told>
+      </InPages>
       {chosen && <Undo sync={sync} run={chosen} onClose={() => setChosen(undefined)} />}
     </Section>
   );

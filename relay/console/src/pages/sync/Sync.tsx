@@ -16,9 +16,9 @@ import { State } from '../../parts/State';
 import { Told } from '../../parts/Told';
 import { When } from '../../parts/When';
 import { counted, many, span } from '../../parts/words';
+import { Conflicts } from '../inbox/Conflicts';
+import { Findings } from '../inbox/Findings';
 import { Actions } from './Actions';
-import { Conflicts } from './Conflicts';
-import { Findings } from './Findings';
 import { History } from './History';
 import { Runs } from './Runs';
 import { Verify } from './Verify';
@@ -86,8 +86,16 @@ function Shown({ sync }: { sync: SyncStatus }) {
           <TableRow key={`${table.left} ${table.right}`} sync={sync} table={table} />
         ))}
       </Section>
-      <Conflicts sync={sync} />
-      <Findings sync={sync} />
+      {sync.asked > 0 && (
+        <Section title="Conflicts to pick">
+          <Conflicts syncs={[sync]} only={sync.name} />
+        </Section>
+      )}
+      {sync.findings > 0 && (
+        <Section title="Findings">
+          <Findings syncs={[sync]} only={sync.name} />
+        </Section>
+      )}
       <Verify sync={sync} />
       <Runs sync={sync} />
       <History sync={sync} />

@@ -1,46 +1,35 @@
 /** What is asked of the relay about one sync. */
-import { queryOptions, useMutation, useQueryClient } from '@tanstack/react-query';
-import { api, told } from '../../api/client';
+import {
+  infiniteQueryOptions,
+  queryOptions,
+  useMutation,
+  useQueryClient,
+} from '@tanstack/react-query';
+import { api, pages, told, toldPage } from '../../api/client';
 import { syncs as syncsQuery } from '../../api/queries';
 import type { SyncStatus } from '../../api/schema';
 
-export function conflicts(name: string, count: number) {
-  return queryOptions({
-    // The count is part of the name: where it changes, so does the list.
-    queryKey: ['conflicts', name, count],
-    queryFn: () =>
-      told(
-        api.GET('/api/v1/syncs/{name}/conflicts', {
-          params: { path: { name }, query: { waiting: true } },
-        }),
-      ),
-    placeholderData: (before) => before,
-  });
-}
-
-export function findings(name: string, count: number) {
-  return queryOptions({
-    queryKey: ['findings', name, count],
-    queryFn: () => told(api.GET('/api/v1/syncs/{name}/findings', { params: { path: { name } } })),
-    placeholderData: (before) => before,
-  });
-}
-
 export function history(name: string, key: string) {
-  return queryOptions({
+  return infiniteQueryOptions({
     queryKey: ['history', name, key],
-    queryFn: () => {
-      const query = { limit: 50, ...(key ? { key } : {}) };
+    queryFn: ({ pageParam: cursor }) => {
+      const query = { limit: 50, ...(key ? { key } : {}), ...(cursor ? { cursor } : {}) };
       const params = { path: { name }, query };
-      return told(api.GET('/api/v1/syncs/{name}/history', { params }));
+      return toldPage(api.GET('/api/v1/syncs/{name}/history', { params }));
     },
+    ...pages,
   });
 }
 
 export function runs(name: string) {
-  return queryOptions({
+  return infiniteQueryOptions({
     queryKey: ['runs', name],
-    queryFn: () => told(api.GET('/api/v1/syncs/{name}/runs', { params: { path: { name } } })),
+    queryFn: ({ pageParam: cursor }) => {
+      const query = { limit: 20, ...(cursor ? { cursor } : {}) };
+      const params = { path: { name }, query };
+      return toldPage(api.GET('/api/v1/syncs/{name}/runs', { params }));
+    },
+    ...pages,
   });
 }
 

@@ -3,16 +3,25 @@ import { Button, Menu, Text, useMantineColorScheme } from '@mantine/core';
 import {
   IconCheck,
   IconDeviceDesktop,
+  IconKey,
   IconLogout,
   IconMoon,
   IconSun,
   IconUserCircle,
 } from '@tabler/icons-react';
+import { useDisclosure } from '@mantine/hooks';
 import { useMutation, useQueryClient } from '@tanstack/react-query';
+import { lazy, Suspense } from 'react';
 import { api, told } from '../../api/client';
 import { me } from '../../api/queries';
 import { useMe } from '../../pages/entrance/Gate';
 import classes from './Person.module.css';
+
+/** With what forms need, which the first page does not. */
+const NewPassword = lazy(async () => {
+  const part = await import('./NewPassword');
+  return { default: part.NewPassword };
+});
 
 const SCHEMES = [
   { name: 'light', label: 'Light', icon: IconSun },
@@ -22,6 +31,7 @@ const SCHEMES = [
 
 export function Person() {
   const who = useMe();
+  const [isChanging, password] = useDisclosure(false);
   const queries = useQueryClient();
   const { colorScheme, setColorScheme } = useMantineColorScheme();
   const signOut = useMutation({
@@ -33,44 +43,56 @@ export function Person() {
     },
   });
   return (
-    <Menu position="bottom-end" width={230} withinPortal>
-      <Menu.Target>
-        <Button
-          variant="subtle"
-          color="gray"
-          leftSection={<IconUserCircle size={20} aria-hidden />}
-          className={classes.person}
-          aria-label={`Your account: ${who.name}`}
-        >
-          <span className={classes.name}>{who.name}</span>
-        </Button>
-      </Menu.Target>
-      <Menu.Dropdown>
-        <Menu.Label>
-          <Text size="sm" fw={600} c="bright" truncate>
-            {who.name}
-          </Text>
-          {who.role} in {who.workspace}
-        </Menu.Label>
-        <Menu.Divider />
-        {SCHEMES.map(({ name, label, icon: Icon }) => (
-          <Menu.Item
-            key={name}
-            leftSection={<Icon size={16} aria-hidden />}
-            rightSection={colorScheme === name ? <IconCheck size={16} aria-label="chosen" /> : null}
-            onClick={() => setColorScheme(name)}
+    <>
+      {isChanging && (
+        <Suspense>
+          <NewPassword onClose={password.close} />
+        </Suspense>
+      )}
+      <Menu position="bottom-end" width={230} withinPortal>
+        <Menu.Target>
+          <Button
+            variant="subtle"
+            color="gray"
+            leftSection={<IconUserCircle size={20} aria-hidden />}
+            className={classes.person}
+            aria-label={`Your account: ${who.name}`}
           >
-            {label}
+            <span className={classes.name}>{who.name}</span>
+          </Button>
+        </Menu.Target>
+        <Menu.Dropdown>
+          <Menu.Label>
+            <Text size="sm" fw={600} c="bright" truncate>
+              {who.name}
+            </Text>
+            {who.role} in {who.workspace}
+          </Menu.Label>
+          <Menu.Divider />
+          {SCHEMES.map(({ name, label, icon: Icon }) => (
+            <Menu.Item
+              key={name}
+              leftSection={<Icon size={16} aria-hidden />}
+              rightSection={
+                colorScheme === name ? <IconCheck size={16} aria-label="chosen" /> : null
+              }
+              onClick={() => setColorScheme(name)}
+            >
+              {label}
+            </Menu.Item>
+          ))}
+          <Menu.Divider />
+          <Menu.Item leftSection={<IconKey size={16} aria-hidden />} onClick={password.open}>
+            Change your password
           </Menu.Item>
-        ))}
-        <Menu.Divider />
-        <Menu.Item
-          leftSection={<IconLogout size={16} aria-hidden />}
-          onClick={() => signOut.mutate()}
-        >
-          Sign out
-        </Menu.Item>
-      </Menu.Dropdown>
-    </Menu>
+          <Menu.Item
+            leftSection={<IconLogout size={16} aria-hidden />}
+            onClick={() => signOut.mutate()}
+          >
+            Sign out
+          </Menu.Item>
+        </Menu.Dropdown>
+      </Menu>
+    </>
   );
 }
