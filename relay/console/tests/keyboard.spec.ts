@@ -152,12 +152,10 @@ test('the wizard goes from nothing to a live sync with an app by keyboard alone'
   await keys.press(button('Start sync'));
   await expect(page.getByRole('heading', { name: 'posts' })).toBeVisible();
   await expect(page.getByText('Live', { exact: true }).last()).toBeVisible();
-  test
-    .info()
-    .annotations.push({
-      type: 'from the first page to a live sync, ms',
-      description: `${Date.now() - began}`,
-    });
+  test.info().annotations.push({
+    type: 'from the first page to a live sync, ms',
+    description: `${Date.now() - began}`,
+  });
   await expect.poll(async () => (await kinto.records('posts')).length).toBe(10);
   const [record] = (await kinto.records('posts')).filter((one) => one['slug'] === 'post-3');
   expect(record).toMatchObject({ title: 'Title 3', feeling: 'happy', label: 'Title 3!' });
