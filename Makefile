@@ -2,7 +2,7 @@
 # compiler; what else is missing is installed from the distribution's packages.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo console test test-pg test-apps test-console test-units package test-package test-container bench chaos lint bans fmt sim mutants copy soak
+.PHONY: help demo console test test-pg test-apps test-console test-units package test-package test-container bench chaos fuzz lint bans fmt sim mutants copy soak
 
 # Seconds until the demo ends by itself; empty: it runs until Ctrl-C.
 DEMO_SECONDS ?=
@@ -118,6 +118,20 @@ test-container: ## Builds both images and runs them in a Docker of its own (as r
 
 test-units: ## The systemd units: understood, and closed enough
 	@./packaging/check-units.sh
+
+# In a target directory of its own: everything is built with the fuzzer's instrumentation. libFuzzer needs
+# unstable flags, which the stable toolchain takes with the variable. `make test` runs the seeds without it.
+FUZZ_SECONDS ?= 60
+FUZZ = $(CURDIR)/target/fuzz
+fuzz: ## Every parser of what comes from outside, fuzzed (FUZZ_SECONDS=60 for each)
+	@cargo fuzz --version >/dev/null 2>&1 || cargo install --locked cargo-fuzz
+	@set -e; cd relay; for target in $$(cargo fuzz list); do \
+	  mkdir -p $(FUZZ)/corpus/$$target $(FUZZ)/found/$$target; \
+	  echo "== $$target"; \
+	  RUSTC_BOOTSTRAP=1 cargo fuzz run $$target --target-dir $(FUZZ) \
+	    $(FUZZ)/corpus/$$target fuzz/seeds/$$target -- \
+	    -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=$(FUZZ)/found/$$target/; \
+	done
 
 lint: bans ## Formatting, clippy, banned crates; licences and sources where cargo-deny is installed
 	cargo fmt --all --check
