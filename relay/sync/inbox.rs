@@ -23,7 +23,7 @@ pub fn tenant(lookup: &Lookup, side: Side, moment: Since) -> Option<&Link> {
 
 /// The last record that gave the key up, of those that had got it at `moment`.
 pub fn former(lookup: &Lookup, moment: Since) -> Option<&Trace> {
-    let begun = lookup.traces.iter().filter(|trace| trace.since <= moment);
+    let begun = lookup.ended().filter(|trace| trace.since <= moment);
     begun.max_by_key(|trace| trace.since)
 }
 
@@ -33,8 +33,7 @@ pub fn former(lookup: &Lookup, moment: Since) -> Option<&Trace> {
 pub fn is_traced(lookup: &Lookup, change: &Change) -> bool {
     former(lookup, change.moment()).is_some_and(|trace| {
         let is_replay = change.place() <= trace.seen || change.passed < trace.written;
-        let is_own = change.ours && change.passed == trace.written && !trace.is_asked();
-        is_replay || is_own
+        is_replay || (change.ours && change.passed == trace.written)
     })
 }
 

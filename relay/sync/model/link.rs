@@ -53,7 +53,7 @@ impl Since {
 
     /// True where a batch of ours gave the key.
     pub fn is_given(self) -> bool {
-        self.place == Place::default() && self.batch != BatchId::NONE || self.place == Trace::ASKED
+        self.place == Place::default() && self.batch != BatchId::NONE
     }
 }
 
@@ -114,8 +114,8 @@ impl Trace {
     /// Beside every place of a history.
     const ASKED: Place = Place { offset: 0, at: 1 };
 
-    /// A batch that a person asked for gave the key to a record. Which one has it from then on, the history
-    /// will tell; until it has, no former one is to be written under the key.
+    /// A batch that a person asked for gave the key to a record. Whose it is from then on, the history will
+    /// tell; until it has, no former one is to be written under the key. It says nothing else.
     pub fn asked(batch: BatchId) -> Trace {
         Trace {
             since: Since {
@@ -151,6 +151,11 @@ pub struct Lookup {
 }
 
 impl Lookup {
+    /// Traces of records that gave the key up.
+    pub fn ended(&self) -> impl Iterator<Item = &Trace> {
+        self.traces.iter().filter(|trace| !trace.is_asked())
+    }
+
     /// Of a key that nobody knows.
     pub fn nobody() -> &'static Lookup {
         static NOBODY: Lookup = Lookup {

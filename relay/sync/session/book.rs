@@ -4,7 +4,11 @@
 //! store knows the keys as they were when they were settled, and those that our writes gave ahead
 //! of the history; the book knows what the history has said since. Whoever got the key last has it.
 
+mod since;
+
 use std::collections::{BTreeMap, HashMap};
+
+use self::since::{is_own_move, is_past};
 
 use super::open::{Fence, Former, Open};
 use super::reach::Reach;
@@ -13,7 +17,7 @@ use super::{Lookups, Settlement};
 use crate::inbox::{former, held_since, is_traced, tenant};
 use crate::model::{
     BatchId, BySide, Change, ChangeKind, Finding, FindingCode, Key, Link, LinkId, Lookup, PairId,
-    Place, Row, Side, Since, Trace,
+    Place, Row, Side, Since,
 };
 use crate::plan::Case;
 
@@ -401,44 +405,6 @@ impl Book {
         change.kind != ChangeKind::Gone && is_new && !open.is_alive(side)
     }
 
-    /// Since when a record has had its key that the history tells of for the first time with `change`.
-    /// An edited one may have had it for ever, if nobody is known to have had it before.
-    fn earliest(&self, slot: &Slot, change: &Change, lookups: &Lookups) -> Since {
-        let is_edited = match change.kind {
-            ChangeKind::Present { inserted, .. } => !inserted && change.old_key.is_none(),
-            ChangeKind::Gone => false,
-        };
-        let lookup = lookups.get(slot).unwrap_or(Lookup::nobody());
-        let traces = lookup.traces.iter().map(Trace::ended);
-        let links = lookup.links.iter().map(|link| link.since[slot.0]);
-        let own = self.tenants.get(slot).into_iter().flatten();
-        let mut others = traces.chain(links).chain(own.map(|own| own.since));
-        if is_edited && others.all(|since| since >= change.moment()) {
-            Since::default()
-        } else {
-            change.moment()
-        }
-    }
-
-    /// Since when a record that is not linked has had the key that it gives up with `change`: since the
-    /// last one is known to have given it up. `None` where that is not certain.
-    fn unlinked_since(&self, slot: &Slot, change: &Change, lookups: &Lookups) -> Option<Since> {
-        let (lookup, now) = (
-            lookups.get(slot).unwrap_or(Lookup::nobody()),
-            change.moment(),
-        );
-        // Who gets it later, by a write of ours, is another one.
-        let had = |since: Since| since <= now;
-        let mut own = self.tenants.get(slot).into_iter().flatten();
-        if lookup.links.iter().any(|link| had(link.since[slot.0])) || own.any(|own| had(own.since))
-        {
-            return None;
-        }
-        let former = lookup.traces.iter().filter(|trace| had(trace.since));
-        let last = former.map(Trace::ended).max().unwrap_or_default();
-        (last < now).then_some(last)
-    }
-
     /// The case's record had this key before. Should its history be replayed from then, it is still this
     /// record.
     fn leave(&mut self, case: u64, slot: Slot, since: Since, ended: Place) {
@@ -469,6 +435,7 @@ impl Book {
             }
         };
         self.stale.push(number);
+        self.overtake(&(side, pair, change.key.clone()), number);
         let open = self.cases.get_mut(&number)?;
         let since_before = open.case.since[side];
         let ended = match (&change.kind, &change.old_key) {
@@ -493,6 +460,17 @@ impl Book {
         }
         self.enter((side, pair, key), number, since, false);
         Some(number)
+    }
+
+    /// Whoever has only looked the key up learns that its record is the case `by`'s.
+    fn overtake(&mut self, slot: &Slot, by: u64) {
+        for tenant in self.tenants.get(slot).into_iter().flatten() {
+            if tenant.case != by
+                && let Some(open) = self.cases.get_mut(&tenant.case)
+            {
+                open.overtake(slot.0);
+            }
+        }
     }
 
     /// Opens a case for a link.
@@ -679,27 +657,4 @@ impl Book {
     pub fn highest_fence(&self, side: Side) -> Option<u64> {
         self.waiting.highest_fence(side)
     }
-}
-
-/// True for the report of a batch of ours that gave a record its key: whose it is, the new key
-/// says. The former one may have got another record in the same batch.
-fn is_own_move(lookup: &Lookup, side: Side, change: &Change) -> bool {
-    let given = Since::written(change.passed);
-    let links = lookup.links.iter().map(|link| link.since[side]);
-    let mut begun = links.chain(lookup.traces.iter().map(|trace| trace.since));
-    change.ours && begun.any(|since| since == given)
-}
-
-/// True when the key's next record is (or was) known up to after the change, or is one that a batch of ours
-/// gave the key later, for which it had to be free: what the change is about has left.
-fn is_past(lookup: &Lookup, side: Side, change: &Change) -> bool {
-    let links = lookup
-        .links
-        .iter()
-        .map(|link| (link.since[side], link.seen[side]));
-    let gone = lookup.traces.iter().map(|trace| (trace.since, trace.seen));
-    let mut later = links
-        .chain(gone)
-        .filter(|(since, _)| *since > change.moment());
-    later.any(|(since, seen)| since.is_given() || change.place() <= seen)
 }

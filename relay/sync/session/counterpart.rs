@@ -68,10 +68,11 @@ impl Session {
             let now = self.reach[slot.0].moment();
             let found = self.book.find(&slot, lookup, now);
             let is_own = matches!(found, Found::Open(n) if n == number);
-            let Some(open) = self.book.case(number).filter(|_| !is_own) else {
+            let side = slot.0;
+            let case = self.book.case(number);
+            let Some(open) = case.filter(|open| !is_own || open.is_overtaken(side)) else {
                 continue;
             };
-            let side = slot.0;
             let is_taken = open.found_any(side) || !matches!(found, Found::New);
             if is_taken {
                 // A finding of that key is the other record's now.
@@ -155,7 +156,7 @@ impl Session {
         let seen = found.fence.batch;
         let is_touched = found.is_touched
             || lookup.links.iter().any(|link| link.written[side] > seen)
-            || lookup.traces.iter().any(|trace| trace.written > seen);
+            || lookup.ended().any(|trace| trace.written > seen);
         let now = self.reach[side].moment();
         let then = Since {
             batch: seen,

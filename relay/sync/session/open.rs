@@ -94,6 +94,8 @@ pub(super) struct Open {
     reborn: BySide<bool>,
     /// Per side the moment that its history has told of once the record is read: see [`super::given`].
     heard: BySide<Since>,
+    /// Sides whose history has told of another record with the key that was looked up.
+    overtaken: BySide<bool>,
 }
 
 impl Open {
@@ -115,6 +117,7 @@ impl Open {
             ended: Vec::new(),
             reborn: BySide::default(),
             heard: BySide::default(),
+            overtaken: BySide::default(),
         }
     }
 
@@ -177,6 +180,16 @@ impl Open {
     /// True for a record without a link of which `side`'s history has told nothing.
     pub fn is_unheard(&self, side: Side) -> bool {
         self.case.link.is_none() && self.relies[side] == 0
+    }
+
+    /// `side`'s history has told of the record with the key that was looked up: it has a case of its own, which
+    /// may be closed when this one is planned.
+    pub fn overtake(&mut self, side: Side) {
+        self.overtaken[side] |= self.is_unheard(side);
+    }
+
+    pub fn is_overtaken(&self, side: Side) -> bool {
+        self.overtaken[side] && self.is_unheard(side)
     }
 
     /// True when `side` has the record as far as its history has told.

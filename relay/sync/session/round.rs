@@ -4,9 +4,11 @@
 //! committed before its steps are sent: after a crash, the sides' own progress records plus the
 //! round give the same settlement as if nothing had happened.
 
+mod result;
 mod unfilled;
 mod unsure;
 
+use self::result::{ReadBack, StepResult, Wrote};
 pub(super) use self::unfilled::settle_waiting;
 
 use serde::{Deserialize, Serialize};
@@ -22,7 +24,6 @@ use crate::model::{
 };
 use crate::plan::{Decided, LinkFate};
 use crate::policy::{Direction, PairPolicy};
-use crate::value::Value;
 
 /// What was intended: committed before it is sent, removed by the settlement that completes it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -87,51 +88,6 @@ pub(super) struct Settled {
     pub findings: Vec<(Side, Key)>,
 }
 
-/// What came of a step, as far as remembering it goes.
-enum StepResult {
-    Written {
-        key: Key,
-        read: ReadBack,
-        wrote: Wrote,
-    },
-    Deleted(Wrote),
-    Rejected {
-        code: FindingCode,
-        detail: String,
-    },
-    /// Not done; the case is planned again.
-    Again,
-}
-
-impl StepResult {
-    fn written(key: Key, row: Vec<Fingerprint>, values: Values, prints: &Fingerprinter) -> Self {
-        let print = prints.record(&row);
-        let wrote = Wrote { values, print };
-        let null = prints.value(&Value::Null);
-        let read = ReadBack { prints: row, null };
-        StepResult::Written { key, read, wrote }
-    }
-
-    fn deleted(values: Values) -> Self {
-        let print = Fingerprint::UNKNOWN;
-        StepResult::Deleted(Wrote { values, print })
-    }
-}
-
-/// A record as a write left it.
-struct ReadBack {
-    prints: Vec<Fingerprint>,
-    /// Of a field that is empty.
-    null: Fingerprint,
-}
-
-/// What history keeps of a write.
-struct Wrote {
-    values: Values,
-    /// Of the whole record.
-    print: Fingerprint,
-}
-
 impl PendingCase {
     pub(super) fn new(open: &Open, decided: Decided, seen: BySide<Place>) -> PendingCase {
         let case = &open.case;
@@ -169,11 +125,18 @@ impl PendingCase {
                 had(side, key, trace);
             }
         }
+        let mut link = decided.link;
+        for side in Side::BOTH {
+            // Records that are linked anew were written before.
+            let own = open.link_of(side).filter(|own| own.keys[side].is_some());
+            let written = own.map(|own| own.written[side]);
+            link.written[side] = link.written[side].max(written.unwrap_or_default());
+        }
         PendingCase {
             pair: case.pair,
             drops_link: decided.fate == LinkFate::Drop,
             keeps_link: decided.fate == LinkFate::Keep,
-            link: decided.link,
+            link,
             link_changed: decided.link_changed || case.is_renewed || !open.ending().is_empty(),
             widowed: open.widowed_link(),
             former,

@@ -70,7 +70,7 @@ pub const JUDGED: &[(&str, &str)] = &[
         "How many records are read at once; each is read in the end.",
     ),
     ("session/book.rs Book::report: not !is_traced", REPLAYS),
-    ("session/book.rs is_past: returns false", REPLAYS),
+    ("session/book/since.rs is_past: returns false", REPLAYS),
     (
         "session/book.rs: a change at the settled place is news",
         REPLAYS,

@@ -31,6 +31,7 @@ const FILES: &[&str] = &[
     "policy.rs",
     "scope.rs",
     "session/book.rs",
+    "session/book/since.rs",
     "session/copying.rs",
     "session/counterpart.rs",
     "session/given.rs",

@@ -550,3 +550,23 @@ fn a_record_of_the_same_match_key_is_not_one_that_was_deleted() {
 fn a_record_that_is_linked_anew_may_get_what_it_had() {
     check(3_014_818, WORST);
 }
+
+/// The link forgot which batch had written the record that stayed, and a report from before it was news.
+#[test]
+fn a_record_that_is_linked_anew_was_written_before() {
+    check(2_019_839, REKEYED);
+}
+
+/// A key was looked up for a finding. Its record came and went, in a case of its own that was closed, and was
+/// made on the other side as it had been read.
+#[test]
+fn a_record_that_was_looked_up_and_has_gone_in_another_case_is_not_made() {
+    check(2_028_940, LINKED_WORST);
+}
+
+/// What an undo says of a key says nothing of who had it: a scan had found the record's link again.
+#[test]
+fn a_key_that_an_undo_gave_stays_its_link_s() {
+    check(2_031_178, UNDONE);
+    check(2_037_143, UNDONE);
+}
