@@ -104,6 +104,10 @@ fn outside(found: &Match, scope: Scope) -> Option<Decision> {
     };
     match (&found.link, &found.scanned.left, &found.scanned.right) {
         _ if found.problem.is_some() => any_outside.then_some(Decision::Outside),
+        // A newcomer, which rests with the one that was alone.
+        (Some(link), Some(_), Some(_)) if link.is_detached() && any_outside => {
+            rests(BySide::new(true, true))
+        }
         (Some(link), _, _) if link.is_detached() => any_outside.then_some(Decision::Outside),
         (_, Some(_), Some(_)) if any_outside => match &found.link {
             Some(link) if found.newcomer().is_none() && is_looked_at(link, found, scope) => {

@@ -42,12 +42,15 @@ impl Planner<'_> {
             }
         };
         match archive {
+            Some(_) if lost.is_empty() && self.has_mark(other, link, archive) => {
+                self.detach(side, link)
+            }
             Some(mark) => self.archive_on(other, link, mark, lost),
             None => self.delete_on(other, link, lost),
         }
     }
 
-    /// True when a person who was asked has archived the record.
+    /// True when the record is archived already, as by a person who was asked.
     fn has_mark(&self, side: Side, link: &Link, mark: Option<&(usize, Value)>) -> bool {
         mark.is_some_and(|(field, value)| {
             self.expect(side, link)[*field] == self.prints.value(value)

@@ -51,7 +51,11 @@ impl Planner<'_> {
             (None, true) if is_outside => Some(self.resting(link.clone())),
             // What happened while it rested was passed over.
             (None, true) if scope.rested(link) => {
-                let is_unseen = |side: &Side| !self.case.seen[*side].is_present();
+                // What the side left out as unchanged may have changed meanwhile.
+                let is_unseen = |side: &Side| {
+                    let seen = &self.case.seen[*side];
+                    !seen.is_present() || seen.is_partial()
+                };
                 Side::BOTH
                     .into_iter()
                     .find(is_unseen)

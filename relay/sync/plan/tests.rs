@@ -216,3 +216,87 @@ fn a_deletion_that_is_asked_about_leaves_the_edited_record_where_it_is() {
     assert!(verdict.link.gone.left && verdict.link.keys.left.is_none());
     assert_eq!(verdict.conflicts.len(), 1);
 }
+
+/// A link whose records have never agreed on the title.
+fn unmet() -> Link {
+    let mut link = link("a", (true, true));
+    for side in Side::BOTH {
+        link.baseline[side][TITLE] = Fingerprint::UNKNOWN;
+    }
+    link
+}
+
+#[test]
+fn what_was_never_agreed_on_is_an_edit_unless_it_is_empty() {
+    let gone = Seen::Gone { time: None };
+    let mut empty = row("", true);
+    empty[TITLE] = Cell::Value(Value::Null);
+    let rest = |row| Seen::Present { row, time: None };
+    let verdict = decided(&linked(unmet(), gone.clone(), rest(empty)), &policy());
+    let [(Side::Right, StepKind::Delete { .. })] = kinds(&verdict)[..] else {
+        panic!("there is nothing to keep: {verdict:?}");
+    };
+    let verdict = decided(&linked(unmet(), gone, rest(row("b", true))), &policy());
+    let [(Side::Left, StepKind::Create { .. })] = kinds(&verdict)[..] else {
+        panic!("it is made anew: {verdict:?}");
+    };
+}
+
+#[test]
+fn a_record_that_is_made_anew_has_agreed_on_nothing_yet() {
+    let gone = Seen::Gone { time: None };
+    let case = linked(link("a", (true, true)), gone, seen("b", true));
+    let verdict = decided(&case, &policy());
+    let mut prints = verdict
+        .link
+        .baseline
+        .left
+        .iter()
+        .chain(&verdict.link.baseline.right);
+    assert!(prints.all(|print| *print == Fingerprint::UNKNOWN));
+    assert_eq!(verdict.conflicts.len(), 1);
+}
+
+/// One of two records that are linked anew has agreed on its title with one that is gone.
+#[test]
+fn what_was_agreed_on_with_another_record_is_no_baseline_of_the_newcomer() {
+    let mut half = link("a", (true, true));
+    half.baseline.left[TITLE] = Fingerprint::UNKNOWN;
+    let case = linked(half.clone(), seen("b", true), Seen::Unseen);
+    let verdict = plan(&case, &policy(), &prints(), &Partners::default());
+    assert_eq!(
+        verdict,
+        Verdict::NeedRead(Side::Right),
+        "its value may be lost"
+    );
+    let verdict = decided(&linked(half, seen("b", true), seen("a", true)), &policy());
+    assert_eq!(
+        verdict.conflicts.len(),
+        1,
+        "neither has heard of the other's"
+    );
+}
+
+#[test]
+fn who_stays_keeps_what_it_had_agreed_on() {
+    let mut case = linked(link("a", (true, true)), seen("b", true), seen("a", true));
+    case.is_renewed = true;
+    case.keys.left = Some(Key::single("9"));
+    let verdict = decided(&case, &policy());
+    let agreed = link("a", (true, true)).baseline.right[TITLE];
+    assert_eq!(verdict.link.baseline.right[TITLE], agreed);
+    assert!(!verdict.link.baseline.left[TITLE].is_known());
+}
+
+#[test]
+fn what_was_left_out_as_unchanged_when_a_link_is_back_is_read() {
+    let mut partial = row("b", true);
+    partial[TITLE] = Cell::Unchanged;
+    let left = Seen::Present {
+        row: partial,
+        time: None,
+    };
+    let back = linked(link("a", (false, true)), left, seen("a", true));
+    let verdict = plan(&back, &policy(), &prints(), &Partners::default());
+    assert_eq!(verdict, Verdict::NeedRead(Side::Left));
+}
