@@ -1,7 +1,7 @@
 //! Mutants that no test here notices, each with the reason why that is right or where it is noticed.
 
-const FILTERS: &str = "A blind spot: the simulator draws no filters, no looks and no questions; the \
-                       planner's tests and the relay's end-to-end tests look at some of them.";
+const FILTERS: &str = "Filters and looks: the planner's tests and the relay's end-to-end tests look at \
+                       what worlds of the kind `filtered` do not show.";
 
 const PREVIEW: &str = "It only counts for the preview, which is the relay's.";
 
@@ -83,6 +83,11 @@ pub const JUDGED: &[(&str, &str)] = &[
         "session/copying.rs Session::handle_fetched:",
         "When a scanned record got its key, and what a case relies on, matter only to changes from \
          before the scan, which no stream repeats.",
+    ),
+    (
+        "session/copying.rs: a scan takes earlier batches for later ones",
+        "A simulated side tells with its view, and with every change, which batch was its last. One that \
+         learns it from the marks of its log alone would lose changes: the relay's end-to-end tests.",
     ),
     (
         "session/copying.rs since_of:",

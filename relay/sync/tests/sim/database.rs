@@ -52,6 +52,8 @@ pub struct Quirks {
     pub refers: Option<(usize, PairId)>,
     /// Fields that name records by their keys.
     pub links: Vec<LinkField>,
+    /// A field that says whether the record is inside the side's filter.
+    pub filtered: Option<usize>,
     /// None of our writes is accepted.
     pub refuses: bool,
 }
@@ -233,7 +235,10 @@ impl Database {
         cells: Vec<Value>,
         cause: Cause,
     ) -> Result<Key, FindingCode> {
-        let wanted = self.stored(pair, cells);
+        let mut wanted = self.stored(pair, cells);
+        if let (Some(field), Cause::Sync) = (self.table(pair).quirks.filtered, cause) {
+            wanted[field] = Value::Bool(true);
+        }
         let cells = self.before(pair, None, wanted.clone());
         self.check(pair, None, &cells)?;
         let key = match key {

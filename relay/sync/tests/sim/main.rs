@@ -10,6 +10,7 @@
 mod app;
 mod apply;
 mod brief;
+mod choices;
 mod database;
 mod driver;
 mod edits;
@@ -260,6 +261,28 @@ fn edited_worlds_hold_every_invariant() {
         crashes: true,
         edits: true,
         ..Troubles::NONE
+    };
+    search(seeds(), troubles);
+}
+
+/// People are asked, and give no answer.
+#[test]
+fn asked_worlds_hold_every_invariant() {
+    let troubles = Troubles {
+        rekeys: false,
+        questions: true,
+        ..Troubles::ALL
+    };
+    search(seeds(), troubles);
+}
+
+/// Records come into filters and leave them.
+#[test]
+fn filtered_worlds_hold_every_invariant() {
+    let troubles = Troubles {
+        rekeys: false,
+        filters: true,
+        ..Troubles::ALL
     };
     search(seeds(), troubles);
 }

@@ -8,6 +8,7 @@ use tidegate_sync::policy::{Direction, Drift, Existing, PairPolicy};
 use tidegate_sync::session::Settlement;
 use tidegate_sync::value::Value;
 
+use crate::choices;
 use crate::database::{Database, Record};
 use crate::links;
 use crate::store::Store;
@@ -57,8 +58,9 @@ pub fn converges(facts: &Facts<'_>) -> Check {
             converged_link(facts, pair, link)?;
         }
         for side in Side::BOTH {
-            for key in facts.sides[side].table(pair).rows.keys() {
+            for (key, record) in &facts.sides[side].table(pair).rows {
                 let explained = linked[side].contains(key)
+                    || choices::is_outside(policy, record)
                     || !policy.records_flow_to(side.other())
                     || has_finding(facts, pair, side, key);
                 if !explained {
@@ -77,7 +79,7 @@ fn converged_link(facts: &Facts<'_>, pair: PairId, link: &Link) -> Check {
         let key = link.keys[side].as_ref()?;
         facts.sides[side].table(pair).rows.get(key)
     });
-    if finding_of_link(facts, pair, link) {
+    if finding_of_link(facts, pair, link) || choices::asks_of(facts, pair, link) {
         return Ok(());
     }
     // A link of nothing does no harm: the next scan drops it, and a new record of that key is
@@ -88,8 +90,12 @@ fn converged_link(facts: &Facts<'_>, pair: PairId, link: &Link) -> Check {
     let (Some(left), Some(right)) = (rows.left, rows.right) else {
         return Violation::check("I1", format!("a linked record is missing: {link:?}"));
     };
+    if choices::is_outside(policy, left) || choices::is_outside(policy, right) {
+        return Ok(());
+    }
     for (field, mapped) in policy.fields.iter().enumerate() {
-        let free = mapped.direction != Direction::Both && policy.drift == Drift::Ignore;
+        let free = mapped.direction == Direction::Neither
+            || mapped.direction != Direction::Both && policy.drift == Drift::Ignore;
         let cells = BySide::new(&left.cells[field], &right.cells[field]);
         let agreed = Side::BOTH
             .iter()
@@ -108,7 +114,8 @@ fn converged_link(facts: &Facts<'_>, pair: PairId, link: &Link) -> Check {
             }
             continue;
         }
-        if !free && !link_only && !is_left_empty && !same(facts, pair, field, cells) {
+        let asks = choices::asks_of_field(facts, (pair, field), link, cells);
+        if !free && !link_only && !is_left_empty && !asks && !same(facts, pair, field, cells) {
             let text = format!("{pair:?} field {field}: {cells:?} in {:?}", link.keys);
             return Violation::check("I1", text);
         }
@@ -475,6 +482,7 @@ pub fn honest_settlement(
             if unmoved
                 || former.is_some_and(is_kept)
                 || is_left_empty
+                || policy.fields[field].direction == Direction::Neither
                 || policy.reference(field).is_some()
                 || (policy.existing == Existing::LinkOnly && is_met)
             {

@@ -35,7 +35,7 @@ impl World {
         if matches!(kind, Kind::Link | Kind::Links) {
             return (self.named_records(side, pair, field), None);
         }
-        if matches!(kind, Kind::Word | Kind::Reference) {
+        if matches!(kind, Kind::Word | Kind::Reference | Kind::Inside) {
             return (fresh(0, kind, &mut self.rng), None);
         }
         let token = self.next_token;

@@ -7,6 +7,7 @@ use tidegate_sync::policy::{
 };
 
 use crate::app::App;
+use crate::choices;
 use crate::database::{Quirks, REJECT_EVERY};
 use crate::links;
 use crate::rng::Rng;
@@ -25,6 +26,15 @@ pub fn draw(rng: &mut Rng, troubles: Troubles) -> Scenario {
     }
     if troubles.apps {
         appify(rng, &mut scenario);
+    }
+    if troubles.questions {
+        choices::draw_questions(rng, &mut scenario);
+    }
+    if troubles.marks {
+        choices::draw_marks(rng, &mut scenario);
+    }
+    if troubles.filters {
+        choices::draw_filters(&mut scenario);
     }
     if troubles.broken {
         let pair = rng.below(scenario.policies.len());
@@ -187,6 +197,7 @@ fn quirks(rng: &mut Rng, side: Side, policy: &PairPolicy, troubles: Troubles) ->
         match_key: policy.match_key.clone(),
         refers: None,
         links: Vec::new(),
+        filtered: None,
         refuses: false,
     }
 }

@@ -27,6 +27,8 @@ pub struct Store {
     gone: BTreeMap<(Side, PairId, Key), BTreeMap<Since, Trace>>,
     pub findings: BTreeMap<(PairId, Side, Key), Finding>,
     pub conflicts: Vec<Conflict>,
+    /// Links, and fields of links, of which a person was asked.
+    pub asked: BTreeSet<(PairId, LinkId, Option<usize>)>,
     pub positions: Option<BySide<Position>>,
     pub was_live: bool,
     /// More than one reconcile began: records were looked for by their keys.
@@ -117,6 +119,12 @@ impl Store {
                 .iter()
                 .map(|noted| noted.conflict.clone()),
         );
+        let open = settlement.conflicts.iter();
+        let open = open.filter(|noted| noted.conflict.winner.is_none());
+        self.asked.extend(open.filter_map(|noted| {
+            let conflict = &noted.conflict;
+            Some((conflict.pair, ids[noted.link?], conflict.field))
+        }));
         let written = settlement.applied.iter().filter(|a| !a.why.is_edit());
         self.written += written.count() as u64;
         self.put_positions(settlement)?;

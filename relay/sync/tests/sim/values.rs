@@ -11,6 +11,8 @@ pub enum Kind {
     Decimal,
     /// One of a few words, the second part of a match key. Carries no token.
     Word,
+    /// Whether the record is inside its side's filter, or null where that can't be told.
+    Inside,
     /// The match key of a record of the first table. Carries no token.
     Reference,
     /// The key of a record of the sync. Carries no token.
@@ -29,6 +31,7 @@ pub fn fresh(token: u64, kind: Kind, rng: &mut Rng) -> Value {
         (Kind::Text, 1) => Value::Text(format!("T{token}")),
         (Kind::Text, _) => Value::Text(format!("t{token}")),
         (Kind::Word, n) => Value::Text(format!("w{}", n / 2)),
+        (Kind::Inside, n) => Value::Bool(n > 0),
         (Kind::Link | Kind::Links, _) => Value::Null,
         (Kind::Reference, _) => Value::Text(format!("k{}", rng.below(14))),
     }

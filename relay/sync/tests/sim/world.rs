@@ -8,6 +8,7 @@ use tidegate_sync::policy::PairPolicy;
 use tidegate_sync::session::{Config, Event};
 
 use crate::app::App;
+use crate::choices;
 use crate::database::{Database, Quirks};
 use crate::driver::Driver;
 use crate::oracle::{self, Check, Facts, Violation};
@@ -62,6 +63,12 @@ pub struct Troubles {
     pub apps: bool,
     /// Fields name records of the sync by their keys.
     pub links: bool,
+    /// A person is asked what becomes of conflicts and of deletions.
+    pub questions: bool,
+    /// The counterparts of deleted records are marked.
+    pub marks: bool,
+    /// Records may be outside of filters.
+    pub filters: bool,
 }
 
 impl Troubles {
@@ -77,6 +84,9 @@ impl Troubles {
         steady: false,
         apps: false,
         links: false,
+        questions: false,
+        marks: false,
+        filters: false,
     };
     /// All but what changes the shape of a world.
     pub const ALL: Troubles = Troubles {
@@ -91,6 +101,9 @@ impl Troubles {
         steady: false,
         apps: false,
         links: false,
+        questions: false,
+        marks: false,
+        filters: false,
     };
 }
 
@@ -278,6 +291,7 @@ impl World {
         let facts = self.facts();
         oracle::no_duplicates(&facts)?;
         oracle::converges(&facts)?;
+        choices::marked(&facts)?;
         oracle::no_lost_update(&facts)?;
         oracle::no_invented_value(&facts)?;
         oracle::undone_deletions_recorded(&facts, &self.kept)?;

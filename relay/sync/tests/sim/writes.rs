@@ -147,7 +147,7 @@ pub fn deletions_travel(landed: &Landed<'_>) -> Result<Vec<PairId>, Violation> {
         let may_return = match policy.records_flow_to(landed.side.other()) {
             false => policy.drift == Drift::Overwrite,
             true => {
-                policy.deletes == DeletePolicy::Propagate
+                policy.deletes != DeletePolicy::Ignore
                     && policy.conflict_delete == DeleteConflict::Keep
                     && (set
                         .iter()
