@@ -388,10 +388,7 @@ impl Planner<'_> {
         }
         self.forget_misled(field, &mut state, decided);
         let verdict = match self.policy.reference(field) {
-            Some(_) => match self.unfilled(field, &state) {
-                Some(side) => return Err(Verdict::NeedRead(side)),
-                None => self.merge_reference(field, &state),
-            },
+            Some(_) => self.merge_filled(field, &state)?,
             None => {
                 state = state.unless_met();
                 self.merge_field(field, &state)
@@ -403,19 +400,10 @@ impl Planner<'_> {
             return Ok(None);
         }
         match verdict {
-            // The two have never agreed: both count.
-            FieldVerdict::Write { to }
-                if !state.baseline[to].is_known() && state.observed[to].is_none() =>
-            {
-                return Err(Verdict::NeedRead(to));
-            }
-            FieldVerdict::Write { to } if self.may_have_it(to, field, &state) => {
+            FieldVerdict::Write { to } if self.must_see(to, field, &state) => {
                 return Err(Verdict::NeedRead(to));
             }
             FieldVerdict::Write { to } if self.was_left_empty(to.other(), field, &state) => {
-                if self.value(to, field).is_none() {
-                    return Err(Verdict::NeedRead(to));
-                }
                 let conflict = self.conflict(Some(field), Some(to.other()));
                 decided.conflicts.push(conflict);
             }
@@ -453,6 +441,14 @@ impl Planner<'_> {
             }
             _ => Ok(target),
         }
+    }
+
+    /// True when what `to` has must be known before it is overwritten.
+    fn must_see(&self, to: Side, field: usize, state: &FieldState) -> bool {
+        // The two have never agreed: both count.
+        let is_unmet = !state.baseline[to].is_known() && state.observed[to].is_none();
+        let is_kept = self.was_left_empty(to.other(), field, state);
+        is_unmet || self.may_have_it(to, field, state) || is_kept && self.value(to, field).is_none()
     }
 
     /// True when the other side has come to what `to` had when they were agreed to differ. Whether `to`

@@ -122,6 +122,18 @@ impl Planner<'_> {
         })
     }
 
+    /// Merges a reference, once what was never carried over is in sight.
+    pub(super) fn merge_filled(
+        &self,
+        field: usize,
+        state: &FieldState,
+    ) -> Result<FieldVerdict, Verdict> {
+        match self.unfilled(field, state) {
+            Some(side) => Err(Verdict::NeedRead(side)),
+            None => Ok(self.merge_reference(field, state)),
+        }
+    }
+
     /// A reference without which no record can be made on `to`.
     pub(super) fn lacks_required(&self, to: Side) -> Option<Verdict> {
         let mut required = self.policy.references.iter().filter(|r| r.required[to]);
