@@ -11,9 +11,10 @@ use async_trait::async_trait;
 use tidegate_sync::model::{BatchId, FindingCode, Key, Outcome, PairId, Recovered, Row, Step};
 
 use super::clock::Micros;
-use super::guard::{Act, Verdict, exact, judge, waves};
+use super::guard::{Act, Planned, Verdict, exact, judge, waves};
 use super::manifest::Meaning;
 use super::path;
+use super::publish::publish;
 use super::reading::by_ids;
 use super::shape::Record;
 use super::side::Bound;
@@ -134,7 +135,7 @@ impl RestWriter {
                 }
                 (_, Some(record)) => {
                     stamps.note(record.stamp);
-                    self.note(said.write.pair, &record);
+                    self.note(&said.write, &record);
                     Some(Outcome::Written(record.stored(), before))
                 }
                 (Act::Update, None) => None,
@@ -167,7 +168,7 @@ impl RestWriter {
         match (record, write.act) {
             (Some(record), _) if said.is_success() => {
                 stamps.note(record.stamp);
-                self.note(write.pair, &record);
+                self.note(write, &record);
                 Outcome::Written(record.stored(), write.before.clone())
             }
             (None, Act::Create) if said.is_success() => self.rejected(&said, Meaning::Refused),
@@ -182,10 +183,12 @@ impl RestWriter {
     }
 
     /// It is there now: were it deleted before anybody looked, that must be found out.
-    fn note(&self, pair: PairId, record: &Record) {
-        if let Ok(shape) = self.bound.shape(pair) {
+    fn note(&self, write: &Planned, record: &Record) {
+        if let Ok(shape) = self.bound.shape(write.pair) {
             let named = std::iter::once(shape.named(record));
-            self.bound.known.note(pair, named);
+            self.bound.known.note(write.pair, named);
+            let unpublished = &self.bound.client.unpublished;
+            unpublished.note(shape, write.act, record);
         }
     }
 
@@ -203,6 +206,12 @@ impl RestWriter {
             .error_text
             .as_ref()
             .and_then(|at| path::text(&said.body, at));
+        let field = manifest.http.error_field.as_ref();
+        let field = field.and_then(|at| path::text(&said.body, at));
+        let reason = match (reason, field) {
+            (Some(reason), Some(field)) => Some(format!("{reason} ({field})")),
+            (reason, field) => reason.or(field),
+        };
         let reason: Option<String> =
             reason.map(|text| text.chars().take(limits::REASON_CHARS).collect());
         let title = &manifest.title;
@@ -228,6 +237,7 @@ impl Writer for RestWriter {
         let mut stamps = Stamps::default();
         // After a failure the run ends, and with it what is known of its batches.
         let outcomes = self.write(steps, &mut stamps).await?;
+        publish(&bound.client).await?;
         let is_exact = bound.client.manifest.changes.table_stamp.is_some() && !stamps.unknown;
         let (start, end) = match (is_exact, stamps.first, stamps.last) {
             (true, Some(first), Some(last)) => (first - 1, last),

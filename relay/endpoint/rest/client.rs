@@ -19,6 +19,7 @@ use super::clock::Clock;
 use super::limiter::Limiter;
 use super::manifest::{CallKind, ErrorRule, Manifest, Meaning};
 use super::path;
+use super::publish::Unpublished;
 use super::template::Prepared;
 use crate::endpoint::{Account, Class, EndpointError};
 
@@ -30,6 +31,7 @@ pub(super) struct Client {
     pub manifest: Arc<Manifest>,
     pub clock: Clock,
     pub limiter: Limiter,
+    pub unpublished: Unpublished,
     http: reqwest::Client,
     base: Url,
     proof: (HeaderName, HeaderValue),
@@ -83,6 +85,7 @@ impl Client {
         Ok(Client {
             clock: Clock::default(),
             limiter: Limiter::new(manifest.limits.clone()),
+            unpublished: Unpublished::default(),
             http,
             base,
             proof,
@@ -271,6 +274,10 @@ impl Client {
             self.clock.observe(date, sent, received);
         }
         let answer = self.read(response).await?;
+        self.limiter.heed(&permit, |name| {
+            let text = answer.header(name)?;
+            text.trim().parse().ok()
+        });
         if let Some(flying) = flying {
             flying.land();
         }

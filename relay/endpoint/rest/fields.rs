@@ -5,6 +5,7 @@ use tidegate_sync::codec::app::app_types;
 use tidegate_sync::codec::{FieldType, LineForm};
 
 use super::cells::CellForm;
+use super::choices::ChoiceIds;
 use super::manifest::TypeRule;
 use super::path;
 use super::texts::TextForm;
@@ -27,6 +28,8 @@ pub(super) struct Field {
     pub blank: Option<Json>,
     /// Where a cell is not the value itself.
     pub cell: Option<CellForm>,
+    /// Where it holds its choices by their ids.
+    pub choices: Option<ChoiceIds>,
     /// The table, by its id, whose records it names.
     pub names: Option<String>,
     /// Where it holds its values as texts.
@@ -45,6 +48,7 @@ impl Field {
             is_unique: false,
             blank: None,
             cell: None,
+            choices: None,
             names: None,
             text: None,
         }
@@ -198,6 +202,7 @@ pub(super) fn listed(listed: &[&Json], at: &Places<'_>, rules: &[TypeRule]) -> V
             split: rule.split.clone(),
         });
         field.cell = CellForm::of(rule);
+        field.choices = ChoiceIds::of(rule, of);
         field.names = rule.names.as_ref().and_then(|at| path::text(of, at));
         if let Some(id) = at.id {
             field.key = path::text(of, id)?;

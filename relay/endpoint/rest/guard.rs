@@ -10,7 +10,8 @@ use tidegate_sync::value::Value;
 use uuid::Uuid;
 
 use super::manifest::Ids;
-use super::reading::by_ids;
+use super::publish::Copies;
+use super::reading::{as_they_are, by_ids};
 use super::searching::by_values;
 use super::shape::{Record, Shape};
 use super::side::Bound;
@@ -37,6 +38,8 @@ pub(super) struct Planned {
     pub version: Option<String>,
     pub fields: Json,
     pub before: Before,
+    /// Of the record, as the guard saw it.
+    pub copies: Copies,
 }
 
 /// What the guard says to one step.
@@ -105,6 +108,10 @@ pub(super) async fn judge(
             .filter_map(|index| id(key_of(&steps[*index])?));
         let ids: Vec<&str> = ids.collect();
         let mut found = by_ids(&bound.client, shape, &ids).await?;
+        let doubted = of_table.iter().map(|index| &steps[*index]);
+        let doubted = doubted.filter_map(|step| doubted_id(bound, step, &found));
+        let doubted: Vec<&str> = doubted.collect();
+        as_they_are(&bound.client, shape, &doubted, &mut found).await?;
         let mut candidates = candidates(bound, shape, steps, &of_table).await?;
         // Whatever was read here is at or before it.
         let fence = bound.fence();
@@ -124,6 +131,23 @@ pub(super) async fn judge(
         }
     }
     Ok(verdicts)
+}
+
+/// The record of a step, where it is not what the step expects: what was read may be behind.
+fn doubted_id<'a>(
+    bound: &Bound,
+    step: &'a Step,
+    found: &HashMap<String, Record>,
+) -> Option<&'a str> {
+    let id = id(key_of(step)?)?;
+    let record = found.get(id)?;
+    let is_expected = match &step.kind {
+        StepKind::Create { .. } => true,
+        StepKind::Update { expect, .. } | StepKind::Delete { expect, .. } => {
+            is_as_expected(bound, &record.row, expect)
+        }
+    };
+    (!is_expected).then_some(id)
 }
 
 /// A create's step, and its match key.
@@ -226,6 +250,7 @@ fn create(
             version: None,
             fields,
             before: Before::new(),
+            copies: Copies::default(),
         }),
     }
 }
@@ -248,6 +273,7 @@ fn change(
         version: record.version.clone(),
         fields,
         before,
+        copies: record.copies,
     };
     match &of.kind {
         StepKind::Update { expect, .. } | StepKind::Delete { expect, .. }

@@ -34,6 +34,18 @@ type Slot = (usize, Option<String>);
 struct Bucket {
     flying: u32,
     answered: VecDeque<Instant>,
+    /// How many calls the app allows, as it says itself.
+    told: Option<u32>,
+}
+
+impl Bucket {
+    /// Calls that count by now.
+    fn used(&mut self, window: Duration, now: Instant) -> usize {
+        while self.answered.front().is_some_and(|at| *at + window <= now) {
+            self.answered.pop_front();
+        }
+        self.flying as usize + self.answered.len()
+    }
 }
 
 /// Held while a call is under way.
@@ -72,6 +84,31 @@ impl Limiter {
         }
     }
 
+    /// Takes in what an answer's headers say of the bounds of its call: how many calls the app allows,
+    /// and how many are left. What others have used counts as if it had been used now.
+    pub(super) fn heed(
+        &self,
+        permit: &Permit<'_>,
+        header: impl for<'h> Fn(&'h str) -> Option<u32>,
+    ) {
+        let now = Instant::now();
+        let mut state = self.lock();
+        for slot in &permit.slots {
+            let limit = &self.limits[slot.0];
+            let bucket = state.buckets.entry(slot.clone()).or_default();
+            if let Some(calls) = limit.told.as_deref().and_then(&header) {
+                bucket.told = Some(calls);
+            }
+            if let Some(left) = limit.left.as_deref().and_then(&header) {
+                let allowed = bucket.told.unwrap_or(limit.calls);
+                let spent = allowed.saturating_sub(left) as usize;
+                let used = bucket.used(Duration::from_secs(limit.seconds), now);
+                let others = spent.saturating_sub(used);
+                bucket.answered.extend(std::iter::repeat_n(now, others));
+            }
+        }
+    }
+
     /// Nothing is sent for so long.
     pub(super) fn silence(&self, pause: Duration) {
         let until = Instant::now() + pause;
@@ -103,15 +140,8 @@ impl Limiter {
             let limit = &self.limits[slot.0];
             let window = Duration::from_secs(limit.seconds);
             let bucket = state.buckets.entry(slot.clone()).or_default();
-            while bucket
-                .answered
-                .front()
-                .is_some_and(|at| *at + window <= now)
-            {
-                bucket.answered.pop_front();
-            }
-            let used = bucket.flying as usize + bucket.answered.len();
-            if used >= limit.calls.max(1) as usize {
+            let allowed = bucket.told.unwrap_or(limit.calls).max(1);
+            if bucket.used(window, now) >= allowed as usize {
                 // Without an answer there is nothing to wait for but an answer.
                 let first = bucket
                     .answered
@@ -157,6 +187,8 @@ mod tests {
             seconds,
             per,
             only,
+            told: None,
+            left: None,
         }
     }
 
@@ -190,6 +222,36 @@ mod tests {
         drop(limiter.permit(CallKind::Search, Some("b")).await);
         assert_eq!(Instant::now(), begun);
         drop(limiter.permit(CallKind::Read, Some("b")).await);
+        assert!(Instant::now() - begun >= Duration::from_secs(60));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bound_is_what_the_app_says_and_what_others_use_of_it_counts() {
+        let limiter = Limiter::new(vec![Limit {
+            told: Some("limit".to_owned()),
+            left: Some("left".to_owned()),
+            ..limit(3, 60, LimitScope::Connection, vec![])
+        }]);
+        let call = async |told: Option<u32>, left: Option<u32>| {
+            let permit = limiter.permit(CallKind::Read, None).await;
+            limiter.heed(&permit, |name| if name == "limit" { told } else { left });
+        };
+        let begun = Instant::now();
+        call(Some(10), Some(9)).await;
+        for _ in 0..8 {
+            call(None, None).await;
+        }
+        assert_eq!(Instant::now(), begun);
+        // Somebody else has used the tenth, a moment ago at the most.
+        tokio::time::sleep(Duration::from_secs(59)).await;
+        call(Some(10), Some(0)).await;
+        call(None, None).await;
+        assert!(Instant::now() - begun >= Duration::from_secs(60));
+        // No more than told, though the manifest says so.
+        tokio::time::sleep(Duration::from_secs(120)).await;
+        let begun = Instant::now();
+        call(Some(1), Some(0)).await;
+        call(None, None).await;
         assert!(Instant::now() - begun >= Duration::from_secs(60));
     }
 

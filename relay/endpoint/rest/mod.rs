@@ -8,10 +8,11 @@
 //! * [`client`] calls: [`account`] and [`address`] say where to and as whom, [`limiter`] when,
 //!   [`clock`] what time it is there. [`pages`] reads lists, [`whole`] all of a table. [`cost`] tells
 //!   before how many calls work takes.
-//! * [`discover`] finds tables, [`fields`] and their types; [`shape`], [`cells`], [`texts`] and
-//!   [`values`] turn records into rows and back.
+//! * [`discover`] finds tables, [`fields`] and their types; [`shape`], [`cells`], [`choices`],
+//!   [`texts`] and [`values`] turn records into rows and back.
 //! * [`side`] is one opened side: [`snapshot`] scans, [`capture`] polls lists ([`modified`]) or the
-//!   app's [`log`], [`sweep`] finds deletions that neither tells, [`merged`] what became one, [`apply`] writes what [`guard`] lets, by [`write`].
+//!   app's [`log`], [`sweep`] finds deletions that neither tells, [`merged`] what became one, [`apply`]
+//!   writes what [`guard`] lets, by [`write`], and [`publish`]es it.
 //!   [`batches`] is where in the app's history our batches are.
 
 mod account;
@@ -20,6 +21,7 @@ mod apply;
 mod batches;
 mod capture;
 mod cells;
+mod choices;
 mod client;
 mod clock;
 pub mod connectors;
@@ -34,6 +36,7 @@ mod merged;
 mod modified;
 mod pages;
 mod path;
+mod publish;
 mod reading;
 mod searching;
 mod shape;

@@ -1,11 +1,12 @@
 //! Reads records by their ids.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use serde_json::Value as Json;
 
 use super::client::{Answer, Client};
-use super::manifest::{CallKind, Meaning, Read};
+use super::manifest::{CallKind, Meaning, Read, Request};
 use super::path;
 use super::shape::{Record, Shape};
 use super::template::{Variables, prepare, render};
@@ -13,6 +14,19 @@ use crate::endpoint::EndpointError;
 
 /// The records with these ids that are there, by id.
 pub(super) async fn by_ids(
+    client: &Client,
+    shape: &Shape,
+    ids: &[&str],
+) -> Result<HashMap<String, Record>, EndpointError> {
+    let mut found = shown(client, shape, ids).await?;
+    let missing = ids.iter().copied();
+    let missing: Vec<&str> = missing.filter(|id| !found.contains_key(*id)).collect();
+    as_they_are(client, shape, &missing, &mut found).await?;
+    Ok(found)
+}
+
+/// Those that one request for several shows.
+async fn shown(
     client: &Client,
     shape: &Shape,
     ids: &[&str],
@@ -51,6 +65,53 @@ pub(super) async fn by_ids(
         }
     }
     Ok(found)
+}
+
+/// Reads these again where what was read may be behind (`read.alone`): each by itself if they are few,
+/// else when as much time has passed as lists may be behind.
+pub(super) async fn as_they_are(
+    client: &Client,
+    shape: &Shape,
+    ids: &[&str],
+    found: &mut HashMap<String, Record>,
+) -> Result<(), EndpointError> {
+    let Some(request) = &client.manifest.read.alone else {
+        return Ok(());
+    };
+    if ids.len() > limits::ALONE {
+        tokio::time::sleep(Duration::from_millis(client.manifest.changes.lag_ms)).await;
+        for id in ids {
+            found.remove(*id);
+        }
+        found.extend(shown(client, shape, ids).await?);
+        return Ok(());
+    }
+    for id in ids {
+        match alone(client, shape, request, id).await? {
+            Some(record) => found.insert((*id).to_owned(), record),
+            None => found.remove(*id),
+        };
+    }
+    Ok(())
+}
+
+async fn alone(
+    client: &Client,
+    shape: &Shape,
+    request: &Request,
+    id: &str,
+) -> Result<Option<Record>, EndpointError> {
+    let request = prepare(request, &shape.variables().with("id", id));
+    let container = shape.place.container();
+    let answer = client.call(CallKind::Read, container, &request).await?;
+    if answer.is_success() {
+        let record = shape.record(&client.manifest, &answer.body)?;
+        return Ok(Some(record).filter(|record| !record.is_deleted));
+    }
+    match client.meaning(answer.status, &answer.body) {
+        Meaning::Missing => Ok(None),
+        _ => Err(client.unreadable(&request, &answer)),
+    }
 }
 
 fn by_id(shape: &Shape, ids: &[&str], read: &Read) -> Variables {
@@ -93,4 +154,9 @@ pub(super) fn joined(values: Vec<Json>) -> Json {
         Some(texts) => Json::String(texts.join(",")),
         None => Json::Array(values),
     }
+}
+
+mod limits {
+    /// More records than this are not read one by one.
+    pub(super) const ALONE: usize = 10;
 }

@@ -11,6 +11,7 @@ use tidegate_sync::value::Value;
 use super::clock::Micros;
 use super::fields::Field;
 use super::manifest::{Ids, Manifest, Moment, RecordShape};
+use super::publish::Copies;
 use super::template::Variables;
 use super::values::{Unfit, decode, encode, instant};
 use super::{EPOCH_2000_MICROS, path};
@@ -71,6 +72,7 @@ pub(super) struct Record {
     /// For preconditions.
     pub version: Option<String>,
     pub is_deleted: bool,
+    pub copies: Copies,
     /// Ids of records that were merged into it.
     pub merged: Vec<String>,
     /// Where it is told in the app's history, if later than at its stamp: it was shown late.
@@ -89,6 +91,7 @@ impl Record {
             stamp: 0,
             version: None,
             is_deleted: true,
+            copies: Copies::default(),
             merged: Vec::new(),
             told_at: 0,
             former: None,
@@ -143,6 +146,15 @@ impl Shape {
         Some(hasher.finish())
     }
 
+    /// Names of the fields that make the match key, as records call them.
+    pub(super) fn match_keys(&self) -> Vec<&str> {
+        let columns = self.match_key.iter().filter_map(|field| {
+            let column = self.lens.column(*field)?;
+            self.columns.get(column)
+        });
+        columns.map(|column| column.key.as_str()).collect()
+    }
+
     /// Reads a record.
     pub(super) fn record(&self, manifest: &Manifest, json: &Json) -> Result<Record, EndpointError> {
         let of = &manifest.record;
@@ -167,6 +179,7 @@ impl Shape {
             row: self.lens.row(cells),
             stamp: stamp(of, json).unwrap_or(0),
             version: of.version.as_ref().and_then(|at| path::text(json, at)),
+            copies: Copies::of(manifest.publish.as_ref(), json),
             merged: merged(of, json),
             told_at: 0,
             former: None,
@@ -198,6 +211,11 @@ impl Shape {
                 })?)
             }
         };
+        let named = match (&column.choices, found) {
+            (Some(choices), Some(cell)) => Some(choices.read(cell)),
+            _ => None,
+        };
+        let found = named.as_ref().or(found);
         let cell = found.filter(|cell| !cell.is_null());
         let cell = cell.or(column.blank.as_ref());
         Ok(match (&column.cell, &column.text, cell) {
@@ -258,13 +276,22 @@ impl Shape {
         let json = encode(&column.field_type, &native).ok()?;
         Some(match &column.text {
             Some(form) => (column, form.write(&json)),
-            None => (column, json),
+            None => (column, chosen(column, json)),
         })
+    }
+}
+
+/// The value with ids in place of choices, where records hold these.
+fn chosen(column: &Field, value: Json) -> Json {
+    match &column.choices {
+        Some(choices) => choices.write(&value),
+        None => value,
     }
 }
 
 /// The cell that holds a value.
 fn cell(column: &Field, value: Json) -> Json {
+    let value = chosen(column, value);
     match (&column.cell, &column.text) {
         (Some(form), _) => form.write(value),
         (None, Some(form)) => form.write(&value),
@@ -287,6 +314,7 @@ pub(super) fn id_column(ids: Ids) -> Field {
         is_unique: true,
         blank: None,
         cell: None,
+        choices: None,
         names: None,
         text: None,
     }

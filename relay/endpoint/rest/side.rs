@@ -14,6 +14,7 @@ use super::client::Client;
 use super::clock::{Micros, last_complete};
 use super::discover::who;
 use super::log;
+use super::publish::publish;
 use super::shape::Shape;
 use super::snapshot::RestSnapshot;
 use super::sweep::Known;
@@ -137,6 +138,8 @@ impl OpenSide for RestSide {
     }
 
     async fn writer(&mut self) -> Result<Box<dyn Writer>, EndpointError> {
+        // Of a run before this one that failed.
+        publish(&self.bound.client).await?;
         Ok(Box::new(RestWriter::new(Arc::clone(&self.bound))))
     }
 }

@@ -15,6 +15,14 @@ pub(super) struct Whole<'a> {
     list: &'a List,
     pages: Pages<'a>,
     cut: Cut,
+    count: Count,
+}
+
+/// Whether all were listed, where the app tells how many there are.
+#[derive(Default)]
+struct Count {
+    listed: HashSet<String>,
+    total: usize,
 }
 
 /// Where a list that is cut goes on.
@@ -42,6 +50,7 @@ impl<'a> Whole<'a> {
             list,
             pages: pages(client, shape, list, &cut.from),
             cut,
+            count: Count::default(),
         }
     }
 
@@ -52,6 +61,7 @@ impl<'a> Whole<'a> {
                 return self.records(page).map(Some);
             }
             if !self.cut.is_cut {
+                self.check_count()?;
                 return Ok(None);
             }
             if self.cut.last == self.cut.from {
@@ -73,8 +83,16 @@ impl<'a> Whole<'a> {
         if let Some(window) = &self.list.window {
             self.cut.is_cut |= path::shows(&page.answer.body, &window.cut);
         }
+        let total = self.list.total.as_ref();
+        let total = total.and_then(|at| path::find(&page.answer.body, at)?.as_u64());
+        if let Some(total) = total {
+            self.count.total = usize::try_from(total).unwrap_or(usize::MAX);
+        }
         for item in &page.items {
             let record = self.shape.record(manifest, item)?;
+            if total.is_some() {
+                self.count.listed.insert(record.id.clone());
+            }
             if let Some(Window { from, .. }) = &self.list.window {
                 let at = path::text(item, from).unwrap_or_default();
                 if self.cut.is_known(&record.id, at) {
@@ -86,6 +104,21 @@ impl<'a> Whole<'a> {
             }
         }
         Ok(records)
+    }
+}
+
+impl Whole<'_> {
+    /// Pages of an order that changes skip records, and show others twice.
+    fn check_count(&self) -> Result<(), EndpointError> {
+        let (listed, total) = (self.count.listed.len(), self.count.total);
+        if listed >= total {
+            return Ok(());
+        }
+        let text = format!(
+            "{} listed {listed} of {total} records of {}: the list is read again",
+            self.client.manifest.title, self.shape.label
+        );
+        Err(EndpointError::retry("list-incomplete", text))
     }
 }
 

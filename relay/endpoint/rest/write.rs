@@ -1,6 +1,8 @@
 //! Sends what passed the guard, in as few calls as the app lets: in batches that carry requests, in
 //! lists of one kind, or one by one. A list that one bad record spoils is halved until it is found.
 
+use std::collections::VecDeque;
+
 use serde_json::{Map, Value as Json};
 use tidegate_sync::model::PairId;
 
@@ -8,6 +10,7 @@ use super::client::{Answer, Client};
 use super::guard::{Act, Planned};
 use super::manifest::{Batch, CallKind, Many, Meaning, Told, Write};
 use super::path;
+use super::publish;
 use super::shape::Shape;
 use super::side::Bound;
 use super::template::{Prepared, Variables, prepare, render};
@@ -48,6 +51,7 @@ pub(super) async fn send(
     for group in groups(writes) {
         let (act, shape) = (group[0].act, bound.shape(group[0].pair)?);
         let how = how(client, act);
+        publish::before(client, shape, &group).await?;
         match &how.many {
             Some(many) => {
                 for chunk in chunks(group, many.max) {
@@ -251,6 +255,9 @@ async fn in_list(
         let answer = list_call(client, shape, many, &part).await?;
         if answer.is_success() {
             match &many.told {
+                None if many.unordered => {
+                    said.extend(recognised(client, shape, (how, many), part, &answer)?);
+                }
                 None => said.extend(listed(how, many, part, &answer)),
                 Some(told) => {
                     let again = told_apart(client, (many, told), part, &answer, &mut said)?;
@@ -317,6 +324,58 @@ fn listed(how: &Write, many: &Many, writes: Vec<Planned>, answer: &Answer) -> Ve
         is_refusal: false,
     };
     writes.into_iter().enumerate().map(one).collect()
+}
+
+/// A list's answer in any order, taken apart: what was made is known by what was sent as its match key,
+/// anything else by its id. What is not in it is read again.
+fn recognised(
+    client: &Client,
+    shape: &Shape,
+    (how, many): (&Write, &Many),
+    writes: Vec<Planned>,
+    answer: &Answer,
+) -> Result<Vec<Said>, EndpointError> {
+    let of = &client.manifest.record;
+    let items = many.items.as_ref().map(|at| path::items(&answer.body, at));
+    let mut items: VecDeque<&Json> = items.unwrap_or_default().iter().collect();
+    let keys = shape.match_keys();
+    let (mut found, mut rest) = (Vec::with_capacity(writes.len()), Vec::new());
+    for write in writes {
+        let is_it = |item: &&Json| match &write.id {
+            Some(id) => path::text(item, &of.id).as_ref() == Some(id),
+            None => {
+                let fields = path::find(item, &of.fields);
+                let same = |key: &&str| fields.and_then(|of| of.get(key)) == write.fields.get(key);
+                keys.iter().all(same)
+            }
+        };
+        match items.iter().position(is_it) {
+            Some(at) => found.push((write, items.remove(at))),
+            None => rest.push(write),
+        }
+    }
+    // The app has made something else of their keys: they come in their order.
+    let made = rest.iter().filter(|write| write.act == Act::Create).count();
+    if made > 0 && made != items.len() {
+        let title = &client.manifest.title;
+        let text = format!("{title} does not say which records it has made");
+        return Err(EndpointError::retry("batch-incomplete", text));
+    }
+    for write in rest {
+        let item = match write.act {
+            Act::Create => items.pop_front(),
+            _ => None,
+        };
+        found.push((write, item));
+    }
+    let said = found.into_iter().map(|(write, item)| Said {
+        record: item.map(|_| how.record.clone().unwrap_or_default()),
+        write,
+        status: answer.status,
+        body: item.cloned().unwrap_or_default(),
+        is_refusal: false,
+    });
+    Ok(said.collect())
 }
 
 /// Sorts an answer that tells of each item by itself; returns the writes that it says nothing of,

@@ -17,6 +17,9 @@ pub struct List {
     pub paging: Paging,
     /// Records per page: the variable `{limit}`.
     pub page: u32,
+    /// Where a page tells how many records there are in all. Fewer that were listed are an
+    /// incomplete list, which is read again.
+    pub total: Option<String>,
     /// How it goes on where the app shows only so many records of one list.
     pub window: Option<Window>,
 }

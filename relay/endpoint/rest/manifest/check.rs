@@ -4,7 +4,9 @@
 use serde_json::Value as Json;
 use tidegate_sync::codec::app::app_types;
 
-use super::{Changes, FORMAT, Fields, Listing, Log, Manifest, Paging, Request, Search, Write};
+use super::{
+    Changes, FORMAT, Fields, Listing, Log, Manifest, Paging, Publish, Request, Search, Write,
+};
 use crate::endpoint::rest::template::names;
 
 /// A mistake, and the keys that lead to it.
@@ -82,8 +84,15 @@ pub(super) fn check(manifest: &Manifest) -> Checked {
     if let Some(each) = &manifest.read.each {
         body(&["read", "each"], each, &["id"])?;
     }
+    if let Some(alone) = &manifest.read.alone {
+        let known = [&TABLE[..], &COLUMNS, &["id"]].concat();
+        request(&["read", "alone"], alone, &known)?;
+    }
     if let Some(asked) = &manifest.search {
         search(asked)?;
+    }
+    if let Some(publish) = &manifest.publish {
+        self::publish(publish)?;
     }
     write("create", &manifest.create)?;
     write("update", &manifest.update)?;
@@ -101,6 +110,21 @@ fn listing(name: &str, of: &Listing, known: &[&str]) -> Checked {
         )),
         Some(asked) => request(&[name, "request"], asked, known),
     }
+}
+
+fn publish(publish: &Publish) -> Checked {
+    let known = [&TABLE[..], &["ids"]].concat();
+    request(&["publish", "request"], &publish.request, &known)?;
+    let Some(withdraw) = &publish.withdraw else {
+        return Ok(());
+    };
+    let known = [&TABLE[..], &["items"]].concat();
+    request(
+        &["publish", "withdraw", "request"],
+        &withdraw.request,
+        &known,
+    )?;
+    body(&["publish", "withdraw", "item"], &withdraw.item, &["id"])
 }
 
 fn search(search: &Search) -> Checked {
@@ -219,9 +243,9 @@ fn write(name: &str, write: &Write) -> Checked {
             let known = [&one[..], &["number"]].concat();
             body(&[name, "many", "item"], item, &known)?;
         }
-        if many.told.is_some() && many.items.is_none() {
+        if (many.told.is_some() || many.unordered) && many.items.is_none() {
             let message = "say by `items` where the answer has what was done";
-            return Err(fault(&[name, "many", "told"], message));
+            return Err(fault(&[name, "many"], message));
         }
     }
     if write.request.is_none() && write.many.is_none() {

@@ -7,6 +7,7 @@
 mod changes;
 mod check;
 mod load;
+mod publish;
 mod write;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use serde::Deserialize;
 
 pub use self::changes::{Changes, Gone, List, Log, Window};
 pub use self::load::{json_schema, load};
+pub use self::publish::{Publish, Withdraw};
 pub use self::write::{Batch, Many, Told, Write};
 
 /// The version of the format that this program reads.
@@ -58,6 +60,8 @@ pub struct Manifest {
     pub create: Write,
     pub update: Write,
     pub delete: Write,
+    /// Where what is written is seen by others only after another call.
+    pub publish: Option<Publish>,
     /// One call that carries several requests of any kind.
     pub batch: Option<Batch>,
 }
@@ -88,6 +92,8 @@ pub struct Http {
     pub outlives_s: Option<u64>,
     /// Where the body of a refusal tells its reason.
     pub error_text: Option<String>,
+    /// Where it names the field that it is about.
+    pub error_field: Option<String>,
 }
 
 /// At most `calls` within any `seconds`.
@@ -102,6 +108,12 @@ pub struct Limit {
     /// Only calls of these kinds count; all when empty.
     #[serde(default)]
     pub only: Vec<CallKind>,
+    /// Header of each answer with the number of calls, where that is not the same for everybody:
+    /// `calls` until it is told.
+    pub told: Option<String>,
+    /// Header of each answer with the number of calls that are left: others, and earlier runs, may
+    /// have used some.
+    pub left: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
@@ -329,6 +341,8 @@ pub struct TypeRule {
     pub is: String,
     /// Where the field lists its choices (`options.choices.*.name`).
     pub choices: Option<String>,
+    /// Where it lists their ids, in the same order, if records hold these in place of names.
+    pub choice_ids: Option<String>,
     /// It can be read and not written.
     #[serde(default)]
     pub read_only: bool,
@@ -461,6 +475,9 @@ pub struct Read {
     /// Ids are written as JSON rather than as they are.
     #[serde(default)]
     pub as_json: bool,
+    /// One record, by the variable `{id}`, as it is now: the other request may be behind. What is
+    /// missing there, or is not what a write expects, is asked for by this.
+    pub alone: Option<Request>,
 }
 
 /// Records by the value of a field.

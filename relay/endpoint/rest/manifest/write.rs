@@ -27,6 +27,9 @@ pub struct Many {
     pub max: u32,
     /// Where the answer has the records, in the order of the items.
     pub items: Option<String>,
+    /// They come in any order: what was made is known by its match key, anything else by its id.
+    #[serde(default)]
+    pub unordered: bool,
     /// Of each item the answer tells by itself whether it was done: `items` are those that were, in
     /// any order, and with no more than their ids; they are read again.
     pub told: Option<Told>,
