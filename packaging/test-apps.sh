@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 scripts=relay/tests/apps/clients
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 installed=$target/apps/clients
-[ $# -gt 0 ] || set -- airtable pyairtable notion hubspot
+[ $# -gt 0 ] || set -- airtable pyairtable notion hubspot webflow
 
 install_packages() {
   echo "missing: $*: installing the distribution's packages" >&2

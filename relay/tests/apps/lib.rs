@@ -6,6 +6,7 @@ pub mod airtable;
 mod host;
 pub mod hubspot;
 pub mod notion;
+pub mod webflow;
 
 pub use airtable::Airtable;
 pub use host::fault::{Fault, Harm};
@@ -14,3 +15,4 @@ pub use host::trap::{EVERYWHERE, Trap};
 pub use host::{App, Row, Running};
 pub use hubspot::HubSpot;
 pub use notion::Notion;
+pub use webflow::Webflow;

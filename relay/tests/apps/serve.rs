@@ -5,7 +5,7 @@ use std::io::Write;
 
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
-use tidegate_apps::{Airtable, App, HubSpot, Notion, Options, Running, Trap};
+use tidegate_apps::{Airtable, App, HubSpot, Notion, Options, Running, Trap, Webflow};
 
 /// Test doubles of apps: `tidegate-apps airtable --port 4010`, then
 /// `curl -H 'Authorization: Bearer double-token' http://127.0.0.1:4010/v0/meta/bases`
@@ -21,6 +21,7 @@ enum Wanted {
     Airtable(Start),
     Hubspot(Start),
     Notion(Start),
+    Webflow(Start),
 }
 
 #[derive(clap::Args)]
@@ -65,6 +66,7 @@ async fn main() -> anyhow::Result<()> {
         Wanted::Airtable(start) => serve::<Airtable, _>(start, Airtable::start).await,
         Wanted::Hubspot(start) => serve::<HubSpot, _>(start, HubSpot::start).await,
         Wanted::Notion(start) => serve::<Notion, _>(start, Notion::start).await,
+        Wanted::Webflow(start) => serve::<Webflow, _>(start, Webflow::start).await,
     }
 }
 

@@ -5,6 +5,7 @@ mod airtable;
 mod faults;
 mod hubspot;
 mod notion;
+mod webflow;
 
 use serde_json::Value;
 use tidegate_apps::Running;

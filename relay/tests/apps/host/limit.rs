@@ -49,6 +49,12 @@ impl Limits {
         Ok(())
     }
 
+    /// How many more calls the bucket takes now.
+    pub fn left(&mut self, charge: &Charge) -> u32 {
+        let taken = u32::try_from(self.bucket(charge).taken.len()).unwrap_or(u32::MAX);
+        charge.max.saturating_sub(taken)
+    }
+
     fn check(&mut self, charge: &Charge, now: Stamp) -> Result<(), Full> {
         let bucket = self.bucket(charge);
         let full = |wait_ms| Full {

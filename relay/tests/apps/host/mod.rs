@@ -50,6 +50,12 @@ pub trait App: Sized + Send + 'static {
     /// The app's words for what the host refuses on its behalf.
     fn refusal(refusal: &Refusal) -> Answer;
 
+    /// What each answer tells of the call's first bucket: how many calls it takes in all, and how many
+    /// more by now.
+    fn told_rate(_max: u32, _left: u32) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
     /// Whether this token, which the app itself gave out, is still good.
     fn is_good_token(&self, _token: &str, _now: Stamp) -> bool {
         false

@@ -132,7 +132,8 @@ impl<A: App> Host<A> {
         let mut guard = self.state();
         let state = &mut *guard;
         state.app.pass_time(&mut state.world);
-        let answer = match self.admit(state, call) {
+        let mut rate = Vec::new();
+        let answer = match self.admit(state, call, &mut rate) {
             Ok(()) => {
                 let route = A::ROUTES
                     .iter()
@@ -148,11 +149,19 @@ impl<A: App> Host<A> {
             Err(refusal) => A::refusal(&refusal),
         };
         self.send(state);
+        let answer = rate
+            .into_iter()
+            .fold(answer, |answer, (name, value)| answer.header(name, value));
         // Its own time, which may be wrong or ahead.
         answer.header("date", http_date(state.world.now))
     }
 
-    fn admit(&self, state: &mut State<A>, call: &Call) -> Result<(), Refusal> {
+    fn admit(
+        &self,
+        state: &mut State<A>,
+        call: &Call,
+        rate: &mut Vec<(&'static str, String)>,
+    ) -> Result<(), Refusal> {
         let traps = &state.world.traps;
         if !A::OPEN.contains(&call.endpoint) {
             let token = call
@@ -177,16 +186,17 @@ impl<A: App> Host<A> {
                     .saturating_mul(u32::try_from(times).unwrap_or(u32::MAX));
             }
             let tells = traps.is_on("retry-after");
-            state
-                .limits
-                .take(&charges, state.world.now)
-                .map_err(|full| {
-                    let wait_s = u64::try_from(full.wait_ms).unwrap_or(0).div_ceil(1_000);
-                    Refusal::Limited {
-                        bucket: full.bucket,
-                        retry_after_s: tells.then_some(wait_s.max(1)),
-                    }
-                })?;
+            let taken = state.limits.take(&charges, state.world.now);
+            if let Some(first) = charges.first() {
+                *rate = A::told_rate(first.max, state.limits.left(first));
+            }
+            taken.map_err(|full| {
+                let wait_s = u64::try_from(full.wait_ms).unwrap_or(0).div_ceil(1_000);
+                Refusal::Limited {
+                    bucket: full.bucket,
+                    retry_after_s: tells.then_some(wait_s.max(1)),
+                }
+            })?;
         }
         if state.world.traps.is_on("read-only") && !A::is_read(call) {
             return Err(Refusal::NotAllowed);
