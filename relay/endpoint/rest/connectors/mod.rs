@@ -10,6 +10,7 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("hubspot", include_str!("hubspot.toml")),
     ("kinto", include_str!("kinto.toml")),
     ("notion", include_str!("notion.toml")),
+    ("webflow", include_str!("webflow.toml")),
 ];
 
 static LOADED: LazyLock<Vec<Arc<Manifest>>> = LazyLock::new(|| {

@@ -13,6 +13,7 @@ mod kinto;
 mod links;
 mod notion;
 mod proxy;
+mod webflow;
 
 use std::collections::BTreeMap;
 
@@ -56,6 +57,11 @@ pub trait App: Send + Sync {
     fn table(&self) -> String;
     /// What `connection test` calls who is signed in.
     fn user(&self) -> String;
+
+    /// The field that holds the slug, where the app has its own idea of slugs.
+    fn slug_field(&self) -> &'static str {
+        "slug"
+    }
 
     /// What the private column beside `done` is.
     fn done_column(&self) -> &'static str {
@@ -113,6 +119,7 @@ impl<A: App> Scene<A> {
     /// A sync file; `more` are lines for the table.
     pub fn file(&self, more: &str) -> String {
         let table = self.app.table();
+        let slug = self.app.slug_field();
         format!(
             r#"name = "things"
 left = "office-db"
@@ -120,10 +127,10 @@ right = "app"
 [[table]]
 left = "public.things"
 right = "{table}"
-key = [["slug", "slug"]]
+key = [["slug", "{slug}"]]
 {more}
 fields = [
-  {{ left = "slug", right = "slug" }},
+  {{ left = "slug", right = "{slug}" }},
   {{ left = "title", right = "title" }},
   {{ left = "qty", right = "qty" }},
   {{ left = "done", right = "done" }},
@@ -208,4 +215,5 @@ conform! {
     hubspot_conforms: crate::apps::hubspot::HubSpot::start().await;
     kinto_conforms: crate::apps::kinto::Kinto::start().await;
     notion_conforms: crate::apps::notion::Notion::start().await;
+    webflow_conforms: crate::apps::webflow::Webflow::start().await;
 }

@@ -7,6 +7,7 @@ const KINDS: Record<string, string> = {
   kinto: 'Kinto',
   notion: 'Notion',
   hubspot: 'HubSpot',
+  webflow: 'Webflow',
 };
 
 export function kindName(kind: string): string {
