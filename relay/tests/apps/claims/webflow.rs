@@ -150,6 +150,12 @@ async fn lists_are_filtered_and_sorted_and_end_with_a_total() {
     assert_eq!(ids(&all).last(), Some(&made[5]));
     let since = all["items"][29]["lastUpdated"].as_str().unwrap();
     assert_eq!(find(&format!("lastUpdated[gte]={since}")).await, 1);
+    app.trap("page-cap=7").unwrap();
+    let page = client.get(&items).await.1;
+    assert_eq!(
+        (ids(&page).len(), &page["pagination"]["total"]),
+        (7, &json!(30))
+    );
 }
 
 #[tokio::test]

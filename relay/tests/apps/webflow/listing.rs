@@ -188,7 +188,8 @@ impl Webflow {
             items.reverse();
         }
         let total = items.len();
-        let page = items.into_iter().skip(offset).take(limit);
+        let cap = world.traps.number("page-cap").unwrap_or(PAGE_MAX);
+        let page = items.into_iter().skip(offset).take(limit.min(cap));
         let page: Vec<Value> = page
             .map(|(id, item)| {
                 let mut one = shown(id, item);

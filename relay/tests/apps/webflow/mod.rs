@@ -85,6 +85,11 @@ impl App for Webflow {
             what: "items of the same moment come in another order each time they are listed",
         },
         Trap {
+            name: "page-cap",
+            usual: "100",
+            what: "a page has no more items than this, whatever is asked for",
+        },
+        Trap {
             name: "html-rewritten",
             usual: "on",
             what: "rich text comes back as the editor writes it: each element has an id",
