@@ -32,11 +32,12 @@ impl Collection {
     }
 
     pub fn put(&mut self, id: &str, item: Item, world: &World) {
-        if let Some(before) = self.item(id).and_then(|item| item.cells["slug"].as_str()) {
-            self.slugs.remove(&before.to_owned());
+        let slug = |item: &Item| Some(item.cells["slug"].as_str()?.to_owned());
+        if let Some(before) = self.item(id).and_then(slug) {
+            self.slugs.remove(&before);
         }
-        if let Some(slug) = item.cells["slug"].as_str() {
-            self.slugs.insert(slug.to_owned(), id.to_owned());
+        if let Some(slug) = slug(&item) {
+            self.slugs.insert(slug, id.to_owned());
         }
         self.items.put(id, item, world.now);
     }
