@@ -570,3 +570,9 @@ fn a_key_that_an_undo_gave_stays_its_link_s() {
     check(2_031_178, UNDONE);
     check(2_037_143, UNDONE);
 }
+
+/// The simulated store kept traces of before a scan, after which no replay can name them.
+#[test]
+fn a_scan_forgets_the_traces_of_before() {
+    check(4_017_205, LINKED_WORST);
+}

@@ -39,7 +39,7 @@ pub struct Store {
     pub fresh: BTreeSet<PairId>,
     known: BTreeMap<PairId, BySide<u64>>,
     next_id: u64,
-    /// Traces are kept for ever, so that old positions can be replayed.
+    /// Traces are kept from scan to scan, so that old positions can be replayed.
     pub keeps_traces: bool,
     pub written: u64,
 }
@@ -210,7 +210,8 @@ impl Store {
             }
             positions[side] = position.clone();
             self.positions = Some(positions);
-            if !self.keeps_traces {
+            // A scan begins the history anew.
+            if !self.keeps_traces || settlement.live {
                 let (at, passed) = (position.offset, position.passed);
                 for ((s, ..), traces) in &mut self.gone {
                     traces.retain(|_, trace| {
