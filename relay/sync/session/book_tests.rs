@@ -103,6 +103,24 @@ fn a_key_that_our_batch_gave_is_the_former_record_s_until_the_history_shows_the_
     assert_eq!(of(book.find(&left("k"), lookup, at(BATCH))), LinkId(2));
 }
 
+/// What its side leaves out as unchanged is not what the link had agreed on: the key's next record may have had a
+/// case of its own, which is closed.
+#[test]
+fn a_record_that_comes_back_in_part_is_read() {
+    let lookups = knows(vec![link(1, ("k", "r"), Since::default())]);
+    let mut book = Book::default();
+    let part = || ChangeKind::Present {
+        row: vec![Cell::Unchanged],
+        inserted: false,
+    };
+    book.report(Side::Left, change("k", part(), 10), &lookups);
+    assert_eq!(book.next_read(1), None);
+    book.report(Side::Left, change("k", ChangeKind::Gone, 20), &lookups);
+    book.report(Side::Left, change("k", part(), 30), &lookups);
+    let read = (Side::Left, PAIR, vec![Key::single("k")]);
+    assert_eq!(book.next_read(1), Some(read));
+}
+
 #[test]
 fn a_record_that_moved_leaves_its_key_to_the_next() {
     let lookups = knows(vec![link(1, ("k", "r"), Since::default())]);

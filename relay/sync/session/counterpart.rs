@@ -73,7 +73,8 @@ impl Session {
             let Some(open) = case.filter(|open| !is_own || open.is_overtaken(side)) else {
                 continue;
             };
-            let is_taken = open.found_any(side) || !matches!(found, Found::New);
+            let is_taken =
+                open.found_any(side) || open.is_overtaken(side) || !matches!(found, Found::New);
             if is_taken {
                 // A finding of that key is the other record's now.
                 open.findings

@@ -299,6 +299,7 @@ impl Open {
         } else if self.case.keys[side].as_ref() != Some(&change.key) {
             self.case.since[side] = change.moment();
         }
+        let is_back = !self.is_alive(side) && self.case.link.is_some();
         self.gone_at[side] = is_gone.then(|| change.place());
         self.case.keys[side] = Some(change.key);
         if is_gone {
@@ -311,6 +312,10 @@ impl Open {
             None => &mut self.case.seen[side],
         };
         fold(news, change.kind, change.time);
+        if is_back && self.case.seen[side].is_partial() {
+            // What the side left out as unchanged is not what the two had agreed on.
+            self.want(side);
+        }
     }
 
     /// The record gave a key up.
