@@ -105,7 +105,7 @@ fn files_hold(path: &Path, needle: &str) -> bool {
 }
 
 fn holds(bytes: &[u8], needle: &[u8]) -> bool {
-    bytes.windows(needle.len()).any(|window| window == needle)
+    memchr::memmem::find(bytes, needle).is_some()
 }
 
 /// Remote ports of a process's TCP connections (`proc(5)`, `/proc/net/tcp`).
