@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::records::answer;
+use super::records::{Record, answer};
+use super::schema::Object;
 use super::values::Refused;
 use super::{HubSpot, body, invalid, said};
 use crate::host::World;
@@ -37,6 +38,55 @@ impl Told {
         body["numErrors"] = self.errors.len().into();
         body["errors"] = self.errors.into();
         Answer::json(207, &body)
+    }
+}
+
+/// A batch that writes: all of it or nothing, unless inputs may fail by themselves.
+struct Writes<'o> {
+    object: &'o mut Object,
+    is_partial: bool,
+    /// Records that were written, as they were before.
+    done: Vec<(String, Option<Record>)>,
+    told: Told,
+}
+
+impl<'o> Writes<'o> {
+    fn of(object: &'o mut Object, is_partial: bool) -> Writes<'o> {
+        Writes {
+            object,
+            is_partial,
+            done: Vec::new(),
+            told: Told::default(),
+        }
+    }
+
+    /// Writes what an input gives to a record: a new one, if there was none. Gives what is told of it.
+    fn write(
+        &mut self,
+        (id, was): (String, Option<Record>),
+        (input, given): (&Value, &Value),
+        world: &World,
+    ) -> Result<Option<&mut Value>, Answer> {
+        let outcome = match was {
+            Some(_) => self.object.change(&id, given, world),
+            None => self.object.insert(&id, given, world),
+        };
+        match outcome {
+            Ok(()) => {
+                let record = traced(self.object.written(&id, given), input);
+                self.told.results.push(record);
+                self.done.push((id, was));
+                Ok(self.told.results.last_mut())
+            }
+            Err(refused) if self.is_partial => {
+                self.told.errors.push(refusal_of(refused, input));
+                Ok(None)
+            }
+            Err(refused) => {
+                self.object.undo(std::mem::take(&mut self.done), world.now);
+                Err(answer(&refused))
+            }
+        }
     }
 }
 
@@ -132,102 +182,56 @@ impl HubSpot {
     }
 
     pub(super) fn create_batch(&mut self, call: &Call, world: &mut World) -> Outcome {
-        let wish = body(call)?;
-        let inputs = inputs(&wish)?;
+        let inputs = inputs(&body(call)?)?;
         let ids: Vec<String> = inputs.iter().map(|_| self.fresh_id()).collect();
-        let object = self.object(call, world)?;
-        let is_partial = is_traced(&inputs);
-        let mut told = Told::default();
-        let mut done = Vec::new();
-        for (id, input) in ids.iter().zip(&inputs) {
-            match object.insert(id, &input["properties"], world) {
-                Ok(()) => {
-                    let record = object.written(id, &input["properties"]);
-                    told.results.push(traced(record, input));
-                    done.push((id.clone(), None));
-                }
-                Err(refused) if is_partial => told.errors.push(refusal_of(refused, input)),
-                Err(refused) => {
-                    object.undo(done, world.now);
-                    return Err(answer(&refused));
-                }
-            }
+        let mut writes = Writes::of(self.object(call, world)?, is_traced(&inputs));
+        for (id, input) in ids.into_iter().zip(&inputs) {
+            writes.write((id, None), (input, &input["properties"]), world)?;
         }
-        Ok(told.answer(201, world))
+        Ok(writes.told.answer(201, world))
     }
 
     pub(super) fn update_batch(&mut self, call: &Call, world: &mut World) -> Outcome {
-        let wish = body(call)?;
-        let inputs = inputs(&wish)?;
+        let inputs = inputs(&body(call)?)?;
         let is_partial = is_traced(&inputs) && world.traps.is_on("partial-updates");
-        let object = self.object(call, world)?;
-        let (mut told, mut lost) = (Told::default(), Vec::new());
-        let mut done = Vec::new();
+        let mut writes = Writes::of(self.object(call, world)?, is_partial);
+        let mut lost = Vec::new();
         for input in &inputs {
-            let found = object.find(&id_of(input), input["idProperty"].as_str());
+            let by = input["idProperty"].as_str();
+            let found = writes.object.find(&id_of(input), by);
             let found = found.filter(|(_, record)| record.archived.is_none());
             let Some((id, was)) = found.map(|(id, was)| (id, was.clone())) else {
                 lost.push(id_of(input));
                 continue;
             };
-            match object.change(&id, &input["properties"], world) {
-                Ok(()) => {
-                    let record = object.written(&id, &input["properties"]);
-                    told.results.push(traced(record, input));
-                    done.push((id, Some(was)));
-                }
-                Err(refused) if is_partial => told.errors.push(refusal_of(refused, input)),
-                Err(refused) => {
-                    object.undo(done, world.now);
-                    return Err(answer(&refused));
-                }
-            }
+            writes.write((id, Some(was)), (input, &input["properties"]), world)?;
         }
+        let mut told = writes.told;
         if !lost.is_empty() {
-            told.errors.push(missing(&object.noun(), &lost));
+            told.errors.push(missing(&writes.object.noun(), &lost));
         }
         Ok(told.answer(200, world))
     }
 
     pub(super) fn upsert_batch(&mut self, call: &Call, world: &mut World) -> Outcome {
-        let wish = body(call)?;
-        let inputs = inputs(&wish)?;
+        let inputs = inputs(&body(call)?)?;
         let ids: Vec<String> = inputs.iter().map(|_| self.fresh_id()).collect();
-        let object = self.object(call, world)?;
-        let is_partial = is_traced(&inputs);
-        let mut told = Told::default();
-        let mut done = Vec::new();
-        for (fresh, input) in ids.iter().zip(&inputs) {
+        let mut writes = Writes::of(self.object(call, world)?, is_traced(&inputs));
+        for (fresh, input) in ids.into_iter().zip(&inputs) {
             let by = input["idProperty"].as_str();
-            let found = object.find(&id_of(input), by);
-            let found = found.map(|(id, was)| (id, was.clone()));
+            let found = writes.object.find(&id_of(input), by);
+            let found = found.map(|(id, was)| (id, Some(was.clone())));
             let mut given = input["properties"].clone();
             if let Some(name) = by {
                 given[name] = id_of(input).into();
             }
-            let (id, was) = match found {
-                Some((id, was)) => (id, Some(was)),
-                None => (fresh.clone(), None),
-            };
-            let outcome = match was {
-                Some(_) => object.change(&id, &given, world),
-                None => object.insert(&id, &given, world),
-            };
-            match outcome {
-                Ok(()) => {
-                    let mut record = traced(object.written(&id, &given), input);
-                    record["new"] = was.is_none().into();
-                    told.results.push(record);
-                    done.push((id, was));
-                }
-                Err(refused) if is_partial => told.errors.push(refusal_of(refused, input)),
-                Err(refused) => {
-                    object.undo(done, world.now);
-                    return Err(answer(&refused));
-                }
+            let is_new = found.is_none();
+            let record = found.unwrap_or((fresh, None));
+            if let Some(told) = writes.write(record, (input, &given), world)? {
+                told["new"] = is_new.into();
             }
         }
-        Ok(told.answer(200, world))
+        Ok(writes.told.answer(200, world))
     }
 
     /// What is not there is no error.

@@ -144,6 +144,11 @@ pub(super) fn listed(wish: &Value, world: &World) -> Result<Vec<Value>, Answer> 
     }
 }
 
+pub(super) fn ids_of(items: &[Value]) -> Vec<&str> {
+    let ids = items.iter().map(|item| item["id"].as_str());
+    ids.map(Option::unwrap_or_default).collect()
+}
+
 /// Several in the order of the call, or in another where that is a trap.
 fn answered(status: u16, mut items: Vec<Value>, world: &mut World) -> Answer {
     if world.traps.is_on("shuffled-results") {
@@ -214,10 +219,7 @@ impl Webflow {
     pub(super) fn delete_items(&mut self, call: &Call, world: &mut World) -> Outcome {
         let items = listed(&body(call)?, world)?;
         let collection = self.collection(call)?;
-        let ids = items
-            .iter()
-            .map(|item| item["id"].as_str().unwrap_or_default());
-        let ids: Vec<&str> = ids.collect();
+        let ids = ids_of(&items);
         if ids.iter().any(|id| collection.item(id).is_none()) {
             return Err(not_found("item"));
         }

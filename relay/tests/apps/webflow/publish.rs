@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::items::{listed, shown};
+use super::items::{ids_of, listed, shown};
 use super::schema::Collection;
 use super::{Webflow, body, error, not_found};
 use crate::host::World;
@@ -67,10 +67,7 @@ impl Webflow {
     pub(super) fn withdraw_items(&mut self, call: &Call, world: &mut World) -> Outcome {
         let items = listed(&body(call)?, world)?;
         let collection = self.collection(call)?;
-        let ids = items
-            .iter()
-            .map(|item| item["id"].as_str().unwrap_or_default());
-        let ids: Vec<&str> = ids.collect();
+        let ids = ids_of(&items);
         let is_live = |id: &&str| collection.item(id).is_some_and(|item| item.live.is_some());
         if !ids.iter().all(is_live) {
             return Err(not_found("live item"));

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tidegate_apps::{Airtable as Double, Fault, Harm, Options, Running};
 
 use super::claims::edits_of_both_sides_cross;
-use super::doubled::{self, TABLE};
+use super::doubled::{TABLE, THINGS, typed};
 use super::{App, Row, Rows, Scene};
 use crate::e2e::stage::Stage;
 
@@ -94,19 +94,19 @@ impl App for Airtable {
     }
 
     async fn seed(&self, rows: &Rows) {
-        doubled::seed(&self.double, rows);
+        THINGS.seed(&self.double, rows);
     }
 
     async fn edit(&self, slug: &str, row: &Row) {
-        doubled::edit(&self.double, slug, row);
+        THINGS.edit(&self.double, slug, row);
     }
 
     async fn delete(&self, slug: &str) {
-        doubled::delete(&self.double, slug);
+        THINGS.delete(&self.double, slug);
     }
 
     async fn all(&self) -> Rows {
-        doubled::all(&self.double)
+        THINGS.all(&self.double, typed)
     }
 }
 

@@ -8,25 +8,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tidegate_apps::{Fault, Harm, HubSpot as Double, Options, Running};
-use tokio::task::JoinHandle;
 
 use super::claims::edits_of_both_sides_cross;
+use super::doubled::{Clock, Table};
 use super::{App, Row, Rows, Scene};
 use crate::e2e::stage::Stage;
 
 const TABLE: &str = "contacts";
+const CONTACTS: Table = Table {
+    name: TABLE,
+    slug: "slug",
+};
 
 pub struct HubSpot {
     double: Arc<Running>,
-    time: JoinHandle<()>,
-}
-
-impl Drop for HubSpot {
-    fn drop(&mut self) {
-        self.time.abort();
-    }
+    clock: Clock,
 }
 
 impl HubSpot {
@@ -57,24 +55,12 @@ impl HubSpot {
     async fn with(options: Options) -> HubSpot {
         let options = options.trap("clock-skew=-7d");
         let double = Arc::new(Double::start(options).await.unwrap());
-        let clock = Arc::clone(&double);
-        let time = tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(Duration::from_millis(200)).await;
-                clock.advance(Duration::from_secs(4));
-            }
-        });
-        HubSpot { double, time }
-    }
-
-    fn find(&self, slug: &str) -> Option<String> {
-        let rows = self.double.rows(TABLE).unwrap();
-        let row = rows.into_iter().find(|row| row.fields["slug"] == slug);
-        row.map(|row| row.id)
+        let clock = Clock::run(&double, Duration::from_secs(4));
+        HubSpot { double, clock }
     }
 
     fn id(&self, slug: &str) -> String {
-        self.find(slug).unwrap_or_else(|| panic!("no {slug}"))
+        CONTACTS.id(&self.double, slug)
     }
 
     fn hand(&self, what: &str, with: Value) {
@@ -89,31 +75,6 @@ impl Scene<HubSpot> {
         let sql = "select id from things where slug = $1";
         client.query_one(sql, &[&slug]).await.unwrap().get(0)
     }
-
-    async fn wait_findings(&self, codes: &[&str]) {
-        let are_told = async |stage: &Stage| {
-            let findings = stage.get("syncs/things/findings").await;
-            let findings = findings.as_array().cloned().unwrap_or_default();
-            findings.iter().map(|found| &found["code"]).eq(codes)
-        };
-        self.stage.wait("the findings", are_told).await;
-    }
-}
-
-fn fields(slug: Option<&str>, row: &Row) -> Value {
-    let mut fields = Map::new();
-    let given = [
-        ("slug", slug.map(Value::from)),
-        ("title", row.title.clone().map(Value::from)),
-        ("qty", row.qty.map(Value::from)),
-        ("done", row.done.map(Value::from)),
-    ];
-    for (name, value) in given {
-        if let Some(value) = value {
-            fields.insert(name.to_owned(), value);
-        }
-    }
-    Value::Object(fields)
 }
 
 #[async_trait]
@@ -143,45 +104,32 @@ impl App for HubSpot {
     }
 
     async fn seed(&self, rows: &Rows) {
-        for (slug, row) in rows {
-            self.double.create(TABLE, fields(Some(slug), row)).unwrap();
-        }
+        CONTACTS.seed(&self.double, rows);
     }
 
     async fn edit(&self, slug: &str, row: &Row) {
-        let id = self.id(slug);
-        self.double.update(TABLE, &id, fields(None, row)).unwrap();
+        CONTACTS.edit(&self.double, slug, row);
     }
 
     async fn delete(&self, slug: &str) {
-        self.double.delete(TABLE, &self.id(slug)).unwrap();
+        CONTACTS.delete(&self.double, slug);
     }
 
+    // All cells are texts.
     async fn all(&self) -> Rows {
-        let mut rows = Rows::new();
-        for record in self.double.rows(TABLE).unwrap() {
-            let text = |name: &str| record.fields[name].as_str();
-            let row = Row {
+        CONTACTS.all(&self.double, |cells| {
+            let text = |name: &str| cells[name].as_str();
+            Row {
                 title: text("title").map(str::to_owned),
                 qty: text("qty").map(|qty| qty.parse().unwrap()),
                 done: text("done").map(|done| done == "true"),
-            };
-            let slug = text("slug").unwrap().to_owned();
-            assert_eq!(rows.insert(slug, row), None, "two contacts with one slug");
-        }
-        rows
+            }
+        })
     }
 }
 
-/// Equal, with `count` records that came from the app.
 async fn synced(hint: &str, count: i32) -> Scene<HubSpot> {
-    let scene = Scene::start(HubSpot::start().await, hint).await;
-    let rows = (1..=count).map(|n| (format!("row-{n}"), Row::titled("app")));
-    scene.app.seed(&rows.collect()).await;
-    scene.stage.apply(&scene.file("")).await;
-    scene.wait_equal().await;
-    scene.quiet().await;
-    scene
+    Scene::synced(HubSpot::start().await, hint, count).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -387,7 +335,7 @@ async fn a_refusal_for_rate_is_waited_for_as_its_policy_says_and_nothing_is_made
 async fn the_rates_that_hubspot_allows_are_never_exceeded() {
     let scene = Scene::start(HubSpot::start().await, "rate").await;
     // Time passes as it does elsewhere, or the double would never see too many calls.
-    scene.app.time.abort();
+    scene.app.clock.stop();
     scene
         .sql("insert into things (slug) select 'row-' || n from generate_series(1, 3000) n")
         .await;

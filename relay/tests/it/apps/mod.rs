@@ -116,6 +116,17 @@ impl<A: App> Scene<A> {
         Scene { stage, app, proxy }
     }
 
+    /// Equal and quiet, with `count` records that came from the app.
+    pub async fn synced(app: A, hint: &str, count: i32) -> Scene<A> {
+        let scene = Scene::start(app, hint).await;
+        let rows = (1..=count).map(|n| (format!("row-{n}"), Row::titled("app")));
+        scene.app.seed(&rows.collect()).await;
+        scene.stage.apply(&scene.file("")).await;
+        scene.wait_equal().await;
+        scene.quiet().await;
+        scene
+    }
+
     /// A sync file; `more` are lines for the table.
     pub fn file(&self, more: &str) -> String {
         let table = self.app.table();
@@ -178,6 +189,16 @@ fields = [
         self.stage
             .wait(what, async |_| met(&self.left().await))
             .await;
+    }
+
+    /// Exactly these are told.
+    pub async fn wait_findings(&self, codes: &[&str]) {
+        let are_told = async |stage: &Stage| {
+            let findings = stage.get("syncs/things/findings").await;
+            let findings = findings.as_array().cloned().unwrap_or_default();
+            findings.iter().map(|found| &found["code"]).eq(codes)
+        };
+        self.stage.wait("the findings", are_told).await;
     }
 
     /// What `sync status` says once nothing is under way.

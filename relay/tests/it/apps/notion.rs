@@ -9,10 +9,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use tidegate_apps::{Fault, Harm, Notion as Double, Options, Running};
-use tokio::task::JoinHandle;
 
 use super::claims::edits_of_both_sides_cross;
-use super::doubled::{self, TABLE};
+use super::doubled::{Clock, TABLE, THINGS, typed};
 use super::{App, Row, Rows, Scene};
 use crate::e2e::stage::Stage;
 
@@ -20,13 +19,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 pub struct Notion {
     double: Arc<Running>,
-    time: JoinHandle<()>,
-}
-
-impl Drop for Notion {
-    fn drop(&mut self) {
-        self.time.abort();
-    }
+    clock: Clock,
 }
 
 impl Notion {
@@ -43,14 +36,8 @@ impl Notion {
             .made("create-data-source", source("elsewhere"))
             .trap("refuses");
         let double = Arc::new(Double::start(options).await.unwrap());
-        let clock = Arc::clone(&double);
-        let time = tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(Duration::from_millis(200)).await;
-                clock.advance(Duration::from_secs(10));
-            }
-        });
-        Notion { double, time }
+        let clock = Clock::run(&double, Duration::from_secs(10));
+        Notion { double, clock }
     }
 
     fn hand(&self, what: &str, with: Value) {
@@ -99,31 +86,24 @@ impl App for Notion {
     }
 
     async fn seed(&self, rows: &Rows) {
-        doubled::seed(&self.double, rows);
+        THINGS.seed(&self.double, rows);
     }
 
     async fn edit(&self, slug: &str, row: &Row) {
-        doubled::edit(&self.double, slug, row);
+        THINGS.edit(&self.double, slug, row);
     }
 
     async fn delete(&self, slug: &str) {
-        doubled::delete(&self.double, slug);
+        THINGS.delete(&self.double, slug);
     }
 
     async fn all(&self) -> Rows {
-        doubled::all(&self.double)
+        THINGS.all(&self.double, typed)
     }
 }
 
-/// Equal, with `count` records that came from the app.
 async fn synced(hint: &str, count: i32) -> Scene<Notion> {
-    let scene = Scene::start(Notion::start().await, hint).await;
-    let rows = (1..=count).map(|n| (format!("row-{n}"), Row::titled("app")));
-    scene.app.seed(&rows.collect()).await;
-    scene.stage.apply(&scene.file("")).await;
-    scene.wait_equal().await;
-    scene.quiet().await;
-    scene
+    Scene::synced(Notion::start().await, hint, count).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -164,8 +144,8 @@ async fn a_page_that_is_moved_is_gone_and_one_that_is_restored_is_back() {
     let scene = synced("moved", 10).await;
     scene.app.double.trap("restores-unstamped").unwrap();
     let (moved, restored) = (
-        doubled::id(&scene.app.double, "row-1"),
-        doubled::id(&scene.app.double, "row-2"),
+        THINGS.id(&scene.app.double, "row-1"),
+        THINGS.id(&scene.app.double, "row-2"),
     );
     let to = json!({ "table": TABLE, "id": moved, "to": "elsewhere" });
     scene.app.hand("move", to);
@@ -252,7 +232,7 @@ async fn refusals_for_rate_and_overload_are_waited_for_and_nothing_is_made_twice
 async fn the_rate_that_notion_allows_is_never_exceeded() {
     let scene = Scene::start(Notion::start().await, "rate").await;
     // Time passes as it does elsewhere, or the double would never see too many calls.
-    scene.app.time.abort();
+    scene.app.clock.stop();
     scene
         .sql("insert into things (slug) select 'row-' || n from generate_series(1, 20) n")
         .await;

@@ -12,26 +12,23 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use tidegate_apps::{Fault, Harm, Options, Running, Webflow as Double};
-use tokio::task::JoinHandle;
 
 use super::claims::edits_of_both_sides_cross;
-use super::doubled::TABLE;
+use super::doubled::{Clock, TABLE, Table, typed};
 use super::{App, Row, Rows, Scene};
 use crate::e2e::stage::Stage;
 
+const ITEMS: Table = Table {
+    name: TABLE,
+    slug: "name",
+};
 const CREATE: &str = "POST /v2/collections/{collection}/items";
 const UPDATE: &str = "PATCH /v2/collections/{collection}/items";
 const PUBLISH: &str = "POST /v2/collections/{collection}/items/publish";
 
 pub struct Webflow {
     double: Arc<Running>,
-    time: JoinHandle<()>,
-}
-
-impl Drop for Webflow {
-    fn drop(&mut self) {
-        self.time.abort();
-    }
+    clock: Clock,
 }
 
 fn field(name: &str, kind: &str) -> Value {
@@ -56,24 +53,16 @@ impl Webflow {
         let options = options.trap("refuses").trap("limits=100");
         let options = options.trap("clock-skew=-7d");
         let double = Arc::new(Double::start(options).await.unwrap());
-        let clock = Arc::clone(&double);
-        let time = tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(Duration::from_millis(200)).await;
-                clock.advance(Duration::from_secs(4));
-            }
-        });
-        Webflow { double, time }
+        let clock = Clock::run(&double, Duration::from_secs(4));
+        Webflow { double, clock }
     }
 
     fn find(&self, slug: &str) -> Option<tidegate_apps::Row> {
-        let rows = self.double.rows(TABLE).unwrap();
-        rows.into_iter().find(|row| row.fields["name"] == slug)
+        ITEMS.find(&self.double, slug)
     }
 
     fn id(&self, slug: &str) -> String {
-        let found = self.find(slug);
-        found.unwrap_or_else(|| panic!("no {slug}")).id
+        ITEMS.id(&self.double, slug)
     }
 
     fn hand(&self, what: &str, with: Value) -> Value {
@@ -90,14 +79,6 @@ impl Webflow {
         let with = json!({ "table": TABLE, "id": self.id(slug) });
         !self.hand("live", with).is_null()
     }
-}
-
-fn fields(slug: Option<&str>, row: &Row) -> Value {
-    let mut fields = super::doubled::fields(None, row);
-    if let Some(slug) = slug {
-        fields["name"] = slug.into();
-    }
-    fields
 }
 
 #[async_trait]
@@ -136,59 +117,29 @@ impl App for Webflow {
     }
 
     async fn seed(&self, rows: &Rows) {
-        for (slug, row) in rows {
-            self.double.create(TABLE, fields(Some(slug), row)).unwrap();
-        }
+        ITEMS.seed(&self.double, rows);
     }
 
     async fn edit(&self, slug: &str, row: &Row) {
-        let id = self.id(slug);
-        self.double.update(TABLE, &id, fields(None, row)).unwrap();
+        ITEMS.edit(&self.double, slug, row);
     }
 
     async fn delete(&self, slug: &str) {
-        self.double.delete(TABLE, &self.id(slug)).unwrap();
+        ITEMS.delete(&self.double, slug);
     }
 
     async fn all(&self) -> Rows {
-        let mut rows = Rows::new();
-        for record in self.double.rows(TABLE).unwrap() {
-            let of = &record.fields;
-            let row = Row {
-                title: of["title"].as_str().map(str::to_owned),
-                qty: of["qty"].as_i64().map(|qty| qty as i32),
-                done: Some(of["done"] == true),
-            };
-            let slug = of["name"].as_str().unwrap().to_owned();
-            assert_eq!(rows.insert(slug, row), None, "two items with one name");
-        }
-        rows
+        ITEMS.all(&self.double, typed)
     }
 }
 
-/// Equal, with `count` records that came from the app.
 async fn synced(hint: &str, count: i32) -> Scene<Webflow> {
-    let scene = Scene::start(Webflow::start().await, hint).await;
-    let rows = (1..=count).map(|n| (format!("row-{n}"), Row::titled("app")));
-    scene.app.seed(&rows.collect()).await;
-    scene.stage.apply(&scene.file("")).await;
-    scene.wait_equal().await;
-    scene.quiet().await;
-    scene
+    Scene::synced(Webflow::start().await, hint, count).await
 }
 
 impl Scene<Webflow> {
     async fn wait_for(&self, what: &str, met: impl Fn(&Webflow) -> bool) {
         self.stage.wait(what, async |_| met(&self.app)).await;
-    }
-
-    async fn wait_findings(&self, codes: &[&str]) {
-        let are_told = async |stage: &Stage| {
-            let findings = stage.get("syncs/things/findings").await;
-            let findings = findings.as_array().cloned().unwrap_or_default();
-            findings.iter().map(|found| &found["code"]).eq(codes)
-        };
-        self.stage.wait("the findings", are_told).await;
     }
 
     async fn wait_told(&self, text: &str) {
@@ -543,7 +494,7 @@ async fn a_refusal_for_rate_is_waited_for_and_nothing_is_made_twice() {
 async fn the_rate_that_webflow_tells_is_never_exceeded_whoever_else_uses_it() {
     let scene = synced("rate", 2).await;
     // Time passes as it does elsewhere, or the double would never see too many calls.
-    scene.app.time.abort();
+    scene.app.clock.stop();
     scene.app.double.trap("limits=1").unwrap();
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let url = format!("{}/v2/sites", scene.app.double.address);
