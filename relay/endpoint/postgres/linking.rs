@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 
-use tidegate_sync::model::{Before, Cell, Key, Outcome, Row, Stored};
+use tidegate_sync::model::{Before, Cell, FindingCode, Key, Outcome, Row, Stored};
 
 use super::connect::Connected;
 use super::guard::{Write, WriteKind};
@@ -72,8 +72,7 @@ impl Tables<'_> {
                 for (at, linked) in part.iter().enumerate() {
                     match found.remove(&at) {
                         Some(stored) => there.push((linked, stored)),
-                        // A trigger has moved or deleted it, which the change log will tell.
-                        None => outcomes.extend(missing(linked)),
+                        None => outcomes.extend(gone(linked)?),
                     }
                 }
                 let sets = write(session, shape, &there).await?;
@@ -99,13 +98,24 @@ impl Tables<'_> {
     }
 }
 
-/// The outcome of a record that was there when it was locked, where only links were to be written.
-fn missing(linked: &Linked<'_>) -> Option<(usize, Outcome)> {
-    let outcome = Outcome::Missing { fence: 0 };
-    linked
-        .write
-        .is_of_links()
-        .then_some((linked.write.step, outcome))
+/// What becomes of a record that a trigger has moved or deleted, which the change log will tell. One that has
+/// no links to write is written all the same.
+///
+/// # Errors
+/// Refuses one that lacks its links: it would be told as agreed on without them.
+fn gone(linked: &Linked<'_>) -> Result<Option<(usize, Outcome)>, Failure> {
+    let write = linked.write;
+    if write.is_of_links() {
+        return Ok(Some((write.step, Outcome::Missing { fence: 0 })));
+    }
+    if write.links.is_empty() {
+        return Ok(None);
+    }
+    let detail = "a trigger moved or deleted the record before its links were written";
+    Err(Failure::Refused(
+        FindingCode::RejectedBySide,
+        detail.to_owned(),
+    ))
 }
 
 /// The table's records that were created or updated, and those of which only links are written.

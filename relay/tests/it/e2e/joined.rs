@@ -252,6 +252,53 @@ async fn a_set_that_both_sides_changed_is_a_conflict_and_a_restart_loses_no_row(
     assert_eq!(conflicts.as_array().map(Vec::len), Some(1), "{conflicts:#}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_a_trigger_moves_before_its_links_are_written_is_a_finding() {
+    let shelf = Shelf::start("joined_moved").await;
+    shelf.stage.apply(FILE).await;
+    shelf.wait("the copy", &COPIED).await;
+    let away = "
+        create function public.away() returns trigger language plpgsql as $$
+            begin update public.works set id = new.id + 1000 where id = new.id; return null; end $$;
+        create trigger away after update of pages on public.works for each row
+            when (new.pages = 99) execute function public.away();";
+    run(&shelf.right, away).await;
+    run(
+        &shelf.left,
+        "begin;
+         update books set pages = 99 where title = 'none';
+         insert into book_tags select b.id, t.id from books b, tags t
+             where b.title = 'none' and t.name = 'chess';
+         update books set pages = 11 where title = 'one';
+         commit",
+    )
+    .await;
+    let is_told = async |stage: &Stage| {
+        let findings = stage.get("syncs/shelf/findings").await.to_string();
+        findings.contains("moved or deleted the record before its links")
+    };
+    shelf.stage.wait("the finding", is_told).await;
+    let right = [
+        "none 0",
+        "one 11 art+biology",
+        "three 3 art+drama",
+        "two 2 chess",
+    ];
+    let others = async |_: &Stage| books(&shelf.right, RIGHT_BOOKS).await == right;
+    shelf.stage.wait("the others to cross", others).await;
+
+    run(&shelf.right, "drop trigger away on public.works").await;
+    shelf.stage.post("syncs/shelf/retry", json!({})).await;
+    let all = [
+        "none 99 chess",
+        "one 11 art+biology",
+        "three 3 art+drama",
+        "two 2 chess",
+    ];
+    shelf.wait("it to cross, too", &all).await;
+    shelf.writes().await;
+}
+
 /// An empty table in its place would pass for the deletion of every link.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_join_table_made_anew_is_not_taken_for_the_old_one() {
