@@ -34,21 +34,21 @@ relay/console/node_modules/.package-lock.json: relay/console/package-lock.json
 BUILD = cargo build --locked --workspace --all-targets
 
 # Plain `cargo test`: tests of one binary share one throwaway PostgreSQL, which a runner with a
-# process per test would start anew for each. They wait more than they compute, so there are twice as
-# many at a time as cores.
-test: export RUST_TEST_THREADS ?= $(shell echo $$((2 * $$(nproc))))
+# process per test would start anew for each. They wait more than they compute, so there are more
+# at a time than cores.
+test: export RUST_TEST_THREADS ?= $(shell echo $$((4 * $$(nproc))))
 test: ## Pure, simulated and real-PostgreSQL tests
 	@./packaging/find-postgres.sh >/dev/null
 	@./packaging/fetch-python.sh kinto >/dev/null
 	@./packaging/fetch-python.sh schemathesis >/dev/null
 	@./packaging/monitoring/fetch-promtool.sh >/dev/null
 	$(BUILD)
-	cargo test --locked --workspace
+	@./packaging/in-memory.sh cargo test --locked --workspace
 
 test-pg: ## The tests of the PostgreSQL side on other versions (PG="13 14 15 16 17 18")
 	@./packaging/find-postgres.sh >/dev/null
 	$(BUILD)
-	@./packaging/test-pg.sh $(PG)
+	@./packaging/in-memory.sh ./packaging/test-pg.sh $(PG)
 
 # The clients come from npm and PyPI, pinned, into target/apps.
 test-apps: ## The vendors' own clients against our doubles of their apps

@@ -5,13 +5,14 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use tokio::process::{Child, Command};
 use tokio_postgres::Client;
 
 use super::speed::peak_mb;
-use super::stage::Stage;
+use super::stage::{Stage, longest};
 use crate::support::chance::Chance;
 
 const SECONDS: u64 = 20;
@@ -107,8 +108,12 @@ async fn pgbench_and_edits_of_the_other_side_end_equal_with_nothing_lost_or_echo
     let copied = stage.get("syncs/soak").await["writes"].as_u64().unwrap();
 
     let pgbench = start_pgbench(&stage, seconds);
-    let edits = edit(&right, Duration::from_secs(seconds)).await;
-    let done = pgbench.wait_with_output().unwrap();
+    let both = async {
+        let edits = edit(&right, Duration::from_secs(seconds)).await;
+        (edits, pgbench.wait_with_output().await.unwrap())
+    };
+    let both = tokio::time::timeout(longest(), both).await;
+    let (edits, done) = both.unwrap_or_else(|_| panic!("one hangs\n{}", stage.logs()));
     let said = String::from_utf8_lossy(&done.stdout);
     assert!(
         done.status.success(),
@@ -163,8 +168,9 @@ fn start_pgbench(stage: &Stage, seconds: u64) -> Child {
     // In the server's directory: pgbench runs as the server's user.
     let script = stage.left.server.socket_dir().join("soak.sql");
     fs::write(&script, SCRIPT).unwrap();
-    let mut command = stage.left.server.pgbench(&stage.left.name);
+    let mut command = Command::from(stage.left.server.pgbench(&stage.left.name));
     command
+        .kill_on_drop(true)
         .args(["-n", "-c", "4", "-T", &seconds.to_string()])
         .args(["-R", &LEFT_RATE.to_string()])
         .args(["-D", &format!("accounts={ACCOUNTS}"), "-f"])

@@ -10,7 +10,7 @@ use tidegate_sync::value::Value;
 use crate::support::postgres::{Database, Server};
 use crate::support::side::*;
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn next(capture: &mut Box<dyn Capture>) -> Captured {
     let next = tokio::time::timeout(PATIENCE, capture.next()).await;

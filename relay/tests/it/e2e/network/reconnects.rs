@@ -47,11 +47,11 @@ async fn memory_after_many_reconnects_is_what_it_was_before() {
             before[1],
             after[1],
         );
-        // Few reconnects don't fill what allocators keep for themselves.
-        let share = if is_long() { 1.05 } else { 1.2 };
+        // Few reconnects don't fill what allocators keep for themselves, on a busy machine still less.
+        let (share, more) = if is_long() { (1.05, 0.) } else { (1.2, 16e3) };
         for (before, after) in before.iter().zip(after) {
             assert!(
-                after as f64 <= *before as f64 * share,
+                after as f64 <= *before as f64 * share + more,
                 "{over}: {before} to {after} kB"
             );
         }
