@@ -540,7 +540,9 @@ impl Drop for Stage {
 /// The longest wait for what takes as long as there is data: a test that hangs must fail, and say what
 /// relay and agent said.
 pub fn longest() -> Duration {
-    let is_long = LONG_FORMS.iter().any(|name| std::env::var_os(name).is_some());
+    let is_long = LONG_FORMS
+        .iter()
+        .any(|name| std::env::var_os(name).is_some());
     Duration::from_secs(if is_long { 3 * 3600 } else { 600 })
 }
 

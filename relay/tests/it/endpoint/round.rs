@@ -54,7 +54,8 @@ async fn what_was_copied_is_not_streamed_and_our_own_writes_carry_their_batch() 
         )
         .await
         .unwrap();
-    let mut side = open(&database, 1, &[("t", &["id", "n", "at"])]).await;
+    let sync = database.name.as_str();
+    let mut side = open_as(sync, &database, 1, &[("t", &["id", "n", "at"])]).await;
     let mut view = side.snapshot().await.unwrap();
     let position = view.position();
     client
@@ -153,7 +154,7 @@ async fn forget_twice(database: &Database) {
     let client = database.client().await;
     let endpoint = PostgresEndpoint::new(database.dial());
     for _ in 0..2 {
-        endpoint.forget(SYNC).await.unwrap();
+        endpoint.forget(&database.name).await.unwrap();
         let left = "select (select count(*) from pg_replication_slots
                             where database = current_database())
                          + (select count(*) from pg_publication)

@@ -85,7 +85,8 @@ async fn several_readers_share_one_view_and_find_records_where_they_were() {
         )
         .await
         .unwrap();
-    let mut side = open(&database, 1, &[("t", &["id", "pad"])]).await;
+    let sync = database.name.as_str();
+    let mut side = open_as(sync, &database, 1, &[("t", &["id", "pad"])]).await;
     for exported in [true, false] {
         let mut view = if exported {
             side.snapshot().await.unwrap()
@@ -93,8 +94,8 @@ async fn several_readers_share_one_view_and_find_records_where_they_were() {
             side.view().await.unwrap()
         };
         let sessions = "select count(*) from pg_stat_activity
-             where datname = current_database() and application_name = 'tidegate/blog/snapshot'
-               and state = 'idle in transaction'";
+             where datname = current_database() and state = 'idle in transaction'
+               and application_name = 'tidegate/' || current_database() || '/snapshot'";
         let sessions = client.query_one(sessions, &[]).await.unwrap();
         assert_eq!(sessions.get::<_, i64>(0), 3);
         // Moves every record, and adds one to the end of the last range.

@@ -24,7 +24,19 @@ pub type Table<'a> = (&'a str, &'a [&'a str]);
 pub const SYNC: &str = "blog";
 
 pub async fn open(database: &Database, epoch: u32, tables: &[Table<'_>]) -> Box<dyn OpenSide> {
+    open_as(SYNC, database, epoch, tables).await
+}
+
+/// For a sync of that name. Slots are named by it, and tests share a server: one that makes a slot takes
+/// the database's name, which is unique.
+pub async fn open_as(
+    sync: &str,
+    database: &Database,
+    epoch: u32,
+    tables: &[Table<'_>],
+) -> Box<dyn OpenSide> {
     let mut binding = binding(epoch, tables);
+    binding.sync = sync.into();
     // Goes away with the server.
     let staging = format!("staging-{}", database.name);
     binding.staging = database.server.socket_dir().join(staging);
