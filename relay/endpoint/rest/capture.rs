@@ -17,7 +17,7 @@ use super::clock::Micros;
 use super::log::{self, News, Spots, Touch};
 use super::manifest::{Changes, Log, Request};
 use super::merged::tell_merged;
-use super::modified::{Seen, limits, modified};
+use super::modified::{Asked, Seen, limits, modified};
 use super::reading::by_ids;
 use super::shape::{Record, Shape};
 use super::side::Bound;
@@ -125,11 +125,16 @@ impl Looks {
         if let Some(sweeper) = &mut self.sweeper {
             sweeper.poll()?;
         }
+        let asked = Asked {
+            changes,
+            request,
+            after: self.position.offset,
+            told: &self.told,
+            is_far: &|until| self.horizon(until).is_some(),
+        };
         let mut seen = Vec::new();
         for shape in &bound.shapes {
-            let asked = (changes, request);
-            let from = self.position.offset;
-            seen.push(modified(bound, shape, asked, from, &self.told).await?);
+            seen.push(modified(bound, shape, &asked).await?);
         }
         let until = seen.iter().map(|seen| seen.until).min();
         let Some(horizon) = self.horizon(until.unwrap_or_else(|| self.bound.shown())) else {

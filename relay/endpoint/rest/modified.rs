@@ -20,11 +20,23 @@ pub(super) struct Seen<'a> {
     pub until: Micros,
 }
 
+/// What of the app's changes is asked for.
+pub(super) struct Asked<'a> {
+    pub changes: &'a Changes,
+    pub request: &'a Request,
+    /// What was modified after this is new.
+    pub after: Micros,
+    /// What was told of the time before, of which more may show late.
+    pub told: &'a Told,
+    /// Whether anything can be told if lists show everything up to a moment. Where not, a list that is
+    /// broken off there would be read again and again, always to the same end.
+    pub is_far: &'a (dyn Fn(Micros) -> bool + Sync),
+}
+
 /// A list under way.
 struct Look<'a> {
     bound: &'a Bound,
-    changes: &'a Changes,
-    after: Micros,
+    asked: &'a Asked<'a>,
     records: Vec<Record>,
     /// Where each of them is.
     places: HashMap<String, usize>,
@@ -41,25 +53,23 @@ enum Next {
 }
 
 /// What was modified after a position; with `late_ms` also what was modified a little before it and
-/// was not shown then. `told` is what was told of that time.
+/// was not shown then.
 pub(super) async fn modified<'a>(
     bound: &Bound,
     shape: &'a Shape,
-    (changes, request): (&Changes, &Request),
-    after: Micros,
-    told: &Told,
+    asked: &Asked<'_>,
 ) -> Result<Seen<'a>, EndpointError> {
+    let Asked { changes, after, .. } = *asked;
     let mut look = Look {
         bound,
-        changes,
-        after,
+        asked,
         records: Vec::new(),
         places: HashMap::new(),
         until: bound.shown(),
         is_cut: false,
     };
     let from = after.saturating_sub(changes.late_ms * 1_000);
-    look.list(shape, request, from).await?;
+    look.list(shape, from).await?;
     if look.is_cut {
         let text = format!(
             "more of {} was changed at once than {} shows: everything is compared",
@@ -68,7 +78,7 @@ pub(super) async fn modified<'a>(
         return Err(EndpointError::retry("changes-cut", text));
     }
     let Look { records, until, .. } = look;
-    let is_late = |record: &Record| changes.late_ms > 0 && !told.has(shape.pair, record);
+    let is_late = |record: &Record| changes.late_ms > 0 && !asked.told.has(shape.pair, record);
     let is_new = |record: &Record| record.stamp > after || is_late(record);
     let mut records: Vec<Record> = records.into_iter().filter(is_new).collect();
     if changes.reread {
@@ -86,21 +96,17 @@ pub(super) async fn modified<'a>(
 }
 
 impl Look<'_> {
-    async fn list(
-        &mut self,
-        shape: &Shape,
-        request: &Request,
-        from: Micros,
-    ) -> Result<(), EndpointError> {
+    async fn list(&mut self, shape: &Shape, from: Micros) -> Result<(), EndpointError> {
         let client = &self.bound.client;
         let manifest = &client.manifest;
-        let form = self.changes.since_as.unwrap_or(manifest.record.modified_as);
+        let changes = self.asked.changes;
+        let form = changes.since_as.unwrap_or(manifest.record.modified_as);
         let listing = Listing {
-            request,
-            items: &self.changes.items,
-            paging: &self.changes.paging,
-            size: self.changes.page.unwrap_or(manifest.list.page),
-            kind: match self.changes.searches {
+            request: self.asked.request,
+            items: &changes.items,
+            paging: &changes.paging,
+            size: changes.page.unwrap_or(manifest.list.page),
+            kind: match changes.searches {
                 true => CallKind::Search,
                 false => CallKind::Read,
             },
@@ -131,7 +137,7 @@ impl Look<'_> {
     /// What the first page's header says of its table as a whole.
     fn stamp(&mut self, is_first: bool, page: &Page) {
         let form = self.bound.client.manifest.record.modified_as;
-        let header = self.changes.table_stamp.as_ref();
+        let header = self.asked.changes.table_stamp.as_ref();
         let stamp = header.and_then(|header| page.answer.header(header));
         if let Some(stamp) = stamp.filter(|_| is_first) {
             let stamp = stamp.trim_start_matches("W/").trim_matches('"');
@@ -160,11 +166,11 @@ impl Look<'_> {
     }
 
     fn next(&mut self, since: Micros, last: Micros, count: usize, is_full: bool) -> Next {
-        let changes = self.changes;
+        let changes = self.asked.changes;
         if changes.in_order && self.records.len() >= limits::RECORDS {
             // Others may have the last one's stamp. Where all have, the position would stay.
             let before = last.saturating_sub(1);
-            if before > self.after {
+            if (self.asked.is_far)(before) {
                 (self.until, self.is_cut) = (self.until.min(before), false);
                 return Next::Enough;
             }

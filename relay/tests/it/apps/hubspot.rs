@@ -16,6 +16,8 @@ use super::doubled::{Clock, Table};
 use super::{App, Row, Rows, Scene};
 use crate::e2e::stage::Stage;
 
+/// Of the double's clock.
+const STEP: Duration = Duration::from_secs(4);
 const TABLE: &str = "contacts";
 const CONTACTS: Table = Table {
     name: TABLE,
@@ -55,7 +57,7 @@ impl HubSpot {
     async fn with(options: Options) -> HubSpot {
         let options = options.trap("clock-skew=-7d");
         let double = Arc::new(Double::start(options).await.unwrap());
-        let clock = Clock::run(&double, Duration::from_secs(4));
+        let clock = Clock::run(&double, STEP);
         HubSpot { double, clock }
     }
 
@@ -158,6 +160,29 @@ async fn an_import_of_more_than_a_search_shows_at_one_moment_is_compared_whole()
     };
     scene.stage.wait_long("all of them", are_there).await;
     scene.wait_equal().await;
+}
+
+/// A look breaks a long list off and tells what was before. Here that is nothing: all have one stamp, which
+/// the comparison that a run begins with may have seen. Such looks came again and again, to the same end.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_just_before_the_first_look_does_not_hold_up_what_comes_later() {
+    let mut scene = synced("first_look", 5).await;
+    scene.app.clock.stop();
+    scene.stage.post("syncs/things/pause", json!({})).await;
+    let rows: Vec<Value> = (1..=5_300)
+        .map(|n| json!({ "slug": format!("imported-{n}") }))
+        .collect();
+    scene
+        .app
+        .hand("import", json!({ "table": TABLE, "rows": rows }));
+    scene.stage.post("syncs/things/resume", json!({})).await;
+    let compared = async |stage: &Stage| {
+        let sync = stage.get("syncs/things").await;
+        sync["state"] == "live" && sync["tables"][0]["linked"] == 5_305
+    };
+    scene.stage.wait_long("the comparison", compared).await;
+    scene.app.clock = Clock::run(&scene.app.double, STEP);
+    edits_of_both_sides_cross(&scene, "later").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
