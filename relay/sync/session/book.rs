@@ -8,7 +8,7 @@ mod since;
 
 use std::collections::{BTreeMap, HashMap};
 
-use self::since::{is_own_move, is_past};
+use self::since::{has_finding, is_own_move, is_past};
 
 use super::open::{Fence, Former, Open};
 use super::reach::Reach;
@@ -490,7 +490,8 @@ impl Book {
                 continue;
             };
             let slot = (side, open.case.pair, key);
-            if lookups.get(&slot).is_some_and(|lookup| lookup.has_finding) {
+            let lookup = lookups.get(&slot).unwrap_or(Lookup::nobody());
+            if has_finding(lookup, side, open.case.since[side]) {
                 open.findings.push((side, slot.2));
             }
         }

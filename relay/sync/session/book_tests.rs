@@ -103,6 +103,22 @@ fn a_key_that_our_batch_gave_is_the_former_record_s_until_the_history_shows_the_
     assert_eq!(of(book.find(&left("k"), lookup, at(BATCH))), LinkId(2));
 }
 
+/// The finding is about who has the key by now. The history has yet to tell that its former record is gone.
+#[test]
+fn a_finding_of_who_got_the_key_by_our_batch_is_not_closed_with_the_former_record() {
+    let former = link(1, ("k", "r1"), Since::default());
+    let ours = link(2, ("k", "r2"), Since::written(BATCH));
+    for (links, expected) in [(vec![former.clone(), ours], 0), (vec![former], 1)] {
+        let mut lookups = knows(links);
+        for lookup in lookups.values_mut() {
+            lookup.has_finding = true;
+        }
+        let mut book = Book::default();
+        book.report(Side::Left, change("k", present("a"), 10), &lookups);
+        assert_eq!(only(&book).findings.len(), expected);
+    }
+}
+
 /// What its side leaves out as unchanged is not what the link had agreed on: the key's next record may have had a
 /// case of its own, which is closed.
 #[test]

@@ -169,28 +169,22 @@ impl Session {
             batch: BatchId(u64::MAX),
             place: Place::end_of(u64::MAX),
         };
-        let found = match self.book.find(&slot, lookup, self.reach[slot.0].moment()) {
-            // Its record is gone: another one may have the key, and the finding.
-            Found::Open(number) if !self.book.is_alive(number, slot.0) => Found::New,
-            // It has the key by a write of ours that its side's history has not told of yet.
-            Found::New => {
-                let reached = self.reach[slot.0].moment();
-                let link = tenant(lookup, slot.0, now);
-                match link.filter(|link| link.since[slot.0] > reached) {
-                    Some(link) => self.book.of_link(slot.1, link),
-                    None => Found::New,
-                }
-            }
-            found => found,
+        let reached = self.reach[slot.0].moment();
+        // Who has the key by a write of ours that its side's history has not told of yet.
+        let given = tenant(lookup, slot.0, now).filter(|link| link.since[slot.0] > reached);
+        let found = match given {
+            Some(link) => self.book.of_link(slot.1, link),
+            None => match self.book.find(&slot, lookup, reached) {
+                // Its record is gone: another one may have the key, and the finding.
+                Found::Open(number) if !self.book.is_alive(number, slot.0) => Found::New,
+                found => found,
+            },
         };
         let number = match found {
             Found::Known(_) => return,
             Found::Open(number) => number,
             Found::Linked(link) => self.book.open_link(slot.1, *link, lookups),
-            Found::New => {
-                let since = self.reach[slot.0].moment();
-                self.book.open_lone(slot.clone(), since, lookups)
-            }
+            Found::New => self.book.open_lone(slot.clone(), reached, lookups),
         };
         let has_finding = lookup.has_finding && !self.book.is_moot(&slot);
         let finding = (slot.0, slot.2);

@@ -70,3 +70,10 @@ pub(super) fn is_past(lookup: &Lookup, side: Side, change: &Change) -> bool {
         .filter(|(since, _)| *since > change.moment());
     later.any(|(since, seen)| since.is_given() || change.place() <= seen)
 }
+
+/// True when an open finding of the key is about the record that has it since `since`, and not about one that got
+/// it later, by a write of ours: of that one the side's history may not have told yet.
+pub(super) fn has_finding(lookup: &Lookup, side: Side, since: Since) -> bool {
+    let mut links = lookup.links.iter();
+    lookup.has_finding && links.all(|link| link.since[side] <= since)
+}

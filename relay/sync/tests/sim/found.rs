@@ -585,6 +585,13 @@ fn what_a_returning_record_leaves_out_as_unchanged_is_read() {
     check(4_034_018, BROKEN);
 }
 
+/// A write of ours gave a record the key of one that was gone, and the record got a finding. What the history told
+/// next of the former record closed it.
+#[test]
+fn a_finding_is_of_who_got_the_key_by_a_write_of_ours() {
+    check(5_034_302, BROKEN);
+}
+
 /// The simulated store kept traces of before a scan, after which no replay can name them.
 #[test]
 fn a_scan_forgets_the_traces_of_before() {
