@@ -300,3 +300,46 @@ fn what_was_left_out_as_unchanged_when_a_link_is_back_is_read() {
     let verdict = plan(&back, &policy(), &prints(), &Partners::default());
     assert_eq!(verdict, Verdict::NeedRead(Side::Left));
 }
+
+/// Two records that meet for the first time, with different titles.
+fn met(existing: Existing) -> Case {
+    let mut case = Case::lone(PairId(0), Side::Left, Key::single("1"), Since::default());
+    case.keys.right = Some(Key::single("2"));
+    case.seen = BySide::new(seen("left", true), seen("right", true));
+    case.existing = Some(existing);
+    case.is_scanned = true;
+    case
+}
+
+#[test]
+fn records_that_meet_in_a_copy_are_merged_as_the_copy_was_asked_for() {
+    let mut policy = policy();
+    policy.conflict = ConflictPolicy::Left;
+    let verdict = decided(&met(Existing::RightToLeft), &policy);
+    let [(Side::Left, StepKind::Update { set, .. })] = kinds(&verdict)[..] else {
+        panic!("the right side was chosen: {verdict:?}");
+    };
+    assert_eq!(set[..], [(TITLE, Value::Text("right".into()))]);
+    assert!(verdict.conflicts.is_empty(), "a person chose to replace it");
+    let verdict = decided(&met(Existing::Merge), &policy);
+    let [(Side::Right, StepKind::Update { .. })] = kinds(&verdict)[..] else {
+        panic!("the policy decides: {verdict:?}");
+    };
+    assert_eq!(verdict.conflicts.len(), 1);
+}
+
+/// What was chosen for existing data rules over a link that a newcomer takes over, too, and not over one that
+/// both records have.
+#[test]
+fn a_copy_s_choice_is_for_records_that_are_linked_anew() {
+    let mut policy = policy();
+    policy.conflict = ConflictPolicy::Left;
+    let mut case = met(Existing::RightToLeft);
+    case.link = Some(link("a", (true, true)));
+    let verdict = decided(&case, &policy);
+    assert_eq!(kinds(&verdict)[0].0, Side::Right, "the policy decides");
+    case.is_renewed = true;
+    case.keys.left = Some(Key::single("9"));
+    let verdict = decided(&case, &policy);
+    assert_eq!(kinds(&verdict)[0].0, Side::Left, "the choice decides");
+}

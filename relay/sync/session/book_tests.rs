@@ -4,12 +4,15 @@ use super::Lookups;
 use super::book::{Book, Found, Slot};
 use super::open::{Fence, Open};
 use super::reach::Reach;
-use crate::baseline::Fingerprint;
+use crate::baseline::{Fingerprint, Fingerprinter};
 use crate::model::{
     BatchId, BySide, Cell, Change, ChangeKind, Key, Link, LinkId, Lookup, PairId, Place, Position,
     Row, Side, Since,
 };
-use crate::plan::Case;
+use crate::plan::{Case, Seen};
+use crate::policy::{
+    ConflictPolicy, DeleteConflict, DeletePolicy, Direction, Drift, Existing, FieldPair, PairPolicy,
+};
 use crate::value::Value;
 
 const PAIR: PairId = PairId(0);
@@ -261,4 +264,44 @@ fn an_open_case_holds_the_position_below_what_it_relies_on() {
     book.report(Side::Left, change("k", present("y"), 40), &lookups);
     assert_eq!(book.relies_on(Side::Left), Some(30));
     assert_eq!(book.relies_on(Side::Right), None);
+}
+
+/// What a verify found to differ is planned as if the two had never agreed on it.
+#[test]
+fn the_baseline_of_records_in_doubt_is_forgotten_where_they_differ() {
+    let prints = Fingerprinter::new([3; 32]);
+    let field = FieldPair {
+        left: "a".into(),
+        right: "a".into(),
+        direction: Direction::Both,
+    };
+    let policy = PairPolicy {
+        fields: vec![field],
+        match_key: vec![0],
+        existing: Existing::Merge,
+        deletes: DeletePolicy::Propagate,
+        conflict: ConflictPolicy::Newest,
+        conflict_delete: DeleteConflict::Keep,
+        drift: Drift::Overwrite,
+        once: false,
+        scope: None,
+        archive: BySide::default(),
+        references: Vec::new(),
+    };
+    let rows = BySide::new(row("left"), row("right"));
+    let mut linked = link(1, ("k", "r"), Since::default());
+    linked.baseline = BySide::from_fn(|side| prints.row(&rows[side]));
+    for is_doubted in [false, true] {
+        let mut open = Open::new(Case::of(PAIR, linked.clone()));
+        let seen = |side: Side| Seen::Present {
+            row: rows[side].clone(),
+            time: None,
+        };
+        open.case.seen = BySide::from_fn(seen);
+        open.is_doubted = is_doubted;
+        open.doubt_baseline(&prints, std::slice::from_ref(&policy));
+        let baseline = open.case.link.expect("it keeps its link").baseline;
+        assert_eq!(baseline.left[0].is_known(), !is_doubted);
+        assert_eq!(baseline.right[0].is_known(), !is_doubted);
+    }
 }

@@ -4,6 +4,8 @@
 //! committed before its steps are sent: after a crash, the sides' own progress records plus the
 //! round give the same settlement as if nothing had happened.
 
+#[cfg(test)]
+mod history_tests;
 mod result;
 mod unfilled;
 mod unsure;
