@@ -511,6 +511,16 @@ impl Book {
         }
     }
 
+    /// The finding is about another record from now on.
+    pub fn disown(&mut self, slot: &Slot) {
+        for tenant in self.tenants.get(slot).into_iter().flatten() {
+            if let Some(open) = self.cases.get_mut(&tenant.case) {
+                let finding = (slot.0, slot.2.clone());
+                open.findings.retain(|other| *other != finding);
+            }
+        }
+    }
+
     /// True when the finding's record has just been told to be gone, or to have another key.
     pub fn is_moot(&self, slot: &Slot) -> bool {
         self.moot.contains(slot)

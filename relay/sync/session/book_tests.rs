@@ -1,6 +1,7 @@
 //! Whose a key is, moment by moment.
 
 use super::Lookups;
+use super::Settlement;
 use super::book::{Book, Found, Slot};
 use super::open::{Fence, Open};
 use super::reach::Reach;
@@ -120,6 +121,23 @@ fn a_finding_of_who_got_the_key_by_our_batch_is_not_closed_with_the_former_recor
         book.report(Side::Left, change("k", present("a"), 10), &lookups);
         assert_eq!(only(&book).findings.len(), expected);
     }
+}
+
+/// The same while the former record's case is open, and has a finding of its own.
+#[test]
+fn a_finding_of_who_gets_the_key_is_none_of_its_former_record_s_case() {
+    let mut lookups = knows(vec![link(1, ("k", "r1"), Since::default())]);
+    for lookup in lookups.values_mut() {
+        lookup.has_finding = true;
+    }
+    let mut book = Book::default();
+    book.report(Side::Left, change("k", present("a"), 10), &lookups);
+    assert_eq!(only(&book).findings, [(Side::Left, Key::single("k"))]);
+    book.disown(&left("k"));
+    book.report(Side::Left, change("k", ChangeKind::Gone, 20), &lookups);
+    let mut settlement = Settlement::default();
+    book.move_findings(&mut settlement);
+    assert!(settlement.is_empty(), "{settlement:?}");
 }
 
 /// What its side leaves out as unchanged is not what the link had agreed on: the key's next record may have had a

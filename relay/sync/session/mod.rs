@@ -522,6 +522,10 @@ impl Session {
             self.await_refused(&open, &results);
             self.note_given(&open, &results, &current.round.batches);
             self.note_masks(&open, &results, &current.round.batches);
+            for (side, key) in &settled.findings {
+                // Whoever had the key, and a finding, before a write of ours gave it to this one.
+                self.book.disown(&(*side, open.case.pair, key.clone()));
+            }
             if !open.take_back(results, &current.round.batches) {
                 continue;
             }
