@@ -97,6 +97,8 @@ impl Driver {
                 Wake::Captured(side, Some(captured)) => {
                     let captured = captured.map_err(|source| RunError::Side { side, source })?;
                     self.feed(side, captured).await?;
+                    // Else it would be told as quiet while the round is under way.
+                    self.note_phase();
                 }
                 Wake::Captured(side, None) => {
                     let source = EndpointError::retry("stream-ended", "the change stream ended");
