@@ -215,7 +215,9 @@ impl RestWriter {
         let reason: Option<String> =
             reason.map(|text| text.chars().take(limits::REASON_CHARS).collect());
         let title = &manifest.title;
+        let is_hidden = said.is_refusal && (200..300).contains(&said.status);
         let detail = match reason {
+            None if is_hidden => format!("{title} answers that it was written, and it was not"),
             Some(reason) => format!("{title} answers HTTP {}: {reason}", said.status),
             None => format!("{title} answers HTTP {}", said.status),
         };

@@ -17,6 +17,8 @@ pub(super) struct CellForm {
     /// UTF-16 units of a piece of text.
     piece: usize,
     only: Vec<Sign>,
+    /// The value is an id, or a list of these: texts, also where the app counts.
+    is_ids: bool,
 }
 
 impl CellForm {
@@ -26,6 +28,7 @@ impl CellForm {
             write: rule.write.clone(),
             piece: rule.piece.map_or(usize::MAX, |piece| piece as usize),
             only: rule.only.clone(),
+            is_ids: rule.names.is_some(),
         })
     }
 
@@ -34,20 +37,29 @@ impl CellForm {
             return foreign(cell);
         }
         let Some((list, rest)) = self.value.split_once('*') else {
-            return decode(of, path::find(cell, &self.value));
+            let found = path::find(cell, &self.value);
+            return decode(of, found.map(|found| self.id(found)).as_ref());
         };
         let pieces = path::all(cell, list, rest);
         if pieces.is_empty() {
             return Value::Null;
         }
         if let FieldType::List { .. } | FieldType::Document = of {
-            let items = pieces.into_iter().cloned().collect();
+            let items = pieces.into_iter().map(|item| self.id(item)).collect();
             return decode(of, Some(&Json::Array(items)));
         }
         let texts: String = pieces.into_iter().filter_map(Json::as_str).collect();
         match texts.as_str() {
             "" => Value::Null,
             _ => decode(of, Some(&Json::String(texts))),
+        }
+    }
+
+    /// What stands in the cell, and a number that is an id as a text.
+    fn id(&self, found: &Json) -> Json {
+        match found {
+            Json::Number(number) if self.is_ids => Json::String(number.to_string()),
+            other => other.clone(),
         }
     }
 
@@ -123,6 +135,7 @@ mod tests {
             write: Some(write),
             piece,
             only: Vec::new(),
+            is_ids: false,
         }
     }
 
@@ -169,6 +182,29 @@ mod tests {
         let files = json!({"files": [{"name": "a.txt", "file": {"url": "https://x/?expires=1"}}]});
         let read = notion("files").read(&FieldType::Document, &files);
         assert_eq!(read, Value::Document(r#"["a.txt"]"#.into()));
+    }
+
+    #[test]
+    fn ids_are_texts_where_the_app_counts() {
+        let read = |at: &str, of: &FieldType, cell: Json| {
+            let is_ids = true;
+            CellForm {
+                is_ids,
+                ..form(at, Json::Null, 3)
+            }
+            .read(of, &cell)
+        };
+        let list = FieldType::List {
+            of: Box::new(text()),
+            distinct: true,
+        };
+        let id = |id: &str| Value::Text(id.into());
+        let several = json!([{"id": 7, "fields": {}}, {"id": "b"}]);
+        assert_eq!(
+            read("*.id", &list, several),
+            Value::List(vec![id("7"), id("b")])
+        );
+        assert_eq!(read("id", &text(), json!({"id": 7})), id("7"));
     }
 
     #[test]

@@ -20,6 +20,7 @@ use super::limiter::Limiter;
 use super::manifest::{CallKind, ErrorRule, Manifest, Meaning};
 use super::path;
 use super::publish::Unpublished;
+use super::shape::NO_FIELD;
 use super::template::Prepared;
 use crate::endpoint::{Account, Class, EndpointError};
 
@@ -174,6 +175,13 @@ impl Client {
             Meaning::Forbidden => {
                 let text = format!("{title} does not let this token use {path} (HTTP {status})");
                 EndpointError::operator(NOT_READABLE, text)
+            }
+            Meaning::NoField => {
+                let text = format!(
+                    "{title} has not all mapped fields at {path} any more (HTTP {status}): put \
+                     the names that they have now into the sync file"
+                );
+                EndpointError::operator(NO_FIELD, text)
             }
             Meaning::Missing => {
                 let text = format!("{title} has no {path} (HTTP {status}): check the table's name");

@@ -290,6 +290,7 @@ async fn listed_fields(
         items,
         name,
         id,
+        search_id,
         type_at,
         rules,
         read_only,
@@ -313,6 +314,7 @@ async fn listed_fields(
     let places = Places {
         name,
         id: id.as_deref(),
+        search_id: search_id.as_deref(),
         type_name: type_at,
         read_only,
         unique: unique.as_deref(),

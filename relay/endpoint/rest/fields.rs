@@ -17,6 +17,8 @@ pub(super) struct Field {
     pub name: String,
     /// As records and requests call it.
     pub key: String,
+    /// How searches call it, where that is an id of its own.
+    pub search_id: Option<String>,
     /// As the app names its type.
     pub type_name: String,
     pub field_type: FieldType,
@@ -26,6 +28,8 @@ pub(super) struct Field {
     pub is_unique: bool,
     /// What a cell holds that records leave out, where that is not null.
     pub blank: Option<Json>,
+    /// What an empty cell may hold beside null.
+    pub empty: Option<Json>,
     /// Where a cell is not the value itself.
     pub cell: Option<CellForm>,
     /// Where it holds its choices by their ids.
@@ -41,12 +45,14 @@ impl Field {
         Field {
             name: name.to_owned(),
             key: name.to_owned(),
+            search_id: None,
             type_name: type_name.to_owned(),
             field_type,
             read_only: false,
             required: false,
             is_unique: false,
             blank: None,
+            empty: None,
             cell: None,
             choices: None,
             names: None,
@@ -174,6 +180,7 @@ pub(super) fn guessed(records: &[&Json], hidden: &[String]) -> Vec<Field> {
 pub(super) struct Places<'a> {
     pub name: &'a str,
     pub id: Option<&'a str>,
+    pub search_id: Option<&'a str>,
     pub type_name: &'a str,
     pub read_only: &'a [String],
     pub unique: Option<&'a str>,
@@ -198,6 +205,8 @@ pub(super) fn listed(listed: &[&Json], at: &Places<'_>, rules: &[TypeRule]) -> V
         field.read_only = rule.read_only || at.read_only.iter().any(|at| says(at));
         field.is_unique = at.unique.is_some_and(says);
         field.blank.clone_from(&rule.blank);
+        field.empty.clone_from(&rule.empty);
+        field.search_id = at.search_id.and_then(|at| path::text(of, at));
         field.text = at.texts.then(|| TextForm {
             split: rule.split.clone(),
         });
@@ -264,10 +273,12 @@ mod tests {
     fn a_link_is_a_list_of_ids_and_tells_the_table_that_it_names() {
         let rule = json!({"type": "links", "is": "link", "names": "options.table"});
         let rules: Vec<TypeRule> = vec![serde_json::from_value(rule).unwrap()];
-        let field = json!({"name": "Tags", "type": "links", "options": {"table": "tbl1"}});
+        let options = json!({"table": "tbl1"});
+        let field = json!({"name": "Tags", "id": "fld1", "type": "links", "options": options});
         let at = Places {
             name: "name",
             id: None,
+            search_id: Some("id"),
             type_name: "type",
             read_only: &[],
             unique: None,
@@ -284,6 +295,8 @@ mod tests {
         };
         assert_eq!(found[0].field_type, list);
         assert_eq!(found[0].names.as_deref(), Some("tbl1"));
+        assert_eq!(found[0].search_id.as_deref(), Some("fld1"));
+        assert_eq!(found[0].key, "Tags");
     }
 
     #[test]

@@ -38,6 +38,8 @@ pub(super) struct Planned {
     pub version: Option<String>,
     pub fields: Json,
     pub before: Before,
+    /// It sets something to what was not there.
+    pub is_change: bool,
     /// Of the record, as the guard saw it.
     pub copies: Copies,
 }
@@ -250,6 +252,7 @@ fn create(
             version: None,
             fields,
             before: Before::new(),
+            is_change: true,
             copies: Copies::default(),
         }),
     }
@@ -273,6 +276,7 @@ fn change(
         version: record.version.clone(),
         fields,
         before,
+        is_change: differs(&record.row, &of.kind),
         copies: record.copies,
     };
     match &of.kind {
@@ -321,6 +325,21 @@ fn is_as_expected(bound: &Bound, row: &Row, expect: &[Fingerprint]) -> bool {
     row.iter()
         .zip(expect)
         .all(|(cell, expected)| !expected.is_known() || bound.prints.cell(cell) == Some(*expected))
+}
+
+/// Whether the record is not already what the step makes of it.
+fn differs(row: &Row, step: &StepKind) -> bool {
+    let StepKind::Update { set, .. } = step else {
+        return true;
+    };
+    let canonical = |value: &Value| {
+        let mut bytes = Vec::new();
+        value.canonical(&mut bytes);
+        bytes
+    };
+    let there = |field: usize| row.get(field).and_then(Cell::value).map(canonical);
+    let mut set = set.iter();
+    set.any(|(field, value)| there(*field) != Some(canonical(value)))
 }
 
 /// What the fields `set` hold, or all of them.

@@ -63,6 +63,9 @@ impl<'a> Pages<'a> {
         pages.variables.set("limit", listing.size);
         pages.variables.set("offset", 0);
         pages.variables.set("page", pages.page);
+        if let Paging::After { first, .. } = listing.paging {
+            pages.variables.set("cursor", first.as_str());
+        }
         pages.next = Some(prepare(listing.request, &pages.variables));
         pages
     }
@@ -119,6 +122,12 @@ impl<'a> Pages<'a> {
                     self.next = Some(prepare(self.listing.request, &self.variables));
                 }
             }
+            Paging::After { at, more, .. } => {
+                if let Some(last) = last_of(&page, at, more) {
+                    self.variables.set("cursor", last);
+                    self.next = Some(prepare(self.listing.request, &self.variables));
+                }
+            }
             Paging::Page { .. } => {
                 if is_full {
                     self.page += 1;
@@ -154,6 +163,12 @@ impl<'a> Pages<'a> {
     }
 }
 
+/// What the next page comes after; `None` where there is none.
+fn last_of(page: &Page, at: &str, more: &str) -> Option<String> {
+    path::text(&page.answer.body, more)?;
+    path::text(page.items.last()?, at)
+}
+
 /// The address in a header: a plain one, or that of `rel="next"` (RFC 8288).
 fn next_link(header: &str) -> Option<String> {
     if !header.trim_start().starts_with('<') {
@@ -173,7 +188,26 @@ mod limits {
 
 #[cfg(test)]
 mod tests {
+    use reqwest::header::HeaderMap;
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn a_page_comes_after_the_last_record_of_the_one_before() {
+        let page = |more: &str, ids: &[u32]| {
+            let answer = Answer {
+                status: 200,
+                headers: HeaderMap::new(),
+                body: json!({ more: "address" }),
+            };
+            let items = ids.iter().map(|id| json!({ "id": id })).collect();
+            last_of(&Page { items, answer }, "id", "next")
+        };
+        assert_eq!(page("next", &[7, 9]), Some("9".into()));
+        assert_eq!(page("prev", &[7, 9]), None);
+        assert_eq!(page("next", &[]), None);
+    }
 
     #[test]
     fn the_next_page_is_found_in_either_kind_of_header() {

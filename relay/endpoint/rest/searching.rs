@@ -31,7 +31,10 @@ pub(super) async fn by_values(
     let unique = search.unique.as_ref().filter(|_| column.is_unique);
     let many = unique.or(search.many.as_ref());
     let of_field = shape.variables().with("field", column.key.as_str());
-    let of_field = of_field.with("type", column.type_name.as_str());
+    let mut of_field = of_field.with("type", column.type_name.as_str());
+    if let Some(id) = &column.search_id {
+        of_field.set("field_id", id.as_str());
+    }
     let (mut alone, mut together) = (Vec::new(), Vec::new());
     for (column, json) in &sought {
         let json = match search.as_json {

@@ -203,20 +203,22 @@ impl Shape {
             None => fields.get(&column.key),
             Some(at) => {
                 let is_it = |cell: &&Json| path::text(cell, at).as_ref() == Some(&column.key);
-                let found = path::members(fields, "").into_iter().find(is_it);
-                // It would look as if somebody had emptied it everywhere.
-                Some(found.ok_or_else(|| {
-                    let text = format!("{} has no field `{}` any more", self.label, column.name);
-                    EndpointError::operator("no-field", text)
-                })?)
+                path::members(fields, "").into_iter().find(is_it)
             }
         };
+        let of = &manifest.record;
+        if found.is_none() && (of.all_fields || of.cell_id.is_some()) {
+            // It would look as if somebody had emptied it everywhere.
+            let text = format!("{} has no field `{}` any more", self.label, column.name);
+            return Err(EndpointError::operator(NO_FIELD, text));
+        }
         let named = match (&column.choices, found) {
             (Some(choices), Some(cell)) => Some(choices.read(cell)),
             _ => None,
         };
         let found = named.as_ref().or(found);
-        let cell = found.filter(|cell| !cell.is_null());
+        let is_empty = |cell: &&Json| cell.is_null() || column.empty.as_ref() == Some(*cell);
+        let cell = found.filter(|cell| !is_empty(cell));
         let cell = cell.or(column.blank.as_ref());
         Ok(match (&column.cell, &column.text, cell) {
             (Some(form), _, Some(cell)) => form.read(&column.field_type, cell),
@@ -304,6 +306,7 @@ pub(super) fn id_column(ids: Ids) -> Field {
     Field {
         name: ID.to_owned(),
         key: ID.to_owned(),
+        search_id: None,
         type_name: ID_TYPE.to_owned(),
         field_type: FieldType::Text {
             max: None,
@@ -313,6 +316,7 @@ pub(super) fn id_column(ids: Ids) -> Field {
         required: true,
         is_unique: true,
         blank: None,
+        empty: None,
         cell: None,
         choices: None,
         names: None,
@@ -323,6 +327,9 @@ pub(super) fn id_column(ids: Ids) -> Field {
 fn is_id(column: &Field) -> bool {
     column.name == ID && column.type_name == ID_TYPE
 }
+
+/// The code of a mapped field that is not there any more.
+pub(super) const NO_FIELD: &str = "no-field";
 
 const ID: &str = "id";
 const ID_TYPE: &str = "record id";
@@ -370,7 +377,55 @@ fn is_true(json: Option<&Json>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::endpoint::rest::connectors::built_in;
+
+    /// A table whose one field is a multi select of NocoDB's.
+    fn colors() -> (Manifest, Shape) {
+        let mut colors = id_column(Ids::App);
+        colors.name = "colors".to_owned();
+        colors.key.clone_from(&colors.name);
+        colors.type_name = "MultiSelect".to_owned();
+        colors.empty = Some(json!(""));
+        let shape = Shape {
+            pair: PairId(1),
+            place: Place {
+                container: Default::default(),
+                table: Default::default(),
+                modified: None,
+            },
+            label: "things".to_owned(),
+            columns: vec![colors],
+            lens: Lens::default(),
+            match_key: Vec::new(),
+            also: Vec::new(),
+        };
+        let manifest = built_in("nocodb").unwrap();
+        (Manifest::clone(&manifest), shape)
+    }
+
+    #[test]
+    fn a_record_without_a_field_is_an_error_where_records_have_all() {
+        let (mut manifest, shape) = colors();
+        let record = json!({"id": 7, "fields": {"shades": null}});
+        let error = shape.record(&manifest, &record).unwrap_err();
+        assert_eq!(error.code, NO_FIELD);
+        manifest.record.all_fields = false;
+        let row = shape.record(&manifest, &record).unwrap().row;
+        assert_eq!(row, [Cell::Value(Value::Null)]);
+    }
+
+    #[test]
+    fn an_empty_cell_may_hold_something_beside_null() {
+        let (manifest, shape) = colors();
+        for cell in [json!(null), json!("")] {
+            let record = json!({"id": 7, "fields": {"colors": cell}});
+            let row = shape.record(&manifest, &record).unwrap().row;
+            assert_eq!(row, [Cell::Value(Value::Null)]);
+        }
+    }
 
     #[test]
     fn moments_are_read_and_written_in_every_form() {

@@ -9,6 +9,7 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("airtable", include_str!("airtable.toml")),
     ("hubspot", include_str!("hubspot.toml")),
     ("kinto", include_str!("kinto.toml")),
+    ("nocodb", include_str!("nocodb.toml")),
     ("notion", include_str!("notion.toml")),
     ("webflow", include_str!("webflow.toml")),
 ];

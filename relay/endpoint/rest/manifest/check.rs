@@ -33,6 +33,7 @@ const TABLE: [&str; 5] = [
 ];
 const PAGE: [&str; 4] = ["limit", "cursor", "offset", "page"];
 const COLUMNS: [&str; 1] = ["columns"];
+const FIELD: [&str; 3] = ["field", "field_id", "type"];
 const RECORD: [&str; 3] = ["id", "fields", "version"];
 
 pub(super) fn check(manifest: &Manifest) -> Checked {
@@ -128,16 +129,16 @@ fn publish(publish: &Publish) -> Checked {
 }
 
 fn search(search: &Search) -> Checked {
-    let known = [&TABLE[..], &COLUMNS, &["field", "type", "value"]].concat();
+    let known = [&TABLE[..], &COLUMNS, &FIELD, &["value"]].concat();
     request(&["search", "request"], &search.request, &known)?;
     for (name, many) in [("many", &search.many), ("unique", &search.unique)] {
         let Some(many) = many else {
             continue;
         };
-        let known = [&TABLE[..], &COLUMNS, &["field", "type", "values"]].concat();
+        let known = [&TABLE[..], &COLUMNS, &FIELD, &["values"]].concat();
         request(&["search", name, "request"], &many.request, &known)?;
         if let Some(each) = &many.each {
-            let known = ["field", "type", "value"];
+            let known = [&FIELD[..], &["value"]].concat();
             body(&["search", name, "each"], each, &known)?;
         }
     }
@@ -189,7 +190,7 @@ fn changes(manifest: &Manifest, changes: &Changes, asked: &Request, listing: &[&
 fn paging(keys: &[&str], paging: &Paging, request: &Request) -> Checked {
     let variable = match paging {
         Paging::None | Paging::Header { .. } | Paging::Address { .. } => return Ok(()),
-        Paging::Cursor { .. } => "{cursor}",
+        Paging::Cursor { .. } | Paging::After { .. } => "{cursor}",
         Paging::Offset => "{offset}",
         Paging::Page { .. } => "{page}",
     };

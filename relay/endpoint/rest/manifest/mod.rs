@@ -163,6 +163,8 @@ pub enum Meaning {
     Stale,
     /// A record with this id or key is there already.
     Exists,
+    /// A field that the request names is not there, or has another name.
+    NoField,
     /// A value that must be unique is there already.
     Unique,
     /// A value that must be there is missing.
@@ -288,6 +290,14 @@ pub enum Paging {
     /// The variable `{offset}` counts records. Pages overlap by one record, so that a page that has
     /// moved meanwhile is noticed.
     Offset,
+    /// In the order of something: the variable `{cursor}` is the last record's, and `first` before.
+    After {
+        /// Where a record has it.
+        at: String,
+        first: String,
+        /// Where a page shows that there are more. One that shows nothing there is the last.
+        more: String,
+    },
     /// The variable `{page}` counts pages.
     Page {
         #[serde(default)]
@@ -316,6 +326,8 @@ pub enum Fields {
         id: Option<String>,
         #[serde(rename = "type")]
         type_at: String,
+        /// Where it has an id beside its name: the variable `{field_id}` of searches.
+        search_id: Option<String>,
         /// Where a field says that it can't be written: any of these is true.
         #[serde(default)]
         read_only: Vec<String>,
@@ -368,6 +380,8 @@ pub struct TypeRule {
     pub only: Vec<Sign>,
     /// What a cell holds that records leave out; null unless told otherwise.
     pub blank: Option<serde_json::Value>,
+    /// What an empty cell may hold beside null.
+    pub empty: Option<serde_json::Value>,
     /// Of a link: where the field has the id of the table whose records it names.
     pub names: Option<String>,
 }
@@ -391,6 +405,10 @@ pub struct RecordShape {
     pub rounded_ms: u64,
     /// Where a cell has its field's id. Fields are found by it then, and every record has all.
     pub cell_id: Option<String>,
+    /// Every record has all fields, null where they are empty. One that lacks a field is an error: the
+    /// field has another name by now, or is gone.
+    #[serde(default)]
+    pub all_fields: bool,
     /// Cells hold their values as texts: `"5"`, `"true"`, `""` for null.
     #[serde(default)]
     pub texts: bool,
@@ -484,7 +502,7 @@ pub struct Read {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Search {
-    /// Variables: `{field}`, `{type}` (the field's, as the app calls it), `{value}`.
+    /// Variables: `{field}`, `{field_id}`, `{type}` (the field's, as the app calls it), `{value}`.
     pub request: Request,
     #[serde(default)]
     pub items: String,
@@ -507,8 +525,8 @@ pub struct SearchMany {
     /// for alone).
     pub request: Request,
     pub max: u32,
-    /// How one of `{values}` is written, so that commas do no harm. Variables: `{field}`, `{type}`,
-    /// `{value}`. Where that is no text, `{values}` is a list.
+    /// How one of `{values}` is written, so that commas do no harm. Variables: `{field}`, `{field_id}`,
+    /// `{type}`, `{value}`. Where that is no text, `{values}` is a list.
     pub each: Option<serde_json::Value>,
     /// `{values}` is a list of the values as they are.
     #[serde(default)]

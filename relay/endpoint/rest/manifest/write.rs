@@ -30,6 +30,10 @@ pub struct Many {
     /// They come in any order: what was made is known by its match key, anything else by its id.
     #[serde(default)]
     pub unordered: bool,
+    /// An update may be answered as if it had been done, with the record as it was before. It was
+    /// refused then.
+    #[serde(default)]
+    pub hides_refusals: bool,
     /// Of each item the answer tells by itself whether it was done: `items` are those that were, in
     /// any order, and with no more than their ids; they are read again.
     pub told: Option<Told>,

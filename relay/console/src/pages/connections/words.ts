@@ -5,6 +5,7 @@ const KINDS: Record<string, string> = {
   postgres: 'PostgreSQL',
   airtable: 'Airtable',
   kinto: 'Kinto',
+  nocodb: 'NocoDB',
   notion: 'Notion',
   hubspot: 'HubSpot',
   webflow: 'Webflow',
