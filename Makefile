@@ -2,7 +2,7 @@
 # compiler; what else is missing is installed from the distribution's packages.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo console test test-pg test-apps test-console test-units package test-package test-container bench chaos fuzz lint bans fmt sim mutants copy soak
+.PHONY: help demo console test test-pg test-apps test-nocodb test-console test-units package test-package test-container bench chaos fuzz lint bans fmt sim mutants copy soak
 
 # Seconds until the demo ends by itself; empty: it runs until Ctrl-C.
 DEMO_SECONDS ?=
@@ -43,7 +43,7 @@ test: ## Pure, simulated and real-PostgreSQL tests
 	@./packaging/fetch-python.sh schemathesis >/dev/null
 	@./packaging/monitoring/fetch-promtool.sh >/dev/null
 	$(BUILD)
-	@./packaging/in-memory.sh cargo test --locked --workspace
+	@./packaging/in-memory.sh cargo test --locked --workspace -- --skip apps::nocodb
 
 test-pg: ## The tests of the PostgreSQL side on other versions (PG="13 14 15 16 17 18")
 	@./packaging/find-postgres.sh >/dev/null
@@ -54,6 +54,15 @@ test-pg: ## The tests of the PostgreSQL side on other versions (PG="13 14 15 16 
 test-apps: ## The vendors' own clients against our doubles of their apps
 	$(BUILD)
 	@./packaging/test-apps.sh
+
+# NocoDB is far too heavy for every run, and no open source: nothing of it is shipped. It comes from npm,
+# pinned, into target/nocodb.
+test-nocodb: export RUST_TEST_THREADS ?= 3
+test-nocodb: ## The conformance suite on NocoDB itself (its first time takes minutes and 1.6 GB)
+	@./packaging/find-postgres.sh >/dev/null
+	$(BUILD)
+	@program=$$(./packaging/fetch-nocodb.sh) && TIDEGATE_NOCODB=$$program \
+	  cargo test --locked --workspace --test it -- apps::nocodb
 
 # Types, lints, components, then the pages in headless Chromium against real binaries. Debug builds read
 # the console's files from their folder.

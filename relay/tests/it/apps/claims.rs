@@ -52,7 +52,7 @@ fn titled(rows: &Rows, prefix: &str, title: &str) -> usize {
 }
 
 /// Nothing is written while nobody edits.
-async fn assert_no_echo<A: App>(scene: &Scene<A>) {
+pub async fn assert_no_echo<A: App>(scene: &Scene<A>) {
     scene.quiet().await;
     let before = scene.proxy.writes();
     let status = scene.stage.get("syncs/things").await;
@@ -60,7 +60,13 @@ async fn assert_no_echo<A: App>(scene: &Scene<A>) {
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(scene.proxy.writes(), before, "{}", scene.stage.logs());
     let writes = scene.stage.get("syncs/things").await["writes"].clone();
-    assert_eq!(writes, status["writes"], "{}", scene.stage.logs());
+    let history = scene.stage.get("syncs/things/history?limit=3").await;
+    assert_eq!(
+        writes,
+        status["writes"],
+        "{history:#}\n{}",
+        scene.stage.logs()
+    );
 }
 
 /// An edit of `row-1` by the app and one of `row-2` by the left arrive at the other side.

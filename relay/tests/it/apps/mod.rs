@@ -11,6 +11,7 @@ mod doubled;
 mod hubspot;
 mod kinto;
 mod links;
+mod nocodb;
 mod notion;
 mod proxy;
 mod webflow;
@@ -235,6 +236,7 @@ conform! {
     airtable_conforms: crate::apps::airtable::Airtable::start().await;
     hubspot_conforms: crate::apps::hubspot::HubSpot::start().await;
     kinto_conforms: crate::apps::kinto::Kinto::start().await;
+    nocodb_conforms: crate::apps::nocodb::NocoDb::start().await;
     notion_conforms: crate::apps::notion::Notion::start().await;
     webflow_conforms: crate::apps::webflow::Webflow::start().await;
 }
