@@ -41,6 +41,7 @@ test: ## Pure, simulated and real-PostgreSQL tests
 	@./packaging/find-postgres.sh >/dev/null
 	@./packaging/fetch-python.sh kinto >/dev/null
 	@./packaging/fetch-python.sh schemathesis >/dev/null
+	@./packaging/fetch-python.sh aiosmtpd >/dev/null
 	@./packaging/monitoring/fetch-promtool.sh >/dev/null
 	$(BUILD)
 	@./packaging/in-memory.sh cargo test --locked --workspace -- --skip apps::nocodb

@@ -2,7 +2,7 @@
 # Prints the path of a Python program that tests use. Installs it from PyPI once, into
 # target/<program>: exactly the versions of packaging/<program>.txt.
 #
-# usage: fetch-python.sh kinto|schemathesis
+# usage: fetch-python.sh kinto|schemathesis|aiosmtpd
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

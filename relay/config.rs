@@ -5,6 +5,8 @@
 //! with commas between their items. Without a file the defaults are enough for a try-out on one
 //! machine.
 
+mod notifications;
+
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -13,6 +15,8 @@ use serde::Deserialize;
 use tidegate_shared::size;
 use toml::Spanned;
 
+pub use self::notifications::Notifications;
+use self::notifications::RawNotifications;
 use crate::place::{FileError, parse_toml};
 
 /// Read when `--config` does not name another file and this one exists.
@@ -34,6 +38,7 @@ pub struct Config {
     pub egress: Egress,
     pub store: StoreChoice,
     pub metrics: Metrics,
+    pub notifications: Notifications,
     pub sync: SyncDefaults,
 }
 
@@ -204,6 +209,7 @@ impl Config {
                     socket_address,
                 )?,
             },
+            notifications: Notifications::read(&source, raw.notifications)?,
             sync: SyncDefaults {
                 slot_wal_max: source
                     .one(
@@ -242,6 +248,7 @@ impl Config {
             Some(listen) => out += &format!("listen = \"{listen}\"\n"),
             None => out += "# listen is not set: no metrics are served\n",
         }
+        out += &self.notifications.render();
         let slot_wal_max = size::text(self.sync.slot_wal_max);
         out += &format!("\n[sync]\nslot_wal_max = \"{slot_wal_max}\"\n");
         out
@@ -292,6 +299,7 @@ struct RawConfig {
     egress: RawEgress,
     store: RawStore,
     metrics: RawMetrics,
+    notifications: RawNotifications,
     sync: RawSync,
 }
 
@@ -501,6 +509,9 @@ public = ["203.0.113.7"]
 url = "sqlite"
 [metrics]
 listen = "127.0.0.1:9090"
+[notifications]
+console_url = "https://tidegate.example.com"
+delay_max = "90s"
 "#;
 
     fn parse(text: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
@@ -521,6 +532,8 @@ listen = "127.0.0.1:9090"
         assert_eq!(config.tunnel.names[0].to_string(), "relay.example.com:443");
         assert_eq!(config.tunnel.names[1].port, 8443);
         assert_eq!(config.egress.public.len(), 1);
+        let delay_max = std::time::Duration::from_secs(90);
+        assert_eq!(config.notifications.delay_max, Some(delay_max));
         assert_eq!(parse(&config.render(), &[]).expect("valid"), config);
     }
 
@@ -550,6 +563,8 @@ listen = "127.0.0.1:9090"
                 ("TIDEGATE_EGRESS_PUBLIC", "198.51.100.1,198.51.100.2"),
                 ("TIDEGATE_STORE_URL", "sqlite"),
                 ("TIDEGATE_METRICS_LISTEN", "127.0.0.1:9191"),
+                ("TIDEGATE_NOTIFICATIONS_CONSOLE_URL", "https://b.example"),
+                ("TIDEGATE_NOTIFICATIONS_DELAY_MAX", "2h"),
             ],
         )
         .expect("valid");
@@ -568,6 +583,8 @@ listen = "127.0.0.1:9090"
             Some("10.0.0.6")
         );
         assert_eq!(config.egress.public.len(), 2);
+        let console_url = config.notifications.console_url.as_deref();
+        assert_eq!(console_url, Some("https://b.example"));
         assert_eq!(
             config.metrics.listen.map(|listen| listen.port()),
             Some(9191)

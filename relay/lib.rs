@@ -8,6 +8,7 @@ pub mod tunnel;
 
 pub mod endpoint;
 pub mod engine;
+pub mod notify;
 pub mod store;
 
 pub mod api;

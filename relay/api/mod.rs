@@ -8,6 +8,7 @@ pub mod access;
 pub mod agents;
 pub mod audit;
 pub mod authorities;
+pub mod channels;
 pub mod conflicts;
 pub mod connections;
 mod console;
@@ -52,6 +53,7 @@ use self::repeats::Repeats;
 use self::workspace::Rooms;
 use crate::engine::news::Activity;
 use crate::engine::report::LiveEvent;
+use crate::notify::Courier;
 use crate::store::Store;
 use crate::store::roles::Role;
 
@@ -77,6 +79,8 @@ pub struct Api {
     /// For `/readyz`.
     pub readiness: Arc<dyn Readiness>,
     pub access: Arc<Access>,
+    /// Sends what notifications there are; here, tests of channels.
+    pub courier: Arc<Courier>,
     /// Sessions of people's own tools.
     pub forwards: Arc<Forwards>,
     /// Ends what would not end by itself: event streams and forwarded sessions.
@@ -184,6 +188,9 @@ fn viewer_routes() -> OpenApiRouter<Api> {
         .routes(routes!(syncs::sync_definition))
         .routes(routes!(drafts::list_drafts))
         .routes(routes!(drafts::show_draft))
+        .routes(routes!(channels::list_channels))
+        .routes(routes!(channels::show_channel))
+        .routes(routes!(channels::list_deliveries))
         .routes(routes!(health::egress))
 }
 
@@ -224,6 +231,9 @@ fn admin_routes() -> OpenApiRouter<Api> {
         .routes(routes!(connections::remove_connection))
         .routes(routes!(connections::choose_capture))
         .routes(routes!(connections::fix_key))
+        .routes(routes!(channels::add_channel))
+        .routes(routes!(channels::change_channel, channels::remove_channel))
+        .routes(routes!(channels::test_channel))
         .routes(routes!(users::list_users, users::add_user))
         .routes(routes!(users::change_user, users::remove_user))
         .routes(routes!(tokens::list_tokens, tokens::create_token))

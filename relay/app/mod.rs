@@ -5,6 +5,7 @@
 
 mod agents;
 mod authorities;
+mod lookout;
 mod reach;
 mod rooms;
 
@@ -19,8 +20,10 @@ use tidegate_shared::service_manager::ServiceManager;
 use tidegate_shared::tunnel::QuicSettings;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use self::lookout::WholeHouse;
 use self::reach::Reach;
 use self::rooms::House;
 use crate::api::forward::Forwards;
@@ -28,6 +31,7 @@ use crate::api::{self, Api, Readiness};
 use crate::config::{Config, RelayName};
 use crate::engine::Engine;
 use crate::identity::Custody;
+use crate::notify::{self, Courier};
 use crate::pairing::{Pairing, PairingConfig};
 use crate::store::{Store, tokens, users};
 use crate::tunnel::{Agents, Listener, ListenerConfig, system_clock};
@@ -65,13 +69,15 @@ struct App {
     http: SocketAddr,
     engine: Arc<Engine>,
     agents: Agents,
-    listener: tokio::task::JoinHandle<()>,
-    server: tokio::task::JoinHandle<()>,
+    listener: JoinHandle<()>,
+    server: JoinHandle<()>,
     stop_listener: CancellationToken,
-    retention: tokio::task::JoinHandle<()>,
-    guardian: tokio::task::JoinHandle<()>,
+    retention: JoinHandle<()>,
+    guardian: JoinHandle<()>,
+    /// What finds out what is to be told, and what tells it.
+    notifications: [JoinHandle<()>; 2],
     /// Where `/metrics` is served, if it is.
-    metrics: Option<tokio::task::JoinHandle<()>>,
+    metrics: Option<JoinHandle<()>>,
     forwards: Arc<Forwards>,
 }
 
@@ -96,14 +102,17 @@ impl App {
         let bound_bytes = config.sync.slot_wal_max;
         let guardian = tokio::spawn(engine.clone().guard(bound_bytes, stop.clone()));
         let forwards = Arc::<Forwards>::default();
+        let rooms = Arc::new(House {
+            store: store.clone(),
+            pairing,
+            agents: agents.clone(),
+            engine: engine.clone(),
+            forwards: forwards.clone(),
+        });
+        let (courier, notifications) = notify(config, &store, rooms.clone(), &stop);
         let api = Api {
-            rooms: Arc::new(House {
-                store: store.clone(),
-                pairing,
-                agents: agents.clone(),
-                engine: engine.clone(),
-                forwards: forwards.clone(),
-            }),
+            rooms,
+            courier,
             egress: config
                 .egress
                 .visible()
@@ -138,6 +147,7 @@ impl App {
             stop_listener,
             retention,
             guardian,
+            notifications,
             metrics,
             forwards,
         })
@@ -154,6 +164,7 @@ impl App {
         self.forwards.drained().await;
         self.retention.abort();
         self.guardian.abort();
+        self.notifications.iter().for_each(JoinHandle::abort);
         if let Some(metrics) = &self.metrics {
             metrics.abort();
         }
@@ -165,6 +176,27 @@ impl App {
         }
         tracing::info!("Drained.");
     }
+}
+
+/// Looks what is to be told, and tells it.
+fn notify(
+    config: &Config,
+    store: &Store,
+    rooms: Arc<House>,
+    stop: &CancellationToken,
+) -> (Arc<Courier>, [JoinHandle<()>; 2]) {
+    let settings = notify::Settings {
+        egress: config.egress.bind,
+        console_url: config.notifications.console_url.clone(),
+        delay_max: config.notifications.delay_max,
+    };
+    let courier = Arc::new(Courier::new(store.clone(), settings));
+    let whole_house = Arc::new(WholeHouse(rooms));
+    let tasks = [
+        tokio::spawn(notify::run(courier.clone(), whole_house, stop.clone())),
+        tokio::spawn(courier.clone().run(stop.clone())),
+    ];
+    (courier, tasks)
 }
 
 /// While nobody can sign in: says where the first administrator comes in. Not as an event of the log:

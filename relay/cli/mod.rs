@@ -8,6 +8,7 @@ mod agent;
 mod audit;
 mod authority;
 mod backup;
+mod channel;
 mod client;
 mod conflicts;
 mod connection;
@@ -81,6 +82,9 @@ enum Command {
     /// Add and inspect the databases that syncs have as sides.
     #[command(subcommand)]
     Connection(connection::Command),
+    /// Choose who is told what waits for a person: by webhook, in Slack, by e-mail.
+    #[command(subcommand)]
+    Channel(channel::Command),
     /// Write the relay's whole state into one new file, while it runs.
     #[command(
         after_help = "Run it as the relay's user or as root, on the relay's host.\n\nExample:\n  \
@@ -147,6 +151,7 @@ fn on_api(global: &Global, command: Command) -> Result<Exit, CliError> {
             Command::Egress => serve::egress(&api, json).await,
             Command::Agent(command) => agent::run(&api, json, command).await,
             Command::Connection(command) => connection::run(&api, json, command).await,
+            Command::Channel(command) => channel::run(&api, json, command).await,
             Command::Sync(command) => sync::run(&api, json, command).await,
             Command::User(command) => user::run(&api, json, command).await,
             Command::Audit(command) => audit::run(&api, json, command).await,

@@ -6,6 +6,7 @@
 //! own stream: a [`Capture`], a [`Writer`] and, while data is copied or compared, a [`Snapshot`].
 
 mod account;
+pub mod address;
 pub mod catalog;
 mod cost;
 pub mod digest;

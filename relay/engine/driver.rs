@@ -518,7 +518,7 @@ impl Driver {
             for side in Side::BOTH {
                 let (deletes, table) = (tally.deletes[side], &pair.tables[side]);
                 if blast::is_too_much(deletes, tally.records[side], pair.unasked) {
-                    return Err(RunError::Refused(blast::refusal(deletes, table, side)));
+                    return Err(RunError::Unapproved(blast::refusal(deletes, table, side)));
                 }
             }
         }
@@ -540,7 +540,7 @@ impl Driver {
         }
         let linked = self.run.ledger.linked().await?;
         match self.blast.refusal(&self.run.mapping, &linked) {
-            Some(reason) => Err(RunError::Refused(reason)),
+            Some(reason) => Err(RunError::Unapproved(reason)),
             None => Ok(()),
         }
     }

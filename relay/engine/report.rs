@@ -124,6 +124,9 @@ pub struct SyncStatus {
     pub right: String,
     /// `planning`, `copying`, `live`, `paused`, `waiting` or `failed`.
     pub state: String,
+    /// It has stopped (`failed`) because it would delete many records: somebody must approve that.
+    #[serde(default)]
+    pub needs_approval: bool,
     pub tables: Vec<TableStatus>,
     pub findings: u64,
     pub conflicts: u64,

@@ -43,6 +43,9 @@ pub(super) enum RunError {
     /// A person must confirm, or change the sync file.
     #[error("{0}")]
     Refused(String),
+    /// Many records would be deleted: a person must approve that.
+    #[error("{0}")]
+    Unapproved(String),
     /// The sync file does not fit what the sides have.
     #[error("{}", .0.join("; "))]
     Mapping(Vec<String>),
@@ -62,7 +65,7 @@ impl RunError {
             },
             RunError::Store(_) => Some(Duration::from_secs(1)),
             RunError::Mapping(_) => Some(OPERATOR_WAIT),
-            RunError::Refused(_) => Some(Duration::MAX),
+            RunError::Refused(_) | RunError::Unapproved(_) => Some(Duration::MAX),
         }
     }
 
@@ -70,7 +73,7 @@ impl RunError {
     pub(super) fn needs_person(&self) -> bool {
         match self {
             RunError::Side { source, .. } => matches!(source.class, Class::Operator | Class::Bug),
-            RunError::Refused(_) | RunError::Mapping(_) => true,
+            RunError::Refused(_) | RunError::Unapproved(_) | RunError::Mapping(_) => true,
             RunError::Store(_) | RunError::Gap(_) => false,
         }
     }

@@ -36,6 +36,8 @@ pub(super) enum Phase {
 #[derive(Clone, Debug, Default)]
 pub(super) struct ProgressView {
     pub phase: Phase,
+    /// What it is refused for is that many records would be deleted.
+    pub needs_approval: bool,
     pub last_error: Option<String>,
     /// Per table pair: records written or linked by the copy, and how many there will be.
     pub copied: Vec<u64>,
@@ -218,8 +220,9 @@ impl Progress {
     fn fail(&self, error: &RunError) {
         let mut view = self.lock();
         view.last_error = Some(error.to_string());
+        view.needs_approval = matches!(error, RunError::Unapproved(_));
         view.phase = match error {
-            RunError::Refused(_) => Phase::Refused,
+            RunError::Refused(_) | RunError::Unapproved(_) => Phase::Refused,
             _ => Phase::Waiting,
         };
     }

@@ -216,6 +216,12 @@ fn begin_anew(tx: &Transaction<'_>, paused: bool) -> Result<Vec<String>, StoreEr
         tx.execute("update syncs set wanted = 'paused'", [])?;
     }
     tx.execute("delete from sessions", [])?;
+    // What was to be told then is told already, or over.
+    tx.execute("delete from deliveries where state = 'pending'", [])?;
+    tx.execute(
+        "update channels set told_to = (select coalesce(max(id), 0) from news)",
+        [],
+    )?;
     // One that was open then may have been used since.
     tx.execute("delete from pairing_tokens where redeemed_at is null", [])?;
     tx.execute_batch("drop table backup_files")?;

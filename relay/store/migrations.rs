@@ -27,6 +27,10 @@ const ALL: &[(&str, &str)] = &[
     ),
     ("V11__drafts", include_str!("migrations/V11__drafts.sql")),
     ("V12__inbox", include_str!("migrations/V12__inbox.sql")),
+    (
+        "V13__notifications",
+        include_str!("migrations/V13__notifications.sql"),
+    ),
 ];
 
 /// Applies what is missing. Running it again does nothing. Fails when the database holds a

@@ -8,8 +8,8 @@ use reqwest::Url;
 use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use secrecy::ExposeSecret;
 
-use super::address::is_public;
 use super::manifest::{Auth, Manifest};
+use crate::endpoint::address::is_public;
 use crate::endpoint::{Account, EndpointError};
 
 /// The base URL, checked, without a slash at its end.

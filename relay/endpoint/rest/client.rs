@@ -14,7 +14,6 @@ use reqwest::{Method, Response, Url};
 use serde_json::Value as Json;
 
 use super::account;
-use super::address::PublicOnly;
 use super::clock::Clock;
 use super::limiter::Limiter;
 use super::manifest::{CallKind, ErrorRule, Manifest, Meaning};
@@ -22,6 +21,7 @@ use super::path;
 use super::publish::Unpublished;
 use super::shape::NO_FIELD;
 use super::template::Prepared;
+use crate::endpoint::address::PublicOnly;
 use crate::endpoint::{Account, Class, EndpointError};
 
 /// The code of what this token may not read.

@@ -5,7 +5,7 @@
 //!
 //! * [`manifest`] is the data that describes an app, [`connectors`] those that come with the program;
 //!   [`template`] and [`path`] are all of its language.
-//! * [`client`] calls: [`account`] and [`address`] say where to and as whom, [`limiter`] when,
+//! * [`client`] calls: [`account`] and [`address`](super::address) say where to and as whom, [`limiter`] when,
 //!   [`clock`] what time it is there. [`pages`] reads lists, [`whole`] all of a table. [`cost`] tells
 //!   before how many calls work takes.
 //! * [`discover`] finds tables, [`fields`] and their types; [`shape`], [`cells`], [`choices`],
@@ -16,7 +16,6 @@
 //!   [`batches`] is where in the app's history our batches are.
 
 mod account;
-mod address;
 mod apply;
 mod batches;
 mod capture;

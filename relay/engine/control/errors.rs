@@ -48,7 +48,9 @@ pub(in crate::engine) fn failed(error: RunError) -> ControlError {
             }
         }
         RunError::Mapping(problems) => invalid("sync-refused", problems.join("\n")),
-        RunError::Refused(message) | RunError::Gap(message) => invalid("sync-refused", message),
+        RunError::Refused(message) | RunError::Unapproved(message) | RunError::Gap(message) => {
+            invalid("sync-refused", message)
+        }
         RunError::Store(error) => internal(error),
     }
 }

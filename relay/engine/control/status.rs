@@ -69,6 +69,7 @@ impl Engine {
         };
         if let Some(view) = view {
             status.state = state_name(view.phase, paused).to_owned();
+            status.needs_approval = status.state == "failed" && view.needs_approval;
             status.pending = view.pending.iter().sum::<u64>() + view.waiting;
             status.quiet = view.is_quiet;
             status.lag_ms = view.lag_ms;

@@ -12,4 +12,5 @@ mod documents;
 mod e2e;
 mod endpoint;
 mod hostile;
+mod notify;
 mod store;

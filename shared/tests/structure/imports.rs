@@ -131,6 +131,18 @@ const FENCES: &[Fence] = &[
         remedy: "the store keeps nouns of the sync model and knows no other room",
     },
     Fence {
+        room: "tidegate_relay::notify",
+        forbidden: &[
+            "tidegate_relay::api",
+            "tidegate_relay::pairing",
+            "tidegate_relay::tunnel",
+            "tidegate_relay::endpoint::postgres",
+            "tidegate_relay::endpoint::rest",
+        ],
+        except: &[],
+        remedy: "notifications are made of views that app hands in, and know no side and no caller",
+    },
+    Fence {
         room: "tidegate_relay::api",
         forbidden: &[
             "tidegate_relay::endpoint::postgres",
@@ -167,6 +179,11 @@ const KEPT: &[(&str, &[&str], &str)] = &[
             "tidegate_relay::endpoint::postgres",
         ],
         "the tunnel's TLS hides behind shared::tunnel::Tunnel; the others speak it to PostgreSQL",
+    ),
+    (
+        "lettre",
+        &["tidegate_relay::notify"],
+        "mail is sent by relay/notify/smtp.rs alone, which says what may be told of a failure",
     ),
     (
         "rusqlite",
@@ -309,6 +326,14 @@ mod tests {
         );
         check_refused("relay/tunnel/listen.rs", "use crate::engine::Handle;");
         check_allowed("relay/engine/driver.rs", "use crate::endpoint::Endpoint;");
+    }
+
+    #[test]
+    fn notifications_know_neither_api_nor_sides() {
+        check_refused("relay/notify/watch.rs", "use crate::api::Api;");
+        check_refused("relay/api/channels.rs", "use lettre::Message;");
+        check_allowed("relay/notify/smtp.rs", "use lettre::Message;");
+        check_allowed("relay/api/channels.rs", "use crate::notify::Courier;");
     }
 
     #[test]

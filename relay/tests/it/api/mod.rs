@@ -1,6 +1,7 @@
 //! The API: who may call, how it refuses, and what it says about itself.
 
 mod access;
+mod channels;
 mod definitions;
 mod drafts;
 mod events;

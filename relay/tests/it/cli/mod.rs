@@ -441,6 +441,91 @@ async fn on_the_relays_host_the_operator_token_is_found_and_sent_nowhere_else() 
 }
 
 #[tokio::test]
+async fn a_channels_secret_is_alone_on_stdout_and_a_test_that_fails_ends_with_1() {
+    let desk = Desk::start().await;
+    let url = desk.file("hook.url", "https://127.0.0.1:1/planted-path\n");
+    let url = url.to_str().unwrap();
+    let add = ["channel", "add", "pager", "--webhook-url-file", url];
+    let refused = run(&desk, &add).await;
+    assert_eq!(refused.code, 2, "{refused:?}");
+    assert!(refused.err.contains("allow_private"), "{refused:?}");
+    let ran = run(&desk, &[&add[..], &["--allow-private"]].concat()).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(
+        ran.out.starts_with("whsec_") && ran.out.lines().count() == 1,
+        "{ran:?}"
+    );
+    let ran = run(&desk, &["channel", "test", "pager"]).await;
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(ran.err.contains("can't be reached"), "{ran:?}");
+    let ran = run(&desk, &["channel", "list"]).await;
+    assert!(ran.out.contains("127.0.0.1:1"), "{ran:?}");
+    assert!(!ran.out.contains("planted-path"), "{ran:?}");
+    assert_eq!(run(&desk, &["channel", "add", "x"]).await.code, 2);
+    assert_eq!(run(&desk, &["channel", "change", "pager"]).await.code, 2);
+}
+
+#[tokio::test]
+async fn a_channel_is_added_changed_listed_and_removed() {
+    let desk = Desk::start().await;
+    let password = desk.file("mail.password", "hunter2\n");
+    let password = password.to_str().unwrap();
+    let mail = [
+        [
+            "channel",
+            "add",
+            "mail",
+            "--smtp",
+            "mail.example.com:465",
+            "--user",
+        ],
+        [
+            "relay",
+            "--password-file",
+            password,
+            "--from",
+            "a@example.com",
+            "--to",
+        ],
+    ];
+    let ran = run(
+        &desk,
+        &[&mail.concat()[..], &["b@example.com,c@example.com"]].concat(),
+    )
+    .await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let change = [
+        "channel",
+        "change",
+        "mail",
+        "--events",
+        "sync.stopped,agent.offline",
+        "--disable",
+    ];
+    assert_eq!(run(&desk, &change).await.code, 0);
+    let ran = run(&desk, &["channel", "list"]).await;
+    for told in [
+        "b@example.com, c@example.com",
+        "sync.stopped, agent.offline",
+        "off",
+    ] {
+        assert!(ran.out.contains(told), "{told}: {ran:?}");
+    }
+    assert!(!ran.out.contains("hunter2"), "{ran:?}");
+    for args in [
+        vec!["channel", "list"],
+        vec!["channel", "show", "mail"],
+        vec!["channel", "deliveries", "mail"],
+        vec!["channel", "change", "mail", "--enable", "--events", "all"],
+        vec!["channel", "remove", "mail"],
+    ] {
+        let ran = run(&desk, &[args, vec!["--json"]].concat()).await;
+        assert_eq!(ran.code, 0, "{ran:?}");
+        document(&ran);
+    }
+}
+
+#[tokio::test]
 async fn bad_usage_and_bad_configuration_end_with_2() {
     let desk = Desk::start().await;
     for args in [

@@ -21,8 +21,8 @@ const FILE: &str = "name = \"t\"\nleft = \"office-db\"\nright = \"marketing\"\n[
                     fields = [{ left = \"title\", right = \"title\" }]\n";
 
 /// What would take away what the others name: sent things that are not there, in a run of its own.
-const ENDS: &str =
-    r#"["revoke_token", "revoke_agent", "remove_sync", "remove_connection", "remove_user"]"#;
+const ENDS: &str = r#"["revoke_token", "revoke_agent", "remove_sync", "remove_connection",
+    "remove_user", "remove_channel"]"#;
 
 /// Those that name something are asked about things that are there. The endless stream is left out.
 const SETTINGS: &str = r#"
@@ -55,6 +55,10 @@ include-path-regex = "/connections/\\{name\\}"
 parameters = { "path.name" = "office-db" }
 
 [[operations]]
+include-path-regex = "/channels/\\{name\\}"
+parameters = { "path.name" = "ops" }
+
+[[operations]]
 include-path-regex = "/mapping/"
 parameters = { left = "office-db", right = "marketing" }
 
@@ -74,6 +78,10 @@ async fn every_answer_is_one_that_the_document_names() {
     stage.apply(FILE).await;
     let draft = json!({"name": "d", "content": {}});
     stage.post("drafts", draft).await;
+    // Nobody listens there: a test of it fails at once.
+    let ops =
+        json!({"name": "ops", "slack": {"url": "http://127.0.0.1:1/x"}, "allow_private": true});
+    stage.post("channels", ops).await;
 
     let report = run(&stage, &format!("include-operation-id = {ENDS}"), BUDGET_S).await;
     let tested = report

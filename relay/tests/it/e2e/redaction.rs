@@ -27,6 +27,8 @@ const WRONG: &str = "planted-wrong-18e4a7d35c90";
 const APP: &str = "planted-app-7d60b2f9c3e1";
 const PERSON: &str = "planted-person-e93c5a10f84d";
 const PROXY: &str = "planted-proxy-4fa8d1762b0e";
+const HOOK: &str = "planted-hook-2d7c40e8b915";
+const MAIL: &str = "planted-mail-b83f6a1c52d0";
 const STRANGER: &str = "planted-stranger-a61f0c9d827b";
 const ROW: &str = "planted-row-f30b7e52d9c6";
 
@@ -235,6 +237,26 @@ async fn connections_fail(stage: &Stage, said: &mut Said) -> Needles {
     )]
 }
 
+/// Somebody is told, at addresses that lead nowhere. Gives the secret that was made.
+async fn somebody_is_notified(stage: &Stage, said: &mut Said) -> Needles {
+    let url = format!("http://127.0.0.1:1/{HOOK}?token={HOOK}");
+    let hook = json!({"name": "hook", "webhook": {"url": url}, "allow_private": true});
+    let made = stage.post("channels", hook).await;
+    let mail = json!({"name": "mail", "allow_private": true, "email": {"host": "127.0.0.1", "port": 1,
+        "security": "none", "user": "relay", "password": MAIL, "from": "a@example.com",
+        "to": ["b@example.com"]}});
+    said.add("add_channel", stage.post("channels", mail).await);
+    for name in ["hook", "mail"] {
+        let test = stage
+            .post(&format!("channels/{name}/test"), json!({}))
+            .await;
+        assert_eq!(test["delivered"], false);
+        said.add("test_channel", test);
+    }
+    let secret = made["secret"].as_str().unwrap().to_owned();
+    vec![("the webhook's secret".into(), secret)]
+}
+
 /// A second agent: one token that is refused and one that is taken, and a proxy that nobody answers.
 async fn agents_pair(stage: &Stage, said: &mut Said) -> Needles {
     let dir = stage.dir.path();
@@ -303,6 +325,7 @@ async fn everything_is_asked(stage: &Stage, said: &mut Said) {
         let name = match path.split('/').nth(3).unwrap() {
             "syncs" => "blog",
             "agents" => "office-db",
+            "channels" => "hook",
             _ => "direct",
         };
         let path = path.replace("{name}", name).replace("{id}", "1");
@@ -354,6 +377,7 @@ async fn nothing_leaks(format: &str) {
     rows_cross(&stage).await;
     let mut needles = people_come_and_go(&stage, &mut said).await;
     needles.extend(connections_fail(&stage, &mut said).await);
+    needles.extend(somebody_is_notified(&stage, &mut said).await);
     needles.extend(agents_pair(&stage, &mut said).await);
     everything_is_asked(&stage, &mut said).await;
     let data = stage.dir.path().join("relay");
@@ -372,6 +396,8 @@ async fn nothing_leaks(format: &str) {
         ("a person's password", PERSON),
         ("the proxy's password", PROXY),
         ("an unknown token", STRANGER),
+        ("a webhook's URL", HOOK),
+        ("a mail server's password", MAIL),
     ] {
         needles.push((what.into(), secret.into()));
     }

@@ -21,8 +21,9 @@ const NAMED_INSIDE: [&str; 5] = [
 ];
 
 /// Operations that list what a workspace has.
-const LISTS: [&str; 8] = [
+const LISTS: [&str; 9] = [
     "list_agents",
+    "list_channels",
     "list_connections",
     "list_syncs",
     "list_users",
@@ -47,6 +48,7 @@ fn body(operation: &str) -> Value {
         "pick_values" => json!({"side": "left", "upto": 1}),
         "repair_sync" => json!({"expected": null}),
         "change_user" => json!({"role": "viewer"}),
+        "change_channel" => json!({"enabled": false}),
         "undo_writes" => json!({"filter": WriteFilter::default(), "expected": UndoPlan::default()}),
         _ => json!({}),
     }
@@ -94,6 +96,7 @@ fn with_known_names(path: &str) -> String {
         "syncs" => "t",
         "tokens" => "operator",
         "users" => "ada",
+        "channels" => "ops",
         _ => "office-db",
     };
     let path = path.replace("{name}", known).replace("{id}", "1");
@@ -111,6 +114,8 @@ async fn no_name_of_one_workspace_is_known_in_another_at_any_endpoint() {
     stage.post("users", ada).await;
     let draft = json!({"name": "ours", "content": {"left": "office-db"}});
     assert_eq!(stage.post("drafts", draft).await["id"], 1);
+    let ops = json!({"name": "ops", "slack": {"url": "https://hooks.example.com/x"}});
+    stage.post("channels", ops).await;
     let made = json!({"name": "acme-admin", "workspace": "acme", "may_forward": true});
     let made = stage.post("tokens", made).await;
     let token = made["token"].as_str().unwrap();
@@ -145,6 +150,7 @@ async fn no_name_of_one_workspace_is_known_in_another_at_any_endpoint() {
     assert_eq!(stage.get("agents/office-db").await["state"], "online");
     assert_eq!(stage.get("users").await[0]["role"], "editor");
     assert_eq!(stage.get("drafts/1").await["content"]["left"], "office-db");
+    assert_eq!(stage.get("channels/ops").await["enabled"], true);
     assert_eq!(stage.get("audit/verify").await["intact"], true);
     let url = "postgres://nobody@127.0.0.1:1/none";
     let same = json!({"name": "marketing", "kind": "postgres", "url": url});

@@ -28,6 +28,7 @@ use tidegate_relay::engine::report::{
 use tidegate_relay::engine::suggest::{FieldMap, TableSuggestion};
 use tidegate_relay::engine::syncfile::SyncFile;
 use tidegate_relay::engine::verify::How;
+use tidegate_relay::notify::{Courier, Settings};
 use tidegate_relay::store::{Store, tokens};
 use tidegate_sync::model::Side;
 use tokio::net::TcpListener;
@@ -132,8 +133,10 @@ impl Desk {
         };
         let access: Arc<Access> = Arc::default();
         let setup = access.setup.path().to_string();
+        let courier = Courier::new(store.clone(), Settings::default());
         let router = api::router(Api {
             store,
+            courier: Arc::new(courier),
             rooms: Arc::new(stand_in.clone()),
             egress: vec!["203.0.113.7".into()],
             readiness: Arc::new(stand_in),

@@ -1,7 +1,8 @@
-//! Where the relay may send calls to: public addresses, unless the connection allows private ones.
+//! Where the relay may send calls to: public addresses, unless private ones are allowed. Apps are
+//! called so, and whoever is notified.
 //!
-//! Who adds a connection names a URL, and the relay stands where private networks can be reached:
-//! without this, a manifest or a name server could turn it against them (SSRF). Names are checked
+//! Who adds a connection or a channel names a URL, and the relay stands where private networks can be
+//! reached: without this, a manifest or a name server could turn it against them (SSRF). Names are checked
 //! when they are resolved for a connection, so that a name can't change its mind in between.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -9,28 +10,42 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 /// Resolves names to addresses that may be called.
-pub(super) struct PublicOnly;
+pub struct PublicOnly;
 
 impl Resolve for PublicOnly {
     fn resolve(&self, name: Name) -> Resolving {
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let public: Vec<SocketAddr> = found.filter(|at| is_public(at.ip())).collect();
-            if public.is_empty() {
-                return Err(Refused(name.as_str().to_owned()).into());
-            }
+            let public = resolve(name.as_str(), 0, false).await?;
             Ok(Box::new(public.into_iter()) as Addrs)
         })
+    }
+}
+
+/// The addresses of a name (or of an address) that may be called; private ones only if allowed.
+///
+/// # Errors
+/// When the name is not found, and [`Refused`] when none of its addresses may be called.
+pub async fn resolve(
+    host: &str,
+    port: u16,
+    allow_private: bool,
+) -> Result<Vec<SocketAddr>, std::io::Error> {
+    let found = tokio::net::lookup_host((host, port)).await?;
+    let may = |at: &SocketAddr| allow_private || is_public(at.ip());
+    let may_be_called: Vec<SocketAddr> = found.filter(may).collect();
+    match may_be_called.is_empty() {
+        true => Err(std::io::Error::other(Refused(host.to_owned()))),
+        false => Ok(may_be_called),
     }
 }
 
 /// A name that has no address that may be called.
 #[derive(Debug, thiserror::Error)]
 #[error("{0} has no public address")]
-pub(super) struct Refused(String);
+pub struct Refused(String);
 
 /// True for addresses that anybody can have (IANA's special-purpose registries, RFC 6890).
-pub(super) fn is_public(address: IpAddr) -> bool {
+pub fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
         IpAddr::V6(address) => match embedded_v4(address) {
