@@ -17,6 +17,7 @@ const Wizard = lazy(() => import('./pages/wizard/Wizard'));
 const Inbox = lazy(() => import('./pages/inbox/Inbox'));
 const Activity = lazy(() => import('./pages/activity/Activity'));
 const Connections = lazy(() => import('./pages/connections/Connections'));
+const Notifications = lazy(() => import('./pages/notifications/Notifications'));
 
 export function App() {
   return (
@@ -34,6 +35,7 @@ export function App() {
             <Route path="activity" element={<Activity />} />
             <Route path="agents" element={<Agents />} />
             <Route path="connections" element={<Connections />} />
+            <Route path="notifications" element={<Notifications />} />
             <Route path="people" element={<People />} />
             <Route path="*" element={<Nowhere />} />
           </Route>

@@ -2,6 +2,7 @@
 import { Badge, NavLink } from '@mantine/core';
 import {
   IconActivity,
+  IconBell,
   IconBroadcast,
   IconInbox,
   IconLayoutDashboard,
@@ -36,6 +37,7 @@ export function Links({ onGo }: { onGo?: () => void }) {
     { to: '/activity', label: 'Activity', icon: <IconActivity size={18} aria-hidden /> },
     { to: '/agents', label: 'Agents', icon: <IconBroadcast size={18} aria-hidden /> },
     { to: '/connections', label: 'Connections', icon: <IconPlugConnected size={18} aria-hidden /> },
+    { to: '/notifications', label: 'Notifications', icon: <IconBell size={18} aria-hidden /> },
   ];
   if (isAdmin) {
     places.push({ to: '/people', label: 'People', icon: <IconUsers size={18} aria-hidden /> });
