@@ -105,6 +105,10 @@ impl App for HubSpot {
         "value-out-of-range"
     }
 
+    fn reads_back(&self) -> bool {
+        true
+    }
+
     async fn seed(&self, rows: &Rows) {
         CONTACTS.seed(&self.double, rows);
     }
@@ -468,6 +472,7 @@ async fn companies_with_choices_and_dates_and_without_a_unique_key_cross() {
     scene.stage.wait("a company", crossed).await;
     let made = find().await.unwrap();
     assert_eq!(made.fields["name"], "Ada, \"Ltd\"");
+    scene.quiet().await;
     let edit = json!({ "tags": "c;a", "size": null, "founded": "1767225600000",
         "seen": "2026-01-02T03:04:05.678Z" });
     scene
