@@ -221,6 +221,10 @@ fn take_back(path: &std::path::Path) {
          drop table drafts;
          drop index findings_workspace;
          drop table answers;
+         drop table deliveries;
+         drop table news;
+         drop table matters;
+         drop table channels;
          alter table history drop column mapping;
          alter table history drop column why;
          alter table history drop column batch;
