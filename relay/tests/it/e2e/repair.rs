@@ -57,6 +57,17 @@ async fn title(client: &Client, slug: &str) -> Option<String> {
     row.and_then(|row| row.get(0))
 }
 
+/// What the copy wrote was heard of and settled when a later edit of that side has crossed: else it is told
+/// once more after a restart, and is news beside a baseline that was changed by hand.
+async fn edits_cross(stage: &Stage, left: &Client, right: &Client) {
+    for (from, to) in [(right, left), (left, right)] {
+        let edit = "update notes set title = title || '.' where slug = 's1' returning title";
+        let edited: String = from.query_one(edit, &[]).await.unwrap().get(0);
+        let crossed = async |_: &Stage| title(to, "s1").await.as_ref() == Some(&edited);
+        stage.wait("the edit to cross", crossed).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_baseline_hides_is_named_and_repaired_by_policy() {
     let mut stage = Stage::start("repair").await;
@@ -68,14 +79,7 @@ async fn what_a_baseline_hides_is_named_and_repaired_by_policy() {
     left.batch_execute(fill).await.unwrap();
     stage.apply(NOTES_FILE).await;
     stage.assert_equal("notes").await;
-    // What the copy wrote was heard of and settled when a later edit of that side has crossed: else it
-    // is told once more after the restart, and is news beside a baseline that was changed by hand.
-    for (from, to) in [(&right, &left), (&left, &right)] {
-        let edit = "update notes set title = title || '.' where slug = 's1' returning title";
-        let edited: String = from.query_one(edit, &[]).await.unwrap().get(0);
-        let crossed = async |_: &Stage| title(to, "s1").await.as_ref() == Some(&edited);
-        stage.wait("the edit to cross", crossed).await;
-    }
+    edits_cross(&stage, &left, &right).await;
     corrupt(&mut stage, &right, "s7", "corrupted").await;
     unheard(
         &right,

@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
 use tokio::process::{Child, Command};
@@ -108,12 +108,7 @@ async fn pgbench_and_edits_of_the_other_side_end_equal_with_nothing_lost_or_echo
     let copied = stage.get("syncs/soak").await["writes"].as_u64().unwrap();
 
     let pgbench = start_pgbench(&stage, seconds);
-    let both = async {
-        let edits = edit(&right, Duration::from_secs(seconds)).await;
-        (edits, pgbench.wait_with_output().await.unwrap())
-    };
-    let both = tokio::time::timeout(longest(), both).await;
-    let (edits, done) = both.unwrap_or_else(|_| panic!("one hangs\n{}", stage.logs()));
+    let (edits, done) = edit_both(&stage, pgbench, &right, seconds).await;
     let said = String::from_utf8_lossy(&done.stdout);
     assert!(
         done.status.success(),
@@ -162,6 +157,16 @@ async fn pgbench_and_edits_of_the_other_side_end_equal_with_nothing_lost_or_echo
         edits.count
     );
     assert!(peak < MEMORY_MB_MAX, "{peak} MB");
+}
+
+/// Edits of the right until pgbench has ended on the left.
+async fn edit_both(stage: &Stage, pgbench: Child, right: &Client, seconds: u64) -> (Edits, Output) {
+    let both = async {
+        let edits = edit(right, Duration::from_secs(seconds)).await;
+        (edits, pgbench.wait_with_output().await.unwrap())
+    };
+    let both = tokio::time::timeout(longest(), both).await;
+    both.unwrap_or_else(|_| panic!("one hangs\n{}", stage.logs()))
 }
 
 fn start_pgbench(stage: &Stage, seconds: u64) -> Child {
