@@ -15,6 +15,8 @@ const AGAIN: Duration = Duration::from_secs(2);
 /// So long memory must not have become less.
 const QUIET: Duration = Duration::from_secs(4);
 const NOISE_KB: u64 = 64;
+/// Memory that grew in each of so many rounds is lost.
+const ROUNDS: u32 = 3;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn memory_after_many_reconnects_is_what_it_was_before() {
@@ -34,30 +36,36 @@ async fn memory_after_many_reconnects_is_what_it_was_before() {
         session.wait().await;
         session.wait().await;
         reconnect(&stage, &mut session, warm).await;
-        let before = settled(&stage).await;
-        let began = Instant::now();
-        reconnect(&stage, &mut session, count).await;
-        let took = began.elapsed();
-        let after = settled(&stage).await;
-        println!(
-            "{count} reconnects over {over} in {:.0} s: relay {} to {} kB, agent {} to {} kB",
-            took.as_secs_f64(),
-            before[0],
-            after[0],
-            before[1],
-            after[1],
-        );
-        // Few reconnects don't fill what allocators keep for themselves, on a busy machine still less.
-        let (share, more) = if is_long() { (1.05, 0.) } else { (1.2, 16e3) };
-        for (before, after) in before.iter().zip(after) {
-            assert!(
-                after as f64 <= *before as f64 * share + more,
-                "{over}: {before} to {after} kB"
-            );
+        // A busy machine makes allocators keep more, once; what is lost is lost in each round.
+        let mut rounds = 0;
+        while grows(&stage, &mut session, (over, count)).await {
+            rounds += 1;
+            assert!(rounds < ROUNDS, "{over}: memory grows and grows");
         }
         let agent = stage.get("agents/office-db").await;
         assert_eq!(agent["transport"], over, "{agent:#}");
     }
+}
+
+/// Whether relay or agent have more memory after so many reconnects than before.
+async fn grows(stage: &Stage, session: &mut Connected<'_>, (over, count): (&str, u32)) -> bool {
+    let before = settled(stage).await;
+    let began = Instant::now();
+    reconnect(stage, session, count).await;
+    let took = began.elapsed();
+    let after = settled(stage).await;
+    println!(
+        "{count} reconnects over {over} in {:.0} s: relay {} to {} kB, agent {} to {} kB",
+        took.as_secs_f64(),
+        before[0],
+        after[0],
+        before[1],
+        after[1],
+    );
+    // Few reconnects don't fill what allocators keep for themselves.
+    let share = if is_long() { 1.05 } else { 1.2 };
+    let mut both = before.iter().zip(after);
+    both.any(|(before, after)| after as f64 > *before as f64 * share)
 }
 
 /// A reload has the agent connect anew, with everything that belongs to it; where the relay just looks at
