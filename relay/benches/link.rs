@@ -15,6 +15,7 @@ use crate::place::{Place, output_of};
 
 pub const NEAR_IP: &str = "10.99.0.1";
 pub const FAR_IP: &str = "10.99.0.2";
+const LINK_NET: &str = "10.99.0.0/30";
 
 /// One way.
 const DELAY: Duration = Duration::from_millis(20);
@@ -102,9 +103,11 @@ fn device(name: &str, address: &str) -> anyhow::Result<Arc<SyncDevice>> {
         name,
     ])?;
     ip(&["-n", name, "link", "set", name, "up"])?;
-    // As stock distributions have it, whatever this host prefers.
-    let cubic = "echo cubic > /proc/sys/net/ipv4/tcp_congestion_control";
-    ip(&["netns", "exec", name, "sh", "-c", cubic]).context("choose CUBIC for TCP")?;
+    // As stock distributions have it, whatever this host prefers. A namespace may not choose for all of
+    // itself what the host has not allowed to everybody; a route may.
+    let cubic = ["dev", name, "scope", "link", "congctl", "cubic"];
+    let route = ["-n", name, "route", "replace", LINK_NET];
+    ip(&[&route[..], &cubic].concat()).context("choose CUBIC for TCP")?;
     Ok(Arc::new(device))
 }
 

@@ -13,6 +13,8 @@ use crate::place::{Place, Running, make_dir, output_of};
 
 pub const ROLE: &str = "tidegate";
 pub const PASSWORD: &str = "throwaway-secret";
+/// The relay's schema has the role's name, which would else come first.
+pub const SEARCH_PATH: &str = "-c search_path=public";
 /// Where the workloads are.
 pub const DATABASE: &str = "bench";
 
@@ -105,6 +107,7 @@ impl Server {
         let mut command = self.place.command(self.programs.join("psql"));
         command
             .env("PGPASSWORD", PASSWORD)
+            .env("PGOPTIONS", SEARCH_PATH)
             .args(["-XqAt", "-v", "ON_ERROR_STOP=1", "-U", ROLE, "-d", database])
             .args(["-p", &self.port.to_string()])
             .arg("-h")

@@ -12,7 +12,7 @@ use tokio_postgres::{Client, NoTls};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::place::{make_dir, output_of};
-use crate::postgres::{PASSWORD, ROLE, Server, typical_rows, typical_table};
+use crate::postgres::{PASSWORD, ROLE, SEARCH_PATH, Server, typical_rows, typical_table};
 use crate::relay::{LEFT, RIGHT, Relay};
 use crate::results::{Figure, Results};
 use crate::statistics::percentile;
@@ -91,7 +91,7 @@ fn make_tables(server: &Server, table: &str, rows: u64) -> anyhow::Result<()> {
     }
     server.sql(LEFT, &typical_rows(table, rows))?;
     server
-        .sql("left", &format!("vacuum analyze {table}"))
+        .sql(LEFT, &format!("vacuum analyze {table}"))
         .map(drop)
 }
 
@@ -102,7 +102,7 @@ async fn copies(
     relay: &Relay,
     (round, rows): (u32, u64),
 ) -> anyhow::Result<()> {
-    let table = format!("round_{round}");
+    let table = format!("round{round}");
     make_tables(server, &table, rows)?;
     let began = Instant::now();
     piped(server, &table)?;
@@ -290,7 +290,8 @@ async fn connect(
         .port(server.port)
         .user(ROLE)
         .password(PASSWORD)
-        .dbname(database);
+        .dbname(database)
+        .options(SEARCH_PATH);
     let (client, connection) = config.connect(NoTls).await?;
     let task = tokio::spawn(async move {
         // What fails is told to whoever asks next.
