@@ -367,7 +367,10 @@ impl Book {
             }
             (Found::New, Found::New) => {
                 let slot = (side, pair, former);
-                let (since, ended) = (self.unlinked_since(&slot, &change, lookups), change.place());
+                let (since, ended) = (
+                    self.unlinked_since(&slot, change.moment(), lookups),
+                    change.place(),
+                );
                 change.old_key = None;
                 let case = self.give(side, at_key, change, lookups);
                 if let (Some(case), Some(since)) = (case, since) {

@@ -178,7 +178,11 @@ impl Session {
                 Verdict::JoinLink(link)
             }
             Found::Linked(_) => Verdict::Taken,
-            Found::New => Verdict::Adopt(now),
+            // Its history may have told of it before, and may tell of it again.
+            Found::New => {
+                let since = self.book.unlinked_since(&slot, now, lookups);
+                Verdict::Adopt(since.unwrap_or(now))
+            }
         }
     }
 

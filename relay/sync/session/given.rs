@@ -92,22 +92,32 @@ impl Given {
         }
     }
 
-    /// True when the case must wait for the store, or for a side's history, before these steps.
+    /// True when the case must wait for the store, or for a side's history, before these steps: the
+    /// record that is written, or the one that a refusal would be told of, may have lost its key.
     pub fn holds_up(&self, open: &mut Open, steps: &[PlannedStep]) -> bool {
         let mut is_held_up = false;
         for step in steps {
             let (StepKind::Update { key, .. } | StepKind::Delete { key, .. }) = &step.kind else {
                 continue;
             };
-            let slot = (step.side, open.case.pair, key.clone());
-            is_held_up |= match self.after(&slot, open.case.since[step.side]) {
-                Next::Nobody => false,
-                Next::Since(next) => open.hear(step.side, next),
-                Next::Unasked => {
-                    open.ask([slot]);
-                    true
-                }
-            };
+            let source = step.side.other();
+            let of_source = open.case.keys[source].clone();
+            let of_source = of_source.filter(|_| open.is_alive(source));
+            let sides = [(step.side, Some(key.clone())), (source, of_source)];
+            for (side, key) in sides {
+                let Some(key) = key else {
+                    continue;
+                };
+                let slot = (side, open.case.pair, key);
+                is_held_up |= match self.after(&slot, open.case.since[side]) {
+                    Next::Nobody => false,
+                    Next::Since(next) => open.hear(side, next),
+                    Next::Unasked => {
+                        open.ask([slot]);
+                        true
+                    }
+                };
+            }
         }
         is_held_up
     }

@@ -23,18 +23,15 @@ impl Book {
         }
     }
 
-    /// Since when a record that is not linked has had the key that it gives up with `change`: since the
-    /// last one is known to have given it up. `None` where that is not certain.
-    pub(super) fn unlinked_since(
+    /// Since when a record that is not linked has had the key that it has at `now`: since the last one is
+    /// known to have given it up. `None` where that is not certain.
+    pub(in crate::session) fn unlinked_since(
         &self,
         slot: &Slot,
-        change: &Change,
+        now: Since,
         lookups: &Lookups,
     ) -> Option<Since> {
-        let (lookup, now) = (
-            lookups.get(slot).unwrap_or(Lookup::nobody()),
-            change.moment(),
-        );
+        let lookup = lookups.get(slot).unwrap_or(Lookup::nobody());
         // Who gets it later, by a write of ours, is another one.
         let had = |since: Since| since <= now;
         let mut own = self.tenants.get(slot).into_iter().flatten();

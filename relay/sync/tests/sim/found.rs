@@ -597,3 +597,17 @@ fn a_finding_is_of_who_got_the_key_by_a_write_of_ours() {
 fn a_scan_forgets_the_traces_of_before() {
     check(4_017_205, LINKED_WORST);
 }
+
+/// A refused write left its finding under a key that another record had got by a write of ours. Nothing told
+/// then that the first one, which was reported with what had not changed left out, was behind.
+#[test]
+fn what_was_refused_is_not_forgotten_when_the_key_has_another_record() {
+    check(7_041_550, LINKED_REKEYED);
+}
+
+/// A record without a link was adopted as one that had its key since it was adopted. When the history was told
+/// again, after a crash, its own insertion was taken for another record's.
+#[test]
+fn an_adopted_record_had_its_key_before() {
+    check(7_035_777, APPS);
+}
