@@ -2,7 +2,7 @@
 # compiler; what else is missing is installed from the distribution's packages.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo console test test-pg test-apps test-nocodb test-console test-units package test-package test-container bench chaos fuzz lint bans fmt sim mutants copy soak
+.PHONY: help demo console test test-pg test-apps test-nocodb test-console test-units package test-package test-container test-boot bench chaos fuzz lint bans fmt sim mutants copy soak
 
 # Seconds until the demo ends by itself; empty: it runs until Ctrl-C.
 DEMO_SECONDS ?=
@@ -126,8 +126,12 @@ test-package: ## Installs, upgrades and purges the packages in a throwaway Debia
 test-container: ## Builds both images and runs them in a Docker of its own (as root; builds the programs first)
 	@./packaging/container/test.sh
 
-test-units: ## The systemd units: understood, and closed enough
+test-boot: ## Boots a machine with the packages, emulated: services, watchdog, upgrade, reboot, purge (as root)
+	@./packaging/test-boot.sh
+
+test-units: ## The systemd units and the Kubernetes manifests: understood, and closed enough
 	@./packaging/check-units.sh
+	@./packaging/kubernetes/check.sh
 
 # In a target directory of its own: everything is built with the fuzzer's instrumentation. libFuzzer needs
 # unstable flags, which the stable toolchain takes with the variable. `make test` runs the seeds without it.

@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 use crate::audit::{Audit, Chain};
 use crate::config::{Config, DEFAULT_FILE, FILE_VARIABLE};
 use crate::identity::enroll::{self, EnrollError};
-use crate::identity::keystore::{Identity, Keystore};
+use crate::identity::keystore::{Identity, Keystore, KeystoreError};
 use crate::origin::hold::{Hold, Level};
 use crate::origin::unix_ms;
 use crate::route::Routes;
@@ -68,6 +68,9 @@ enum Command {
         /// File that holds the token; `-` reads stdin.
         #[arg(value_name = "TOKEN-FILE|-")]
         token_file: Option<PathBuf>,
+        /// Do nothing where this agent is paired already: for what runs at each start.
+        #[arg(long)]
+        unless_paired: bool,
         /// Print one JSON document.
         #[arg(long)]
         json: bool,
@@ -218,7 +221,14 @@ fn run(cli: Cli) -> Result<(), Failure> {
         .map_err(|error| Failure::failed(format!("start: {error}")))?;
     runtime.block_on(async {
         match cli.command {
-            Command::Pair { token_file, json } => pair(&config, token_file, json).await,
+            Command::Pair {
+                token_file,
+                unless_paired,
+                json,
+            } => match unless_paired {
+                true => pair_once(&config, token_file, json).await,
+                false => pair(&config, token_file, json).await,
+            },
             Command::Run => service::run(config, &cli.config)
                 .await
                 .map_err(Failure::failed),
@@ -239,6 +249,17 @@ fn run(cli: Cli) -> Result<(), Failure> {
     })
 }
 
+async fn pair_once(config: &Config, file: Option<PathBuf>, json: bool) -> Result<(), Failure> {
+    match Keystore::new(&config.state_dir).current() {
+        Ok(identity) => {
+            print_paired(&identity, json, "Already paired");
+            Ok(())
+        }
+        Err(KeystoreError::NotPaired) => pair(config, file, json).await,
+        Err(error) => Err(Failure::failed(format!("state_dir: {error}"))),
+    }
+}
+
 async fn pair(config: &Config, file: Option<PathBuf>, json: bool) -> Result<(), Failure> {
     let text = read_token(file.as_deref())?;
     let token = PairingToken::parse(&text)
@@ -253,11 +274,11 @@ async fn pair(config: &Config, file: Option<PathBuf>, json: bool) -> Result<(), 
         })?;
     let fingerprint = fingerprint_text(&identity.key.fingerprint());
     Audit::new(&config.state_dir).note("agent.pair", &identity.agent_name, &fingerprint);
-    print_paired(&identity, json);
+    print_paired(&identity, json, "Paired");
     Ok(())
 }
 
-fn print_paired(identity: &Identity, json: bool) {
+fn print_paired(identity: &Identity, json: bool, done: &str) {
     let fingerprint = fingerprint_text(&identity.key.fingerprint());
     let relays: Vec<String> = identity.relays.iter().map(ToString::to_string).collect();
     if json {
@@ -273,7 +294,7 @@ fn print_paired(identity: &Identity, json: bool) {
         return;
     }
     out!(
-        "Paired as {} with {}.",
+        "{done} as {} with {}.",
         identity.agent_name,
         relays.join(", ")
     );

@@ -6,6 +6,7 @@
 # usage: test-package.sh [DIRECTORY]
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. packaging/debian-root.sh
 
 packages=${1:-}
 if [ -z "$packages" ]; then
@@ -41,12 +42,6 @@ trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-need() {
-  command -v "$1" >/dev/null && return
-  apt-get update -q >/dev/null
-  DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "$2" >/dev/null
-}
-need debootstrap debootstrap
 need rpm rpm
 
 wait_for() {
@@ -97,10 +92,8 @@ stop
 
 say "a Debian of its own"
 debian=$root/debian
-mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/debian.sources 2>/dev/null |
-  sed -n 's/^URIs: *//p; s/^deb \(http[^ ]*\).*/\1/p' | head -n 1 || true)
 # With what apt would install along with the packages, because they recommend it.
-debootstrap --variant=minbase --include=ca-certificates bookworm "$debian" "${mirror:-http://deb.debian.org/debian}" >"$root/debootstrap.log"
+debian_root "$debian" ca-certificates >"$root/debootstrap.log"
 mount -t proc proc "$debian/proc"
 echo "127.0.0.1 localhost" >"$debian/etc/hosts"
 cp "$packages"/*.deb "$debian/tmp/"
@@ -162,11 +155,7 @@ stop
 
 say "upgrade: configuration, state and pairing stay"
 for name in agent relay; do
-  inside dpkg-deb -R "$(inside sh -c "ls /tmp/tidegate-${name}_*.deb")" "/tmp/$name"
-  sed -i 's/^Version: .*/Version: 99.0.0-1/' "$debian/tmp/$name/DEBIAN/control"
-  # So that dpkg has to decide about the configuration.
-  echo "# newer" >>"$debian/tmp/$name/etc/tidegate-$name/$name.toml"
-  inside dpkg-deb -Zgzip -b "/tmp/$name" "/tmp/newer-$name.deb" >/dev/null
+  newer_package "$packages"/tidegate-"$name"_*.deb "$debian/tmp/newer-$name.deb"
 done
 inside sh -c 'dpkg --force-confold -i /tmp/newer-*.deb' >"$root/upgrade.log" 2>&1
 ! grep -q 'Next:' "$root/upgrade.log" || fail "an upgrade says what a first installation says"

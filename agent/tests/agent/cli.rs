@@ -3,7 +3,11 @@
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
+use tidegate_agent::identity::keystore::Keystore;
+
+use super::relay::{HOUR, Relay, pair};
 use super::server::{PASSWORD, server};
 
 const TOKEN: &str = "tg_pair_1AbCdEfGhIjKlMnOp";
@@ -104,6 +108,21 @@ fn unpaired_or_stopped_agent_says_what_to_do_next() {
     );
     let (code, _, err) = run(&["status"], "");
     assert!(code == 1 && err.contains("no agent is running"), "{err}");
+}
+
+#[tokio::test]
+async fn an_agent_that_is_paired_is_left_alone_where_that_is_asked() {
+    let (directory, relay) = (tempfile::tempdir().unwrap(), Relay::start());
+    let asked = ["pair", "--unless-paired", "no-such-token"];
+    let (code, _, err) = texts(&agent(directory.path(), "", &asked, ""));
+    assert!(code == 2 && err.contains("no-such-token"), "{err}");
+
+    let store = Keystore::new(&directory.path().join("state"));
+    pair(&relay, &store, Duration::ZERO, HOUR).await;
+    let before = store.current().unwrap().key.fingerprint();
+    let (code, out, err) = texts(&agent(directory.path(), "", &asked, ""));
+    assert!(code == 0 && out.contains("Already paired as"), "{out}{err}");
+    assert_eq!(store.current().unwrap().key.fingerprint(), before);
 }
 
 #[test]
