@@ -105,7 +105,7 @@ chaos: ## What networks do to the tunnel, in its long form, with figures
 	CHAOS=1 cargo test --locked --release --workspace --test it -- \
 	  e2e::network --nocapture --test-threads=1
 
-# Fewer rounds and rows, within five minutes: QUICK=1. A full run (about 40 minutes) also writes the README's table.
+# Fewer rounds and rows, within five minutes: QUICK=1. A full run (about 40 minutes) also writes docs/performance.md.
 QUICK ?=
 BENCH_OUT = target/bench
 bench: ## Tidegate beside its alternatives, on this machine (QUICK=1; as root also over an emulated link)
@@ -113,7 +113,7 @@ bench: ## Tidegate beside its alternatives, on this machine (QUICK=1; as root al
 	@mkdir -p $(BENCH_OUT)
 	@peers=$$(./relay/benches/fetch-peers.sh) && postgres=$$(./packaging/find-postgres.sh) && \
 	  "$${CARGO_TARGET_DIR:-target}/release/tidegate-bench" run --postgres "$$postgres" --peers "$$peers" \
-	  --out $(BENCH_OUT) $(if $(QUICK),--quick,--readme README.md --picture docs/bench.svg)
+	  --out $(BENCH_OUT) $(if $(QUICK),--quick,--readme docs/performance.md --picture docs/bench.svg)
 
 # Packages need cargo-deb, cargo-generate-rpm and cargo-cyclonedx, which are installed when missing. About
 # 15 minutes on two cores.

@@ -57,6 +57,16 @@ impl Results {
             }));
     }
 
+    /// Each round of a peer that stalls fails alike: once is enough.
+    pub fn miss(&mut self, shape: &str, transport: &str, error: &anyhow::Error) {
+        let text = format!("{error:#}");
+        let first = text.lines().next().unwrap_or_default();
+        let text = format!("{shape}, {transport}: {first}");
+        if !self.missing.contains(&text) {
+            self.missing.push(text);
+        }
+    }
+
     /// Those of one cell of the table, by round.
     pub fn rounds_of(&self, shape: &str, transport: &str, row: (&str, &str)) -> Vec<(u32, f64)> {
         let is_it = |sample: &&Sample| {

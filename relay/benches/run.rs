@@ -182,10 +182,7 @@ impl Run {
                         match measured {
                             Ok(more) => figures.extend(more),
                             // A peer that stalls under loss is a result, not the end of the run.
-                            Err(error) => results.missing.push(format!(
-                                "{shape}, {}, round {round}: {error:#}",
-                                transport.kind.name()
-                            )),
+                            Err(error) => results.miss(&shape, transport.kind.name(), &error),
                         }
                     }
                     note(results, &shape, transport.kind, round, figures);
