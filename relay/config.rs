@@ -5,7 +5,9 @@
 //! with commas between their items. Without a file the defaults are enough for a try-out on one
 //! machine.
 
+mod egress;
 mod notifications;
+mod oidc;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -15,8 +17,12 @@ use serde::Deserialize;
 use tidegate_shared::size;
 use toml::Spanned;
 
+use self::egress::RawEgress;
+pub use self::egress::{AllowPrivate, Egress};
 pub use self::notifications::Notifications;
 use self::notifications::RawNotifications;
+use self::oidc::RawOidc;
+pub use self::oidc::{Admit, Oidc};
 use crate::place::{FileError, parse_toml};
 
 /// Read when `--config` does not name another file and this one exists.
@@ -39,6 +45,8 @@ pub struct Config {
     pub store: StoreChoice,
     pub metrics: Metrics,
     pub notifications: Notifications,
+    /// Who signs people in beside the relay's own passwords.
+    pub oidc: Option<Oidc>,
     pub sync: SyncDefaults,
 }
 
@@ -68,34 +76,24 @@ impl fmt::Display for RelayName {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Http {
     pub listen: SocketAddr,
+    /// Where browsers find the console, through whatever proxy; without a slash at the end.
+    pub public_url: Option<String>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Egress {
-    /// Every outgoing connection binds here; `None` leaves it to the routing table.
-    pub bind: Option<IpAddr>,
-    /// What apps and firewalls will see, where a NAT stands in between.
-    pub public: Vec<IpAddr>,
-}
-
-impl Egress {
-    /// The addresses that others will see: the configured ones, else the one that is bound to, else
-    /// the host's own (which a NAT may replace).
-    pub fn visible(&self) -> Vec<IpAddr> {
-        match self.bind {
-            _ if !self.public.is_empty() => self.public.clone(),
-            Some(bind) => vec![bind],
-            None => routed_address().into_iter().collect(),
-        }
+impl Http {
+    fn read(
+        source: &Source<'_>,
+        listen: Option<Spanned<String>>,
+        public_url: Option<Spanned<String>>,
+    ) -> Result<Http, ConfigError> {
+        let url = "TIDEGATE_HTTP_PUBLIC_URL";
+        Ok(Http {
+            listen: source
+                .one("TIDEGATE_HTTP_LISTEN", listen, socket_address)?
+                .unwrap_or(DEFAULT_HTTP_LISTEN),
+            public_url: source.one(url, public_url, notifications::web_address)?,
+        })
     }
-}
-
-/// The local address that a connection to the internet would have. Connecting a UDP socket asks
-/// the routing table and sends nothing; the peer is a documentation address (RFC 5737).
-fn routed_address() -> Option<IpAddr> {
-    let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
-    socket.connect("192.0.2.1:9").ok()?;
-    Some(socket.local_addr().ok()?.ip())
 }
 
 /// Where the relay keeps its state.
@@ -185,20 +183,15 @@ impl Config {
                 port: listen.port(),
             });
         }
+        let http = Http::read(&source, raw.http.listen, raw.http.public_url)?;
+        let public_url = http.public_url.clone();
         Ok(Config {
             data_dir: source
                 .one("TIDEGATE_DATA_DIR", raw.data_dir, directory)?
                 .unwrap_or_else(|| default_data_dir(environment)),
             tunnel: Tunnel { listen, names },
-            http: Http {
-                listen: source
-                    .one("TIDEGATE_HTTP_LISTEN", raw.http.listen, socket_address)?
-                    .unwrap_or(DEFAULT_HTTP_LISTEN),
-            },
-            egress: Egress {
-                bind: source.one("TIDEGATE_EGRESS_BIND", raw.egress.bind, ip_address)?,
-                public: source.many("TIDEGATE_EGRESS_PUBLIC", raw.egress.public, ip_address)?,
-            },
+            http,
+            egress: Egress::read(&source, raw.egress)?,
             store: source
                 .one("TIDEGATE_STORE_URL", raw.store.url, store_choice)?
                 .unwrap_or(StoreChoice::Sqlite),
@@ -209,7 +202,9 @@ impl Config {
                     socket_address,
                 )?,
             },
-            notifications: Notifications::read(&source, raw.notifications)?,
+            notifications: Notifications::read(&source, raw.notifications)?
+                .or_console_at(public_url.as_deref()),
+            oidc: Oidc::read(&source, raw.oidc, public_url.is_some())?,
             sync: SyncDefaults {
                 slot_wal_max: source
                     .one(
@@ -233,22 +228,25 @@ impl Config {
             format!("[{}]", quoted.join(", "))
         };
         let names = list(self.tunnel.names.iter().map(ToString::to_string).collect());
-        let public = list(self.egress.public.iter().map(ToString::to_string).collect());
         let mut out = format!("data_dir = {:?}\n\n", self.data_dir.display().to_string());
         out += &format!(
             "[tunnel]\nlisten = \"{}\"\nnames = {names}\n\n",
             self.tunnel.listen
         );
-        out += &format!("[http]\nlisten = \"{}\"\n\n[egress]\n", self.http.listen);
-        if let Some(bind) = self.egress.bind {
-            out += &format!("bind = \"{bind}\"\n");
+        out += &format!("[http]\nlisten = \"{}\"\n", self.http.listen);
+        if let Some(url) = &self.http.public_url {
+            out += &format!("public_url = {url:?}\n");
         }
-        out += &format!("public = {public}\n\n[store]\nurl = \"sqlite\"\n\n[metrics]\n");
+        out += &self.egress.render();
+        out += "\n[store]\nurl = \"sqlite\"\n\n[metrics]\n";
         match self.metrics.listen {
             Some(listen) => out += &format!("listen = \"{listen}\"\n"),
             None => out += "# listen is not set: no metrics are served\n",
         }
         out += &self.notifications.render();
+        if let Some(oidc) = &self.oidc {
+            out += &oidc.render();
+        }
         let slot_wal_max = size::text(self.sync.slot_wal_max);
         out += &format!("\n[sync]\nslot_wal_max = \"{slot_wal_max}\"\n");
         out
@@ -300,6 +298,7 @@ struct RawConfig {
     store: RawStore,
     metrics: RawMetrics,
     notifications: RawNotifications,
+    oidc: RawOidc,
     sync: RawSync,
 }
 
@@ -314,15 +313,9 @@ struct RawTunnel {
 #[serde(deny_unknown_fields, default)]
 struct RawHttp {
     listen: Option<Spanned<String>>,
+    public_url: Option<Spanned<String>>,
     tls_cert: Option<Spanned<String>>,
     tls_key: Option<Spanned<String>>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-struct RawEgress {
-    bind: Option<Spanned<String>>,
-    public: Vec<Spanned<String>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -502,9 +495,11 @@ listen = "0.0.0.0:443"
 names  = ["relay.example.com", "203.0.113.7:8443"]
 [http]
 listen = "127.0.0.1:8081"
+public_url = "https://relay.example.com"
 [egress]
 bind   = "10.0.0.5"
 public = ["203.0.113.7"]
+allow_private = "nobody"
 [store]
 url = "sqlite"
 [metrics]
@@ -512,6 +507,20 @@ listen = "127.0.0.1:9090"
 [notifications]
 console_url = "https://tidegate.example.com"
 delay_max = "90s"
+[oidc]
+name = "Example"
+issuer = "https://login.example.com/tenant"
+client_id = "tidegate"
+client_secret_file = "/etc/tidegate-relay/oidc.secret"
+scopes = ["openid", "email", "groups"]
+groups_claim = "roles"
+[[oidc.admit]]
+group = "tidegate-admins"
+role = "admin"
+[[oidc.admit]]
+domain = "example.com"
+role = "viewer"
+workspace = "sales"
 "#;
 
     fn parse(text: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {

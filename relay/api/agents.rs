@@ -2,13 +2,14 @@
 
 use async_trait::async_trait;
 use axum::Json;
-use axum::extract::Path;
+use axum::extract::{Path, Query};
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Problem;
 use super::forward::{Duplex, ForwardPurpose, ForwardView};
+use super::page::{Page, Paged};
 use super::workspace::Workspace;
 use crate::engine::handle::ControlError;
 
@@ -133,11 +134,15 @@ pub trait AgentControl: Send + Sync {
 }
 
 /// All agents.
-#[utoipa::path(get, path = "/api/v1/agents", operation_id = "list_agents",
-    responses((status = 200, body = Vec<AgentStatus>), (status = 401, body = Problem)),
+#[utoipa::path(get, path = "/api/v1/agents", operation_id = "list_agents", params(Page),
+    responses((status = 200, body = Vec<AgentStatus>), (status = 401, body = Problem),
+        (status = 422, body = Problem)),
     security(("token" = []), ("session" = [])))]
-pub(super) async fn list_agents(work: Workspace) -> Result<Json<Vec<AgentStatus>>, Problem> {
-    Ok(Json(work.agents.list().await?))
+pub(super) async fn list_agents(
+    work: Workspace,
+    Query(page): Query<Page>,
+) -> Result<Paged<AgentStatus>, Problem> {
+    page.by_name(work.agents.list().await?, |agent| &agent.name)
 }
 
 /// Makes a pairing token for a new agent, or for one that was never paired.

@@ -17,9 +17,9 @@ use crate::notify::event::Event;
 use crate::notify::message::Message;
 use crate::notify::new_secret;
 use crate::notify::target::{Mailbox, Security, Target};
+use crate::store::audit;
 use crate::store::channels::{self, ChannelRecord, Content};
 use crate::store::deliveries::{self, DeliveryRecord, Standing, State as Became};
-use crate::store::{DEFAULT_WORKSPACE, audit};
 
 /// Deliveries on a page unless asked otherwise.
 const PAGE: u32 = 50;
@@ -111,8 +111,8 @@ pub struct NewChannel {
     /// What it is told of; everything unless given.
     #[serde(default)]
     pub events: Option<Vec<Event>>,
-    /// Its target may be at a private address, and be spoken to without TLS. For admins of the default
-    /// workspace, who host the relay.
+    /// Its target may be at a private address, and be spoken to without TLS. For workspaces that may
+    /// (`allow_private` of `/egress`).
     #[serde(default)]
     pub allow_private: bool,
 }
@@ -177,13 +177,15 @@ pub struct Delivery {
 }
 
 /// The channels of this workspace.
-#[utoipa::path(get, path = "/api/v1/channels", operation_id = "list_channels",
-    responses((status = 200, body = Vec<ChannelInfo>), (status = 401, body = Problem)),
+#[utoipa::path(get, path = "/api/v1/channels", operation_id = "list_channels", params(Page),
+    responses((status = 200, body = Vec<ChannelInfo>), (status = 401, body = Problem),
+        (status = 422, body = Problem)),
     security(("token" = []), ("session" = [])))]
 pub(super) async fn list_channels(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
-) -> Result<Json<Vec<ChannelInfo>>, Problem> {
+    Query(page): Query<Page>,
+) -> Result<Paged<ChannelInfo>, Problem> {
     let found = api.store.view(move |conn| {
         let list = channels::list(conn, &caller.workspace)?.into_iter();
         let of =
@@ -191,11 +193,8 @@ pub(super) async fn list_channels(
         list.map(of).collect::<Result<Vec<_>, _>>()
     });
     let found = found.await?.into_iter();
-    Ok(Json(
-        found
-            .map(|(standing, record)| info(record, standing))
-            .collect(),
-    ))
+    let list = found.map(|(standing, record)| info(record, standing));
+    page.by_name(list.collect(), |channel| &channel.name)
 }
 
 /// One channel.
@@ -236,7 +235,13 @@ pub(super) async fn add_channel(
         (None, None, Some(given)) => (email_of(given, None), None),
         _ => return Err(bad_target("give one of `webhook`, `slack` and `email`")),
     };
-    let content = content(&caller, &target, new.allow_private, (new.events, true))?;
+    let content = content(
+        &api,
+        &caller,
+        &target,
+        new.allow_private,
+        (new.events, true),
+    )?;
     let (sealer, event) = (
         api.store.sealer().clone(),
         caller.did("channel.add", &new.name),
@@ -292,7 +297,7 @@ pub(super) async fn change_channel(
         None => events_of(&record),
     };
     let (target, secret) = changed(present, change)?;
-    let content = content(&caller, &target, allow_private, (events, enabled))?;
+    let content = content(&api, &caller, &target, allow_private, (events, enabled))?;
     let (sealer, event) = (
         api.store.sealer().clone(),
         caller.did("channel.change", &name),
@@ -382,16 +387,53 @@ pub(super) async fn list_deliveries(
     Ok(Paged::up_to(limit, found.await?, |one| one.id).map(delivery))
 }
 
+/// Sends a message that was given up again, with its former id, at once and then as often as a new one.
+#[utoipa::path(post, path = "/api/v1/channels/{name}/deliveries/{id}/resend",
+    operation_id = "resend_delivery",
+    params(("name" = String, Path), ("id" = i64, Path)),
+    responses((status = 200, body = Delivery), (status = 401, body = Problem),
+        (status = 404, body = Problem), (status = 409, body = Problem)),
+    security(("token" = []), ("session" = [])))]
+pub(super) async fn resend_delivery(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path((name, id)): Path<(String, i64)>,
+) -> Result<Json<Delivery>, Problem> {
+    let refused = |code: &str, detail: &str| Problem::new(StatusCode::CONFLICT, code, detail);
+    let (sealer, event) = (
+        api.store.sealer().clone(),
+        caller.did("channel.resend", &name),
+    );
+    let done = api.store.transact(move |tx| {
+        let channel = channels::by_name(tx, &caller.workspace, &name)?;
+        if !channel.enabled {
+            return Ok(None);
+        }
+        let resent = deliveries::resend(tx, channel.id, id, now_ms())?;
+        if resent.is_some() {
+            audit::append(tx, &sealer, &event)?;
+        }
+        Ok(Some(resent))
+    });
+    let off = "the channel is off, so nothing is sent to it: turn it on first";
+    let resent = done.await?.ok_or_else(|| refused("channel-off", off))?;
+    let not = "only a message that was given up is sent again: this one arrived, or is on its way";
+    let resent = resent.ok_or_else(|| refused("not-given-up", not))?;
+    api.courier.wake();
+    Ok(Json(delivery(resent)))
+}
+
 /// What is stored of a channel that this caller may have.
 fn content(
+    api: &Api,
     caller: &Caller,
     target: &Target,
     allow_private: bool,
     (events, enabled): (Option<Vec<Event>>, bool),
 ) -> Result<Content, Problem> {
-    if allow_private && caller.workspace != DEFAULT_WORKSPACE {
-        let detail = "only admins of the default workspace, who host the relay, may let it call \
-                      private addresses";
+    if allow_private && !api.allow_private.holds_for(&caller.workspace) {
+        let detail = "this workspace may not have private addresses called: ask who runs the relay \
+                      (allow_private of [egress])";
         return Err(Problem::new(StatusCode::FORBIDDEN, "workspace", detail));
     }
     target

@@ -1,13 +1,14 @@
 //! Connections: add, list, show, test, tables, fix a missing key, remove.
 
 use axum::Json;
-use axum::extract::Path;
+use axum::extract::{Path, Query};
 use axum::http::StatusCode;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Problem;
+use super::page::{Page, Paged};
 use super::workspace::Workspace;
 use crate::endpoint::Account;
 use crate::endpoint::catalog::Catalog;
@@ -33,7 +34,8 @@ pub struct NewConnection {
     /// What the app's sign-in needs: a token, or `user:password`; sealed at rest.
     #[serde(default)]
     pub token: Option<String>,
-    /// The app may be at a private address, and may be spoken to without TLS.
+    /// The app may be at a private address, and may be spoken to without TLS. For workspaces that may
+    /// (`allow_private` of `/egress`).
     #[serde(default)]
     pub allow_private: bool,
 }
@@ -62,13 +64,15 @@ pub struct Fixed {
 }
 
 /// All connections, without their secrets.
-#[utoipa::path(get, path = "/api/v1/connections", operation_id = "list_connections",
-    responses((status = 200, body = Vec<ConnectionInfo>), (status = 401, body = Problem)),
+#[utoipa::path(get, path = "/api/v1/connections", operation_id = "list_connections", params(Page),
+    responses((status = 200, body = Vec<ConnectionInfo>), (status = 401, body = Problem),
+        (status = 422, body = Problem)),
     security(("token" = []), ("session" = [])))]
 pub(super) async fn list_connections(
     work: Workspace,
-) -> Result<Json<Vec<ConnectionInfo>>, Problem> {
-    Ok(Json(work.connections.list().await?))
+    Query(page): Query<Page>,
+) -> Result<Paged<ConnectionInfo>, Problem> {
+    page.by_name(work.connections.list().await?, |one| &one.name)
 }
 
 /// The apps that connections can be made to, beside PostgreSQL.

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Api;
+use super::access::Caller;
 
 /// The process is there.
 pub(super) async fn healthz() -> &'static str {
@@ -35,14 +36,21 @@ pub(super) async fn openapi(
 pub struct Egress {
     /// What to allow in firewalls and in the database's host rules.
     pub public: Vec<String>,
+    /// Whether connections and channels of this workspace may lead to private addresses.
+    #[serde(default)]
+    pub allow_private: bool,
 }
 
 /// The address that apps and firewalls see.
 #[utoipa::path(get, path = "/api/v1/egress", operation_id = "egress",
     responses((status = 200, body = Egress), (status = 401, body = super::Problem)),
     security(("token" = []), ("session" = [])))]
-pub(super) async fn egress(State(api): State<Api>) -> Json<Egress> {
+pub(super) async fn egress(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+) -> Json<Egress> {
     Json(Egress {
         public: api.egress.clone(),
+        allow_private: api.allow_private.holds_for(&caller.workspace),
     })
 }

@@ -47,10 +47,11 @@ use utoipa::openapi::{Content, Object, RefOr, Response, Type};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use self::access::{Access, session, setup, users};
+use self::access::{Access, oidc, session, setup, users};
 use self::forward::Forwards;
 use self::repeats::Repeats;
 use self::workspace::Rooms;
+use crate::config::AllowPrivate;
 use crate::engine::news::Activity;
 use crate::engine::report::LiveEvent;
 use crate::notify::Courier;
@@ -76,6 +77,8 @@ pub struct Api {
     pub rooms: Arc<dyn Rooms>,
     /// Addresses that apps and firewalls will see.
     pub egress: Vec<String>,
+    /// Whose connections and channels may lead to private addresses.
+    pub allow_private: AllowPrivate,
     /// For `/readyz`.
     pub readiness: Arc<dyn Readiness>,
     pub access: Arc<Access>,
@@ -162,6 +165,8 @@ fn open_routes() -> OpenApiRouter<Api> {
         .routes(routes!(setup::entrance))
         .routes(routes!(setup::set_up))
         .routes(routes!(session::sign_in))
+        .routes(routes!(oidc::begin_oidc))
+        .routes(routes!(oidc::finish_oidc))
 }
 
 /// Reads, and what concerns oneself.
@@ -169,6 +174,7 @@ fn viewer_routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(session::who_am_i, session::sign_out))
         .routes(routes!(session::change_password))
+        .routes(routes!(oidc::connect_oidc))
         .routes(routes!(agents::list_agents))
         .routes(routes!(agents::show_agent))
         .routes(routes!(connections::list_connections))
@@ -234,6 +240,7 @@ fn admin_routes() -> OpenApiRouter<Api> {
         .routes(routes!(channels::add_channel))
         .routes(routes!(channels::change_channel, channels::remove_channel))
         .routes(routes!(channels::test_channel))
+        .routes(routes!(channels::resend_delivery))
         .routes(routes!(users::list_users, users::add_user))
         .routes(routes!(users::change_user, users::remove_user))
         .routes(routes!(tokens::list_tokens, tokens::create_token))

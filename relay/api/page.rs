@@ -6,6 +6,8 @@
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
@@ -16,7 +18,7 @@ use crate::engine::handle::{Listed, Part};
 const LIMIT_MAX: u32 = 1000;
 
 #[derive(Clone, Debug, Default, Deserialize, IntoParams)]
-pub(super) struct Page {
+pub(in crate::api) struct Page {
     /// At most so many, up to 1000.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
@@ -48,19 +50,49 @@ impl Page {
 
     /// The cursor of a list that is ordered by numbers.
     pub(super) fn number(&self) -> Result<Option<i64>, Problem> {
-        let wrong = |_| {
-            let detail = "this cursor is not one of this list: begin without one";
-            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-cursor", detail)
-        };
         let cursor = self.cursor.as_deref();
-        cursor.map(|text| text.parse().map_err(wrong)).transpose()
+        cursor
+            .map(|text| text.parse().map_err(|_| wrong_cursor()))
+            .transpose()
+    }
+
+    /// A page of a list that is known whole, by name: all of it, unless a limit is asked for.
+    pub(in crate::api) fn by_name<T>(
+        &self,
+        mut items: Vec<T>,
+        name: impl Fn(&T) -> &str,
+    ) -> Result<Paged<T>, Problem> {
+        let limit = match self.limit {
+            None => items.len(),
+            Some(_) => self.limit(LIMIT_MAX)? as usize,
+        };
+        items.sort_by(|one, other| name(one).cmp(name(other)));
+        if let Some(cursor) = &self.cursor {
+            let after = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| wrong_cursor())?;
+            items.retain(|item| name(item).as_bytes() > after.as_slice());
+        }
+        // Several of one name are on one page.
+        let mut end = limit.min(items.len());
+        while end > 0 && end < items.len() && name(&items[end]) == name(&items[end - 1]) {
+            end += 1;
+        }
+        let more = end < items.len();
+        items.truncate(end);
+        let last = items.last().filter(|_| more);
+        let next = last.map(|last| URL_SAFE_NO_PAD.encode(name(last)));
+        Ok(Paged { items, next })
     }
 }
 
+fn wrong_cursor() -> Problem {
+    let detail = "this cursor is not one of this list: begin without one";
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-cursor", detail)
+}
+
 /// A page, and where the next one begins.
-pub(super) struct Paged<T> {
+pub(in crate::api) struct Paged<T> {
     items: Vec<T>,
-    next: Option<i64>,
+    next: Option<String>,
 }
 
 impl<T> Paged<T> {
@@ -68,12 +100,14 @@ impl<T> Paged<T> {
     pub(super) fn up_to(limit: u32, items: Vec<T>, place: impl Fn(&T) -> i64) -> Paged<T> {
         let is_full = items.len() >= limit as usize;
         let next = items.last().filter(|_| is_full).map(place);
+        let next = next.map(|place| place.to_string());
         Paged { items, next }
     }
 
     /// A part of a list, whose items have places.
     pub(super) fn of(listed: Listed<T>, place: impl Fn(&T) -> i64) -> Paged<T> {
         let next = listed.items.last().filter(|_| listed.more).map(place);
+        let next = next.map(|place| place.to_string());
         Paged {
             items: listed.items,
             next,
@@ -91,10 +125,46 @@ impl<T> Paged<T> {
 impl<T: Serialize> IntoResponse for Paged<T> {
     fn into_response(self) -> Response {
         let mut response = Json(self.items).into_response();
-        if let Some(next) = self.next {
-            let headers = response.headers_mut();
-            headers.insert("x-next-cursor", HeaderValue::from(next));
+        // Numbers and base64 have no other characters.
+        let next = self.next.and_then(|next| HeaderValue::try_from(next).ok());
+        if let Some(next) = next {
+            response.headers_mut().insert("x-next-cursor", next);
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_by_name_is_read_to_its_end_in_pages() {
+        let list = || ["ü", "a", "d", "b", "b", "c"].map(str::to_owned).to_vec();
+        let page = |limit, cursor| {
+            let page = Page { limit, cursor };
+            page.by_name(list(), |name| name.as_str())
+        };
+        let whole = page(None, None).unwrap();
+        assert_eq!(whole.items, ["a", "b", "b", "c", "d", "ü"]);
+        assert_eq!(whole.next, None);
+        let (mut read, mut cursor) = (Vec::new(), None);
+        loop {
+            let part = page(Some(2), cursor).unwrap();
+            assert!((1..=3).contains(&part.items.len()));
+            read.extend(part.items);
+            cursor = part.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        assert_eq!(read, whole.items);
+        for (limit, cursor) in [
+            (Some(0), None),
+            (Some(1001), None),
+            (None, Some("!".into())),
+        ] {
+            assert!(page(limit, cursor).is_err());
+        }
     }
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Problem;
+use super::page::{Page, Paged};
 use super::workspace::Workspace;
 use crate::engine::definition::SyncDefinition;
 use crate::engine::report::{Preview, Removed, SyncStatus, TableRepair, VerifyReport};
@@ -67,11 +68,15 @@ pub(super) async fn apply_sync(
 }
 
 /// All syncs.
-#[utoipa::path(get, path = "/api/v1/syncs", operation_id = "list_syncs",
-    responses((status = 200, body = Vec<SyncStatus>), (status = 401, body = Problem)),
+#[utoipa::path(get, path = "/api/v1/syncs", operation_id = "list_syncs", params(Page),
+    responses((status = 200, body = Vec<SyncStatus>), (status = 401, body = Problem),
+        (status = 422, body = Problem)),
     security(("token" = []), ("session" = [])))]
-pub(super) async fn list_syncs(work: Workspace) -> Result<Json<Vec<SyncStatus>>, Problem> {
-    Ok(Json(work.syncs.list().await?))
+pub(super) async fn list_syncs(
+    work: Workspace,
+    Query(page): Query<Page>,
+) -> Result<Paged<SyncStatus>, Problem> {
+    page.by_name(work.syncs.list().await?, |sync| &sync.name)
 }
 
 /// How a sync goes.

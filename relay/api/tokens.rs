@@ -1,12 +1,13 @@
 //! API tokens: list, create, revoke.
 
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::access::Caller;
+use super::page::{Page, Paged};
 use super::{Api, Problem};
 use crate::store::audit;
 use crate::store::roles::Role;
@@ -48,13 +49,15 @@ pub struct CreatedToken {
 }
 
 /// All tokens, without their text.
-#[utoipa::path(get, path = "/api/v1/tokens", operation_id = "list_tokens",
-    responses((status = 200, body = Vec<TokenInfo>), (status = 401, body = Problem)),
+#[utoipa::path(get, path = "/api/v1/tokens", operation_id = "list_tokens", params(Page),
+    responses((status = 200, body = Vec<TokenInfo>), (status = 401, body = Problem),
+        (status = 422, body = Problem)),
     security(("token" = []), ("session" = [])))]
 pub(super) async fn list_tokens(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
-) -> Result<Json<Vec<TokenInfo>>, Problem> {
+    Query(page): Query<Page>,
+) -> Result<Paged<TokenInfo>, Problem> {
     let found = api
         .store
         .view(move |conn| tokens::list(conn, &caller.workspace))
@@ -65,7 +68,7 @@ pub(super) async fn list_tokens(
         may_forward: token.scope.may_forward,
         expires_at: token.expires_at_ms.and_then(rfc3339),
     };
-    Ok(Json(found.into_iter().map(info).collect()))
+    page.by_name(found.into_iter().map(info).collect(), |token| &token.name)
 }
 
 /// Makes a token for a program.

@@ -26,6 +26,8 @@ use tokio_util::sync::CancellationToken;
 use self::lookout::WholeHouse;
 use self::reach::Reach;
 use self::rooms::House;
+use crate::api::access::Access;
+use crate::api::access::oidc::Provider;
 use crate::api::forward::Forwards;
 use crate::api::{self, Api, Readiness};
 use crate::config::{Config, RelayName};
@@ -94,7 +96,7 @@ impl App {
         let stop_listener = CancellationToken::new();
         let listener = tokio::spawn(listener.run(stop_listener.clone()));
 
-        let reach = Reach::new(store.clone(), agents.clone(), config.egress.bind);
+        let reach = Reach::new(store.clone(), agents.clone(), &config.egress);
         let engine = Arc::new(Engine::new(store.clone(), Arc::new(reach)));
         engine.start().await.context("start the syncs")?;
 
@@ -113,14 +115,10 @@ impl App {
         let api = Api {
             rooms,
             courier,
-            egress: config
-                .egress
-                .visible()
-                .iter()
-                .map(ToString::to_string)
-                .collect(),
+            egress: visible(config),
+            allow_private: config.egress.allow_private,
             readiness: Arc::new(EngineReadiness(engine.clone())),
-            access: Arc::default(),
+            access: Arc::new(Access::new(provider(config)?)),
             forwards: forwards.clone(),
             stop: stop.clone(),
             store,
@@ -178,6 +176,21 @@ impl App {
     }
 }
 
+/// Addresses that apps and firewalls will see.
+fn visible(config: &Config) -> Vec<String> {
+    let addresses = config.egress.visible();
+    addresses.iter().map(ToString::to_string).collect()
+}
+
+/// Who signs people in beside the relay's own passwords.
+fn provider(config: &Config) -> anyhow::Result<Option<Provider>> {
+    let (Some(oidc), Some(public_url)) = (&config.oidc, &config.http.public_url) else {
+        return Ok(None);
+    };
+    let provider = Provider::new(oidc.clone(), public_url, config.egress.bind);
+    provider.map(Some).map_err(anyhow::Error::msg)
+}
+
 /// Looks what is to be told, and tells it.
 fn notify(
     config: &Config,
@@ -187,6 +200,7 @@ fn notify(
 ) -> (Arc<Courier>, [JoinHandle<()>; 2]) {
     let settings = notify::Settings {
         egress: config.egress.bind,
+        allow_private: config.egress.allow_private,
         console_url: config.notifications.console_url.clone(),
         delay_max: config.notifications.delay_max,
     };

@@ -11,6 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tidegate_shared::wire;
 use tidegate_sync::model::Side;
 
+use crate::config::{AllowPrivate, Egress};
 use crate::endpoint::postgres::PostgresEndpoint;
 use crate::endpoint::postgres::direct::DirectDial;
 use crate::endpoint::rest::manifest::{self, Manifest};
@@ -28,17 +29,20 @@ pub(super) struct Reach {
     store: Store,
     agents: Agents,
     egress: Option<IpAddr>,
+    /// Whose connections may lead into the relay's own network.
+    allow_private: AllowPrivate,
     started: Instant,
     /// Apps by a hash of their accounts: all who use one share its bounds on calls.
     apps: Mutex<HashMap<[u8; 32], Arc<RestEndpoint>>>,
 }
 
 impl Reach {
-    pub(super) fn new(store: Store, agents: Agents, egress: Option<IpAddr>) -> Reach {
+    pub(super) fn new(store: Store, agents: Agents, egress: &Egress) -> Reach {
         Reach {
             store,
             agents,
-            egress,
+            egress: egress.bind,
+            allow_private: egress.allow_private,
             started: Instant::now(),
             apps: Mutex::default(),
         }
@@ -97,12 +101,26 @@ impl EndpointSource for Reach {
         Arc::new(PostgresEndpoint::new(Arc::new(dial)))
     }
 
-    fn direct(&self, url: &SecretString) -> Result<Arc<dyn Endpoint>, EndpointError> {
-        let dial = DirectDial::new(url, self.egress)?;
+    fn direct(
+        &self,
+        workspace: &str,
+        url: &SecretString,
+    ) -> Result<Arc<dyn Endpoint>, EndpointError> {
+        let dial = DirectDial::new(url, self.egress, self.allow_private.holds_for(workspace))?;
         Ok(Arc::new(PostgresEndpoint::new(Arc::new(dial))))
     }
 
-    fn app(&self, kind: &str, account: &Account) -> Result<Arc<dyn Endpoint>, EndpointError> {
+    fn app(
+        &self,
+        workspace: &str,
+        kind: &str,
+        account: &Account,
+    ) -> Result<Arc<dyn Endpoint>, EndpointError> {
+        if account.allow_private && !self.allow_private.holds_for(workspace) {
+            let text = "this workspace may not reach private addresses, nor apps without TLS: ask \
+                        who runs the relay (allow_private of [egress])";
+            return Err(EndpointError::operator("private-address", text));
+        }
         let manifest = self.manifest(kind)?;
         let mut hasher = blake3::Hasher::new();
         hasher.update(format!("{manifest:?}").as_bytes());
@@ -211,16 +229,29 @@ pub(super) fn not_opened(agent: &str, error: OpenError) -> EndpointError {
             let text = format!("agent `{agent}`: {text}");
             EndpointError::retry("agent-paused", text)
         }
-        OpenError::Denied { text, .. } => match error.class() {
+        OpenError::Denied { code, text } => match error.class() {
             tidegate_shared::Class::Operator(advice) => {
                 let text = format!("agent `{agent}` refused: {text}: {advice}");
-                EndpointError::operator("agent-refused", text)
+                // The agent is there, and what it stands beside is not.
+                let is_login = *code == wire::OpenDenial::LoginFailed;
+                let code = if is_login {
+                    "database-login"
+                } else {
+                    "agent-refused"
+                };
+                EndpointError::operator(code, text)
             }
             tidegate_shared::Class::Bug => {
                 EndpointError::bug("agent-refused", format!("agent `{agent}`: {text}"))
             }
             tidegate_shared::Class::Retry => {
-                EndpointError::retry("agent-busy", format!("agent `{agent}`: {text}"))
+                let is_away = *code == wire::OpenDenial::Unreachable;
+                let code = if is_away {
+                    "database-unreachable"
+                } else {
+                    "agent-busy"
+                };
+                EndpointError::retry(code, format!("agent `{agent}`: {text}"))
             }
         },
         _ => {

@@ -1,4 +1,4 @@
-//! `channel`: where notifications go: add, list, show, change, test, deliveries, remove.
+//! `channel`: where notifications go: add, list, show, change, test, deliveries, resend, remove.
 
 use std::path::PathBuf;
 
@@ -32,9 +32,11 @@ pub(super) enum Command {
     /// Show one channel, without its address and keys.
     #[command(after_help = "Example:\n  tidegate-relay channel show ops")]
     Show { name: String },
-    /// Change what a channel is told of, turn it off or on, or make another secret for a webhook.
+    /// Change what a channel is told of and where it leads, turn it off or on, or make another secret for
+    /// a webhook. What could not be delivered is tried again at once.
     #[command(after_help = "Example:\n  tidegate-relay channel change ops --events \
-                      sync.stopped,sync.approval,agent.offline")]
+                      sync.stopped,sync.approval,agent.offline\n  tidegate-relay channel change ops \
+                      --slack-url-file new.url")]
     Change(Change),
     /// Send a test now. Exit code 1: it did not arrive.
     #[command(after_help = "Example:\n  tidegate-relay channel test ops")]
@@ -47,6 +49,9 @@ pub(super) enum Command {
         #[arg(long, value_name = "COUNT", default_value = "50")]
         limit: u32,
     },
+    /// Send a message again that was given up; `channel deliveries` tells its number.
+    #[command(after_help = "Example:\n  tidegate-relay channel resend ops 17")]
+    Resend { name: String, delivery: i64 },
     /// Remove a channel, with what was to be delivered to it.
     #[command(after_help = "Example:\n  tidegate-relay channel remove ops")]
     Remove { name: String },
@@ -66,7 +71,7 @@ pub(super) struct Add {
 }
 
 #[derive(Debug, Args)]
-#[group(required = true, multiple = false, id = "target")]
+#[group(multiple = false, id = "target")]
 struct Where {
     /// File with a webhook's URL, - for stdin. The secret is printed once, alone on stdout.
     #[arg(long, value_name = "FILE")]
@@ -129,11 +134,13 @@ impl From<SecurityArg> for Security {
 pub(super) struct Change {
     name: String,
     #[command(flatten)]
+    target: TargetArgs,
+    #[command(flatten)]
     changes: Changes,
 }
 
 #[derive(Debug, Args)]
-#[group(required = true, multiple = true)]
+#[group(multiple = true)]
 struct Changes {
     /// What it is told of from now on, with commas between; `all` for everything.
     #[arg(long, value_name = "EVENTS")]
@@ -147,6 +154,9 @@ struct Changes {
     /// Make another secret for a webhook; it is printed once, alone on stdout.
     #[arg(long)]
     new_secret: bool,
+    /// Whether the target may be at a private address, and be spoken to without TLS.
+    #[arg(long, value_name = "true|false")]
+    allow_private: Option<bool>,
 }
 
 fn event(name: &str) -> Result<Event, String> {
@@ -172,12 +182,21 @@ pub(super) async fn run(api: &Client, json: bool, command: Command) -> Result<Ex
             }
         }
         Command::Change(args) => {
-            let change = changed(&args.changes)?;
+            let change = changed(args.target, &args.changes)?;
             let made: ChannelMade = api.patch(&["channels", &args.name], &change).await?;
             told(json, &made, "is changed. Try it: channel test")?;
         }
         Command::Test { name } => return test(api, json, &name).await,
         Command::Deliveries { name, limit } => deliveries(api, json, &name, limit).await?,
+        Command::Resend { name, delivery } => {
+            let number = delivery.to_string();
+            let path = ["channels", &name, "deliveries", &number, "resend"];
+            let resent: Delivery = api.act(&path).await?;
+            match json {
+                true => output::json(&resent)?,
+                false => output::note(&format!("It is sent again: {}", plain(&resent.summary))),
+            }
+        }
         Command::Remove { name } => {
             api.delete(&["channels", &name]).await?;
             if json {
@@ -191,6 +210,29 @@ pub(super) async fn run(api: &Client, json: bool, command: Command) -> Result<Ex
 }
 
 fn new_channel(args: Add) -> Result<NewChannel, CliError> {
+    let (webhook, slack, email) = target_of(args.target)?;
+    if webhook.is_none() && slack.is_none() && email.is_none() {
+        let text = "say where it leads: --webhook-url-file, --slack-url-file or --smtp";
+        return Err(CliError::Usage(text.into()));
+    }
+    Ok(NewChannel {
+        name: args.name,
+        webhook,
+        slack,
+        email,
+        events: (!args.events.is_empty()).then_some(args.events),
+        allow_private: args.allow_private,
+    })
+}
+
+type Target = (
+    Option<WebhookTarget>,
+    Option<SlackTarget>,
+    Option<EmailTarget>,
+);
+
+/// Where a channel leads, if that is said.
+fn target_of(args: TargetArgs) -> Result<Target, CliError> {
     let TargetArgs {
         place,
         secret_file,
@@ -199,7 +241,7 @@ fn new_channel(args: Add) -> Result<NewChannel, CliError> {
         password_file,
         from,
         to,
-    } = args.target;
+    } = args;
     let secret_text = |file: &Option<PathBuf>| file.as_deref().map(secret_of).transpose();
     let webhook = match secret_text(&place.webhook_url_file)? {
         Some(url) => Some(WebhookTarget {
@@ -225,14 +267,7 @@ fn new_channel(args: Add) -> Result<NewChannel, CliError> {
         }
         None => None,
     };
-    Ok(NewChannel {
-        name: args.name,
-        webhook,
-        slack: url.map(|url| SlackTarget { url }),
-        email,
-        events: (!args.events.is_empty()).then_some(args.events),
-        allow_private: args.allow_private,
-    })
+    Ok((webhook, url.map(|url| SlackTarget { url }), email))
 }
 
 fn secret_of(file: &std::path::Path) -> Result<Zeroizing<String>, CliError> {
@@ -252,7 +287,8 @@ fn host_and_port(text: &str) -> Result<(String, Option<u16>), CliError> {
     }
 }
 
-fn changed(args: &Changes) -> Result<ChannelChange, CliError> {
+fn changed(target: TargetArgs, args: &Changes) -> Result<ChannelChange, CliError> {
+    let (webhook, slack, email) = target_of(target)?;
     let events = match args.events.as_deref() {
         None => None,
         Some("all") => Some(Vec::new()),
@@ -261,7 +297,10 @@ fn changed(args: &Changes) -> Result<ChannelChange, CliError> {
             Some(events.map_err(|text| CliError::Usage(format!("--events: {text}")))?)
         }
     };
-    Ok(ChannelChange {
+    let change = ChannelChange {
+        webhook,
+        slack,
+        email,
         events,
         enabled: match (args.enable, args.disable) {
             (true, _) => Some(true),
@@ -269,8 +308,16 @@ fn changed(args: &Changes) -> Result<ChannelChange, CliError> {
             _ => None,
         },
         new_secret: args.new_secret,
-        ..ChannelChange::default()
-    })
+        allow_private: args.allow_private,
+    };
+    let says_where = change.webhook.is_some() || change.slack.is_some() || change.email.is_some();
+    let says_how = change.events.is_some() || change.enabled.is_some() || change.new_secret;
+    match says_where || says_how || change.allow_private.is_some() {
+        true => Ok(change),
+        false => Err(CliError::Usage(
+            "say what changes: see channel change --help".into(),
+        )),
+    }
 }
 
 fn told(json: bool, made: &ChannelMade, what: &str) -> Result<(), CliError> {
@@ -373,11 +420,18 @@ async fn deliveries(api: &Client, json: bool, name: &str, limit: u32) -> Result<
             (Some(at), Some(error)) => format!("{error}; again {at}"),
             (_, error) => or_dash(error.as_ref()),
         };
-        vec![delivery.created_at, delivery.summary, delivery.state, more]
+        let number = delivery.id.to_string();
+        vec![
+            number,
+            delivery.created_at,
+            delivery.summary,
+            delivery.state,
+            more,
+        ]
     };
     let rows = found.into_iter().map(row).collect();
     output::table(
-        &["AT", "WHAT", "STATE", "WHY"],
+        &["NUMBER", "AT", "WHAT", "STATE", "WHY"],
         rows,
         "Nothing was sent yet.",
     );

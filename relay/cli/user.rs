@@ -23,9 +23,10 @@ pub(super) enum Command {
         name: String,
         #[arg(long, value_enum, default_value = "viewer")]
         role: RoleArg,
-        /// File with the password, - for stdin.
+        /// File with the password, - for stdin. Without one the person signs in with the provider of
+        /// [oidc], whose verified e-mail address has to be the name.
         #[arg(long, value_name = "FILE")]
-        password_file: PathBuf,
+        password_file: Option<PathBuf>,
         /// Where the person works; your own workspace unless given.
         #[arg(long, value_name = "NAME")]
         workspace: Option<String>,
@@ -77,7 +78,7 @@ pub(super) async fn run(api: &Client, json: bool, command: Command) -> Result<Ex
             let new = NewUser {
                 name,
                 role: role.into(),
-                password: read_password(&password_file)?,
+                password: password_file.as_deref().map(read_password).transpose()?,
                 workspace,
             };
             let added: UserInfo = api.post(&["users"], &new).await?;

@@ -35,6 +35,12 @@ impl Notifications {
         })
     }
 
+    /// Messages lead where browsers find the console, unless told otherwise.
+    pub(super) fn or_console_at(mut self, public_url: Option<&str>) -> Notifications {
+        self.console_url = self.console_url.or(public_url.map(str::to_owned));
+        self
+    }
+
     pub(super) fn render(&self) -> String {
         let mut out = "\n[notifications]\n".to_owned();
         match &self.console_url {
@@ -49,7 +55,7 @@ impl Notifications {
 }
 
 /// What was found is not repeated: it may hold a password.
-fn web_address(text: &str) -> Result<String, String> {
+pub(super) fn web_address(text: &str) -> Result<String, String> {
     let wrong = || "expected a URL such as \"https://tidegate.example.com\"".to_owned();
     let url = reqwest::Url::parse(text).map_err(|_| wrong())?;
     let is_web = matches!(url.scheme(), "http" | "https") && url.host_str().is_some();

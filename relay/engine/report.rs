@@ -145,6 +145,9 @@ pub struct SyncStatus {
     /// While one is under way.
     pub verifying: Option<VerifyProgress>,
     pub last_error: Option<String>,
+    /// The side at which it fails, while it does; absent where neither side is the reason.
+    #[serde(default)]
+    pub broken: Option<BrokenSide>,
     /// How the sides' changes are read, the left side's first; empty before the first run.
     pub capture: Vec<CaptureReport>,
     /// Table pairs of the sync file that are not synced at present, one sentence each: a table was
@@ -162,6 +165,15 @@ pub struct SyncStatus {
     /// What each side keeps for the sync, also while it is paused. Empty until it was looked at.
     #[serde(default)]
     pub slots: Vec<SlotStatus>,
+}
+
+/// A side that can't be worked with at present.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct BrokenSide {
+    /// `left` or `right`.
+    pub side: String,
+    /// Stable, as of the problem documents: `agent-offline`, `database-unreachable`, `login-refused` …
+    pub code: String,
 }
 
 /// How one side's changes are read.

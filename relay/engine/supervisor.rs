@@ -39,6 +39,8 @@ pub(super) struct ProgressView {
     /// What it is refused for is that many records would be deleted.
     pub needs_approval: bool,
     pub last_error: Option<String>,
+    /// The side at which it fails, and with which code.
+    pub broken: Option<(Side, &'static str)>,
     /// Per table pair: records written or linked by the copy, and how many there will be.
     pub copied: Vec<u64>,
     pub totals: Vec<u64>,
@@ -135,6 +137,7 @@ impl Progress {
         view.phase = phase;
         if phase == Phase::Live {
             view.last_error = None;
+            view.broken = None;
         }
         if phase == Phase::Scanning {
             view.records.fill(BySide::default());
@@ -220,6 +223,10 @@ impl Progress {
     fn fail(&self, error: &RunError) {
         let mut view = self.lock();
         view.last_error = Some(error.to_string());
+        view.broken = match error {
+            RunError::Side { side, source } => Some((*side, source.code)),
+            _ => None,
+        };
         view.needs_approval = matches!(error, RunError::Unapproved(_));
         view.phase = match error {
             RunError::Refused(_) | RunError::Unapproved(_) => Phase::Refused,

@@ -23,6 +23,7 @@ use super::signature::key_of;
 use super::smtp::{self, Mail};
 use super::target::{Target, checked_url};
 use super::webhook::{self, Way};
+use crate::config::AllowPrivate;
 use crate::store::channels::{self, ChannelRecord};
 use crate::store::deliveries::{self, DeliveryRecord};
 use crate::store::matters::{self, NewsRecord};
@@ -53,6 +54,8 @@ impl Undelivered {
 pub struct Settings {
     /// What leaves, leaves from here.
     pub egress: Option<IpAddr>,
+    /// Whose channels may lead to private addresses.
+    pub allow_private: AllowPrivate,
     /// Where the console is, for links.
     pub console_url: Option<String>,
     /// No wait before something is told is longer.
@@ -222,7 +225,9 @@ impl Courier {
         let target = Target::from_document(&target).ok_or_else(unreadable)?;
         let way = Way {
             egress: self.settings.egress,
-            allow_private: channel.allow_private,
+            // What was allowed once may be no more.
+            allow_private: channel.allow_private
+                && self.settings.allow_private.holds_for(&channel.workspace),
         };
         let around = Around {
             id,

@@ -90,7 +90,7 @@ pub fn make(
     pending(tx, channel)
 }
 
-/// The message that a channel waits for: there is at most one.
+/// The message that a channel waits for: the oldest, where some were given up and are sent again.
 pub fn pending(conn: &Connection, channel: i64) -> Result<Option<DeliveryRecord>, StoreError> {
     let sql = format!(
         "select {COLUMNS} from deliveries where channel = ?1 and state = 'pending'
@@ -98,6 +98,24 @@ pub fn pending(conn: &Connection, channel: i64) -> Result<Option<DeliveryRecord>
     );
     let mut statement = conn.prepare_cached(&sql)?;
     Ok(statement.query_row([channel], from_row).optional()?)
+}
+
+/// Takes a message of a channel that was given up into the outbox again; `None` if it was not given up.
+pub fn resend(
+    tx: &Transaction<'_>,
+    channel: i64,
+    id: i64,
+    now_ms: i64,
+) -> Result<Option<DeliveryRecord>, StoreError> {
+    let changed = tx.execute(
+        "update deliveries set state = 'pending', attempts = 0, next_at = ?3, ended_at = null
+         where channel = ?1 and id = ?2 and state = 'given-up'",
+        params![channel, id, now_ms],
+    )?;
+    let sql = format!("select {COLUMNS} from deliveries where channel = ?1 and id = ?2");
+    let found = tx.query_row(&sql, [channel, id], from_row).optional()?;
+    let found = found.ok_or_else(|| StoreError::not_found("delivery", id))?;
+    Ok((changed > 0).then_some(found))
 }
 
 /// It has arrived.

@@ -31,6 +31,10 @@ const ALL: &[(&str, &str)] = &[
         "V13__notifications",
         include_str!("migrations/V13__notifications.sql"),
     ),
+    (
+        "V14__identities",
+        include_str!("migrations/V14__identities.sql"),
+    ),
 ];
 
 /// Applies what is missing. Running it again does nothing. Fails when the database holds a

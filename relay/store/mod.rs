@@ -41,6 +41,7 @@ pub mod backup;
 pub mod channels;
 pub mod deliveries;
 pub mod drafts;
+pub mod identities;
 pub mod matters;
 pub mod roles;
 pub mod secret;

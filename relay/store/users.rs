@@ -69,6 +69,14 @@ pub fn by_name(conn: &Connection, workspace: &str, name: &str) -> Result<UserRec
         .ok_or_else(|| StoreError::not_found("user", name))
 }
 
+/// The person with this number.
+pub fn by_id(conn: &Connection, id: i64) -> Result<UserRecord, StoreError> {
+    let sql = format!("select {COLUMNS} from users where id = ?1");
+    conn.query_row(&sql, [id], from_row)
+        .optional()?
+        .ok_or_else(|| StoreError::not_found("user", id))
+}
+
 /// Gives a person another role, from the next request on. The last administrator stays one.
 pub fn set_role(tx: &Transaction<'_>, user: &UserRecord, role: Role) -> Result<(), StoreError> {
     if role != Role::Admin {

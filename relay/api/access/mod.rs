@@ -4,6 +4,7 @@
 //! in one workspace. [`check`] finds out who it is, [`require`] refuses those whose role does not
 //! reach; which routes need which role is told where the routes are listed.
 
+pub mod oidc;
 pub mod password;
 pub mod session;
 pub mod setup;
@@ -17,6 +18,7 @@ use axum::response::{IntoResponse, Response};
 use axum_extra::extract::CookieJar;
 use zeroize::Zeroizing;
 
+use self::oidc::{Provider, Trips};
 use self::setup::Setup;
 use self::throttle::Throttle;
 use super::{Api, Problem};
@@ -33,6 +35,24 @@ pub struct Access {
     /// The link by which the first administrator comes in.
     pub setup: Setup,
     sign_ins: Throttle,
+    /// Signs people in beside the relay's own passwords.
+    provider: Option<Provider>,
+    trips: Trips,
+}
+
+impl Access {
+    pub fn new(provider: Option<Provider>) -> Access {
+        Access {
+            provider,
+            ..Access::default()
+        }
+    }
+
+    /// As the button says it.
+    fn provider_name(&self) -> Option<String> {
+        let provider = self.provider.as_ref()?;
+        Some(provider.config.name.clone())
+    }
 }
 
 /// Whoever sent a request.

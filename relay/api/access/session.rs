@@ -80,7 +80,7 @@ pub(in crate::api) async fn sign_in(
             detail,
         ));
     };
-    let cookie = begin(&api, &user, &headers).await?;
+    let cookie = begin(&api, &user, came_by_tls(&headers)).await?;
     Ok((jar.add(cookie), Json(me(&of(&user)))))
 }
 
@@ -153,7 +153,7 @@ pub(in crate::api) async fn change_password(
             audit::append(tx, &sealer, &event)
         })
         .await?;
-    let cookie = begin(&api, &user, &headers).await?;
+    let cookie = begin(&api, &user, came_by_tls(&headers)).await?;
     Ok((jar.add(cookie), Json(me(&caller))))
 }
 
@@ -161,7 +161,7 @@ pub(in crate::api) async fn change_password(
 pub(super) async fn begin(
     api: &Api,
     user: &UserRecord,
-    headers: &HeaderMap,
+    by_tls: bool,
 ) -> Result<Cookie<'static>, Problem> {
     let (id, sealer) = (user.id, api.store.sealer().clone());
     let event = of(user).did("session.begin", &user.name);
@@ -180,13 +180,13 @@ pub(super) async fn begin(
         // Lax: whoever follows a link to the console from elsewhere is still signed in. Writes
         // are refused from other sites in any case.
         .same_site(SameSite::Lax)
-        .secure(came_by_tls(headers));
+        .secure(by_tls);
     Ok(cookie.build())
 }
 
 /// Whether the browser speaks TLS with us or with the proxy in front of us: it names the page's
 /// origin with each request that writes.
-fn came_by_tls(headers: &HeaderMap) -> bool {
+pub(super) fn came_by_tls(headers: &HeaderMap) -> bool {
     let origin = headers.get(header::ORIGIN).and_then(|o| o.to_str().ok());
     origin.is_some_and(|origin| origin.starts_with("https://"))
 }

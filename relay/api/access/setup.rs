@@ -47,6 +47,8 @@ impl Setup {
 pub struct Entrance {
     /// Nobody can sign in yet: open the link that `serve` printed.
     pub needs_setup: bool,
+    /// Who signs people in, too: the name on the button. Absent: nobody does.
+    pub provider: Option<String>,
     pub version: String,
 }
 
@@ -68,6 +70,7 @@ pub(in crate::api) async fn entrance(State(api): State<Api>) -> Result<Json<Entr
     let anybody = api.store.view(users::any).await?;
     Ok(Json(Entrance {
         needs_setup: !anybody,
+        provider: api.access.provider_name(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     }))
 }
@@ -109,7 +112,7 @@ pub(in crate::api) async fn set_up(
         let detail = "this relay is set up already: sign in";
         return Err(Problem::new(StatusCode::CONFLICT, "set-up", detail));
     };
-    let cookie = session::begin(&api, &user, &headers).await?;
+    let cookie = session::begin(&api, &user, session::came_by_tls(&headers)).await?;
     let me = session::me(&session::of(&user));
     Ok((StatusCode::CREATED, jar.add(cookie), Json(me)))
 }

@@ -41,25 +41,38 @@ impl Default for Throttle {
 impl Throttle {
     /// Takes one try, or refuses it.
     pub(super) fn take(&self, address: IpAddr, name: &str) -> Result<(), Problem> {
+        let has_room = self.has_room();
+        let passes = has_room
+            && self.addresses.check_key(&address).is_ok()
+            && self.names.check_key(&name.to_owned()).is_ok();
+        told(passes)
+    }
+
+    /// Takes one try of somebody who is not named yet, or refuses it.
+    pub(super) fn take_from(&self, address: IpAddr) -> Result<(), Problem> {
+        told(self.has_room() && self.addresses.check_key(&address).is_ok())
+    }
+
+    fn has_room(&self) -> bool {
         if self.addresses.len().max(self.names.len()) >= KEYS_MAX {
             self.addresses.retain_recent();
             self.names.retain_recent();
         }
-        let is_full = self.addresses.len().max(self.names.len()) >= KEYS_MAX;
-        let passes = !is_full
-            && self.addresses.check_key(&address).is_ok()
-            && self.names.check_key(&name.to_owned()).is_ok();
-        if passes {
-            return Ok(());
-        }
-        let wait = REFILL.as_secs();
-        let detail = format!("too many tries to sign in: wait {wait} seconds and try again");
-        Err(Problem::new(
-            StatusCode::TOO_MANY_REQUESTS,
-            "too-many-tries",
-            detail,
-        ))
+        self.addresses.len().max(self.names.len()) < KEYS_MAX
     }
+}
+
+fn told(passes: bool) -> Result<(), Problem> {
+    if passes {
+        return Ok(());
+    }
+    let wait = REFILL.as_secs();
+    let detail = format!("too many tries to sign in: wait {wait} seconds and try again");
+    Err(Problem::new(
+        StatusCode::TOO_MANY_REQUESTS,
+        "too-many-tries",
+        detail,
+    ))
 }
 
 /// Who is trying. A proxy on the relay's own host adds at the end of `X-Forwarded-For` whom it

@@ -1,6 +1,6 @@
 //! People of a workspace: list, add, change, remove.
 
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
 use super::{Caller, now_ms, password};
+use crate::api::page::{Page, Paged};
 use crate::api::{Api, Problem};
 use crate::store::audit;
 use crate::store::roles::Role;
@@ -32,8 +33,10 @@ pub struct NewUser {
     /// A name or an e-mail address; in lower case it is unique on this relay.
     pub name: String,
     pub role: Role,
-    #[schema(value_type = String)]
-    pub password: Zeroizing<String>,
+    /// Without one the person signs in with the provider, whose verified e-mail address has to be the name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub password: Option<Zeroizing<String>>,
     /// The caller's own unless given.
     #[serde(default)]
     pub workspace: Option<String>,
@@ -49,19 +52,20 @@ pub struct UserChange {
 }
 
 /// Everybody of this workspace.
-#[utoipa::path(get, path = "/api/v1/users", operation_id = "list_users",
+#[utoipa::path(get, path = "/api/v1/users", operation_id = "list_users", params(Page),
     responses((status = 200, body = Vec<UserInfo>), (status = 401, body = Problem),
-        (status = 403, body = Problem)),
+        (status = 403, body = Problem), (status = 422, body = Problem)),
     security(("token" = []), ("session" = [])))]
 pub(in crate::api) async fn list_users(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
-) -> Result<Json<Vec<UserInfo>>, Problem> {
+    Query(page): Query<Page>,
+) -> Result<Paged<UserInfo>, Problem> {
     let found = api
         .store
         .view(move |conn| users::list(conn, &caller.workspace))
         .await?;
-    Ok(Json(found.into_iter().map(info).collect()))
+    page.by_name(found.into_iter().map(info).collect(), |user| &user.name)
 }
 
 /// Adds somebody to this workspace.
@@ -77,13 +81,21 @@ pub(in crate::api) async fn add_user(
     Json(new): Json<NewUser>,
 ) -> Result<(StatusCode, Json<UserInfo>), Problem> {
     let (name, workspace) = (named(&new.name)?, caller.chosen(new.workspace)?);
-    let hash = password::hash(new.password).await?;
+    let hash = match new.password {
+        Some(password) => Some(password::hash(password).await?),
+        None if api.access.provider.is_some() => None,
+        None => {
+            let detail = "give a password: no provider signs people in here";
+            let status = StatusCode::UNPROCESSABLE_ENTITY;
+            return Err(Problem::new(status, "no-provider", detail));
+        }
+    };
     let (sealer, event) = (api.store.sealer().clone(), caller.did("user.add", &name));
     let added = api
         .store
         .transact(move |tx| {
             let who = (name.as_str(), new.role);
-            users::add(tx, &workspace, who, Some(&hash), now_ms())?;
+            users::add(tx, &workspace, who, hash.as_deref(), now_ms())?;
             audit::append(tx, &sealer, &event)?;
             users::by_name(tx, &workspace, &name)
         })

@@ -16,7 +16,7 @@ const shots = join(import.meta.dirname, '../shots');
 
 /** Files with different worlds have relays of their own: Playwright starts a worker for each. */
 type PerWorker = { world: string; relay: Relay };
-type PerTest = { watched: void; signedIn: Page };
+type PerTest = { neighbours: string[]; watched: void; signedIn: Page };
 
 export const test = bare.extend<PerTest, PerWorker>({
   world: ['', { scope: 'worker', option: true }],
@@ -30,16 +30,19 @@ export const test = bare.extend<PerTest, PerWorker>({
     { scope: 'worker' },
   ],
   baseURL: ({ relay }, lend) => lend(relay.url),
+  /** Beginnings of what other servers' pages ask for, where a test leads to such a page. */
+  neighbours: [[], { option: true }],
   watched: [
-    async ({ page, relay }, lend) => {
+    async ({ page, relay, neighbours }, lend) => {
       const broken: string[] = [];
       page.on('pageerror', (error) => broken.push(error.message));
       page.on('console', (message) => {
         if (message.text().includes('Content Security Policy')) broken.push(message.text());
       });
       page.on('request', (request) => {
-        const isOurs = request.url().startsWith(relay.url) || request.url().startsWith('data:');
-        if (!isOurs) broken.push(`asked ${request.url()}`);
+        const known = [relay.url, 'data:', ...neighbours];
+        if (!known.some((start) => request.url().startsWith(start)))
+          broken.push(`asked ${request.url()}`);
       });
       await lend();
       expect(broken).toEqual([]);

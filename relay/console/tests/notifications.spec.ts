@@ -84,6 +84,21 @@ test('a webhook’s secret is shown once and verifies what arrives', async ({ si
   await expect(page.getByText('An agent is not connected')).toBeVisible();
   expect(await page.content()).not.toContain(secret);
 
+  // It moves: the new address and a new secret hold for the next message.
+  const next = await receiver();
+  await page.getByRole('button', { name: 'Edit address of pager' }).click();
+  await dialog.getByRole('textbox', { name: 'URL' }).fill(next.url);
+  await dialog.getByRole('checkbox', { name: 'Make another secret' }).check();
+  await look(page, 'notifications-edit');
+  await dialog.getByRole('button', { name: 'Save' }).click();
+  const renewed = await dialog.getByText(/^whsec_/).innerText();
+  expect(renewed).not.toBe(secret);
+  await dialog.getByRole('button', { name: 'Send a test' }).click();
+  await expect(dialog.getByRole('status')).toContainText('The test has arrived');
+  expect([posted.length, next.posted.length]).toEqual([1, 1]);
+  await dialog.getByRole('button', { name: 'Done' }).click();
+  next.server.close();
+
   await page.getByRole('button', { name: 'Choose events for pager' }).click();
   await dialog.getByRole('button', { name: 'Everything' }).click();
   await dialog.getByRole('button', { name: 'Save' }).click();

@@ -24,9 +24,11 @@ export function binary(name: string): string {
   return join(target, 'debug', name);
 }
 
-export async function startRelay(): Promise<Relay> {
+/** `more` adds to the configuration what depends on the relay's address. */
+export async function startRelay(more: (url: string) => string = () => ''): Promise<Relay> {
   const folder = mkdtempSync(join(tmpdir(), 'tidegate-console-'));
   const [http, tunnel] = [await freePort(), await freePort()];
+  const url = `http://127.0.0.1:${http}`;
   const config = join(folder, 'relay.toml');
   writeFileSync(
     config,
@@ -36,9 +38,10 @@ listen = "127.0.0.1:${tunnel}"
 names = ["localhost:${tunnel}"]
 [http]
 listen = "127.0.0.1:${http}"
+public_url = "${url}"
 [egress]
 public = ["203.0.113.7"]
-`,
+${more(url)}`,
   );
   const child = spawn(binary('tidegate-relay'), ['serve', '--config', config], {
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -49,7 +52,6 @@ public = ["203.0.113.7"]
     await stopProcess(child);
     rmSync(folder, { recursive: true, force: true });
   };
-  const url = `http://127.0.0.1:${http}`;
   return { url, tunnel: `localhost:${tunnel}`, setupLink, token, folder, stop };
 }
 

@@ -15,6 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio_postgres::config::Host;
 
+use crate::endpoint::address::{self, is_public};
 use crate::endpoint::{ByteStream, Dial, EndpointError, Login, Purpose, StreamLabel};
 
 /// Where the server is.
@@ -30,6 +31,8 @@ pub struct DirectDial {
     mode: SslMode,
     connector: Option<tokio_rustls::TlsConnector>,
     egress: Option<IpAddr>,
+    /// Whether the server may be at a private address.
+    allow_private: bool,
     user: String,
     password: SecretString,
     database: String,
@@ -38,10 +41,19 @@ pub struct DirectDial {
 impl DirectDial {
     /// `url` is `postgres://user:password@host:port/database?sslmode=…&sslrootcert=…`; the mode
     /// is `verify-full` unless told otherwise. `egress` is the local address to connect from.
+    /// Without `allow_private` nothing of the relay's own network and host is reached: no private
+    /// address, no socket, no file.
     ///
     /// Errors are for the operator and never repeat the URL.
-    pub fn new(url: &SecretString, egress: Option<IpAddr>) -> Result<DirectDial, EndpointError> {
+    pub fn new(
+        url: &SecretString,
+        egress: Option<IpAddr>,
+        allow_private: bool,
+    ) -> Result<DirectDial, EndpointError> {
         let (rest, options) = split_options(url.expose_secret())?;
+        if options.root_cert.is_some() && !allow_private {
+            return Err(private("sslrootcert names a file of the relay's own host"));
+        }
         let config: tokio_postgres::Config = rest.parse().map_err(|_| {
             bad_url("it must look like postgres://user:password@host:5432/database")
         })?;
@@ -54,6 +66,9 @@ impl DirectDial {
             [Host::Unix(directory)] => Address::Socket(directory.join(format!(".s.PGSQL.{port}"))),
             _ => return Err(bad_url("it must name one host")),
         };
+        if !allow_private {
+            check_public(&address)?;
+        }
         let user = config
             .get_user()
             .filter(|user| !user.is_empty())
@@ -65,6 +80,7 @@ impl DirectDial {
             mode: options.mode,
             connector: options.connector()?,
             egress,
+            allow_private,
             user: user.to_owned(),
             password: SecretString::from(password),
             database: config.get_dbname().unwrap_or(user).to_owned(),
@@ -90,13 +106,17 @@ impl DirectDial {
     /// Tries every address of the name in turn.
     async fn connect_tcp(&self, host: &str, port: u16) -> Result<TcpStream, EndpointError> {
         let target = format!("{host}:{port}");
-        let addresses = tokio::net::lookup_host((host, port))
-            .await
-            .map_err(|error| {
-                let message =
-                    format!("the name {host} can't be resolved; check the connection's host");
-                EndpointError::retry("host-unknown", message).caused_by(error)
-            })?;
+        let found = address::resolve(host, port, self.allow_private).await;
+        let addresses = found.map_err(|error| {
+            if error
+                .get_ref()
+                .is_some_and(|inner| inner.is::<address::Refused>())
+            {
+                return private(&format!("{host} has no public address"));
+            }
+            let message = format!("the name {host} can't be resolved; check the connection's host");
+            EndpointError::retry("host-unknown", message).caused_by(error)
+        })?;
         let mut last = None;
         for address in addresses {
             match self.connect_address(address).await {
@@ -267,6 +287,26 @@ fn bad_url(why: &str) -> EndpointError {
     EndpointError::operator("bad-url", format!("the connection's URL is wrong: {why}"))
 }
 
+/// Names are checked when they are resolved.
+fn check_public(address: &Address) -> Result<(), EndpointError> {
+    match address {
+        Address::Socket(_) => Err(private("a socket is on the relay's own host")),
+        Address::Tcp { host, .. } => match host.parse() {
+            Ok(literal) if !is_public(literal) => {
+                Err(private(&format!("{host} is a private address")))
+            }
+            _ => Ok(()),
+        },
+    }
+}
+
+fn private(what: &str) -> EndpointError {
+    let text = format!(
+        "{what}, which this workspace may not reach: pair an agent beside the database, or ask who          runs the relay (allow_private of [egress])"
+    );
+    EndpointError::operator("private-address", text)
+}
+
 fn unreachable(target: &str, error: std::io::Error) -> EndpointError {
     let (code, next) = match error.kind() {
         std::io::ErrorKind::ConnectionRefused | std::io::ErrorKind::NotFound => (
@@ -291,7 +331,7 @@ mod tests {
     use super::*;
 
     fn dial(url: &str) -> Result<DirectDial, EndpointError> {
-        DirectDial::new(&SecretString::from(url.to_owned()), None)
+        DirectDial::new(&SecretString::from(url.to_owned()), None, true)
     }
 
     #[test]
@@ -334,6 +374,27 @@ mod tests {
             assert_eq!(error.code, "bad-url", "{url}");
             assert!(!format!("{error} {error:?}").contains("geheim"), "{url}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_guest_reaches_nothing_of_the_relays_own_network() {
+        let dial = |url: &str| DirectDial::new(&SecretString::from(url.to_owned()), None, false);
+        for url in [
+            "postgres://me:geheim@127.0.0.1/db",
+            "postgres://me:geheim@10.1.2.3/db?sslmode=disable",
+            "postgres://me:geheim@169.254.169.254/db",
+            "postgres://me:geheim@%2Fvar%2Frun%2Fpostgresql/db",
+            "postgres://me:geheim@db.example.com/db?sslrootcert=/etc/passwd",
+        ] {
+            let error = dial(url).err().expect(url);
+            assert_eq!(error.code, "private-address", "{url}");
+            assert!(!format!("{error} {error:?}").contains("geheim"), "{url}");
+        }
+        assert!(dial("postgres://me@db.example.com/db").is_ok());
+        // A name is looked at when it is resolved.
+        let named = dial("postgres://me@localhost:1/db").unwrap();
+        let refused = named.dial(Purpose::Session, &StreamLabel::default()).await;
+        assert_eq!(refused.err().expect("refused").code, "private-address");
     }
 
     #[tokio::test]

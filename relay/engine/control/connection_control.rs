@@ -49,13 +49,13 @@ impl ConnectionControl for Engine {
             ConnectionTarget::Direct { url } => {
                 let url = SecretString::from(url.expose_secret().trim().to_owned());
                 self.sources
-                    .direct(&url)
-                    .map_err(|error| invalid("bad-url", error.message))?;
+                    .direct(&self.workspace, &url)
+                    .map_err(|error| invalid(error.code, error.message))?;
                 Route::Direct { url }
             }
             ConnectionTarget::App(account) => {
                 self.sources
-                    .app(kind, &account)
+                    .app(&self.workspace, kind, &account)
                     .map_err(|error| invalid(error.code, error.message))?;
                 Route::Direct {
                     url: account.to_document(),

@@ -52,10 +52,20 @@ use crate::store::{DEFAULT_WORKSPACE, Store};
 pub trait EndpointSource: Send + Sync + 'static {
     /// Agents and their names belong to a workspace.
     fn through_agent(&self, workspace: &str, agent: &str, target: &str) -> Arc<dyn Endpoint>;
-    /// Refuses a URL that can't be used, with what to write instead.
-    fn direct(&self, url: &SecretString) -> Result<Arc<dyn Endpoint>, EndpointError>;
-    /// An app of this kind. Refuses an account that can't be used, with what to give instead.
-    fn app(&self, kind: &str, account: &Account) -> Result<Arc<dyn Endpoint>, EndpointError>;
+    /// Refuses a URL that can't be used, with what to write instead; so where it leads to where this
+    /// workspace may not go.
+    fn direct(
+        &self,
+        workspace: &str,
+        url: &SecretString,
+    ) -> Result<Arc<dyn Endpoint>, EndpointError>;
+    /// An app of this kind. Refuses an account that can't be used, as above.
+    fn app(
+        &self,
+        workspace: &str,
+        kind: &str,
+        account: &Account,
+    ) -> Result<Arc<dyn Endpoint>, EndpointError>;
     /// The apps that it knows, by name.
     fn app_kinds(&self) -> Vec<AppKind>;
     /// The SQL that drops what a sync left on a side, for a person who runs it by hand.
@@ -270,14 +280,15 @@ impl Engine {
                     .map_err(internal)?;
                 let url = url.unwrap_or_else(|| SecretString::from(""));
                 if record.kind == POSTGRES {
-                    return self.sources.direct(&url).map_err(unreachable);
+                    let endpoint = self.sources.direct(&record.workspace, &url);
+                    return endpoint.map_err(unreachable);
                 }
                 let account = Account::from_document(&url).ok_or_else(|| {
                     let text = format!("connection `{}` is unreadable: add it anew", record.name);
                     ControlError::new(ControlErrorKind::Internal, "store", text)
                 })?;
                 self.sources
-                    .app(&record.kind, &account)
+                    .app(&record.workspace, &record.kind, &account)
                     .map_err(unreachable)
             }
         }

@@ -6,7 +6,7 @@ use super::errors::internal;
 use super::writes::rfc3339;
 use super::{Engine, file_of};
 use crate::engine::handle::ControlError;
-use crate::engine::report::{LastVerify, SyncStatus, TableStatus, VerifyProgress};
+use crate::engine::report::{BrokenSide, LastVerify, SyncStatus, TableStatus, VerifyProgress};
 use crate::engine::supervisor::{Phase, ProgressView};
 use crate::engine::syncfile::SyncFile;
 use crate::store::standing::{self, Counts, Standing};
@@ -75,6 +75,10 @@ impl Engine {
             status.lag_ms = view.lag_ms;
             status.writes = view.writes;
             status.last_error = view.last_error;
+            status.broken = view.broken.map(|(side, code)| BrokenSide {
+                side: side.name().to_owned(),
+                code: code.to_owned(),
+            });
             status.capture = view.captures;
             status.paused_tables = view.paused_tables;
             status.paused_fields = view.paused_fields;

@@ -40,6 +40,23 @@ export async function toldPage<T>(answer: Promise<Answer<T[]>>): Promise<Paged<T
   return { items, next: settled.response.headers.get('x-next-cursor') ?? undefined };
 }
 
+/** Items that are asked for at a time where all are wanted. */
+const AT_A_TIME = 500;
+
+/** A list to its end, page by page: syncs, agents and people are looked at as a whole. */
+export async function toldWhole<T>(
+  ask: (query: { limit: number; cursor?: string }) => Promise<Answer<T[]>>,
+): Promise<T[]> {
+  const whole: T[] = [];
+  let cursor: string | undefined;
+  do {
+    const page = await toldPage(ask({ limit: AT_A_TIME, ...(cursor ? { cursor } : {}) }));
+    whole.push(...page.items);
+    cursor = page.next;
+  } while (cursor);
+  return whole;
+}
+
 /** What an infinite query says of its pages. */
 export const pages = {
   initialPageParam: undefined as string | undefined,

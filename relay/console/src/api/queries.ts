@@ -1,6 +1,6 @@
 /** What pages read, by the names under which it is kept; `live.ts` keeps the first of them up to date. */
 import { QueryCache, QueryClient, queryOptions } from '@tanstack/react-query';
-import { api, told } from './client';
+import { api, told, toldWhole } from './client';
 import { Refusal, refusalOf } from './problem';
 
 export const entrance = queryOptions({
@@ -24,19 +24,19 @@ export const me = queryOptions({
 
 export const syncs = queryOptions({
   queryKey: ['syncs'],
-  queryFn: () => told(api.GET('/api/v1/syncs')),
+  queryFn: () => toldWhole((query) => api.GET('/api/v1/syncs', { params: { query } })),
   staleTime: Infinity,
 });
 
 export const agents = queryOptions({
   queryKey: ['agents'],
-  queryFn: () => told(api.GET('/api/v1/agents')),
+  queryFn: () => toldWhole((query) => api.GET('/api/v1/agents', { params: { query } })),
   staleTime: Infinity,
 });
 
 export const connections = queryOptions({
   queryKey: ['connections'],
-  queryFn: () => told(api.GET('/api/v1/connections')),
+  queryFn: () => toldWhole((query) => api.GET('/api/v1/connections', { params: { query } })),
 });
 
 /** The apps that connections can be made to. */
@@ -48,7 +48,7 @@ export const appKinds = queryOptions({
 
 export const drafts = queryOptions({
   queryKey: ['drafts'],
-  queryFn: () => told(api.GET('/api/v1/drafts')),
+  queryFn: () => toldWhole((query) => api.GET('/api/v1/drafts', { params: { query } })),
 });
 
 export const egress = queryOptions({

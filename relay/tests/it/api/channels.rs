@@ -223,3 +223,33 @@ async fn a_test_says_whether_it_arrived() {
         "tests are no deliveries"
     );
 }
+
+#[tokio::test]
+async fn only_a_message_that_was_given_up_is_sent_again() {
+    let desk = Desk::start().await;
+    done(send(&desk, Method::POST, "", &webhook("pager")).await, 201).await;
+    let conn = rusqlite::Connection::open(desk.dir.path().join("tidegate.db")).unwrap();
+    let add = |state: &str| {
+        let sql =
+            "insert into deliveries (message, channel, body, state, next_at, created_at, ended_at)
+                   values ('msg_1', 1, '{}', ?1, 1, 1, 1)";
+        conn.execute(sql, [state]).unwrap();
+        conn.last_insert_rowid()
+    };
+    let (given_up, delivered) = (add("given-up"), add("delivered"));
+    let resend = async |id: i64| {
+        let path = format!("/pager/deliveries/{id}/resend");
+        send(&desk, Method::POST, &path, &json!({})).await
+    };
+    assert_eq!(refusal(resend(delivered).await, 409).await, "not-given-up");
+    assert_eq!(refusal(resend(99).await, 404).await, "not-found");
+    let off = json!({"enabled": false});
+    done(send(&desk, Method::PATCH, "/pager", &off).await, 200).await;
+    assert_eq!(refusal(resend(given_up).await, 409).await, "channel-off");
+    let on = json!({"enabled": true});
+    done(send(&desk, Method::PATCH, "/pager", &on).await, 200).await;
+    let again = done(resend(given_up).await, 200).await;
+    assert_eq!(again["state"], "pending");
+    assert!(again["next_at"].is_string() && again["ended_at"].is_null());
+    assert_eq!(refusal(resend(given_up).await, 409).await, "not-given-up");
+}

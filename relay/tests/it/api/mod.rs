@@ -5,6 +5,7 @@ mod channels;
 mod definitions;
 mod drafts;
 mod events;
+mod oidc;
 mod repeats;
 
 use std::collections::BTreeSet;
@@ -64,7 +65,13 @@ async fn without_a_valid_token_every_route_answers_401_as_a_problem_document() {
             }
         }
     }
-    let expected = ["/api/v1/entrance", "/api/v1/session", "/api/v1/setup"];
+    let expected = [
+        "/api/v1/entrance",
+        "/api/v1/session",
+        "/api/v1/session/oidc",
+        "/api/v1/session/oidc/callback",
+        "/api/v1/setup",
+    ];
     assert_eq!(open, expected);
     assert!(desk.orders().is_empty(), "nothing was done");
 }

@@ -152,12 +152,7 @@ async fn no_name_of_one_workspace_is_known_in_another_at_any_endpoint() {
     assert_eq!(stage.get("drafts/1").await["content"]["left"], "office-db");
     assert_eq!(stage.get("channels/ops").await["enabled"], true);
     assert_eq!(stage.get("audit/verify").await["intact"], true);
-    let url = "postgres://nobody@127.0.0.1:1/none";
-    let same = json!({"name": "marketing", "kind": "postgres", "url": url});
-    let added = Client::new()
-        .post(stage.url("connections"))
-        .bearer_auth(token);
-    assert_eq!(added.json(&same).send().await.unwrap().status(), 201);
+    reaches_nothing_inside(&stage, token).await;
     let removed = Client::new()
         .delete(stage.url("connections/marketing"))
         .bearer_auth(token);
@@ -170,6 +165,31 @@ async fn no_name_of_one_workspace_is_known_in_another_at_any_endpoint() {
         rows.unwrap().len() == 1
     };
     stage.wait("the new record", crossed).await;
+}
+
+/// A guest has the relay reach nothing of its own network, and may have a connection of a name of others.
+async fn reaches_nothing_inside(stage: &Stage, token: &str) {
+    let add = async |connection: Value| {
+        let request = Client::new()
+            .post(stage.url("connections"))
+            .bearer_auth(token);
+        request.json(&connection).send().await.unwrap()
+    };
+    let kinto = json!({"name": "marketing", "kind": "kinto", "base_url": "http://127.0.0.1:1/v1",
+                       "token": "a:b", "allow_private": true});
+    let url = "postgres://nobody@127.0.0.1:1/none";
+    let direct = json!({"name": "marketing", "kind": "postgres", "url": url});
+    for inside in [direct, kinto] {
+        let refused: Value = add(inside).await.json().await.unwrap();
+        assert_eq!(refused["code"], "private-address", "{refused}");
+    }
+    let egress = Client::new().get(stage.url("egress")).bearer_auth(token);
+    let egress: Value = egress.send().await.unwrap().json().await.unwrap();
+    assert_eq!(egress["allow_private"], false);
+    assert_eq!(stage.get("egress").await["allow_private"], true);
+    let url = "postgres://nobody@db.example.com/none";
+    let same = json!({"name": "marketing", "kind": "postgres", "url": url});
+    assert_eq!(add(same).await.status(), 201);
 }
 
 #[tokio::test(flavor = "multi_thread")]

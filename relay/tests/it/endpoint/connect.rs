@@ -92,7 +92,7 @@ fn secured() -> Secured {
 }
 
 async fn inspect(url: String) -> Result<(), EndpointError> {
-    let dial = DirectDial::new(&SecretString::from(url), None)?;
+    let dial = DirectDial::new(&SecretString::from(url), None, true)?;
     let dial: Arc<dyn Dial> = Arc::new(dial);
     PostgresEndpoint::new(dial).inspect().await.map(drop)
 }

@@ -221,6 +221,49 @@ async fn what_did_not_arrive_is_sent_again_by_the_next_relay_with_the_same_id() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_given_up_is_sent_again_with_its_id_when_a_person_says_so() {
+    let (dir, scene, receiver) = (
+        TempDir::new().unwrap(),
+        Scene::default(),
+        Receiver::start().await,
+    );
+    scene.one(true);
+    let running = Running::start(dir.path(), &scene);
+    let channel = running.channel("pager", webhook(&receiver)).await.id;
+    receiver.answer(&[500]);
+    scene.one(false);
+    receiver.wait(1).await;
+    let id = loop {
+        let look = move |conn: &_| deliveries::pending(conn, channel);
+        let pending = running.store.view(look).await.unwrap();
+        if let Some(pending) = pending.filter(|pending| pending.attempts > 0) {
+            break pending.id;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    let resend = async || {
+        let again = running
+            .store
+            .transact(move |tx| deliveries::resend(tx, channel, id, 1));
+        again.await.unwrap()
+    };
+    assert_eq!(resend().await, None, "it is still on its way");
+    let given_up = running
+        .store
+        .transact(move |tx| deliveries::note_failed(tx, id, "HTTP 500", None, 1));
+    given_up.await.unwrap();
+    assert_eq!(resend().await.unwrap().attempts, 0);
+    running.courier.wake();
+    let posted = receiver.wait(2).await;
+    let sent = |n: usize| (&posted[n].headers["webhook-id"], &posted[n].body);
+    assert_eq!(sent(0), sent(1));
+    // Now that it has arrived, there is nothing to send again.
+    scene.one(true);
+    receiver.wait(3).await;
+    assert_eq!(resend().await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_storm_is_one_message_and_the_rest_a_number() {
     let (dir, scene, receiver) = (
         TempDir::new().unwrap(),

@@ -216,6 +216,7 @@ fn take_back(path: &std::path::Path) {
          drop table verifications;
          drop table runs;
          drop table mappings;
+         drop table identities;
          drop table sessions;
          drop table users;
          drop table drafts;

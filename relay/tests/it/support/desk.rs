@@ -13,6 +13,7 @@ use tidegate_relay::api::authorities::{Authority, AuthorityControl};
 use tidegate_relay::api::forward::{Duplex, ForwardPurpose};
 use tidegate_relay::api::workspace::Rooms;
 use tidegate_relay::api::{self, Api, Readiness};
+use tidegate_relay::config::AllowPrivate;
 use tidegate_relay::endpoint::catalog::{Catalog, Fix, Problem, Table};
 use tidegate_relay::endpoint::level::Level;
 use tidegate_relay::engine::handle::{
@@ -120,6 +121,14 @@ pub struct Desk {
 
 impl Desk {
     pub async fn start() -> Desk {
+        Desk::start_with(|_| Access::default()).await
+    }
+
+    /// With what `access` makes for the address of this API.
+    pub async fn start_with(access: impl FnOnce(&str) -> Access) -> Desk {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let access = Arc::new(access(&base));
         let dir = TempDir::new().unwrap();
         let store = Store::open(dir.path()).unwrap();
         tokens::ensure_operator_token(&store, 1).await.unwrap();
@@ -131,7 +140,6 @@ impl Desk {
             script: script.clone(),
             rounds: rounds.clone(),
         };
-        let access: Arc<Access> = Arc::default();
         let setup = access.setup.path().to_string();
         let courier = Courier::new(store.clone(), Settings::default());
         let router = api::router(Api {
@@ -139,13 +147,12 @@ impl Desk {
             courier: Arc::new(courier),
             rooms: Arc::new(stand_in.clone()),
             egress: vec!["203.0.113.7".into()],
+            allow_private: AllowPrivate::default(),
             readiness: Arc::new(stand_in),
             access,
             forwards: Arc::default(),
             stop: stop.clone(),
         });
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let base = format!("http://{}", listener.local_addr().unwrap());
         let server = tokio::spawn(async move {
             let service = router.into_make_service_with_connect_info::<SocketAddr>();
             axum::serve(listener, service).await.unwrap();

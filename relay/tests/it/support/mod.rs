@@ -9,6 +9,7 @@ pub mod desk;
 pub mod link;
 pub mod port;
 pub mod postgres;
+pub mod provider;
 pub mod python;
 pub mod side;
 pub mod stream;

@@ -6,6 +6,7 @@ import { useQuery } from '@tanstack/react-query';
 import { agents as agentsQuery } from '../../api/queries';
 import { Nothing } from '../../parts/Nothing';
 import { Page } from '../../parts/Page';
+import { Portions } from '../../parts/Portions';
 import { Told } from '../../parts/Told';
 import { useMay } from '../entrance/Gate';
 import { AgentCard } from './AgentCard';
@@ -37,9 +38,9 @@ export default function Agents() {
             </Nothing>
           ) : (
             <div className={classes.cards}>
-              {list.map((agent) => (
-                <AgentCard key={agent.name} agent={agent} />
-              ))}
+              <Portions list={list}>
+                {(shown) => shown.map((agent) => <AgentCard key={agent.name} agent={agent} />)}
+              </Portions>
             </div>
           )
         }

@@ -14,6 +14,7 @@ import { IconCircleCheck } from '@tabler/icons-react';
 import { useMutation, useQuery } from '@tanstack/react-query';
 import { useState, type FormEvent } from 'react';
 import { api, told } from '../../api/client';
+import { useOnce } from '../../api/once';
 import { agents as agentsQuery } from '../../api/queries';
 import type { Invited } from '../../api/schema';
 import { Copyable } from '../../parts/Copyable';
@@ -43,8 +44,14 @@ export function Invite({ onClose, onOnline }: Props) {
 
 function Naming({ onInvited }: { onInvited: (invited: Invited) => void }) {
   const [name, setName] = useState('');
+  const once = useOnce();
   const invite = useMutation({
-    mutationFn: () => told(api.POST('/api/v1/agents', { body: { name } })),
+    mutationFn: () => {
+      const body = { name };
+      return once.make(body, (header) =>
+        told(api.POST('/api/v1/agents', { body, params: { header } })),
+      );
+    },
     onSuccess: onInvited,
   });
   const onSubmit = (event: FormEvent) => {

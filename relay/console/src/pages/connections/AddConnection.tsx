@@ -3,6 +3,7 @@ import { Button, Modal, Stack, TextInput } from '@mantine/core';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { useRef, useState, type FormEvent } from 'react';
 import { api, told } from '../../api/client';
+import { useOnce } from '../../api/once';
 import { appKinds, connections as connectionsQuery } from '../../api/queries';
 import { Choice } from '../../parts/Choice';
 import { ProblemNote } from '../../parts/ProblemNote';
@@ -23,6 +24,7 @@ export function AddConnection({ onClose, onAdded }: Props) {
   const fill = (change: Partial<Filled>) => setFilled((known) => ({ ...known, ...change }));
   // What was added and can't be used is made anew when it is corrected.
   const before = useRef<string>(undefined);
+  const once = useOnce();
   const add = useMutation({
     mutationFn: async () => {
       if (before.current !== undefined) {
@@ -30,7 +32,10 @@ export function AddConnection({ onClose, onAdded }: Props) {
         await told(api.DELETE('/api/v1/connections/{name}', { params: { path } }));
         before.current = undefined;
       }
-      const added = await told(api.POST('/api/v1/connections', { body: bodyOf(filled) }));
+      const body = bodyOf(filled);
+      const added = await once.make(body, (header) =>
+        told(api.POST('/api/v1/connections', { body, params: { header } })),
+      );
       before.current = added.name;
       const path = { name: added.name };
       return told(api.POST('/api/v1/connections/{name}/test', { params: { path } }));

@@ -1,10 +1,13 @@
 /** An app: which one, where it is unless that is known, and what signs in there. */
 import { Checkbox, PasswordInput, Select, TextInput } from '@mantine/core';
+import { useQuery } from '@tanstack/react-query';
+import { egress } from '../../api/queries';
 import type { AppKind } from '../../api/schema';
 import type { PartProps } from './AddConnection';
 
 export function AppForm({ filled, fill, kinds }: PartProps & { kinds: AppKind[] }) {
   const kind = kinds.find((one) => one.kind === filled.kind);
+  const mayPrivate = useQuery(egress).data?.allow_private ?? false;
   const isPair = kind?.sign_in === 'user-and-password';
   return (
     <>
@@ -40,11 +43,13 @@ export function AppForm({ filled, fill, kinds }: PartProps & { kinds: AppKind[] 
         value={filled.token}
         onChange={(event) => fill({ token: event.currentTarget.value })}
       />
-      <Checkbox
-        label="It is in a network of ours: private addresses and HTTP without TLS are fine"
-        checked={filled.isPrivate}
-        onChange={(event) => fill({ isPrivate: event.currentTarget.checked })}
-      />
+      {mayPrivate && (
+        <Checkbox
+          label="It is in a network of ours: private addresses and HTTP without TLS are fine"
+          checked={filled.isPrivate}
+          onChange={(event) => fill({ isPrivate: event.currentTarget.checked })}
+        />
+      )}
     </>
   );
 }

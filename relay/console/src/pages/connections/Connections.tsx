@@ -6,6 +6,7 @@ import { useQuery } from '@tanstack/react-query';
 import { connections as connectionsQuery } from '../../api/queries';
 import { Nothing } from '../../parts/Nothing';
 import { Page } from '../../parts/Page';
+import { Portions } from '../../parts/Portions';
 import { Told } from '../../parts/Told';
 import { useMay } from '../entrance/Gate';
 import { AddConnection } from './AddConnection';
@@ -36,9 +37,13 @@ export default function Connections() {
             </Nothing>
           ) : (
             <div className={classes.cards}>
-              {list.map((connection) => (
-                <ConnectionCard key={connection.name} connection={connection} />
-              ))}
+              <Portions list={list}>
+                {(shown) =>
+                  shown.map((connection) => (
+                    <ConnectionCard key={connection.name} connection={connection} />
+                  ))
+                }
+              </Portions>
             </div>
           )
         }

@@ -1,12 +1,13 @@
-/** Signing in with a name and a password. */
-import { Alert, Button, PasswordInput, Stack, Text, TextInput } from '@mantine/core';
+/** Signing in with a name and a password, or with the provider that the relay knows. */
+import { Alert, Button, Divider, PasswordInput, Stack, Text, TextInput } from '@mantine/core';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { useState, type FormEvent } from 'react';
-import { Navigate, useLocation } from 'react-router';
+import { Navigate, useLocation, useSearchParams } from 'react-router';
 import { api, told } from '../../api/client';
 import { entrance, me } from '../../api/queries';
 import { ProblemNote } from '../../parts/ProblemNote';
 import { Door } from './Door';
+import { refusalWords } from './refusals';
 
 /** Where one wanted to go; never another site, since a history entry holds it. */
 function destination(state: unknown): string {
@@ -29,6 +30,12 @@ export default function SignIn() {
       queries.setQueryData(me.queryKey, known);
     },
   });
+  const [search] = useSearchParams();
+  const refused = refusalWords(search.get('refused'));
+  const elsewhere = useMutation({
+    mutationFn: () => told(api.POST('/api/v1/session/oidc', { body: { to: destination(state) } })),
+    onSuccess: ({ location }) => window.location.assign(location),
+  });
   const onSubmit = (event: FormEvent) => {
     event.preventDefault();
     signIn.mutate();
@@ -43,6 +50,27 @@ export default function SignIn() {
         </Alert>
       )}
       {door.isError && <ProblemNote thrown={door.error} onRetry={() => void door.refetch()} />}
+      {refused && (
+        <Alert color="red" role="alert" title="You are not signed in">
+          {refused}
+        </Alert>
+      )}
+      {door.data?.provider && (
+        <>
+          {elsewhere.isError && (
+            <ProblemNote thrown={elsewhere.error} title="You are not signed in" />
+          )}
+          <Button
+            variant="default"
+            fullWidth
+            loading={elsewhere.isPending || elsewhere.isSuccess}
+            onClick={() => elsewhere.mutate()}
+          >
+            Sign in with {door.data.provider}
+          </Button>
+          <Divider label="or with a password" />
+        </>
+      )}
       <form onSubmit={onSubmit}>
         <Stack gap="md">
           <TextInput

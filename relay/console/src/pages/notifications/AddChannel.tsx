@@ -1,38 +1,33 @@
 /** A new channel: Slack, e-mail or a webhook; then its secret, once, and a test. */
-import {
-  Button,
-  Checkbox,
-  Modal,
-  PasswordInput,
-  Select,
-  Stack,
-  Text,
-  TextInput,
-  Textarea,
-} from '@mantine/core';
-import { useMutation, useQueryClient } from '@tanstack/react-query';
+import { Button, Checkbox, Modal, Stack, Text, TextInput } from '@mantine/core';
+import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { useState, type FormEvent } from 'react';
 import { api, told } from '../../api/client';
-import type { ChannelMade, MailSecurity } from '../../api/schema';
+import { egress } from '../../api/queries';
+import { useOnce } from '../../api/once';
+import type { ChannelMade } from '../../api/schema';
 import { Choice } from '../../parts/Choice';
 import { Copyable } from '../../parts/Copyable';
 import { ProblemNote } from '../../parts/ProblemNote';
-import { useMe } from '../entrance/Gate';
 import { channels as channelsQuery } from './about';
 import { Events } from './Events';
-import { EMPTY, SECURITIES, WAYS, bodyOf, isWhole, type Filled, type Way } from './filled';
+import { EMPTY, WAYS, bodyOf, isWhole, type Filled, type Way } from './filled';
 import { Sent } from './Sent';
-import classes from './Notifications.module.css';
-
-type PartProps = { filled: Filled; fill: (change: Partial<Filled>) => void };
+import { Target } from './Target';
 
 export function AddChannel({ onClose }: { onClose: () => void }) {
   const queries = useQueryClient();
-  const isHost = useMe().workspace === 'default';
+  const mayPrivate = useQuery(egress).data?.allow_private ?? false;
   const [filled, setFilled] = useState<Filled>(EMPTY);
   const fill = (change: Partial<Filled>) => setFilled((known) => ({ ...known, ...change }));
+  const once = useOnce();
   const add = useMutation({
-    mutationFn: () => told(api.POST('/api/v1/channels', { body: bodyOf(filled) })),
+    mutationFn: () => {
+      const body = bodyOf(filled);
+      return once.make(body, (header) =>
+        told(api.POST('/api/v1/channels', { body, params: { header } })),
+      );
+    },
     onSuccess: () => queries.invalidateQueries({ queryKey: channelsQuery.queryKey }),
   });
   const onSubmit = (event: FormEvent) => {
@@ -61,13 +56,9 @@ export function AddChannel({ onClose }: { onClose: () => void }) {
               value={filled.name}
               onChange={(event) => fill({ name: event.currentTarget.value })}
             />
-            {filled.way === 'email' ? (
-              <Mail filled={filled} fill={fill} />
-            ) : (
-              <Address filled={filled} fill={fill} />
-            )}
+            <Target filled={filled} fill={fill} />
             <Events chosen={filled.events} onChange={(events) => fill({ events })} />
-            {isHost && (
+            {mayPrivate && (
               <Checkbox
                 label="It is in a network of ours: private addresses and no TLS are fine"
                 checked={filled.isPrivate}
@@ -85,95 +76,8 @@ export function AddChannel({ onClose }: { onClose: () => void }) {
   );
 }
 
-function Address({ filled, fill }: PartProps) {
-  const isSlack = filled.way === 'slack';
-  return (
-    <PasswordInput
-      label={isSlack ? 'Incoming webhook' : 'URL'}
-      description={
-        isSlack
-          ? 'Its URL, of Slack or of an app that takes the same. Kept encrypted; never shown again.'
-          : 'It gets signed posts. Kept encrypted; never shown again.'
-      }
-      placeholder={isSlack ? 'https://hooks.slack.com/services/…' : 'https://'}
-      autoComplete="off"
-      required
-      value={filled.url}
-      onChange={(event) => fill({ url: event.currentTarget.value })}
-    />
-  );
-}
-
-function Mail({ filled, fill }: PartProps) {
-  const usual = SECURITIES.find((one) => one.value === filled.security)?.port ?? 465;
-  return (
-    <>
-      <div className={classes.fields}>
-        <TextInput
-          className={classes.host ?? ''}
-          label="Mail server"
-          placeholder="mail.example.com"
-          autoCapitalize="none"
-          required
-          value={filled.host}
-          onChange={(event) => fill({ host: event.currentTarget.value })}
-        />
-        <TextInput
-          className={classes.port ?? ''}
-          label="Port"
-          placeholder={`${usual}`}
-          inputMode="numeric"
-          value={filled.port}
-          onChange={(event) => fill({ port: event.currentTarget.value.trim() })}
-        />
-      </div>
-      <Select
-        label="Encryption"
-        data={SECURITIES}
-        value={filled.security}
-        allowDeselect={false}
-        onChange={(value) => value && fill({ security: value as MailSecurity })}
-      />
-      <div className={classes.fields}>
-        <TextInput
-          className={classes.host ?? ''}
-          label="User"
-          description="Left empty where the server asks for none."
-          autoCapitalize="none"
-          autoComplete="off"
-          value={filled.user}
-          onChange={(event) => fill({ user: event.currentTarget.value })}
-        />
-        <PasswordInput
-          className={classes.host ?? ''}
-          label="Password"
-          description="Kept encrypted; never shown again."
-          autoComplete="off"
-          value={filled.password}
-          onChange={(event) => fill({ password: event.currentTarget.value })}
-        />
-      </div>
-      <TextInput
-        label="From"
-        type="email"
-        placeholder="relay@example.com"
-        required
-        value={filled.from}
-        onChange={(event) => fill({ from: event.currentTarget.value })}
-      />
-      <Textarea
-        label="To"
-        description="Up to 20 addresses, with commas between."
-        autosize
-        required
-        value={filled.to}
-        onChange={(event) => fill({ to: event.currentTarget.value })}
-      />
-    </>
-  );
-}
-
-function Added({ made, onClose }: { made: ChannelMade; onClose: () => void }) {
+/** What is told once, and a test. */
+export function Added({ made, onClose }: { made: ChannelMade; onClose: () => void }) {
   const path = { name: made.channel.name };
   const test = useMutation({
     mutationFn: () => told(api.POST('/api/v1/channels/{name}/test', { params: { path } })),
@@ -189,7 +93,7 @@ function Added({ made, onClose }: { made: ChannelMade; onClose: () => void }) {
           <Copyable text={made.secret} label="The secret" />
         </>
       )}
-      {!made.secret && <Text>{made.channel.name} is added. See whether a test arrives.</Text>}
+      {!made.secret && <Text>{made.channel.name} is saved. See whether a test arrives.</Text>}
       {test.isError && <ProblemNote thrown={test.error} />}
       {test.data && <Sent test={test.data} />}
       <Button variant="default" loading={test.isPending} onClick={() => test.mutate()}>

@@ -16,6 +16,7 @@ import { many } from '../../parts/words';
 import { useMay } from '../entrance/Gate';
 import { EVERYTHING, channels as channelsQuery, toldOf } from './about';
 import { Deliveries } from './Deliveries';
+import { EditChannel } from './EditChannel';
 import { Events } from './Events';
 import { Sent } from './Sent';
 import classes from './Notifications.module.css';
@@ -28,6 +29,7 @@ export function ChannelCard({ channel }: { channel: ChannelInfo }) {
   const queries = useQueryClient();
   const [isRemoving, remove] = useDisclosure(false);
   const [isChoosing, choose] = useDisclosure(false);
+  const [isEditing, edit] = useDisclosure(false);
   const [isOpen, open] = useDisclosure(false);
   const path = { name: channel.name };
   const again = () => queries.invalidateQueries({ queryKey: channelsQuery.queryKey });
@@ -74,6 +76,14 @@ export function ChannelCard({ channel }: { channel: ChannelInfo }) {
             <Button
               size="compact-sm"
               variant="default"
+              aria-label={`Edit address of ${channel.name}`}
+              onClick={edit.open}
+            >
+              Edit address
+            </Button>
+            <Button
+              size="compact-sm"
+              variant="default"
               loading={change.isPending}
               aria-label={`Turn ${channel.enabled ? 'off' : 'on'} ${channel.name}`}
               onClick={() => change.mutate({ enabled: !channel.enabled })}
@@ -111,6 +121,7 @@ export function ChannelCard({ channel }: { channel: ChannelInfo }) {
       {test.data && <Sent test={test.data} />}
       {isOpen && <Deliveries name={channel.name} />}
       {isRemoving && <Remove channel={channel} onClose={remove.close} onDone={again} />}
+      {isEditing && <EditChannel channel={channel} onClose={edit.close} />}
       {isChoosing && (
         <Choose
           channel={channel}

@@ -1,9 +1,14 @@
-/** Messages to a channel, the last first: what became of each. */
-import { Table, Text } from '@mantine/core';
-import { useInfiniteQuery } from '@tanstack/react-query';
+/** Messages to a channel, the last first: what became of each; what was given up can be sent again. */
+import { Button, Table, Text } from '@mantine/core';
+import { notifications } from '@mantine/notifications';
+import { useInfiniteQuery, useMutation, useQueryClient } from '@tanstack/react-query';
+import { api, told } from '../../api/client';
+import { refusalOf } from '../../api/problem';
+import type { Delivery } from '../../api/schema';
 import { InPages } from '../../parts/InPages';
 import { When } from '../../parts/When';
-import { deliveries as deliveriesQuery } from './about';
+import { useMay } from '../entrance/Gate';
+import { channels as channelsQuery, deliveries as deliveriesQuery } from './about';
 import classes from './Notifications.module.css';
 
 const BECAME: Record<string, string> = {
@@ -39,7 +44,10 @@ export function Deliveries({ name }: { name: string }) {
                       <When at={one.created_at} />
                     </Table.Td>
                     <Table.Td>{one.summary}</Table.Td>
-                    <Table.Td>{BECAME[one.state] ?? one.state}</Table.Td>
+                    <Table.Td>
+                      {BECAME[one.state] ?? one.state}
+                      {one.state === 'given-up' && <Resend channel={name} delivery={one} />}
+                    </Table.Td>
                     <Table.Td>
                       {one.last_error}
                       {one.last_error && one.next_at && (
@@ -56,5 +64,34 @@ export function Deliveries({ name }: { name: string }) {
         )
       }
     </InPages>
+  );
+}
+
+function Resend({ channel, delivery }: { channel: string; delivery: Delivery }) {
+  const mayResend = useMay('admin');
+  const queries = useQueryClient();
+  const path = { name: channel, id: delivery.id };
+  const resend = useMutation({
+    mutationFn: () =>
+      told(api.POST('/api/v1/channels/{name}/deliveries/{id}/resend', { params: { path } })),
+    onError: (thrown) =>
+      notifications.show({ color: 'red', title: channel, message: refusalOf(thrown).message }),
+    onSettled: async () => {
+      await queries.invalidateQueries({ queryKey: deliveriesQuery(channel).queryKey });
+      await queries.invalidateQueries({ queryKey: channelsQuery.queryKey });
+    },
+  });
+  if (!mayResend) return null;
+  return (
+    <Button
+      ml="xs"
+      size="compact-xs"
+      variant="default"
+      loading={resend.isPending}
+      aria-label={`Send again: ${delivery.summary}`}
+      onClick={() => resend.mutate()}
+    >
+      Send again
+    </Button>
   );
 }

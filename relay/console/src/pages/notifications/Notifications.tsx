@@ -5,6 +5,7 @@ import { IconBell, IconPlus } from '@tabler/icons-react';
 import { useQuery } from '@tanstack/react-query';
 import { Nothing } from '../../parts/Nothing';
 import { Page } from '../../parts/Page';
+import { Portions } from '../../parts/Portions';
 import { Told } from '../../parts/Told';
 import { useMay } from '../entrance/Gate';
 import { channels as channelsQuery } from './about';
@@ -38,9 +39,11 @@ export default function Notifications() {
             </Nothing>
           ) : (
             <div className={classes.cards}>
-              {list.map((channel) => (
-                <ChannelCard key={channel.name} channel={channel} />
-              ))}
+              <Portions list={list}>
+                {(shown) =>
+                  shown.map((channel) => <ChannelCard key={channel.name} channel={channel} />)
+                }
+              </Portions>
             </div>
           )
         }

@@ -1,6 +1,6 @@
 /** What is asked of the relay about notifications, and what their events are called. */
 import { infiniteQueryOptions, queryOptions } from '@tanstack/react-query';
-import { api, pages, told, toldPage } from '../../api/client';
+import { api, pages, toldPage, toldWhole } from '../../api/client';
 import type { ChannelEvent } from '../../api/schema';
 
 /** How often is looked whether something arrived: the event stream does not tell. */
@@ -8,7 +8,7 @@ const AGAIN_MS = 15_000;
 
 export const channels = queryOptions({
   queryKey: ['channels'],
-  queryFn: () => told(api.GET('/api/v1/channels')),
+  queryFn: () => toldWhole((query) => api.GET('/api/v1/channels', { params: { query } })),
   refetchInterval: AGAIN_MS,
 });
 

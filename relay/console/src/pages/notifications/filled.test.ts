@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import document from '../../../openapi.json';
 import { EVERYTHING, toldOf } from './about';
-import { EMPTY, addresses, bodyOf, isWhole } from './filled';
+import { EMPTY, addresses, bodyOf, changeOf, isChange, isWhole } from './filled';
 
 const EMAIL = {
   ...EMPTY,
@@ -54,4 +54,21 @@ test('what is missing keeps it from being sent', () => {
 test('addresses come with whatever people put between them', () => {
   expect(addresses('a@x.example,b@x.example; c@x.example\nd@x.example ')).toHaveLength(4);
   expect(addresses('  ')).toEqual([]);
+});
+
+test('a change sends what was filled in, and keeps an address that was left empty', () => {
+  const kept = { allow_private: false };
+  const slack = { ...EMPTY, way: 'slack' as const, name: 'ops' };
+  expect(changeOf(slack, kept, false)).toEqual({});
+  expect(isChange(slack, {})).toBe(false);
+  const webhook = { ...EMPTY, way: 'webhook' as const, name: 'pager' };
+  expect(changeOf(webhook, kept, true)).toEqual({ new_secret: true });
+  const moved = { ...webhook, url: ' https://a.example/x ', isPrivate: true };
+  const change = changeOf(moved, kept, false);
+  expect(change).toEqual({ webhook: { url: 'https://a.example/x' }, allow_private: true });
+  expect(isChange(moved, change)).toBe(true);
+  const mail = { ...EMAIL, user: 'relay' };
+  expect(changeOf(mail, kept, false).email?.password).toBeUndefined();
+  expect(isChange(mail, changeOf(mail, kept, false))).toBe(true);
+  expect(isChange({ ...mail, from: '' }, {})).toBe(false);
 });

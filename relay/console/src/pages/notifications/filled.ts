@@ -1,5 +1,11 @@
-/** What is filled in for a new channel, and what the relay is asked for with it. Pure. */
-import type { ChannelEvent, MailSecurity, NewChannel } from '../../api/schema';
+/** What is filled in for a channel, and what the relay is asked for with it. Pure. */
+import type {
+  ChannelChange,
+  ChannelEvent,
+  ChannelInfo,
+  MailSecurity,
+  NewChannel,
+} from '../../api/schema';
 import { EVERYTHING } from './about';
 
 export type Way = 'slack' | 'email' | 'webhook';
@@ -63,25 +69,51 @@ export function isWhole(filled: Filled): boolean {
 
 export function bodyOf(filled: Filled): NewChannel {
   const isAll = EVERYTHING.every((event) => filled.events.includes(event));
-  const common = {
+  return {
     name: filled.name.trim(),
     ...(isAll ? {} : { events: filled.events }),
     ...(filled.isPrivate ? { allow_private: true } : {}),
+    ...targetOf(filled),
   };
+}
+
+/** What changes of a channel; an address that is left empty stays. */
+export function changeOf(
+  filled: Filled,
+  channel: Pick<ChannelInfo, 'allow_private'>,
+  newSecret: boolean,
+): ChannelChange {
+  const keeps = filled.way !== 'email' && filled.url.trim() === '';
+  return {
+    ...(keeps ? {} : targetOf(filled)),
+    ...(filled.isPrivate === channel.allow_private ? {} : { allow_private: filled.isPrivate }),
+    ...(newSecret ? { new_secret: true } : {}),
+  };
+}
+
+/** Whether there is something to save, and all of it. A password may be left empty: the present one. */
+export function isChange(filled: Filled, change: ChannelChange): boolean {
+  if (filled.way === 'email') {
+    return isWhole({ ...filled, password: filled.user === '' ? filled.password : 'kept' });
+  }
+  return Object.keys(change).length > 0;
+}
+
+function targetOf(filled: Filled): Pick<NewChannel, 'email' | 'slack' | 'webhook'> {
   const url = filled.url.trim();
   switch (filled.way) {
     case 'slack':
-      return { ...common, slack: { url } };
+      return { slack: { url } };
     case 'webhook':
-      return { ...common, webhook: { url } };
+      return { webhook: { url } };
     case 'email':
       return {
-        ...common,
         email: {
           host: filled.host.trim(),
           ...(filled.port ? { port: Number(filled.port) } : {}),
           security: filled.security,
-          ...(filled.user ? { user: filled.user, password: filled.password } : {}),
+          ...(filled.user ? { user: filled.user } : {}),
+          ...(filled.password ? { password: filled.password } : {}),
           from: filled.from.trim(),
           to: addresses(filled.to),
         },

@@ -6,6 +6,7 @@ import { api, told } from '../../api/client';
 import { drafts as draftsQuery } from '../../api/queries';
 import { Section } from '../../parts/Page';
 import { Panel } from '../../parts/Panel';
+import { Portions } from '../../parts/Portions';
 import { When } from '../../parts/When';
 import classes from './Overview.module.css';
 
@@ -21,29 +22,33 @@ export function Drafts() {
   return (
     <Section title="Begun">
       <div className={classes.rows}>
-        {drafts.data.map((draft) => (
-          <Panel key={draft.id}>
-            <Group justify="space-between">
-              <div>
-                <Anchor component={Link} to={`/syncs/new/${draft.id}`} fw={600}>
-                  {draft.name}
-                </Anchor>
-                <Text size="sm" c="dimmed">
-                  {draft.author}, <When at={draft.changed_at} />
-                </Text>
-              </div>
-              <Button
-                size="compact-sm"
-                variant="subtle"
-                className="danger"
-                aria-label={`Throw ${draft.name} away`}
-                onClick={() => remove.mutate(draft.id)}
-              >
-                Throw away
-              </Button>
-            </Group>
-          </Panel>
-        ))}
+        <Portions list={drafts.data}>
+          {(shown) =>
+            shown.map((draft) => (
+              <Panel key={draft.id}>
+                <Group justify="space-between">
+                  <div>
+                    <Anchor component={Link} to={`/syncs/new/${draft.id}`} fw={600}>
+                      {draft.name}
+                    </Anchor>
+                    <Text size="sm" c="dimmed">
+                      {draft.author}, <When at={draft.changed_at} />
+                    </Text>
+                  </div>
+                  <Button
+                    size="compact-sm"
+                    variant="subtle"
+                    className="danger"
+                    aria-label={`Throw ${draft.name} away`}
+                    onClick={() => remove.mutate(draft.id)}
+                  >
+                    Throw away
+                  </Button>
+                </Group>
+              </Panel>
+            ))
+          }
+        </Portions>
       </div>
     </Section>
   );

@@ -3,15 +3,21 @@ import { Button } from '@mantine/core';
 import { IconBroadcast, IconPlus } from '@tabler/icons-react';
 import { useQuery } from '@tanstack/react-query';
 import { Link } from 'react-router';
-import { agents as agentsQuery, syncs as syncsQuery } from '../../api/queries';
+import {
+  agents as agentsQuery,
+  connections as connectionsQuery,
+  syncs as syncsQuery,
+} from '../../api/queries';
 import { Nothing } from '../../parts/Nothing';
 import { Page, Section } from '../../parts/Page';
+import { Portions } from '../../parts/Portions';
 import { Told } from '../../parts/Told';
 import { useMay } from '../entrance/Gate';
 import { AgentRow } from './AgentRow';
 import { attention } from './attention';
 import { Drafts } from './Drafts';
 import { FirstSteps } from './FirstSteps';
+import { brokenLeg } from './legs';
 import { SyncRow } from './SyncRow';
 import { Verdict } from './Verdict';
 import classes from './Overview.module.css';
@@ -19,6 +25,7 @@ import classes from './Overview.module.css';
 export default function Overview() {
   const syncs = useQuery(syncsQuery);
   const agents = useQuery(agentsQuery);
+  const connections = useQuery(connectionsQuery).data ?? [];
   const mayCreate = useMay('editor');
   const isNew = syncs.data?.length === 0;
   return (
@@ -33,7 +40,7 @@ export default function Overview() {
       }
     >
       {syncs.data && agents.data && !isNew && (
-        <Verdict syncs={syncs.data} attentions={attention(syncs.data, agents.data)} />
+        <Verdict syncs={syncs.data} attentions={attention(syncs.data, agents.data, connections)} />
       )}
       <Section title="Syncs">
         <Told query={syncs}>
@@ -42,9 +49,17 @@ export default function Overview() {
               <FirstSteps agents={agents.data ?? []} />
             ) : (
               <div className={classes.rows}>
-                {list.map((sync) => (
-                  <SyncRow key={sync.name} sync={sync} />
-                ))}
+                <Portions list={list}>
+                  {(shown) =>
+                    shown.map((sync) => (
+                      <SyncRow
+                        key={sync.name}
+                        sync={sync}
+                        leg={brokenLeg(sync, connections, agents.data ?? [])}
+                      />
+                    ))
+                  }
+                </Portions>
               </div>
             )
           }
@@ -61,9 +76,9 @@ export default function Overview() {
               </Nothing>
             ) : (
               <div className={classes.rows}>
-                {list.map((agent) => (
-                  <AgentRow key={agent.name} agent={agent} />
-                ))}
+                <Portions list={list}>
+                  {(shown) => shown.map((agent) => <AgentRow key={agent.name} agent={agent} />)}
+                </Portions>
               </div>
             )
           }

@@ -10,10 +10,13 @@ import { State } from '../../parts/State';
 import { When } from '../../parts/When';
 import { counted, many, span } from '../../parts/words';
 import { Figure } from '../../parts/Figure';
+import type { Leg } from './legs';
 import { room } from './runway';
 import classes from '../../parts/Row.module.css';
 
-export function SyncRow({ sync }: { sync: SyncStatus }) {
+type Props = { sync: SyncStatus; leg?: Leg | undefined };
+
+export function SyncRow({ sync, leg }: Props) {
   const moments = useThroughput(sync.name);
   const runway = room(sync.slots ?? []);
   return (
@@ -31,6 +34,11 @@ export function SyncRow({ sync }: { sync: SyncStatus }) {
           <Text size="sm" c="dimmed" className={classes.sides}>
             {sync.left} <IconArrowsLeftRight size={14} aria-label="with" /> {sync.right}
           </Text>
+          {leg && (
+            <Text size="sm" className={classes.broken}>
+              Broken between {leg.between}
+            </Text>
+          )}
         </div>
         <State state={sync.state} />
       </div>

@@ -27,6 +27,21 @@ test('what stands still comes before what needs a look', () => {
   expect(verdict([], found)).toBe('1 thing stands still');
 });
 
+test('a sync that waits says which leg is broken, and leads there', () => {
+  const broken = { side: 'left', code: 'tunnel' };
+  const waiting = sync({ state: 'waiting', broken, last_error: 'left: no answer' });
+  const connection = { name: 'office-db', kind: 'postgres', agent: 'office', target: 'main' };
+  expect(attention([waiting], [], [connection])).toEqual([
+    {
+      level: 'bad',
+      about: 'blog',
+      what: 'is waiting: broken between the relay and agent office',
+      detail: 'left: no answer',
+      to: '/agents',
+    },
+  ]);
+});
+
 test('conflicts to pick and a difference found by verify are told', () => {
   const verified = { equal: false, difference_count: 1, at: '2026-11-26T12:00:00Z' };
   const found = attention([sync({ asked: 1, verified } as Partial<SyncStatus>)], []);

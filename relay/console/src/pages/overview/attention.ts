@@ -1,6 +1,7 @@
 /** What needs a person, of all that the relay tells: the worst first. Pure. */
-import type { AgentStatus, SlotStatus, SyncStatus } from '../../api/schema';
+import type { AgentStatus, ConnectionInfo, SlotStatus, SyncStatus } from '../../api/schema';
 import { many, span } from '../../parts/words';
+import { brokenLeg } from './legs';
 
 /** Below this much room a slot is worth a person's look, hours. */
 const RUNWAY_HOURS_MIN = 24;
@@ -14,8 +15,13 @@ export type Attention = {
   to: string;
 };
 
-export function attention(syncs: SyncStatus[], agents: AgentStatus[]): Attention[] {
-  const found = [...syncs.flatMap(ofSync), ...agents.flatMap(ofAgent)];
+export function attention(
+  syncs: SyncStatus[],
+  agents: AgentStatus[],
+  connections: ConnectionInfo[] = [],
+): Attention[] {
+  const ofOne = (sync: SyncStatus) => ofSync(sync, agents, connections);
+  const found = [...syncs.flatMap(ofOne), ...agents.flatMap(ofAgent)];
   return found.toSorted((a, b) => rank(a) - rank(b));
 }
 
@@ -23,14 +29,22 @@ function rank(one: Attention): number {
   return one.level === 'bad' ? 0 : 1;
 }
 
-function ofSync(sync: SyncStatus): Attention[] {
+function ofSync(
+  sync: SyncStatus,
+  agents: AgentStatus[],
+  connections: ConnectionInfo[],
+): Attention[] {
   const found: Attention[] = [];
   const to = `/syncs/${encodeURIComponent(sync.name)}`;
   const add = (level: Attention['level'], what: string, detail?: string | null, at = to) =>
     found.push({ level, about: sync.name, what, to: at, ...(detail ? { detail } : {}) });
   const inbox = (list: string) => `/inbox?sync=${encodeURIComponent(sync.name)}&list=${list}`;
-  if (sync.state === 'failed') add('bad', 'has failed', sync.last_error);
-  if (sync.state === 'waiting') add('care', 'is waiting', sync.last_error);
+  const leg = brokenLeg(sync, connections, agents);
+  const where = leg ? `: broken between ${leg.between}` : '';
+  if (sync.state === 'failed') add('bad', `has failed${where}`, sync.last_error);
+  if (sync.state === 'waiting') {
+    add(leg ? 'bad' : 'care', `is waiting${where}`, sync.last_error, leg?.to);
+  }
   if (sync.verified && !sync.verified.equal) {
     const differences = many(sync.verified.difference_count, 'difference');
     add('care', `had ${differences} at its last verify`);

@@ -4,11 +4,13 @@ import { useDisclosure } from '@mantine/hooks';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { useState, type FormEvent } from 'react';
 import { api, told } from '../../api/client';
+import { useOnce } from '../../api/once';
 import type { Role, TokenInfo } from '../../api/schema';
 import { Confirm } from '../../parts/Confirm';
 import { Copyable } from '../../parts/Copyable';
 import { Section } from '../../parts/Page';
 import { Panel } from '../../parts/Panel';
+import { Portions } from '../../parts/Portions';
 import { ProblemNote } from '../../parts/ProblemNote';
 import { Told } from '../../parts/Told';
 import { When } from '../../parts/When';
@@ -36,40 +38,44 @@ export function Tokens() {
     >
       <Told query={tokens}>
         {(list) => (
-          <Panel flush>
-            <Table>
-              <Table.Thead>
-                <Table.Tr>
-                  <Table.Th>Name</Table.Th>
-                  <Table.Th>Role</Table.Th>
-                  <Table.Th>Ends</Table.Th>
-                  <Table.Th>Revoke</Table.Th>
-                </Table.Tr>
-              </Table.Thead>
-              <Table.Tbody>
-                {list.map((token) => (
-                  <Table.Tr key={token.name}>
-                    <Table.Td>{token.name}</Table.Td>
-                    <Table.Td>{token.role}</Table.Td>
-                    <Table.Td>
-                      {token.expires_at ? <When at={token.expires_at} /> : 'never'}
-                    </Table.Td>
-                    <Table.Td>
-                      <Button
-                        size="compact-sm"
-                        variant="subtle"
-                        className="danger"
-                        aria-label={`Revoke ${token.name}`}
-                        onClick={() => setEnding(token)}
-                      >
-                        Revoke
-                      </Button>
-                    </Table.Td>
-                  </Table.Tr>
-                ))}
-              </Table.Tbody>
-            </Table>
-          </Panel>
+          <Portions list={list}>
+            {(shown) => (
+              <Panel flush>
+                <Table>
+                  <Table.Thead>
+                    <Table.Tr>
+                      <Table.Th>Name</Table.Th>
+                      <Table.Th>Role</Table.Th>
+                      <Table.Th>Ends</Table.Th>
+                      <Table.Th>Revoke</Table.Th>
+                    </Table.Tr>
+                  </Table.Thead>
+                  <Table.Tbody>
+                    {shown.map((token) => (
+                      <Table.Tr key={token.name}>
+                        <Table.Td>{token.name}</Table.Td>
+                        <Table.Td>{token.role}</Table.Td>
+                        <Table.Td>
+                          {token.expires_at ? <When at={token.expires_at} /> : 'never'}
+                        </Table.Td>
+                        <Table.Td>
+                          <Button
+                            size="compact-sm"
+                            variant="subtle"
+                            className="danger"
+                            aria-label={`Revoke ${token.name}`}
+                            onClick={() => setEnding(token)}
+                          >
+                            Revoke
+                          </Button>
+                        </Table.Td>
+                      </Table.Tr>
+                    ))}
+                  </Table.Tbody>
+                </Table>
+              </Panel>
+            )}
+          </Portions>
         )}
       </Told>
       {isMaking && <Make onClose={make.close} />}
@@ -83,9 +89,14 @@ function Make({ onClose }: { onClose: () => void }) {
   const [name, setName] = useState('');
   const [role, setRole] = useState<Role>('viewer');
   const [term, setTerm] = useState(`${90 * DAY_S}`);
+  const once = useOnce();
   const make = useMutation({
-    mutationFn: () =>
-      told(api.POST('/api/v1/tokens', { body: { name, role, expires_s: Number(term) } })),
+    mutationFn: () => {
+      const body = { name, role, expires_s: Number(term) };
+      return once.make(body, (header) =>
+        told(api.POST('/api/v1/tokens', { body, params: { header } })),
+      );
+    },
     onSuccess: () => queries.invalidateQueries({ queryKey: tokensQuery.queryKey }),
   });
   const onSubmit = (event: FormEvent) => {

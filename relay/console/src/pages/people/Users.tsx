@@ -1,14 +1,27 @@
-/** People: added with a first password, changed in their role, removed. */
-import { Button, Modal, PasswordInput, Select, Stack, Table, TextInput } from '@mantine/core';
+/** People: added with a first password or invited to sign in with the provider, changed in their role, removed. */
+import {
+  Button,
+  Checkbox,
+  Modal,
+  PasswordInput,
+  Select,
+  Stack,
+  Table,
+  Text,
+  TextInput,
+} from '@mantine/core';
 import { useDisclosure } from '@mantine/hooks';
 import { notifications } from '@mantine/notifications';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { useState, type FormEvent } from 'react';
 import { api, told } from '../../api/client';
+import { useOnce } from '../../api/once';
 import { refusalOf } from '../../api/problem';
+import { entrance } from '../../api/queries';
 import type { Role, UserInfo } from '../../api/schema';
 import { Section } from '../../parts/Page';
 import { Panel } from '../../parts/Panel';
+import { Portions } from '../../parts/Portions';
 import { ProblemNote } from '../../parts/ProblemNote';
 import { Told } from '../../parts/Told';
 import { When } from '../../parts/When';
@@ -29,23 +42,27 @@ export function Users() {
     >
       <Told query={users}>
         {(list) => (
-          <Panel flush>
-            <Table>
-              <Table.Thead>
-                <Table.Tr>
-                  <Table.Th>Name</Table.Th>
-                  <Table.Th>Role</Table.Th>
-                  <Table.Th>Since</Table.Th>
-                  <Table.Th>Remove</Table.Th>
-                </Table.Tr>
-              </Table.Thead>
-              <Table.Tbody>
-                {list.map((user) => (
-                  <User key={user.name} user={user} />
-                ))}
-              </Table.Tbody>
-            </Table>
-          </Panel>
+          <Portions list={list}>
+            {(shown) => (
+              <Panel flush>
+                <Table>
+                  <Table.Thead>
+                    <Table.Tr>
+                      <Table.Th>Name</Table.Th>
+                      <Table.Th>Role</Table.Th>
+                      <Table.Th>Since</Table.Th>
+                      <Table.Th>Remove</Table.Th>
+                    </Table.Tr>
+                  </Table.Thead>
+                  <Table.Tbody>
+                    {shown.map((user) => (
+                      <User key={user.name} user={user} />
+                    ))}
+                  </Table.Tbody>
+                </Table>
+              </Panel>
+            )}
+          </Portions>
         )}
       </Told>
       {isAdding && <AddUser onClose={add.close} />}
@@ -72,7 +89,14 @@ function User({ user }: { user: UserInfo }) {
   });
   return (
     <Table.Tr>
-      <Table.Td>{user.name}</Table.Td>
+      <Table.Td>
+        {user.name}
+        {!user.has_password && (
+          <Text size="xs" c="dimmed">
+            no password: signs in with the provider
+          </Text>
+        )}
+      </Table.Td>
       <Table.Td>
         <Select
           aria-label={`Role of ${user.name}`}
@@ -108,8 +132,16 @@ function AddUser({ onClose }: { onClose: () => void }) {
   const [name, setName] = useState('');
   const [password, setPassword] = useState('');
   const [role, setRole] = useState<Role>('viewer');
+  const provider = useQuery(entrance).data?.provider;
+  const [isInvited, setIsInvited] = useState(false);
+  const once = useOnce();
   const add = useMutation({
-    mutationFn: () => told(api.POST('/api/v1/users', { body: { name, password, role } })),
+    mutationFn: () => {
+      const body = { name, role, ...(isInvited ? {} : { password }) };
+      return once.make(body, (header) =>
+        told(api.POST('/api/v1/users', { body, params: { header } })),
+      );
+    },
     onSuccess: async () => {
       await queries.invalidateQueries({ queryKey: usersQuery.queryKey });
       onClose();
@@ -131,15 +163,25 @@ function AddUser({ onClose }: { onClose: () => void }) {
             value={name}
             onChange={(event) => setName(event.currentTarget.value)}
           />
-          <PasswordInput
-            label="First password"
-            description="At least 12 characters; they change it once they are in."
-            autoComplete="new-password"
-            minLength={12}
-            required
-            value={password}
-            onChange={(event) => setPassword(event.currentTarget.value)}
-          />
+          {provider && (
+            <Checkbox
+              label={`Signs in with ${provider}, without a password`}
+              description="The name has to be the e-mail address that is verified there."
+              checked={isInvited}
+              onChange={(event) => setIsInvited(event.currentTarget.checked)}
+            />
+          )}
+          {!isInvited && (
+            <PasswordInput
+              label="First password"
+              description="At least 12 characters; they change it once they are in."
+              autoComplete="new-password"
+              minLength={12}
+              required
+              value={password}
+              onChange={(event) => setPassword(event.currentTarget.value)}
+            />
+          )}
           <Select
             label="Role"
             data={ROLES}

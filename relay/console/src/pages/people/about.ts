@@ -1,16 +1,16 @@
 /** What is asked of the relay about people. */
 import { infiniteQueryOptions, queryOptions } from '@tanstack/react-query';
-import { api, pages, told, toldPage } from '../../api/client';
+import { api, pages, told, toldPage, toldWhole } from '../../api/client';
 import type { Role } from '../../api/schema';
 
 export const users = queryOptions({
   queryKey: ['users'],
-  queryFn: () => told(api.GET('/api/v1/users')),
+  queryFn: () => toldWhole((query) => api.GET('/api/v1/users', { params: { query } })),
 });
 
 export const tokens = queryOptions({
   queryKey: ['tokens'],
-  queryFn: () => told(api.GET('/api/v1/tokens')),
+  queryFn: () => toldWhole((query) => api.GET('/api/v1/tokens', { params: { query } })),
 });
 
 export const audit = infiniteQueryOptions({

@@ -3,6 +3,7 @@ import { queryOptions, useQueryClient } from '@tanstack/react-query';
 import { useRef, useState } from 'react';
 import { useNavigate } from 'react-router';
 import { api, told, toldWithTag } from '../../api/client';
+import { useOnce } from '../../api/once';
 import { refusalOf } from '../../api/problem';
 import { drafts } from '../../api/queries';
 import { EMPTY, type Draft } from './draft';
@@ -35,6 +36,7 @@ export function useSaving(first: Saved): Saving {
   const queries = useQueryClient();
   const navigate = useNavigate();
   const known = useRef(first);
+  const once = useOnce();
   const queue = useRef(Promise.resolve());
   const [words, setWords] = useState('Nothing is written anywhere before you start it.');
 
@@ -44,7 +46,9 @@ export function useSaving(first: Saved): Saving {
     const body = { name: draft.name || 'New sync', content };
     const { id, tag } = known.current;
     if (id === undefined) {
-      const made = await toldWithTag(api.POST('/api/v1/drafts', { body }));
+      const made = await once.make(body, (header) =>
+        toldWithTag(api.POST('/api/v1/drafts', { body, params: { header } })),
+      );
       known.current = { id: made.data.id, tag: made.tag, draft };
       window.history.replaceState(window.history.state, '', `/syncs/new/${made.data.id}`);
     } else {

@@ -4,16 +4,19 @@ import {
   IconCheck,
   IconDeviceDesktop,
   IconKey,
+  IconLink,
   IconLogout,
   IconMoon,
   IconSun,
   IconUserCircle,
 } from '@tabler/icons-react';
 import { useDisclosure } from '@mantine/hooks';
-import { useMutation, useQueryClient } from '@tanstack/react-query';
+import { notifications } from '@mantine/notifications';
+import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { lazy, Suspense } from 'react';
 import { api, told } from '../../api/client';
-import { me } from '../../api/queries';
+import { refusalOf } from '../../api/problem';
+import { entrance, me } from '../../api/queries';
 import { useMe } from '../../pages/entrance/Gate';
 import classes from './Person.module.css';
 
@@ -33,6 +36,13 @@ export function Person() {
   const who = useMe();
   const [isChanging, password] = useDisclosure(false);
   const queries = useQueryClient();
+  const provider = useQuery(entrance).data?.provider;
+  const connect = useMutation({
+    mutationFn: () =>
+      told(api.POST('/api/v1/session/oidc/connect', { body: { to: '/?connected' } })),
+    onSuccess: ({ location }) => window.location.assign(location),
+    onError: (thrown) => notifications.show({ color: 'red', message: refusalOf(thrown).message }),
+  });
   const { colorScheme, setColorScheme } = useMantineColorScheme();
   const signOut = useMutation({
     mutationFn: () => told(api.DELETE('/api/v1/session')),
@@ -85,6 +95,14 @@ export function Person() {
           <Menu.Item leftSection={<IconKey size={16} aria-hidden />} onClick={password.open}>
             Change your password
           </Menu.Item>
+          {provider && (
+            <Menu.Item
+              leftSection={<IconLink size={16} aria-hidden />}
+              onClick={() => connect.mutate()}
+            >
+              Connect {provider}
+            </Menu.Item>
+          )}
           <Menu.Item
             leftSection={<IconLogout size={16} aria-hidden />}
             onClick={() => signOut.mutate()}

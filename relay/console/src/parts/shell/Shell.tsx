@@ -6,6 +6,7 @@ import { Suspense } from 'react';
 import { Link, Outlet, useLocation } from 'react-router';
 import { Loading } from '../Loading';
 import { Brand } from './Brand';
+import { Connected } from './Connected';
 import { Links } from './Links';
 import { News } from './News';
 import { Person } from './Person';
@@ -45,6 +46,7 @@ export function Shell() {
         <Links onGo={menu.close} />
       </Drawer>
       <main id="content" className={classes.content} tabIndex={-1}>
+        <Connected />
         <Suspense key={pathname} fallback={<Loading />}>
           <Outlet />
         </Suspense>
