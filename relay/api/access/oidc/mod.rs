@@ -222,18 +222,13 @@ async fn let_in(
     let sealer = api.store.sealer().clone();
     let done = api.store.transact(move |tx| {
         let who = (issuer.as_str(), person.subject.as_str());
-        let namesake = match &person.email {
-            Some(email) => identities::namesake(tx, email)?,
-            None => None,
-        };
+        let email = person.email.as_deref();
+        let namesake = email.map(|email| identities::namesake(tx, email));
         let facts = Facts {
             known: identities::whose(tx, who)?,
-            namesake,
+            namesake: namesake.transpose()?.flatten(),
             anybody: users::any(tx)?,
-            connects: match connects {
-                Some(id) => Some(users::by_id(tx, id)?),
-                None => None,
-            },
+            connects: connects.map(|id| users::by_id(tx, id)).transpose()?,
         };
         let did = |user: &UserRecord, action: &str| {
             let event = session::of(user).did(action, &user.name);

@@ -49,7 +49,7 @@ export function EditChannel({ channel, onClose }: { channel: ChannelInfo; onClos
                 ? 'Fill in all of it. The password is kept if server, port, encryption and user stay the same.'
                 : `It leads to ${channel.target} now. Leave the address empty to keep it.`}
             </Text>
-            <Target filled={filled} fill={fill} />
+            <Target filled={filled} fill={fill} keeps />
             {channel.kind === 'webhook' && (
               <Checkbox
                 label="Make another secret"

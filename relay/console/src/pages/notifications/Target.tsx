@@ -4,17 +4,22 @@ import type { MailSecurity } from '../../api/schema';
 import { SECURITIES, type Filled } from './filled';
 import classes from './Notifications.module.css';
 
-type Props = { filled: Filled; fill: (change: Partial<Filled>) => void };
+type Props = {
+  filled: Filled;
+  fill: (change: Partial<Filled>) => void;
+  /** There is an address already, which stays if none is given. */
+  keeps?: boolean;
+};
 
-export function Target({ filled, fill }: Props) {
+export function Target({ filled, fill, keeps = false }: Props) {
   return filled.way === 'email' ? (
     <Mail filled={filled} fill={fill} />
   ) : (
-    <Address filled={filled} fill={fill} />
+    <Address filled={filled} fill={fill} keeps={keeps} />
   );
 }
 
-function Address({ filled, fill }: Props) {
+function Address({ filled, fill, keeps = false }: Props) {
   const isSlack = filled.way === 'slack';
   return (
     <PasswordInput
@@ -26,7 +31,7 @@ function Address({ filled, fill }: Props) {
       }
       placeholder={isSlack ? 'https://hooks.slack.com/services/…' : 'https://'}
       autoComplete="off"
-      required
+      required={!keeps}
       value={filled.url}
       onChange={(event) => fill({ url: event.currentTarget.value })}
     />
