@@ -120,6 +120,38 @@ async fn a_created_token_works_until_it_is_revoked() {
 }
 
 #[tokio::test]
+async fn a_list_by_name_comes_whole_or_in_pages_to_its_end() {
+    let desk = Desk::start().await;
+    for name in ["c", "a", "b"] {
+        let made = Client::new()
+            .post(format!("{}/api/v1/tokens", desk.base))
+            .bearer_auth(&desk.token)
+            .json(&serde_json::json!({"name": name}));
+        assert_eq!(made.send().await.unwrap().status(), 201);
+    }
+    let page = async |query: &str| {
+        let path = format!("/api/v1/tokens{query}");
+        let answer = ask(&desk, Method::GET, &path, Some(&desk.token)).await;
+        let next = answer.headers().get("x-next-cursor");
+        let next = next.map(|next| next.to_str().unwrap().to_owned());
+        let items: Vec<Value> = answer.json().await.unwrap();
+        let name = |item: &Value| item["name"].as_str().unwrap().to_owned();
+        (items.iter().map(name).collect::<Vec<_>>(), next)
+    };
+    let all = ["a", "b", "c", "operator"];
+    assert_eq!(page("").await, (all.map(str::to_owned).to_vec(), None));
+    let (first, next) = page("?limit=3").await;
+    assert_eq!(first, all[..3]);
+    let rest = format!("?limit=3&cursor={}", next.unwrap());
+    assert_eq!(page(&rest).await, (vec!["operator".to_owned()], None));
+    for list in ["syncs", "agents", "connections", "users", "channels"] {
+        let path = format!("/api/v1/{list}?limit=0");
+        let refused = ask(&desk, Method::GET, &path, Some(&desk.token)).await;
+        assert_eq!(refusal(refused, 422).await, "bad-limit", "{list}");
+    }
+}
+
+#[tokio::test]
 async fn every_refusal_is_a_problem_document() {
     let desk = Desk::start().await;
     let token = Some(desk.token.as_str());
