@@ -2,7 +2,7 @@
 # The vendors' own clients against the doubles of their apps (`make test-apps`). The clients are
 # installed, pinned, into target/apps; what is missing is an error, nothing is skipped.
 #
-# usage: test-apps.sh [CLIENT…], of airtable pyairtable notion hubspot webflow sheets
+# usage: test-apps.sh [CLIENT…], of airtable pyairtable notion hubspot webflow
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -72,7 +72,7 @@ for client in "$@"; do
   echo "== $client"
   case "$client" in
     pyairtable) run airtable "$installed/python/bin/python" "$scripts/pyairtable_run.py" ;;
-    airtable | notion | hubspot | webflow | sheets) run "$client" node "$installed/$client.mjs" ;;
-    *) echo "usage: test-apps.sh [airtable pyairtable notion hubspot webflow sheets]" >&2; exit 2 ;;
+    airtable | notion | hubspot | webflow) run "$client" node "$installed/$client.mjs" ;;
+    *) echo "usage: test-apps.sh [airtable pyairtable notion hubspot webflow]" >&2; exit 2 ;;
   esac
 done
