@@ -10,13 +10,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tidegate_sync::model::{BatchId, FindingCode, Key, Outcome, PairId, Recovered, Row, Step};
 
+use super::as_written::as_written;
 use super::clock::Micros;
 use super::guard::{Act, Planned, Verdict, exact, judge, waves};
 use super::manifest::Meaning;
 use super::path;
 use super::publish::publish;
 use super::reading::by_ids;
-use super::shape::Record;
+use super::shape::{Record, Shape};
 use super::side::Bound;
 use super::snapshot::id;
 use super::write::{Said, send};
@@ -105,7 +106,7 @@ impl RestWriter {
             for said in said {
                 let record = said.write.id.as_ref().and_then(|id| found.remove(id));
                 let step = said.write.step;
-                let outcome = self.after_reading(said, record, fence, stamps);
+                let outcome = self.after_reading(shape, said, record, fence, stamps)?;
                 outcomes.push((step, outcome));
             }
         }
@@ -159,14 +160,17 @@ impl RestWriter {
     /// What a record that was read says of a write.
     fn after_reading(
         &self,
+        shape: &Shape,
         said: Said,
         record: Option<Record>,
         fence: u64,
         stamps: &mut Stamps,
-    ) -> Outcome {
+    ) -> Result<Outcome, EndpointError> {
         let Said { write, .. } = &said;
-        match (record, write.act) {
+        Ok(match (record, write.act) {
             (Some(record), _) if said.is_success() => {
+                let manifest = &self.bound.client.manifest;
+                let record = as_written(manifest, shape, &said, record)?;
                 stamps.note(record.stamp);
                 self.note(write, &record);
                 Outcome::Written(record.stored(), write.before.clone())
@@ -179,7 +183,7 @@ impl RestWriter {
                 row: record.row,
             },
             (None, _) => Outcome::Missing { fence },
-        }
+        })
     }
 
     /// It is there now: were it deleted before anybody looked, that must be found out.

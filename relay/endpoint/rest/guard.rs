@@ -37,6 +37,10 @@ pub(super) struct Planned {
     pub id: Option<String>,
     pub version: Option<String>,
     pub fields: Json,
+    /// The same as the step has it.
+    pub set: Vec<(usize, Value)>,
+    /// The record, as the guard saw it; `None` for a create.
+    pub row: Option<Row>,
     pub before: Before,
     /// It sets something to what was not there.
     pub is_change: bool,
@@ -251,6 +255,8 @@ fn create(
             }),
             version: None,
             fields,
+            set: set.to_vec(),
+            row: None,
             before: Before::new(),
             is_change: true,
             copies: Copies::default(),
@@ -275,6 +281,11 @@ fn change(
         id: Some(record.id.clone()),
         version: record.version.clone(),
         fields,
+        set: match &of.kind {
+            StepKind::Update { set, .. } => set.clone(),
+            _ => Vec::new(),
+        },
+        row: Some(record.row.clone()),
         before,
         is_change: differs(&record.row, &of.kind),
         copies: record.copies,

@@ -12,11 +12,13 @@
 //!   [`texts`] and [`values`] turn records into rows and back.
 //! * [`side`] is one opened side: [`snapshot`] scans, [`capture`] polls lists ([`modified`]) or the
 //!   app's [`log`], [`sweep`] finds deletions that neither tells, [`merged`] what became one, [`apply`]
-//!   writes what [`guard`] lets, by [`write`], and [`publish`]es it.
+//!   writes what [`guard`] lets, by [`write`], and [`publish`]es it; [`as_written`] is what came of it
+//!   where the answer does not tell all.
 //!   [`batches`] is where in the app's history our batches are.
 
 mod account;
 mod apply;
+mod as_written;
 mod batches;
 mod capture;
 mod cells;

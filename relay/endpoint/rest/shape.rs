@@ -192,6 +192,19 @@ impl Shape {
         })
     }
 
+    /// Reads a part of a record: cells that it does not tell are unchanged.
+    pub(super) fn part(&self, manifest: &Manifest, json: &Json) -> Result<Row, EndpointError> {
+        let fields = path::find(json, &manifest.record.fields).unwrap_or(&Json::Null);
+        let mut cells = Vec::with_capacity(self.columns.len());
+        for column in &self.columns {
+            cells.push(match cell_of(manifest, column, fields) {
+                Some(_) if !is_id(column) => Cell::Value(self.value(manifest, column, fields)?),
+                _ => Cell::Unchanged,
+            });
+        }
+        Ok(self.lens.row(cells))
+    }
+
     /// What a record's fields have of one of them.
     fn value(
         &self,
@@ -199,13 +212,7 @@ impl Shape {
         column: &Field,
         fields: &Json,
     ) -> Result<Value, EndpointError> {
-        let found = match &manifest.record.cell_id {
-            None => fields.get(&column.key),
-            Some(at) => {
-                let is_it = |cell: &&Json| path::text(cell, at).as_ref() == Some(&column.key);
-                path::members(fields, "").into_iter().find(is_it)
-            }
-        };
+        let found = cell_of(manifest, column, fields);
         let of = &manifest.record;
         if found.is_none() && (of.all_fields || of.cell_id.is_some()) {
             // It would look as if somebody had emptied it everywhere.
@@ -324,6 +331,17 @@ pub(super) fn id_column(ids: Ids) -> Field {
     }
 }
 
+/// The cell of a record's fields that is this one's.
+fn cell_of<'a>(manifest: &Manifest, column: &Field, fields: &'a Json) -> Option<&'a Json> {
+    match &manifest.record.cell_id {
+        None => fields.get(&column.key),
+        Some(at) => {
+            let is_it = |cell: &&Json| path::text(cell, at).as_ref() == Some(&column.key);
+            path::members(fields, "").into_iter().find(is_it)
+        }
+    }
+}
+
 fn is_id(column: &Field) -> bool {
     column.name == ID && column.type_name == ID_TYPE
 }
@@ -343,7 +361,8 @@ fn merged(of: &RecordShape, json: &Json) -> Vec<String> {
     ids.filter(|id| !id.is_empty()).map(str::to_owned).collect()
 }
 
-fn stamp(of: &RecordShape, json: &Json) -> Option<Micros> {
+/// When a record, or a part of one, was modified.
+pub(super) fn stamp(of: &RecordShape, json: &Json) -> Option<Micros> {
     let mut places = of.modified.iter();
     let text = places.find_map(|at| path::text(json, at).filter(|text| !text.is_empty()))?;
     moment(of.modified_as, &text)

@@ -22,7 +22,8 @@ pub(super) struct Said {
     pub status: u16,
     /// Of the answer to this write alone.
     pub body: Json,
-    /// Where in the body the record is, as it was stored; `None` where it must be read again.
+    /// Where in the body the record is, as it was stored; `None` where it must be read again, and the body
+    /// has a part of it at most.
     pub record: Option<String>,
     /// The answer as a whole was a success, but not to this write.
     pub is_refusal: bool,
@@ -433,10 +434,11 @@ fn told_apart(
         if let Some(record) = done.iter().find(is_it) {
             found += 1;
             write.id = write.id.or_else(|| id_of(record));
+            // It has what was written, and not the rest.
             said.push(Said {
                 write,
                 status: answer.status,
-                body: Json::Null,
+                body: record.clone(),
                 record: None,
                 is_refusal: false,
             });

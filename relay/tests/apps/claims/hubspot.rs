@@ -210,6 +210,22 @@ async fn values_are_texts_and_become_what_hubspot_makes_of_them() {
 }
 
 #[tokio::test]
+async fn a_person_is_right_behind_a_write_and_its_answer_does_not_show_it() {
+    let app = start("edited-behind").await;
+    let client = Client::new(&app);
+    let size = json!({ "table": "contacts", "name": "size", "type": "number" });
+    app.hand("create-property", size).unwrap();
+    let input = json!({ "properties": { "slug": "s", "size": "7" } });
+    let made = batch(&client, "create", json!([input])).await.1;
+    let (id, answered) = (&ids(&made)[0], &made["results"][0]);
+    assert_eq!(answered["properties"]["size"], "7");
+    let path = format!("{CONTACTS}/{id}?properties=size");
+    let read = client.get(&path).await.1;
+    assert_eq!(read["properties"]["size"], "8");
+    assert_ne!(read["updatedAt"], answered["updatedAt"]);
+}
+
+#[tokio::test]
 async fn three_budgets_are_told_by_their_policies_and_no_wait() {
     for (setting, path, policy) in [
         ("daily-calls=3", CONTACTS, "DAILY"),

@@ -75,6 +75,9 @@ impl<'o> Writes<'o> {
             Ok(()) => {
                 let record = traced(self.object.written(&id, given), input);
                 self.told.results.push(record);
+                if world.traps.is_on("edited-behind") {
+                    self.object.count_on(&id, given, world.now + 1);
+                }
                 self.done.push((id, was));
                 Ok(self.told.results.last_mut())
             }

@@ -108,6 +108,11 @@ impl App for HubSpot {
             what: "a batch of updates whose items have trace ids is done in part, as of creates",
         },
         Trap {
+            name: "edited-behind",
+            usual: "off",
+            what: "right behind each write of a batch a person adds one to every number that it set",
+        },
+        Trap {
             name: "reads-fail-partly",
             usual: "off",
             what: "a batch of reads fails for every other record, with 207",

@@ -127,6 +127,28 @@ impl Object {
         Ok(())
     }
 
+    /// A person adds one to the numbers that were given.
+    pub fn count_on(&mut self, id: &str, given: &Value, now: Stamp) {
+        let Some(mut record) = self.records.find(id, NOW).cloned() else {
+            return;
+        };
+        let given = given.as_object().into_iter().flatten();
+        for (name, _) in given {
+            let is_number = self.property(name).is_some_and(|of| of.kind == "number");
+            let number = record
+                .cells
+                .get(name)
+                .and_then(|text| text.parse::<f64>().ok());
+            if let Some(number) = number.filter(|_| is_number) {
+                record
+                    .cells
+                    .insert(name.clone(), (number + 1.0).to_string());
+            }
+        }
+        record.updated = now;
+        self.put(id, record, now);
+    }
+
     /// Archives a record, or takes it back.
     pub fn archive(&mut self, id: &str, archived: Option<Stamp>, world: &World) {
         if let Some(mut record) = self.records.find(id, NOW).cloned() {

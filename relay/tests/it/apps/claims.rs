@@ -225,9 +225,6 @@ pub async fn live<A: App>(app: A) {
                 rows["both-1"].title.as_deref() == Some("back")
             })
             .await;
-        if scene.app.reads_back() {
-            scene.quiet().await;
-        }
     }
     assert_no_echo(&scene).await;
     scene.stage.assert_equal("things").await;

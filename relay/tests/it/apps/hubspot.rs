@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use tidegate_apps::{Fault, Harm, HubSpot as Double, Options, Running};
 
-use super::claims::edits_of_both_sides_cross;
+use super::claims::{assert_no_echo, edits_of_both_sides_cross};
 use super::doubled::{Clock, Table};
 use super::{App, Row, Rows, Scene};
 use crate::e2e::stage::Stage;
@@ -103,10 +103,6 @@ impl App for HubSpot {
 
     fn refusal(&self) -> &'static str {
         "value-out-of-range"
-    }
-
-    fn reads_back(&self) -> bool {
-        true
     }
 
     async fn seed(&self, rows: &Rows) {
@@ -424,6 +420,31 @@ async fn what_hubspot_makes_of_a_value_stays_there_and_is_written_once() {
         .await;
     scene.wait_findings(&["unique-violation"]).await;
     assert_eq!(there().await.1, "ada@example.com");
+}
+
+/// The record is read once more after a write. What was changed by then, in a field that was written, passed
+/// for what HubSpot had made of the write, and never crossed.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_person_changes_before_a_write_is_read_back_crosses() {
+    let scene = synced("behind", 1).await;
+    scene.app.double.trap("trims").unwrap();
+    scene.app.double.trap("edited-behind").unwrap();
+    scene
+        .sql(
+            "update things set title = ' padded ', qty = 5 where slug = 'row-1';
+             insert into things (slug, title, qty) values ('new', ' padded ', 50)",
+        )
+        .await;
+    let met = |rows: &Rows| rows["row-1"].qty == Some(6) && rows["new"].qty == Some(51);
+    scene.wait_left("what the person made of it", met).await;
+    scene.quiet().await;
+    // What HubSpot made of the texts stays there, as ever.
+    let title = Some(" padded ".to_owned());
+    let rows = scene.left().await;
+    assert!(rows.values().all(|row| row.title == title), "{rows:?}");
+    let rows = scene.app.all().await;
+    assert_eq!((rows["row-1"].qty, rows["new"].qty), (Some(6), Some(51)));
+    assert_no_echo(&scene).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -74,12 +74,6 @@ pub trait App: Send + Sync {
         "rejected-by-side"
     }
 
-    /// Whether what a write made is read by a call of its own, so that a person's edit right between
-    /// passes for what the app made of it (a known gap).
-    fn reads_back(&self) -> bool {
-        false
-    }
-
     /// How many records [`claims::many`] syncs, a tenth of them from the app.
     fn many(&self) -> i32 {
         10_000
