@@ -62,7 +62,7 @@ pub(super) fn put(
         keys.sealer().seal(DETAIL, finding.detail.as_bytes()),
         attempts,
         now_ms,
-        now_ms + retry_after_ms(finding.code, attempts),
+        retry_after_ms(finding.code, attempts).map(|after| now_ms + after),
     ])?;
     Ok(())
 }
@@ -81,16 +81,17 @@ pub(super) fn resolve(
     Ok(())
 }
 
-/// Does the record have an open finding?
-pub(super) fn is_open(
+/// The code of the record's open finding, if it has one.
+pub(super) fn code_of(
     conn: &Connection,
     (sync, pair, side): (SyncId, PairId, Side),
     hash: &KeyHash,
-) -> Result<bool, StoreError> {
+) -> Result<Option<String>, StoreError> {
     let mut statement = conn.prepare_cached(
-        "select 1 from findings where sync = ?1 and pair = ?2 and side = ?3 and key_hash = ?4",
+        "select code from findings where sync = ?1 and pair = ?2 and side = ?3 and key_hash = ?4",
     )?;
-    Ok(statement.exists(params![sync.0, pair.0, side_number(side), hash])?)
+    let place = params![sync.0, pair.0, side_number(side), hash];
+    Ok(statement.query_row(place, |row| row.get(0)).optional()?)
 }
 
 /// Has the sync any open finding?
@@ -172,7 +173,8 @@ pub(super) fn due(
     Ok(due)
 }
 
-/// Puts off records that are being tried now, so that they are not due again meanwhile.
+/// Puts off records that are being tried now, so that they are not due again meanwhile. Those that nothing
+/// but a change of the record can help are not due again at all.
 pub(super) fn postpone(
     tx: &Transaction<'_>,
     keys: &RecordKeys,
@@ -181,7 +183,7 @@ pub(super) fn postpone(
     now_ms: i64,
 ) -> Result<(), StoreError> {
     let mut statement = tx.prepare_cached(
-        "update findings set retry_at = ?5
+        "update findings set retry_at = iif(code = ?6, null, ?5)
          where sync = ?1 and pair = ?2 and side = ?3 and key_hash = ?4",
     )?;
     for (side, pair, key) in tried {
@@ -191,7 +193,8 @@ pub(super) fn postpone(
             pair.0,
             side_number(*side),
             keys.hash(key),
-            retry_at
+            retry_at,
+            FindingCode::ValueAltered.name()
         ])?;
     }
     Ok(())
@@ -210,7 +213,11 @@ pub fn retry_now(
     )?)
 }
 
-fn retry_after_ms(code: FindingCode, attempts: u32) -> i64 {
+/// `None` where there is nothing to try before the record changes.
+fn retry_after_ms(code: FindingCode, attempts: u32) -> Option<i64> {
+    if code == FindingCode::ValueAltered {
+        return None;
+    }
     let is_passing = matches!(
         code,
         FindingCode::ChangedWhileCopied
@@ -220,10 +227,10 @@ fn retry_after_ms(code: FindingCode, attempts: u32) -> i64 {
     );
     if is_passing && attempts == 1 {
         // Nothing is wrong with the record: it only has to be read again.
-        return 0;
+        return Some(0);
     }
     let doublings = attempts.saturating_sub(1).min(16);
-    (RETRY_MS_MIN << doublings).min(RETRY_MS_MAX)
+    Some((RETRY_MS_MIN << doublings).min(RETRY_MS_MAX))
 }
 
 fn from_row(row: &Row<'_>, sealer: &Sealer) -> Result<FindingRecord, StoreError> {

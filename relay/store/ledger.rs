@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use rusqlite::Transaction;
-use tidegate_sync::model::{Key, LinkId, Lookup, PairId, Side};
+use tidegate_sync::model::{FindingCode, Key, LinkId, Lookup, PairId, Side};
 use tidegate_sync::session::{Resume, Round, Settlement};
 
 use super::history::Keeping;
@@ -113,10 +113,16 @@ impl Ledger {
                             true => tombstones::of_key(conn, place, &hash)?,
                             false => Vec::new(),
                         };
+                        let code = match has_findings {
+                            true => findings::code_of(conn, place, &hash)?,
+                            false => None,
+                        };
+                        let altered = FindingCode::ValueAltered.name();
                         Ok(Lookup {
                             links: links::of_key(conn, &record_keys, place, &hash)?,
                             traces,
-                            has_finding: has_findings && findings::is_open(conn, place, &hash)?,
+                            has_finding: code.is_some(),
+                            is_altered: code.as_deref() == Some(altered),
                         })
                     })
                     .collect()

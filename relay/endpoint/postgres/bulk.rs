@@ -134,7 +134,7 @@ pub(super) async fn write(
         let (key, row) = found?;
         Some((
             write.step,
-            Outcome::Written(Stored { key, row }, Before::new()),
+            Outcome::Written(Stored::whole(key, row), Before::new()),
         ))
     };
     let outcomes: Option<Outcomes> = writes.iter().zip(found).map(outcome).collect();
@@ -153,7 +153,9 @@ async fn find_others(
         let arrays = key_arrays(shape, missing.iter().map(|at| &keys[*at]))?;
         let rows = query(session, &statements::by_key(shape, false), &arrays).await;
         for row in rows.map_err(|error| Failure::of_ours("read a batch back", error))? {
-            let Stored { key, row: fields } = stored(shape, &row)?;
+            let Stored {
+                key, row: fields, ..
+            } = stored(shape, &row)?;
             if let Some(at) = missing.get(place(&row)?)
                 && keys[*at] == key
             {

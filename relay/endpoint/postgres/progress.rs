@@ -290,10 +290,7 @@ mod tests {
 
     #[test]
     fn outcomes_round_trip_and_garbage_is_refused() {
-        let stored = Stored {
-            key: Key(vec!["1".into(), "ü".into()]),
-            row: Vec::new(),
-        };
+        let stored = Stored::whole(Key(vec!["1".into(), "ü".into()]), Vec::new());
         let written = Outcome::Written(stored, Vec::new());
         let rejected = Outcome::Rejected {
             code: FindingCode::CheckViolation,

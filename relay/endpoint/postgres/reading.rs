@@ -61,10 +61,7 @@ pub(super) fn stored(shape: &Shape, row: &tokio_postgres::Row) -> Result<Stored,
     let first = 1 + shape.key.len();
     // What a statement returns of its own write lacks the sets of join tables.
     let cells: Vec<Option<&str>> = (first..row.len()).map(text).collect::<Result<_, _>>()?;
-    Ok(Stored {
-        key: shape.key_of(&parts)?,
-        row: shape.row_of(&cells)?,
-    })
+    Ok(Stored::whole(shape.key_of(&parts)?, shape.row_of(&cells)?))
 }
 
 /// Reads records in the order asked; `None` for one that isn't there.

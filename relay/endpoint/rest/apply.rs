@@ -10,6 +10,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tidegate_sync::model::{BatchId, FindingCode, Key, Outcome, PairId, Recovered, Row, Step};
 
+use super::altered::kept;
 use super::as_written::as_written;
 use super::clock::Micros;
 use super::guard::{Act, Planned, Verdict, exact, judge, waves};
@@ -137,7 +138,7 @@ impl RestWriter {
                 (_, Some(record)) => {
                     stamps.note(record.stamp);
                     self.note(&said.write, &record);
-                    Some(Outcome::Written(record.stored(), before))
+                    Some(Outcome::Written(kept(shape, &said.write, record), before))
                 }
                 (Act::Update, None) => None,
                 (Act::Create, None) if said.write.id.is_some() => None,
@@ -173,7 +174,7 @@ impl RestWriter {
                 let record = as_written(manifest, shape, &said, record)?;
                 stamps.note(record.stamp);
                 self.note(write, &record);
-                Outcome::Written(record.stored(), write.before.clone())
+                Outcome::Written(kept(shape, write, record), write.before.clone())
             }
             (None, Act::Create) if said.is_success() => self.rejected(&said, Meaning::Refused),
             (Some(_), Act::Create) => self.rejected(&said, Meaning::Unique),

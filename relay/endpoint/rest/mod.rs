@@ -13,10 +13,11 @@
 //! * [`side`] is one opened side: [`snapshot`] scans, [`capture`] polls lists ([`modified`]) or the
 //!   app's [`log`], [`sweep`] finds deletions that neither tells, [`merged`] what became one, [`apply`]
 //!   writes what [`guard`] lets, by [`write`], and [`publish`]es it; [`as_written`] is what came of it
-//!   where the answer does not tell all.
+//!   where the answer does not tell all, [`altered`] what the app did not keep.
 //!   [`batches`] is where in the app's history our batches are.
 
 mod account;
+mod altered;
 mod apply;
 mod as_written;
 mod batches;

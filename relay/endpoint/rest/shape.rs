@@ -104,10 +104,7 @@ impl Record {
     }
 
     pub(super) fn stored(self) -> Stored {
-        Stored {
-            key: self.key(),
-            row: self.row,
-        }
+        Stored::whole(self.key(), self.row)
     }
 
     /// When it was modified, as changes tell it.

@@ -148,6 +148,8 @@ pub struct Lookup {
     pub traces: Vec<Trace>,
     /// True when an open finding names this key, so that success must close it.
     pub has_finding: bool,
+    /// True when that is about a value that was altered: only a success with this value closes it.
+    pub is_altered: bool,
 }
 
 impl Lookup {
@@ -156,12 +158,18 @@ impl Lookup {
         self.traces.iter().filter(|trace| !trace.is_asked())
     }
 
+    /// The finding, if it is about a value that was altered.
+    pub(crate) fn altered(&self, finding: &(Side, Key)) -> Option<(Side, Key)> {
+        self.is_altered.then(|| finding.clone())
+    }
+
     /// Of a key that nobody knows.
     pub fn nobody() -> &'static Lookup {
         static NOBODY: Lookup = Lookup {
             links: Vec::new(),
             traces: Vec::new(),
             has_finding: false,
+            is_altered: false,
         };
         &NOBODY
     }

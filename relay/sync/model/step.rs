@@ -38,6 +38,17 @@ pub enum StepKind {
 pub struct Stored {
     pub key: Key,
     pub row: Row,
+    /// What of the values that it was given the side does not hold, without naming values; `None` where it
+    /// holds all that counts.
+    pub altered: Option<String>,
+}
+
+impl Stored {
+    /// A record that holds what it was given.
+    pub fn whole(key: Key, row: Row) -> Stored {
+        let altered = None;
+        Stored { key, row, altered }
+    }
 }
 
 /// What fields held before a write, as it locked and read them: index of the field pair, value.
@@ -130,6 +141,8 @@ pub enum FindingCode {
     LinkedRecordMissing,
     /// The same, where the record can't be made without it. The record waits.
     LinkedRecordRequired,
+    /// The side took a value without a word, and holds less of it. Both sides keep what they have.
+    ValueAltered,
     /// Any other refusal, with the side's own code in the detail.
     RejectedBySide,
 }
@@ -151,6 +164,7 @@ impl FindingCode {
             FindingCode::NoCounterpart => "no-counterpart",
             FindingCode::LinkedRecordMissing => "linked-record-missing",
             FindingCode::LinkedRecordRequired => "linked-record-required",
+            FindingCode::ValueAltered => "value-altered",
             FindingCode::RejectedBySide => "rejected-by-side",
         }
     }
@@ -185,6 +199,9 @@ impl FindingCode {
             }
             FindingCode::LinkedRecordMissing | FindingCode::LinkedRecordRequired => {
                 "nothing, if the record that it names will be synced; else sync that, or change the field"
+            }
+            FindingCode::ValueAltered => {
+                "let the field there hold more, or change the value; it is written again when it changes"
             }
             FindingCode::RejectedBySide => "see the detail; correct the record or the table",
         }

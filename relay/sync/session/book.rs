@@ -495,7 +495,9 @@ impl Book {
             let slot = (side, open.case.pair, key);
             let lookup = lookups.get(&slot).unwrap_or(Lookup::nobody());
             if has_finding(lookup, side, open.case.since[side]) {
-                open.findings.push((side, slot.2));
+                let finding = (side, slot.2);
+                open.altered.extend(lookup.altered(&finding));
+                open.findings.push(finding);
             }
         }
         self.put(open)

@@ -110,9 +110,11 @@ impl Session {
         let mut open = self.book.take(number)?;
         open.candidate = None;
         let slot = (found.side, open.case.pair, found.stored.key.clone());
-        let has_finding = lookups.get(&slot).is_some_and(|lookup| lookup.has_finding);
-        if has_finding && matches!(verdict, Verdict::Adopt(_) | Verdict::JoinLink(_)) {
-            open.findings.push((slot.0, slot.2));
+        let lookup = lookups.get(&slot).filter(|lookup| lookup.has_finding);
+        if let (Some(lookup), Verdict::Adopt(_) | Verdict::JoinLink(_)) = (lookup, &verdict) {
+            let finding = (slot.0, slot.2);
+            open.altered.extend(lookup.altered(&finding));
+            open.findings.push(finding);
         }
         match verdict {
             Verdict::Drop | Verdict::After(_) => {}

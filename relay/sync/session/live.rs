@@ -192,6 +192,7 @@ impl Session {
             open.want(Side::Left);
             open.want(Side::Right);
             if has_finding && !open.findings.contains(&finding) {
+                open.altered.extend(lookup.altered(&finding));
                 open.findings.push(finding);
             }
             open.is_doubted |= is_doubted;

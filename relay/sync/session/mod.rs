@@ -443,6 +443,7 @@ impl Session {
                 let waits = std::mem::take(&mut decided.waits);
                 let mut pending = PendingCase::new(&open, *decided, seen);
                 pending.wait(&open, &waits, policy);
+                pending.last(&open, policy);
                 if steps.is_empty() && pending.is_idle() {
                     return;
                 }
@@ -454,9 +455,8 @@ impl Session {
                     self.await_partner(&open, waits);
                 }
                 let number = current.cases.len();
-                for step in steps {
-                    planned.push((number, step.side, step.kind, step.fields));
-                }
+                let steps = steps.into_iter();
+                planned.extend(steps.map(|s| (number, s.side, s.kind, s.fields)));
                 current.round.cases.push(pending);
                 current.cases.push(open);
             }
@@ -530,6 +530,7 @@ impl Session {
                 continue;
             }
             open.findings.extend(settled.findings);
+            open.altered.extend(settled.altered);
             let case = self.book.put(open);
             if let Some(place) = settled.link {
                 let link = settlement.links[place].1.clone();

@@ -66,6 +66,8 @@ pub(super) struct Open {
     pub case: Case,
     /// Findings that name a record of the case: its success closes them.
     pub findings: Vec<(Side, Key)>,
+    /// Those of them that are about a value that was altered.
+    pub altered: Vec<(Side, Key)>,
     /// Per side the lowest offset of its news, 0 for none: a position at or after it must not be
     /// settled before the case is.
     pub relies: BySide<u64>,
@@ -103,6 +105,7 @@ impl Open {
         Open {
             case,
             findings: Vec::new(),
+            altered: Vec::new(),
             relies: BySide::default(),
             former: Vec::new(),
             asks: Vec::new(),
@@ -480,6 +483,7 @@ impl Open {
             self.rely_on(side, other.relies[side]);
         }
         self.findings.extend(other.findings);
+        self.altered.extend(other.altered);
         self.is_doubted |= other.is_doubted;
         self.former.extend(other.former);
         self.meet(other.case.link, side);

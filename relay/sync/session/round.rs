@@ -4,6 +4,7 @@
 //! committed before its steps are sent: after a crash, the sides' own progress records plus the
 //! round give the same settlement as if nothing had happened.
 
+mod altered;
 #[cfg(test)]
 mod history_tests;
 mod result;
@@ -65,6 +66,9 @@ pub struct PendingCase {
     #[serde(default)]
     missing: Option<Finding>,
     findings: Vec<(Side, Key)>,
+    /// Findings of values that were altered, and that this does not change.
+    #[serde(default)]
+    lasting: Vec<(Side, Key)>,
     steps: Vec<PendingStep>,
     /// Why each side is written.
     #[serde(default)]
@@ -88,6 +92,8 @@ pub(super) struct Settled {
     /// The place of its link.
     pub link: Option<usize>,
     pub findings: Vec<(Side, Key)>,
+    /// Those of them that are about a value that was altered.
+    pub altered: Vec<(Side, Key)>,
 }
 
 impl PendingCase {
@@ -151,6 +157,7 @@ impl PendingCase {
             unfilled: Vec::new(),
             missing: None,
             findings: open.findings.clone(),
+            lasting: Vec::new(),
             steps: Vec::new(),
             why: BySide::from_fn(|_| match case.existing {
                 Some(_) => Why::Copy,
@@ -224,12 +231,14 @@ impl PendingCase {
         let mut done = BySide::new(false, false);
         let (mut all_done, mut create_failed) = (true, false);
         let mut refusals: Vec<(Side, FindingCode, String)> = Vec::new();
+        let mut altered: Vec<(Side, String)> = Vec::new();
         for (step, result) in self.steps.iter().zip(results) {
             let side = step.side;
             let batch = batches[side].unwrap_or_default();
             match result {
                 StepResult::Written { key, read, wrote } => {
                     self.agree(&mut link, step, &read);
+                    altered.extend(read.altered.map(|what| (side, what)));
                     self.resolve_former(side, &key, out);
                     if link.keys[side].as_ref() != Some(&key) {
                         link.since[side] = Since::written(batch);
@@ -267,9 +276,7 @@ impl PendingCase {
         if rejected || all_done {
             self.resolve_findings(out);
         }
-        if all_done {
-            out.findings.extend(self.missing_in(&link));
-        }
+        self.tell_lacks(altered, all_done, &link, out);
         if wrote && !all_done && !rejected {
             self.leave_unfinished(&done, &link, out);
         }
@@ -434,7 +441,9 @@ impl PendingCase {
     }
 
     fn resolve_findings(&self, out: &mut Settlement) {
-        let findings = self.findings.iter().cloned();
+        let lasts = |finding: &&(Side, Key)| self.lasting.contains(finding);
+        let over = self.findings.iter().filter(|finding| !lasts(finding));
+        let findings = over.cloned();
         out.resolved
             .extend(findings.map(|(side, key)| (self.pair, side, key)));
     }
@@ -582,7 +591,8 @@ impl Round {
                         let values = case.values(step, &stored.row, before);
                         let key = stored.key.clone();
                         let row = prints.row(&stored.row);
-                        StepResult::written(key, row, values, prints)
+                        let altered = stored.altered.clone();
+                        StepResult::written(key, row, values, prints).with_altered(altered)
                     }
                     Outcome::Deleted(before) => {
                         StepResult::deleted(case.values(step, &Row::new(), before))
@@ -598,9 +608,18 @@ impl Round {
                 .collect();
             let findings = out.findings.len();
             let link = case.settle(&self.batches, results, out);
-            let findings = out.findings[findings..].iter();
-            let findings = findings.map(|f| (f.side, f.key.clone())).collect();
-            settled.push(Settled { link, findings });
+            let told = &out.findings[findings..];
+            let slots = |only: Option<FindingCode>| {
+                let of = told
+                    .iter()
+                    .filter(|f| only.is_none_or(|code| f.code == code));
+                of.map(|f| (f.side, f.key.clone())).collect()
+            };
+            settled.push(Settled {
+                link,
+                findings: slots(None),
+                altered: slots(Some(FindingCode::ValueAltered)),
+            });
         }
         settled
     }

@@ -31,8 +31,20 @@ impl StepResult {
         let print = prints.record(&row);
         let wrote = Wrote { values, print };
         let null = prints.value(&Value::Null);
-        let read = ReadBack { prints: row, null };
+        let read = ReadBack {
+            prints: row,
+            null,
+            altered: None,
+        };
         StepResult::Written { key, read, wrote }
+    }
+
+    /// The same, where the side does not hold all of what it was given.
+    pub(super) fn with_altered(mut self, altered: Option<String>) -> Self {
+        if let StepResult::Written { read, .. } = &mut self {
+            read.altered = altered;
+        }
+        self
     }
 
     pub(super) fn deleted(values: Values) -> Self {
@@ -46,6 +58,8 @@ pub(super) struct ReadBack {
     pub prints: Vec<Fingerprint>,
     /// Of a field that is empty.
     pub null: Fingerprint,
+    /// What it does not hold of what it was given.
+    pub altered: Option<String>,
 }
 
 /// What history keeps of a write.

@@ -23,6 +23,8 @@ pub struct App {
     pub lag: u64,
     /// Stamps are rounded down to a multiple of this.
     pub rounding: u64,
+    /// Its answer to an update tells what was written alone: the rest of the outcome is as the guard read it.
+    pub tells_part: bool,
     /// The last scan ended here: what is told of first must reach so far.
     pub scanned_to: u64,
     /// Batches whose calls were all answered: where the first was sent and the last answered.
@@ -33,9 +35,12 @@ pub struct App {
 
 impl App {
     pub fn new(rng: &mut Rng) -> App {
+        let (lag, rounding) = (*rng.pick(&[0, 20, 60, 200]), *rng.pick(&[1, 30, 100]));
         App {
-            lag: *rng.pick(&[0, 20, 60, 200]),
-            rounding: *rng.pick(&[1, 30, 100]),
+            lag,
+            rounding,
+            // Not drawn, so that the worlds of known seeds stay what they are.
+            tells_part: rounding == 30,
             scanned_to: 0,
             batches: Vec::new(),
             is_at_rest: false,

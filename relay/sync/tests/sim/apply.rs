@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use tidegate_sync::baseline::Fingerprint;
 use tidegate_sync::model::{
-    BatchId, Before, Cell, ChangeKind, FindingCode, Key, Outcome, PairId, Recovered, Step,
+    BatchId, Before, Cell, ChangeKind, FindingCode, Key, Outcome, PairId, Recovered, Row, Step,
     StepKind, Stored,
 };
 use tidegate_sync::value::Value;
@@ -112,9 +112,10 @@ impl Database {
                 let before = set.iter().map(|(field, _)| *field);
                 let before = self.values(step.pair, key, before);
                 let earlier = self.open.len();
+                let was = self.row(step.pair, key);
                 let result = self.update(step.pair, key, set, None, self.cause);
-                self.written(step.pair, earlier, result, set)
-                    .with_before(before)
+                let outcome = self.written(step.pair, earlier, result, set);
+                self.answered(outcome, was, set).with_before(before)
             }
             StepKind::Delete { key, expect } => {
                 if let Some(outcome) = refused(self, key, expect) {
@@ -165,7 +166,7 @@ impl Database {
             [key] => {
                 let row = self.row(pair, key).unwrap_or_default();
                 let key = key.clone();
-                let stored = Stored { key, row };
+                let stored = Stored::whole(key, row);
                 return Outcome::Exists { stored, fence };
             }
             _ => return rejected(FindingCode::DuplicateMatchKey),
@@ -216,13 +217,28 @@ impl Database {
             }
             _ => current,
         };
-        let mut stored = Stored { key, row };
+        let mut stored = Stored::whole(key, row);
         if self.plant_no_read_back {
             for (field, value) in set {
                 stored.row[*field] = Cell::Value(value.clone());
             }
         }
         Outcome::Written(stored, Before::new())
+    }
+
+    /// What an app tells of an update.
+    fn answered(&self, outcome: Outcome, was: Option<Row>, set: &[(usize, Value)]) -> Outcome {
+        let tells_part = self.app.as_ref().is_some_and(|app| app.tells_part);
+        match (outcome, was) {
+            (Outcome::Written(mut stored, before), Some(mut row)) if tells_part => {
+                for (field, _) in set {
+                    row[*field].clone_from(&stored.row[*field]);
+                }
+                stored.row = row;
+                Outcome::Written(stored, before)
+            }
+            (outcome, _) => outcome,
+        }
     }
 
     fn values(&self, pair: PairId, key: &Key, fields: impl Iterator<Item = usize>) -> Before {

@@ -67,13 +67,14 @@ impl Store {
         let slot = (side, pair, key.clone());
         let tenants = self.by_key.get(&slot).into_iter().flatten();
         let traces = self.gone.get(&slot).into_iter().flatten();
-        let has_finding = self.findings.contains_key(&(pair, side, key.clone()));
+        let finding = self.findings.get(&(pair, side, key.clone()));
         Lookup {
             links: tenants
                 .map(|(_, id)| self.links[&(pair, *id)].clone())
                 .collect(),
             traces: traces.map(|(_, trace)| *trace).collect(),
-            has_finding,
+            has_finding: finding.is_some(),
+            is_altered: finding.is_some_and(|f| f.code == FindingCode::ValueAltered),
         }
     }
 

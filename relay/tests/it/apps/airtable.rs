@@ -239,3 +239,110 @@ async fn a_token_without_the_right_to_a_log_is_told_what_it_needs() {
     };
     scene.stage.wait("the advice", is_told).await;
 }
+
+/// Synced, with a field for prices that, where numbers are rounded, keeps tens; and the record `a`.
+async fn priced(hint: &str) -> Scene<Airtable> {
+    let scene = Scene::start(Airtable::start().await, hint).await;
+    let price = json!({ "table": TABLE, "name": "price", "type": "number",
+        "options": { "precision": -1 } });
+    scene.app.double.hand("create-field", price).unwrap();
+    scene
+        .sql(
+            "alter table things add column price int;
+             insert into things (slug, title) values ('a', 'a')",
+        )
+        .await;
+    let price = "fields = [\n  { left = \"price\", right = \"price\", \
+        direction = \"left-to-right\" },";
+    let file = scene.file("").replace("fields = [", price);
+    scene.stage.apply(&file).await;
+    scene.wait_equal().await;
+    scene.quiet().await;
+    scene
+}
+
+impl Scene<Airtable> {
+    /// The one finding is that a value was altered, and says how.
+    async fn wait_altered(&self, how: &str) {
+        self.wait_findings(&["value-altered"]).await;
+        self.quiet().await;
+        let findings = self.stage.get("syncs/things/findings").await;
+        assert_eq!(findings[0]["detail"], how, "{findings}");
+        assert!(!self.stage.logs().contains("secret"));
+    }
+
+    fn cell(&self, slug: &str, name: &str) -> Value {
+        THINGS.find(&self.app.double, slug).unwrap().fields[name].clone()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_that_was_cut_is_told_until_it_is_carried_whole() {
+    let scene = priced("cut").await;
+    scene.app.double.trap("cuts-text=5").unwrap();
+    let title = Some("a long secret".to_owned());
+    scene
+        .sql("update things set title = 'a long secret' where slug = 'a'")
+        .await;
+    let how = "`title` holds 5 of 13 characters";
+    scene.wait_altered(how).await;
+    assert_eq!(scene.cell("a", "title"), "a lon");
+    // Neither another field's edit, of either side, nor a retry is a reason to forget it.
+    scene
+        .sql("update things set qty = 7 where slug = 'a'")
+        .await;
+    scene
+        .wait_app("the left's edit", |rows| rows["a"].qty == Some(7))
+        .await;
+    let done = Row {
+        done: Some(true),
+        ..Row::default()
+    };
+    scene.app.edit("a", &done).await;
+    scene
+        .wait_left("the app's edit", |rows| rows["a"].done == Some(true))
+        .await;
+    scene.stage.post("syncs/things/retry", Value::Null).await;
+    scene.wait_altered(how).await;
+    assert_eq!(scene.left().await["a"].title, title);
+    scene.app.double.trap("cuts-text=off").unwrap();
+    scene
+        .sql("update things set title = 'a longer secret' where slug = 'a'")
+        .await;
+    scene.wait_equal().await;
+    scene.wait_findings(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_that_was_rounded_is_told_until_it_is_carried_whole() {
+    let scene = priced("rounded").await;
+    scene.app.double.trap("rounds-numbers").unwrap();
+    scene
+        .sql("update things set price = 26 where slug = 'a'")
+        .await;
+    scene.wait_altered("`price` holds another value").await;
+    assert_eq!(scene.cell("a", "price"), 30);
+    let client = scene.stage.left.client().await;
+    let row = client.query_one("select price from things", &[]).await;
+    assert_eq!(row.unwrap().get::<_, i32>(0), 26);
+    scene
+        .sql("update things set price = 40 where slug = 'a'")
+        .await;
+    scene.wait_findings(&[]).await;
+    assert_eq!(scene.cell("a", "price"), 40);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_was_dropped_with_its_field_is_told_and_kept() {
+    let scene = priced("dropped").await;
+    scene.app.double.trap("drops-unknown").unwrap();
+    let field = json!({ "table": TABLE, "field": "title" });
+    scene.app.double.hand("delete-field", field).unwrap();
+    scene
+        .sql("insert into things (slug, title) values ('b', 'a secret')")
+        .await;
+    scene.wait_altered("`title` holds nothing of it").await;
+    assert_eq!(scene.cell("b", "slug"), "b");
+    let title = scene.left().await["b"].title.clone();
+    assert_eq!(title.as_deref(), Some("a secret"));
+}

@@ -3,7 +3,8 @@
 //! [`App`] is what a test needs of an app: to have a table with [`Row`]s in it, and to edit them as
 //! people do. [`claims`] are written once over it. Between the relay and the app stands a
 //! [`proxy::Proxy`] that counts calls and can lose answers. To add an app, implement [`App`] in a file
-//! of its own and name it in [`conform`].
+//! of its own and name it in [`conform`], from which [`table`] makes
+//! what the documentation says of who passes what.
 
 mod airtable;
 mod claims;
@@ -14,6 +15,7 @@ mod links;
 mod nocodb;
 mod notion;
 mod proxy;
+mod table;
 mod webflow;
 
 use std::collections::BTreeMap;
@@ -214,29 +216,50 @@ fields = [
     }
 }
 
-/// Tests of all claims for one app. Each makes an app of its own.
+/// Tests of all claims for each app, and what docs/connectors.md says of them. Each test makes an app of its
+/// own.
 macro_rules! conform {
-    ($($app:ident: $start:expr;)*) => {$(
-        mod $app {
-            use crate::apps::claims;
+    ($claims:tt $($app:ident, $connector:literal: $start:expr;)*) => {
+        $(
+            mod $app {
+                use crate::apps::claims;
 
-            conform!(@each $start; connection, existing_merge, existing_to_app, existing_from_app,
-                existing_link_only, live, conflict, refused, crashes, lost_answers, many);
-        }
-    )*};
-    (@each $start:expr; $($claim:ident),*) => {$(
+                conform!(@each $start; $claims);
+            }
+        )*
+
+        /// The claims in words.
+        const CLAIMS: &[&str] = conform!(@words $claims);
+        /// Who is held to all of them.
+        const CONNECTORS: &[&str] = &[$($connector),*];
+    };
+    (@each $start:expr; [$($claim:ident: $words:literal,)*]) => {$(
         #[tokio::test(flavor = "multi_thread")]
         async fn $claim() {
             claims::$claim($start).await;
         }
     )*};
+    (@words [$($claim:ident: $words:literal,)*]) => { &[$($words),*] };
 }
 
 conform! {
-    airtable_conforms: crate::apps::airtable::Airtable::start().await;
-    hubspot_conforms: crate::apps::hubspot::HubSpot::start().await;
-    kinto_conforms: crate::apps::kinto::Kinto::start().await;
-    nocodb_conforms: crate::apps::nocodb::NocoDb::start().await;
-    notion_conforms: crate::apps::notion::Notion::start().await;
-    webflow_conforms: crate::apps::webflow::Webflow::start().await;
+    [
+        connection: "signs in, says who, what may be written; refuses a wrong token and a private address",
+        existing_merge: "existing data: `merge`",
+        existing_to_app: "existing data: `left-to-right`",
+        existing_from_app: "existing data: `right-to-left`",
+        existing_link_only: "existing data: `link-only`",
+        live: "creates, edits and deletions cross both ways; no write comes back",
+        conflict: "one field edited on both sides; an edit that meets a deletion",
+        refused: "one refused record is a finding and holds nobody up",
+        crashes: "`kill -9` while copying, writing, written, settled: equal, nothing twice",
+        lost_answers: "an answer is lost after the app has done it (create, update, delete): nothing twice",
+        many: "10,000 records (Airtable 1,000, Notion 150), a tenth of them from the app; no call refused for its number",
+    ]
+    airtable_conforms, "airtable (its double)": crate::apps::airtable::Airtable::start().await;
+    hubspot_conforms, "hubspot (its double)": crate::apps::hubspot::HubSpot::start().await;
+    kinto_conforms, "kinto 26.5": crate::apps::kinto::Kinto::start().await;
+    nocodb_conforms, "nocodb 0.301.3": crate::apps::nocodb::NocoDb::start().await;
+    notion_conforms, "notion (its double)": crate::apps::notion::Notion::start().await;
+    webflow_conforms, "webflow (its double)": crate::apps::webflow::Webflow::start().await;
 }
