@@ -4,9 +4,8 @@
 //! one transaction. Every statement that takes an agent's id takes its workspace too. Times are
 //! milliseconds since 1970.
 
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
-
 use super::StoreError;
+use super::sql::{self, Connection, OptionalExtension, Row, Transaction, params};
 
 /// One agent, revoked ones included.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,7 +78,7 @@ pub fn list(
 ) -> Result<Vec<AgentRecord>, StoreError> {
     let mut statement = conn.prepare_cached(&format!(
         "select {AGENT_COLUMNS} from agents
-         where workspace = ?1 and (?2 or revoked_at is null) order by name, created_at"
+         where workspace = ?1 and (?2 = 1 or revoked_at is null) order by name, created_at"
     ))?;
     let rows = statement.query_map(params![workspace, revoked_too], agent_from_row)?;
     Ok(rows.collect::<Result<_, _>>()?)
@@ -375,7 +374,7 @@ pub fn standing(
          order by not_after desc limit 1",
     )?;
     let newest = statement.query_row(params![workspace, agent], |row| {
-        Ok((row.get::<_, i64>(0)?, row.get::<_, [u8; 32]>(1)?))
+        Ok((row.get::<i64>(0)?, row.get::<[u8; 32]>(1)?))
     });
     let Some((until, key)) = newest.optional()? else {
         return Ok(None);
@@ -419,7 +418,7 @@ pub fn count_reissues(conn: &Connection, key: &[u8; 32]) -> Result<u32, StoreErr
         "select count(*) from (
            select issued_at, max(not_after) over (
              order by issued_at rows between unbounded preceding and 1 preceding) as covered_until
-           from certificates where key = ?1)
+           from certificates where key = ?1) as issued
          where covered_until < issued_at",
     )?;
     Ok(statement.query_row([key], |row| row.get(0))?)
@@ -443,7 +442,7 @@ fn drop_tokens(tx: &Transaction<'_>, workspace: &str, agent: &str) -> Result<(),
     Ok(())
 }
 
-fn owner_from_row(row: &Row<'_>) -> rusqlite::Result<Owner> {
+fn owner_from_row(row: &Row<'_>) -> sql::Result<Owner> {
     Ok(Owner {
         id: row.get(0)?,
         workspace: row.get(1)?,
@@ -451,7 +450,7 @@ fn owner_from_row(row: &Row<'_>) -> rusqlite::Result<Owner> {
     })
 }
 
-fn agent_from_row(row: &Row<'_>) -> rusqlite::Result<AgentRecord> {
+fn agent_from_row(row: &Row<'_>) -> sql::Result<AgentRecord> {
     Ok(AgentRecord {
         id: row.get(0)?,
         workspace: row.get(1)?,
@@ -465,7 +464,7 @@ fn agent_from_row(row: &Row<'_>) -> rusqlite::Result<AgentRecord> {
     })
 }
 
-fn token_from_row(row: &Row<'_>) -> rusqlite::Result<TokenRow> {
+fn token_from_row(row: &Row<'_>) -> sql::Result<TokenRow> {
     let redeemed_at: Option<i64> = row.get(6)?;
     let redeemed_key: Option<[u8; 32]> = row.get(7)?;
     Ok(TokenRow {
@@ -479,7 +478,7 @@ fn token_from_row(row: &Row<'_>) -> rusqlite::Result<TokenRow> {
     })
 }
 
-fn certificate_from_row(row: &Row<'_>) -> rusqlite::Result<CertificateRow> {
+fn certificate_from_row(row: &Row<'_>) -> sql::Result<CertificateRow> {
     Ok(CertificateRow {
         serial: row.get(0)?,
         workspace: row.get(1)?,

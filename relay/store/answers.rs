@@ -2,9 +2,8 @@
 //! answer got lost, gets the same answer, and nothing is made twice. Sealed, since some hold a secret
 //! that is shown once; kept for a day.
 
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
-
 use super::secret::hash;
+use super::sql::{Connection, OptionalExtension, Transaction, params};
 use super::{Sealer, StoreError};
 
 const LABEL: &str = "answers.body";
@@ -45,7 +44,7 @@ pub fn find(
     )?;
     let since = now_ms - KEPT_MS;
     let found = statement.query_row(params![workspace, actor, hash(key), since], |row| {
-        Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, Vec<u8>>(1)?))
+        Ok((row.get::<Vec<u8>>(0)?, row.get::<Vec<u8>>(1)?))
     });
     let Some((request, sealed)) = found.optional()? else {
         return Ok(None);

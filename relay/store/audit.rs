@@ -4,8 +4,7 @@
 //! master key can neither change a record nor take one out of the middle unnoticed. The end can
 //! be cut off; compare the count with an export where that matters.
 
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
-
+use super::sql::{self, Connection, OptionalExtension, Transaction, params};
 use super::{Sealer, StoreError};
 
 /// One event. Texts are names and codes, never row values or secrets.
@@ -45,7 +44,7 @@ pub fn append(tx: &Transaction<'_>, sealer: &Sealer, event: &AuditEvent) -> Resu
     let last: Option<(i64, Vec<u8>)> = tx
         .query_row(
             "select seq, hash from audit order by seq desc limit 1",
-            [],
+            (),
             |row| Ok((row.get(0)?, row.get(1)?)),
         )
         .optional()?;
@@ -86,12 +85,12 @@ pub fn list(
 
 /// Recomputes the whole chain.
 pub fn verify(conn: &Connection, sealer: &Sealer) -> Result<Chain, StoreError> {
-    let mut statement = conn.prepare(
+    let mut statement = conn.prepare_cached(
         "select seq, at, workspace, actor, action, object, hash from audit order by seq",
     )?;
     let mut before = Vec::new();
     let mut records = 0;
-    for row in statement.query_map([], from_row)? {
+    for row in statement.query_map((), from_row)? {
         let (record, hash) = row?;
         records += 1;
         let expected = chain_hash(sealer, records, &record.event, &before);
@@ -116,7 +115,7 @@ fn chain_hash(sealer: &Sealer, seq: i64, event: &AuditEvent, before: &[u8]) -> V
     sealer.keyed_hash("audit", &bytes).to_vec()
 }
 
-fn from_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<(AuditRecord, Vec<u8>)> {
+fn from_row(row: &sql::Row<'_>) -> sql::Result<(AuditRecord, Vec<u8>)> {
     let record = AuditRecord {
         seq: row.get(0)?,
         event: AuditEvent {

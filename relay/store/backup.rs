@@ -11,13 +11,14 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
 use std::path::{Component, Path, PathBuf};
 
+use rusqlite::OpenFlags;
 use rusqlite::backup::Backup;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
 use super::audit::{self, AuditEvent};
 use super::sealer::{KeySource, Sealer, write_secret_file};
+use super::sql::{self, Connection, OptionalExtension, Transaction};
 use super::sqlite::{DATABASE_FILE, connect, lock_directory, make_private_file, unlock};
 use super::syncs::{self, SyncRecord};
 use super::{DEFAULT_WORKSPACE, StoreError, intents, limits, migrations, positions};
@@ -94,16 +95,17 @@ fn copy_state(
 ) -> Result<Vec<String>, StoreError> {
     // Not read-only: reading beside a writer takes part in its shared memory.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let source = Connection::open_with_flags(data_dir.join(DATABASE_FILE), flags)?;
+    let source = rusqlite::Connection::open_with_flags(data_dir.join(DATABASE_FILE), flags)?;
     source.busy_timeout(limits::BUSY_TIMEOUT)?;
     let keys = KeySource::from_environment(data_dir);
-    let sealer = unlock(&source, &keys)?;
-    let mut copy = Connection::open(partial)?;
+    let mut copy = rusqlite::Connection::open(partial)?;
     // In one step: it is one read transaction, which the writer neither waits for nor disturbs.
     let pause = limits::BUSY_TIMEOUT / 50;
     Backup::new(&source, &mut copy)?.run_to_completion(i32::MAX, pause, None)?;
     copy.pragma_update_and_check(None, "journal_mode", "delete", |_| Ok(()))?;
-    let tx = copy.transaction()?;
+    let copy = Connection::sqlite(copy);
+    let sealer = unlock(&copy, &keys)?;
+    let tx = copy.begin("begin")?;
     tx.execute_batch("create table backup_files (content blob not null) strict")?;
     for (name, bytes) in kept_files(data_dir)? {
         let content = Zeroizing::new([name.as_bytes(), &[0], &bytes].concat());
@@ -173,11 +175,15 @@ fn settle_in(
         Ok(fault) => return Err(no_backup(fault)),
         Err(error) => return Err(no_backup(error.to_string())),
     }
-    let taken_at = fact(&conn, TAKEN_AT).map_err(|error| no_backup(error.to_string()))?;
+    let sql = "select value from meta where name = ?1";
+    let taken_at = conn.query_row(sql, [TAKEN_AT], |row| row.get::<_, Vec<u8>>(0));
+    let taken_at = rusqlite::OptionalExtension::optional(taken_at);
+    let taken_at = taken_at.map_err(|error| no_backup(error.to_string()))?;
     let taken_at_ms = taken_at
         .and_then(|bytes| String::from_utf8(bytes).ok()?.parse::<i64>().ok())
         .ok_or_else(|| no_backup("it does not say when it was taken".to_owned()))?;
     migrations::run(&mut conn)?;
+    let conn = Connection::sqlite(conn);
     let keys = KeySource::from_environment(data_dir);
     if let (Some(key), KeySource::File(path)) = (fact(&conn, MASTER_KEY)?, &keys)
         && !path.exists()
@@ -187,7 +193,7 @@ fn settle_in(
     }
     let sealer = unlock(&conn, &keys)?;
     put_kept_files(&conn, &sealer, data_dir)?;
-    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let tx = conn.begin("begin immediate")?;
     let syncs = begin_anew(&tx, paused)?;
     let event = AuditEvent {
         at_ms: now_ms,
@@ -213,17 +219,17 @@ fn begin_anew(tx: &Transaction<'_>, paused: bool) -> Result<Vec<String>, StoreEr
         syncs::raise_epoch(tx, record.id, record.epoch.saturating_add(EPOCHS_SKIPPED))?;
     }
     if paused {
-        tx.execute("update syncs set wanted = 'paused'", [])?;
+        tx.execute("update syncs set wanted = 'paused'", ())?;
     }
-    tx.execute("delete from sessions", [])?;
+    tx.execute("delete from sessions", ())?;
     // What was to be told then is told already, or over.
-    tx.execute("delete from deliveries where state = 'pending'", [])?;
+    tx.execute("delete from deliveries where state = 'pending'", ())?;
     tx.execute(
         "update channels set told_to = (select coalesce(max(id), 0) from news)",
-        [],
+        (),
     )?;
     // One that was open then may have been used since.
-    tx.execute("delete from pairing_tokens where redeemed_at is null", [])?;
+    tx.execute("delete from pairing_tokens where redeemed_at is null", ())?;
     tx.execute_batch("drop table backup_files")?;
     let facts = [TAKEN_AT, MASTER_KEY];
     tx.execute("delete from meta where name in (?1, ?2)", facts)?;
@@ -257,10 +263,10 @@ fn kept_files(data_dir: &Path) -> Result<Vec<KeptFile>, StoreError> {
 }
 
 fn put_kept_files(conn: &Connection, sealer: &Sealer, data_dir: &Path) -> Result<(), StoreError> {
-    let mut statement = conn.prepare("select content from backup_files")?;
-    let mut rows = statement.query([])?;
+    let mut statement = conn.prepare_cached("select content from backup_files")?;
+    let mut rows = statement.query(())?;
     while let Some(row) = rows.next()? {
-        let content = sealer.open(LABEL, &row.get::<_, Vec<u8>>(0)?)?;
+        let content = sealer.open(LABEL, &row.get::<Vec<u8>>(0)?)?;
         let malformed = || StoreError::Malformed(LABEL);
         let cut = content.iter().position(|byte| *byte == 0);
         let (name, rest) = content.split_at(cut.ok_or_else(malformed)?);
@@ -279,7 +285,7 @@ fn put_kept_files(conn: &Connection, sealer: &Sealer, data_dir: &Path) -> Result
     Ok(())
 }
 
-fn fact(conn: &Connection, name: &str) -> Result<Option<Vec<u8>>, rusqlite::Error> {
+fn fact(conn: &Connection, name: &str) -> sql::Result<Option<Vec<u8>>> {
     let sql = "select value from meta where name = ?1";
     conn.query_row(sql, [name], |row| row.get(0)).optional()
 }

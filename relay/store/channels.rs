@@ -1,9 +1,9 @@
 //! Channels: where a workspace wants to be told what waits for a person. Target and keys are one sealed
 //! document, which listing never opens.
 
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use secrecy::{ExposeSecret, SecretString};
 
+use super::sql::{self, Connection, OptionalExtension, Row, Transaction, params};
 use super::{Sealer, StoreError};
 
 const LABEL: &str = "channels.target";
@@ -65,7 +65,7 @@ pub fn add(
         "insert into channels (workspace, name, kind, target, shown, events, enabled, allow_private,
              told_to, added_at_news, created_at, changed_at)
          select ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, newest, newest, ?9, ?9
-         from (select coalesce(max(id), 0) as newest from news)",
+         from (select coalesce(max(id), 0) as newest from news) as latest",
         params![
             workspace,
             name,
@@ -92,9 +92,9 @@ pub fn list(conn: &Connection, workspace: &str) -> Result<Vec<ChannelRecord>, St
 
 /// Those of all workspaces that are enabled.
 pub fn enabled(conn: &Connection) -> Result<Vec<ChannelRecord>, StoreError> {
-    let sql = format!("select {COLUMNS} from channels where enabled order by id");
+    let sql = format!("select {COLUMNS} from channels where enabled = 1 order by id");
     let mut statement = conn.prepare_cached(&sql)?;
-    let rows = statement.query_map([], from_row)?;
+    let rows = statement.query_map((), from_row)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
@@ -133,7 +133,7 @@ pub fn replace(
     let sql = format!(
         "update channels set kind = ?3, target = ?4, shown = ?5, events = ?6, allow_private = ?8,
              changed_at = ?9, version = version + 1, enabled = ?7,
-             told_to = case when enabled then told_to
+             told_to = case when enabled = 1 then told_to
                  else (select coalesce(max(id), 0) from news) end
          where id = ?1 and version = coalesce(?2, version) returning {COLUMNS}"
     );
@@ -175,7 +175,7 @@ fn sealed(sealer: &Sealer, content: &Content) -> Vec<u8> {
     sealer.seal(LABEL, content.target.expose_secret().as_bytes())
 }
 
-fn from_row(row: &Row<'_>) -> rusqlite::Result<ChannelRecord> {
+fn from_row(row: &Row<'_>) -> sql::Result<ChannelRecord> {
     Ok(ChannelRecord {
         id: row.get(0)?,
         workspace: row.get(1)?,

@@ -2,11 +2,11 @@
 //! that a person can pick the other one later. Those that wait for a person are kept until they are
 //! over.
 
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use tidegate_sync::baseline::Fingerprint;
 use tidegate_sync::model::{BySide, Conflict, Link, LinkId, PairId, Side};
 
 use super::keys::{Bits, RecordKeys, side_number};
+use super::sql::{Connection, OptionalExtension, Row, Transaction, params};
 use super::syncs::SyncId;
 use super::{Sealer, StoreError, links};
 
@@ -74,7 +74,7 @@ pub(super) fn add(
     };
     if waits {
         let mut statement = tx.prepare_cached(
-            "update conflicts set body = ?4 where sync = ?1 and link = ?2 and field is ?3
+            "update conflicts set body = ?4 where sync = ?1 and link = ?2 and field is not distinct from ?3
              and waiting = 1",
         )?;
         if statement.execute(params![sync.0, number, field, body])? > 0 {
@@ -195,7 +195,7 @@ pub fn list(
     let mut rows = statement.query(values)?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        found.push(record(row, sealer)?);
+        found.push(record(&row, sealer)?);
     }
     Ok(found)
 }
@@ -208,8 +208,9 @@ pub(super) fn move_fields(
     (sync, pair): (SyncId, PairId),
     place_of: impl Fn(usize) -> Option<usize>,
 ) -> Result<(), StoreError> {
-    let mut statement =
-        tx.prepare("select id, body from conflicts where sync = ?1 and pair = ?2 order by id")?;
+    let mut statement = tx.prepare_cached(
+        "select id, body from conflicts where sync = ?1 and pair = ?2 order by id",
+    )?;
     let mut rows = statement.query(params![sync.0, pair.0])?;
     while let Some(row) = rows.next()? {
         let (id, sealed): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
@@ -244,7 +245,7 @@ pub fn by_id(
     let sql = format!("select {COLUMNS} from conflicts where sync = ?1 and id = ?2");
     let mut statement = conn.prepare_cached(&sql)?;
     let mut rows = statement.query(params![sync.0, id])?;
-    rows.next()?.map(|row| record(row, sealer)).transpose()
+    rows.next()?.map(|row| record(&row, sealer)).transpose()
 }
 
 /// The link of the conflict's records as it is now; `None` when it is no more.
@@ -297,10 +298,10 @@ fn record(row: &Row<'_>, sealer: &Sealer) -> Result<ConflictRecord, StoreError> 
 /// Conflicts of each table pair that has some: on record, and how many of them wait for a person.
 pub fn counts(conn: &Connection, sync: SyncId) -> Result<Vec<(PairId, u64, u64)>, StoreError> {
     let mut statement = conn.prepare_cached(
-        "select pair, count(*), sum(waiting) from conflicts where sync = ?1 group by pair",
+        "select pair, count(*), cast(sum(waiting) as bigint) from conflicts where sync = ?1 group by pair",
     )?;
     let rows = statement.query_map([sync.0], |row| {
-        let count = |index: usize| row.get::<_, Bits>(index).map(|bits| bits.0);
+        let count = |index: usize| row.get::<Bits>(index).map(|bits| bits.0);
         Ok((PairId(row.get(0)?), count(1)?, count(2)?))
     })?;
     Ok(rows.collect::<Result<_, _>>()?)

@@ -3,9 +3,9 @@
 //! A connection through an agent names the agent and its target and holds no secret. A direct one
 //! holds its URL with the password in it, sealed; listing never opens it.
 
-use rusqlite::{Connection as Sqlite, OptionalExtension, Row, Transaction, params};
 use secrecy::{ExposeSecret, SecretString};
 
+use super::sql::{self, Connection as Session, OptionalExtension, Row, Transaction, params};
 use super::{Sealer, StoreError};
 
 const URL_LABEL: &str = "connections.url";
@@ -58,17 +58,16 @@ pub fn add(
             (None, None, Some(sealed))
         }
     };
-    let inserted = tx.execute(
+    let inserted = tx.insert(
         "insert into connections (workspace, name, kind, agent, target, url_sealed, created_at)
          values (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         params![workspace, name, kind, agent, target, url, now_ms],
     );
-    StoreError::named(inserted, "connection", name)?;
-    Ok(tx.last_insert_rowid())
+    StoreError::named(inserted, "connection", name)
 }
 
 /// All connections of a workspace, by name.
-pub fn list(conn: &Sqlite, workspace: &str) -> Result<Vec<ConnectionRecord>, StoreError> {
+pub fn list(conn: &Session, workspace: &str) -> Result<Vec<ConnectionRecord>, StoreError> {
     let sql = format!("select {COLUMNS} from connections where workspace = ?1 order by name");
     let mut statement = conn.prepare_cached(&sql)?;
     let rows = statement.query_map([workspace], from_row)?;
@@ -76,15 +75,19 @@ pub fn list(conn: &Sqlite, workspace: &str) -> Result<Vec<ConnectionRecord>, Sto
 }
 
 /// All connections of all workspaces.
-pub fn list_everywhere(conn: &Sqlite) -> Result<Vec<ConnectionRecord>, StoreError> {
+pub fn list_everywhere(conn: &Session) -> Result<Vec<ConnectionRecord>, StoreError> {
     let sql = format!("select {COLUMNS} from connections order by id");
     let mut statement = conn.prepare_cached(&sql)?;
-    let rows = statement.query_map([], from_row)?;
+    let rows = statement.query_map((), from_row)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// The connection of that name.
-pub fn by_name(conn: &Sqlite, workspace: &str, name: &str) -> Result<ConnectionRecord, StoreError> {
+pub fn by_name(
+    conn: &Session,
+    workspace: &str,
+    name: &str,
+) -> Result<ConnectionRecord, StoreError> {
     let sql = format!("select {COLUMNS} from connections where workspace = ?1 and name = ?2");
     conn.query_row(&sql, [workspace, name], from_row)
         .optional()?
@@ -92,7 +95,7 @@ pub fn by_name(conn: &Sqlite, workspace: &str, name: &str) -> Result<ConnectionR
 }
 
 /// The connection with that number.
-pub fn by_id(conn: &Sqlite, id: i64) -> Result<ConnectionRecord, StoreError> {
+pub fn by_id(conn: &Session, id: i64) -> Result<ConnectionRecord, StoreError> {
     let sql = format!("select {COLUMNS} from connections where id = ?1");
     conn.query_row(&sql, [id], from_row)
         .optional()?
@@ -100,7 +103,7 @@ pub fn by_id(conn: &Sqlite, id: i64) -> Result<ConnectionRecord, StoreError> {
 }
 
 /// The URL of a direct connection, with its password; `None` for one through an agent.
-pub fn url(conn: &Sqlite, sealer: &Sealer, id: i64) -> Result<Option<SecretString>, StoreError> {
+pub fn url(conn: &Session, sealer: &Sealer, id: i64) -> Result<Option<SecretString>, StoreError> {
     let sealed: Option<Option<Vec<u8>>> = conn
         .query_row(
             "select url_sealed from connections where id = ?1",
@@ -144,7 +147,7 @@ pub fn remove(tx: &Transaction<'_>, workspace: &str, name: &str) -> Result<(), S
 }
 
 /// Name of a sync that uses the connection.
-fn first_user(conn: &Sqlite, id: i64) -> Result<Option<String>, StoreError> {
+fn first_user(conn: &Session, id: i64) -> Result<Option<String>, StoreError> {
     let name = conn
         .query_row(
             "select name from syncs where left_conn = ?1 or right_conn = ?1 order by name limit 1",
@@ -155,7 +158,7 @@ fn first_user(conn: &Sqlite, id: i64) -> Result<Option<String>, StoreError> {
     Ok(name)
 }
 
-fn from_row(row: &Row<'_>) -> rusqlite::Result<ConnectionRecord> {
+fn from_row(row: &Row<'_>) -> sql::Result<ConnectionRecord> {
     let agent: Option<String> = row.get(4)?;
     let target: Option<String> = row.get(5)?;
     Ok(ConnectionRecord {

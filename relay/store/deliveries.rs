@@ -1,10 +1,9 @@
 //! Deliveries: the outbox of notifications. A message to one channel is here before it is sent, and until
 //! it has arrived or is given up; so it is sent at least once, whatever ends meanwhile.
 
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
-
 use super::StoreError;
 use super::matters::{self, NewsRecord};
+use super::sql::{self, Connection, OptionalExtension, Row, Transaction, params};
 
 const COLUMNS: &str =
     "id, message, body, state, attempts, next_at, last_error, created_at, ended_at";
@@ -170,7 +169,7 @@ pub fn standing(conn: &Connection, channel: i64, since_ms: i64) -> Result<Standi
         Ok(Standing {
             delivered_at_ms: row.get(0)?,
             made_at_ms: row.get(1)?,
-            made_since: row.get::<_, i64>(2)?.max(0) as u64,
+            made_since: row.get::<i64>(2)?.max(0) as u64,
             ..Standing::default()
         })
     })?;
@@ -182,7 +181,7 @@ pub fn standing(conn: &Connection, channel: i64, since_ms: i64) -> Result<Standi
     Ok(standing)
 }
 
-fn from_row(row: &Row<'_>) -> rusqlite::Result<DeliveryRecord> {
+fn from_row(row: &Row<'_>) -> sql::Result<DeliveryRecord> {
     let state: String = row.get(3)?;
     Ok(DeliveryRecord {
         id: row.get(0)?,

@@ -1,7 +1,6 @@
 //! Drafts of syncs: what a person has configured and not started yet, sealed.
 
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
-
+use super::sql::{self, Connection, OptionalExtension, Row, Transaction, params};
 use super::{Sealer, StoreError};
 
 const LABEL: &str = "drafts.body";
@@ -83,7 +82,7 @@ pub fn by_id(
     let sql = format!("select {COLUMNS}, body from drafts where workspace = ?1 and id = ?2");
     let found = conn
         .query_row(&sql, params![workspace, id], |row| {
-            Ok((from_row(row)?, row.get::<_, Vec<u8>>(6)?))
+            Ok((from_row(row)?, row.get::<Vec<u8>>(6)?))
         })
         .optional()?;
     let (record, sealed) = found.ok_or_else(|| StoreError::not_found("draft", id))?;
@@ -143,7 +142,7 @@ fn not_replaced(tx: &Transaction<'_>, workspace: &str, id: i64) -> Result<StoreE
     })
 }
 
-fn from_row(row: &Row<'_>) -> rusqlite::Result<DraftRecord> {
+fn from_row(row: &Row<'_>) -> sql::Result<DraftRecord> {
     Ok(DraftRecord {
         id: row.get(0)?,
         name: row.get(1)?,

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use rusqlite::ErrorCode;
+use super::sql;
 
 /// What a caller does with an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,9 +43,9 @@ pub enum StoreError {
     /// Not a file that a backup wrote, or not all of it.
     #[error("{} is no complete backup of a relay: {why}", path.display())]
     NoBackup { path: PathBuf, why: String },
-    /// SQLite refused or failed.
+    /// A statement was refused or failed.
     #[error("state database: {0}")]
-    Sqlite(#[from] rusqlite::Error),
+    Sql(#[from] sql::Error),
     /// The schema could not be brought up to date.
     #[error("bring the state database up to date: {0}")]
     Migration(Box<refinery::Error>),
@@ -110,7 +110,7 @@ impl StoreError {
     /// What the caller does next.
     pub fn class(&self) -> Class {
         match self {
-            Self::Sqlite(error) => class_of_sqlite(error),
+            Self::Sql(error) => error.class(),
             Self::File { .. } => {
                 Class::Operator("check that the data directory exists, is writable and has space")
             }
@@ -141,18 +141,6 @@ impl StoreError {
         }
     }
 
-    /// True when a unique constraint refused the write.
-    pub fn is_unique_violation(error: &rusqlite::Error) -> bool {
-        matches!(
-            error.sqlite_error().map(|e| e.extended_code),
-            Some(
-                rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE
-                    | rusqlite::ffi::SQLITE_CONSTRAINT_PRIMARYKEY
-                    | rusqlite::ffi::SQLITE_CONSTRAINT_ROWID
-            )
-        )
-    }
-
     pub(super) fn not_found(noun: &'static str, name: impl ToString) -> Self {
         Self::NotFound {
             noun,
@@ -161,17 +149,17 @@ impl StoreError {
     }
 
     /// Tells a taken name from other failures of an insert.
-    pub(super) fn named(
-        result: rusqlite::Result<usize>,
+    pub(super) fn named<T>(
+        result: sql::Result<T>,
         noun: &'static str,
         name: &str,
-    ) -> Result<usize, Self> {
+    ) -> Result<T, Self> {
         result.map_err(|error| {
-            if Self::is_unique_violation(&error) {
+            if error.is_unique_violation() {
                 let name = name.to_owned();
                 Self::Taken { noun, name }
             } else {
-                Self::Sqlite(error)
+                Self::Sql(error)
             }
         })
     }
@@ -189,25 +177,14 @@ impl StoreError {
     }
 }
 
-impl From<refinery::Error> for StoreError {
-    fn from(error: refinery::Error) -> Self {
-        Self::Migration(Box::new(error))
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sql(error.into())
     }
 }
 
-fn class_of_sqlite(error: &rusqlite::Error) -> Class {
-    match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Class::Retry,
-        Some(ErrorCode::DiskFull) => Class::Operator("the disk of the data directory is full"),
-        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
-            Class::Operator("the data directory must be writable by the relay")
-        }
-        Some(ErrorCode::SystemIoFailure) => {
-            Class::Operator("the disk of the data directory reports errors")
-        }
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-            Class::Operator("the state database is damaged: restore a backup")
-        }
-        _ => Class::Bug,
+impl From<refinery::Error> for StoreError {
+    fn from(error: refinery::Error) -> Self {
+        Self::Migration(Box::new(error))
     }
 }

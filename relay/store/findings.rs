@@ -1,9 +1,9 @@
 //! Findings: records that could not be synced, one for each record, with when to try again.
 
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use tidegate_sync::model::{Finding, FindingCode, Key, PairId, Side};
 
 use super::keys::{Bits, KeyHash, RecordKeys, side_number, side_of};
+use super::sql::{Connection, OptionalExtension, Row, Transaction, params};
 use super::syncs::SyncId;
 use super::{Sealer, StoreError};
 
@@ -136,7 +136,7 @@ pub fn list(
     let mut rows = statement.query(values)?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        found.push(from_row(row, sealer)?);
+        found.push(from_row(&row, sealer)?);
     }
     Ok(found)
 }
@@ -146,7 +146,7 @@ pub fn counts(conn: &Connection, sync: SyncId) -> Result<Vec<(PairId, u64)>, Sto
     let mut statement =
         conn.prepare_cached("select pair, count(*) from findings where sync = ?1 group by pair")?;
     let rows = statement.query_map([sync.0], |row| {
-        Ok((PairId(row.get(0)?), row.get::<_, Bits>(1)?.0))
+        Ok((PairId(row.get(0)?), row.get::<Bits>(1)?.0))
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }

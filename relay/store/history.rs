@@ -2,7 +2,6 @@
 //! left, for a retention time. Keys and values are sealed; one record's history is found by its
 //! key's hash.
 
-use rusqlite::{Connection, Row, ToSql, Transaction, params};
 use tidegate_sync::baseline::Fingerprint;
 use tidegate_sync::decide::Write;
 use tidegate_sync::model::{BatchId, BySide, Key, PairId, Side};
@@ -12,6 +11,7 @@ use super::StoreError;
 use super::keys::{Bits, KeyHash, RecordKeys, side_number, side_of};
 use super::limits::{HISTORY_FORGOTTEN_AT_ONCE, HISTORY_VALUE_BYTES_MAX};
 use super::mappings::{MappedTable, MappingPrint};
+use super::sql::{Connection, Row, ToSql, Transaction, params};
 use super::syncs::SyncId;
 
 const BODY: &str = "history.body";
@@ -174,51 +174,75 @@ pub fn list(
     sync: SyncId,
     filter: &Filter,
 ) -> Result<Vec<HistoryRecord>, StoreError> {
-    let mut sql = "select id, epoch, at, source_at, pair, side, write, why, batch, print, kept,
-             body, values_sealed, mapping
-         from history where sync = ?"
-        .to_owned();
-    let mut values: Vec<Box<dyn ToSql>> = vec![Box::new(sync.0)];
-    let mut only = |condition: &str, value: Option<Box<dyn ToSql>>| {
-        if let Some(value) = value {
-            sql += " and ";
-            sql += condition;
-            values.push(value);
-        }
-    };
-    only("id < ?", boxed(filter.before));
-    only("epoch = ?", boxed(filter.run));
-    only("batch = ?", boxed(filter.batch.map(|batch| Bits(batch.0))));
-    only("side = ?", boxed(filter.side.map(side_number)));
-    only("why = ?", boxed(filter.why.map(why_number)));
-    only("at >= ?", boxed(filter.since_ms));
-    only("at < ?", boxed(filter.until_ms));
+    let mut asked = Asked::of(sync);
+    asked.only("id <", boxed(filter.before));
+    asked.only("epoch =", boxed(filter.run));
+    asked.only("batch =", boxed(filter.batch.map(|batch| Bits(batch.0))));
+    asked.only("side =", boxed(filter.side.map(side_number)));
+    asked.only("why =", boxed(filter.why.map(why_number)));
+    asked.only("at >=", boxed(filter.since_ms));
+    asked.only("at <", boxed(filter.until_ms));
     if let Some(WrittenAs { mappings, pair }) = &filter.written_as {
-        let marks = vec!["?"; mappings.len()].join(", ");
-        sql += &format!(" and (mapping in ({marks}) or mapping = 0 and pair = ?)");
-        for print in mappings {
-            values.push(Box::new(Bits(print.0)));
-        }
-        values.push(Box::new(pair.map(|pair| pair.0)));
+        let marks: Vec<String> = mappings
+            .iter()
+            .map(|print| asked.mark(Box::new(Bits(print.0))))
+            .collect();
+        // Not every engine takes an empty list.
+        let marks = match marks.is_empty() {
+            true => "null".to_owned(),
+            false => marks.join(", "),
+        };
+        let pair = asked.mark(Box::new(pair.map(|pair| pair.0)));
+        asked.sql += &format!(" and (mapping in ({marks}) or mapping = 0 and pair = {pair})");
     }
     if !filter.keys.is_empty() {
-        let marks = vec!["?"; filter.keys.len()].join(", ");
-        sql += &format!(" and (left_hash in ({marks}) or right_hash in ({marks}))");
         let hashes = filter.keys.iter().map(|key| keys.hash(key));
-        let hashes: Vec<KeyHash> = hashes.collect();
-        for hash in hashes.iter().chain(&hashes) {
-            values.push(Box::new(*hash));
-        }
+        let marks: Vec<String> = hashes.map(|hash| asked.mark(Box::new(hash))).collect();
+        let marks = marks.join(", ");
+        asked.sql += &format!(" and (left_hash in ({marks}) or right_hash in ({marks}))");
     }
-    sql += " order by id desc limit ?";
-    values.push(Box::new(filter.limit));
+    let limit = asked.mark(Box::new(filter.limit));
+    asked.sql += &format!(" order by id desc limit {limit}");
+    let Asked { sql, values } = asked;
+    let values: Vec<&dyn ToSql> = values.iter().map(|value| &**value).collect();
     let mut statement = conn.prepare_cached(&sql)?;
-    let mut rows = statement.query(rusqlite::params_from_iter(values))?;
+    let mut rows = statement.query(&values[..])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        found.push(from_row(row, keys)?);
+        found.push(from_row(&row, keys)?);
     }
     Ok(found)
+}
+
+/// A statement in the making, with the values of its parameters.
+struct Asked {
+    sql: String,
+    values: Vec<Box<dyn ToSql>>,
+}
+
+impl Asked {
+    fn of(sync: SyncId) -> Asked {
+        let sql = "select id, epoch, at, source_at, pair, side, write, why, batch, print, kept,
+                 body, values_sealed, mapping
+             from history where sync = ?1";
+        Asked {
+            sql: sql.to_owned(),
+            values: vec![Box::new(sync.0)],
+        }
+    }
+
+    /// The mark that stands for a value.
+    fn mark(&mut self, value: Box<dyn ToSql>) -> String {
+        self.values.push(value);
+        format!("?{}", self.values.len())
+    }
+
+    fn only(&mut self, condition: &str, value: Option<Box<dyn ToSql>>) {
+        if let Some(value) = value {
+            let mark = self.mark(value);
+            self.sql += &format!(" and {condition} {mark}");
+        }
+    }
 }
 
 fn boxed<T: ToSql + 'static>(value: Option<T>) -> Option<Box<dyn ToSql>> {
@@ -265,18 +289,18 @@ fn from_row(row: &Row<'_>, keys: &RecordKeys) -> Result<HistoryRecord, StoreErro
         id: row.get(0)?,
         epoch: row.get(1)?,
         at_ms: row.get(2)?,
-        mapping: MappingPrint(row.get::<_, Bits>(13)?.0),
+        mapping: MappingPrint(row.get::<Bits>(13)?.0),
         applied: Applied {
             pair: PairId(row.get(4)?),
             side: side_of(row.get(5)?, "history.side")?,
             write: write_of(row.get(6)?)?,
             why: why_of(row.get(7)?)?,
-            batch: BatchId(row.get::<_, Bits>(8)?.0),
+            batch: BatchId(row.get::<Bits>(8)?.0),
             keys: BySide::new(left, right),
             former_key,
             fields,
             values,
-            print: Fingerprint(row.get::<_, Bits>(9)?.0),
+            print: Fingerprint(row.get::<Bits>(9)?.0),
             source_time: row.get(3)?,
         },
     })

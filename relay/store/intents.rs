@@ -3,9 +3,9 @@
 //!
 //! Sealed: a round holds record keys, and the losing values of conflicts.
 
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use tidegate_sync::session::Round;
 
+use super::sql::{Connection, OptionalExtension, Transaction, params};
 use super::syncs::SyncId;
 use super::{Sealer, StoreError};
 

@@ -1,10 +1,10 @@
 //! Record keys at rest: sealed to be read back, hashed to be found. Also the packed forms of the
 //! small values that every record noun stores.
 
-use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use tidegate_sync::baseline::Fingerprint;
 use tidegate_sync::model::{Key, Side};
 
+use super::sql::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use super::syncs::SyncId;
 use super::{Sealer, StoreError};
 

@@ -4,11 +4,11 @@
 //! The layout itself is a text of the engine's, kept with the sync; this room knows only numbers and
 //! places. Nothing is deleted in a database: a pair that is gone is forgotten here.
 
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use tidegate_sync::baseline::Fingerprint;
 use tidegate_sync::model::PairId;
 
 use super::keys::{RecordKeys, pack_prints, unpack_prints};
+use super::sql::{Connection, OptionalExtension, Transaction, params};
 use super::syncs::SyncId;
 use super::{StoreError, conflicts, intents, pairs};
 
@@ -140,7 +140,7 @@ pub(super) fn apply(
     pairs::ensure(tx, sync, change.remap.pairs.len() as u32)?;
     tx.execute(
         "insert into definitions (sync, epoch, text) values (?1, ?2, ?3)
-         on conflict do update set text = excluded.text",
+         on conflict (sync, epoch) do update set text = excluded.text",
         params![sync.0, epoch, change.definition],
     )?;
     tx.execute(

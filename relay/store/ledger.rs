@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use rusqlite::Transaction;
 use tidegate_sync::model::{FindingCode, Key, LinkId, Lookup, PairId, Side};
 use tidegate_sync::session::{Resume, Round, Settlement};
 
@@ -14,6 +13,7 @@ use super::keys::RecordKeys;
 use super::layouts::{self, LayoutChange};
 use super::scans::Scan;
 use super::settle::{Prepared, Settler};
+use super::sql::Transaction;
 use super::syncs::{self, SyncId};
 use super::{
     Store, StoreError, findings, intents, limits, links, mappings, pairs, positions, tombstones,

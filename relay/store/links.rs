@@ -6,13 +6,13 @@
 //! inserts into two indexes for each small settlement of a copy would write most of the indexes
 //! again every time.
 
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use tidegate_sync::model::{BatchId, BySide, Key, Link, LinkId, PairId, Place, Side};
 
 use super::StoreError;
 use super::keys::{Bits, KeyHash, RecordKeys, pack_prints, side_number, unpack_prints};
 use super::moments::Moment;
 use super::pairs::Delta;
+use super::sql::{self, Connection, OptionalExtension, Row, Transaction, params};
 use super::syncs::SyncId;
 
 const LEFT_KEY: &str = "links.left_key";
@@ -50,7 +50,7 @@ pub(super) fn by_id(
     let sql = format!("select {COLUMNS} from links where id = ?1");
     let mut statement = conn.prepare_cached(&sql)?;
     let mut rows = statement.query([id])?;
-    rows.next()?.map(|row| from_row(row, keys)).transpose()
+    rows.next()?.map(|row| from_row(&row, keys)).transpose()
 }
 
 /// Up to `limit` links of a pair with numbers above `after`, in the order of their numbers.
@@ -68,7 +68,7 @@ pub fn page(
     let mut rows = statement.query(params![sync.0, pair.0, Bits(after.0), limit])?;
     let mut links = Vec::new();
     while let Some(row) = rows.next()? {
-        links.push(from_row(row, keys)?);
+        links.push(from_row(&row, keys)?);
     }
     Ok(links)
 }
@@ -233,11 +233,11 @@ pub(super) fn update(
 
 /// How new links are stored.
 #[derive(Clone, Copy)]
-pub(super) enum Placing {
-    /// Found by their keys at once.
-    Indexed,
-    /// With numbers above this one, and found by their keys after [`index_some`].
-    Appended { above: i64 },
+pub(super) struct Placing {
+    /// They get numbers above this one.
+    above: i64,
+    /// Found by their keys at once, instead of after [`index_some`].
+    indexed: bool,
 }
 
 /// Stores a link that is not there.
@@ -249,12 +249,11 @@ pub(super) fn insert(
     placing: &mut Placing,
 ) -> Result<(LinkId, LiveDelta), StoreError> {
     let link = &row.link;
-    let id = match placing {
-        Placing::Appended { above } => {
-            *above += 1;
-            Some(*above)
-        }
-        Placing::Indexed => (!row.is_new()).then_some(link.id.0.cast_signed()),
+    let id = if placing.indexed && !row.is_new() {
+        link.id.0.cast_signed()
+    } else {
+        placing.above += 1;
+        placing.above
     };
     let resealed;
     let sealed = match &row.sealed {
@@ -292,21 +291,39 @@ pub(super) fn insert(
         link.gone.left,
         link.gone.right,
     ])?;
-    let id = tx.last_insert_rowid();
-    if let Placing::Indexed = placing {
+    if placing.indexed {
         put_keys(tx, sync, row, id)?;
     }
     Ok((LinkId(id.cast_unsigned()), row.is_live().into()))
 }
 
+/// Where new links of the sync go that are found by their keys at once: above every stored number,
+/// and above those that `rows` bring along.
+pub(super) fn index_above(tx: &Transaction<'_>, rows: &[LinkRow]) -> Result<Placing, StoreError> {
+    let brought = rows.iter().map(|row| row.link.id.0.cast_signed()).max();
+    let mut above = brought.unwrap_or(0);
+    if rows.iter().any(LinkRow::is_new) {
+        let mut statement = tx.prepare_cached("select coalesce(max(id), 0) from links")?;
+        above = above.max(statement.query_row((), |row| row.get(0))?);
+    }
+    Ok(Placing {
+        above,
+        indexed: true,
+    })
+}
+
 /// Where appended links of the sync go: above every number that was ever indexed.
 pub(super) fn append_above(tx: &Transaction<'_>, sync: SyncId) -> Result<Placing, StoreError> {
     let mut statement = tx.prepare_cached(
-        "select max(coalesce((select max(id) from links), 0), links_indexed_to)
+        "select (select coalesce(max(id), 0) from links), links_indexed_to
          from syncs where id = ?1",
     )?;
-    let above = statement.query_row([sync.0], |row| row.get(0))?;
-    Ok(Placing::Appended { above })
+    let (stored, indexed): (i64, i64) =
+        statement.query_row([sync.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(Placing {
+        above: stored.max(indexed),
+        indexed: false,
+    })
 }
 
 /// Enters up to `limit` appended links into `link_keys`. Returns false when none are left.
@@ -324,7 +341,8 @@ pub(super) fn index_some(
         |row| Ok((row.get(0)?, row.get(1)?)),
     )?;
     let to: Option<i64> = tx.query_row(
-        "select max(id) from (select id from links where sync = ?1 and id > ?2 order by id limit ?3)",
+        "select max(id) from (
+             select id from links where sync = ?1 and id > ?2 order by id limit ?3) as some",
         params![sync.0, from, limit],
         |row| row.get(0),
     )?;
@@ -337,9 +355,10 @@ pub(super) fn index_some(
     ] {
         // In the order of the hashes: neighbours go to the same page.
         let sql = format!(
-            "insert or ignore into link_keys (sync, pair, side, key_hash, since, link)
+            "insert into link_keys (sync, pair, side, key_hash, since, link)
              select sync, pair, ?4, {hash}, {since}, id from links
-             where sync = ?1 and id > ?2 and id <= ?3 and {hash} is not null order by pair, {hash}"
+             where sync = ?1 and id > ?2 and id <= ?3 and {hash} is not null order by pair, {hash}
+             on conflict do nothing"
         );
         let wanted: i64 = tx.query_row(
             &format!("select count({hash}) from links where sync = ?1 and id > ?2 and id <= ?3"),
@@ -361,9 +380,9 @@ pub(super) fn index_some(
 /// Notes that every stored link is found by its keys, before new ones are appended.
 pub(super) fn mark_all_indexed(tx: &Transaction<'_>, sync: SyncId) -> Result<(), StoreError> {
     tx.execute(
-        "update syncs set links_indexed_to = max(links_indexed_to,
-             coalesce((select max(id) from links where sync = ?1), 0))
-         where id = ?1 and live",
+        "update syncs set links_indexed_to = (select max(id) from links where sync = ?1)
+         where id = ?1 and live = 1
+             and links_indexed_to < (select max(id) from links where sync = ?1)",
         [sync.0],
     )?;
     Ok(())
@@ -385,9 +404,9 @@ fn drop_second_links(
              and k.key_hash = l.{hash} and k.since = l.{since}
          where l.sync = ?1 and l.id > ?2 and l.id <= ?3 and k.link <> l.id"
     );
-    let mut statement = tx.prepare(&sql)?;
+    let mut statement = tx.prepare_cached(&sql)?;
     let found = statement.query_map(params![sync.0, from, to, side_number(side)], |row| {
-        Ok((row.get::<_, Bits>(0)?, row.get(1)?))
+        Ok((row.get::<Bits>(0)?, row.get(1)?))
     })?;
     let second: Vec<(Bits, u32)> = found.collect::<Result<_, _>>()?;
     for (id, pair) in &second {
@@ -448,8 +467,8 @@ fn forget_keys(
 }
 
 /// Hash and moment of the left side, then of the right.
-fn names_from_row(row: &Row<'_>) -> rusqlite::Result<BySide<Option<Name>>> {
-    let name = |index: usize| -> rusqlite::Result<Option<Name>> {
+fn names_from_row(row: &Row<'_>) -> sql::Result<BySide<Option<Name>>> {
+    let name = |index: usize| -> sql::Result<Option<Name>> {
         let since = row.get(index + 1)?;
         let hash: Option<KeyHash> = row.get(index)?;
         Ok(hash.map(|hash| Name { hash, since }))
@@ -457,15 +476,12 @@ fn names_from_row(row: &Row<'_>) -> rusqlite::Result<BySide<Option<Name>>> {
     Ok(BySide::new(name(0)?, name(2)?))
 }
 
-fn refuse_second_partner(
-    result: rusqlite::Result<usize>,
-    pair: PairId,
-) -> Result<usize, StoreError> {
+fn refuse_second_partner(result: sql::Result<usize>, pair: PairId) -> Result<usize, StoreError> {
     result.map_err(|error| {
-        if StoreError::is_unique_violation(&error) {
+        if error.is_unique_violation() {
             StoreError::LinkTaken { pair: pair.0 }
         } else {
-            StoreError::Sqlite(error)
+            StoreError::Sql(error)
         }
     })
 }
@@ -485,7 +501,7 @@ fn from_row(row: &Row<'_>, keys: &RecordKeys) -> Result<Link, StoreError> {
             .as_blob_or_null()
             .map_err(|_| StoreError::Malformed("links"))
     };
-    let bits = |index: usize| -> Result<u64, StoreError> { Ok(row.get::<_, Bits>(index)?.0) };
+    let bits = |index: usize| -> Result<u64, StoreError> { Ok(row.get::<Bits>(index)?.0) };
     let place = |offset: usize, at: usize| -> Result<Place, StoreError> {
         Ok(Place {
             offset: bits(offset)?,
@@ -502,7 +518,7 @@ fn from_row(row: &Row<'_>, keys: &RecordKeys) -> Result<Link, StoreError> {
             unpack_prints("links.left_prints", blob(3)?.unwrap_or_default())?,
             unpack_prints("links.right_prints", blob(4)?.unwrap_or_default())?,
         ),
-        since: BySide::new(row.get::<_, Moment>(11)?.0, row.get::<_, Moment>(12)?.0),
+        since: BySide::new(row.get::<Moment>(11)?.0, row.get::<Moment>(12)?.0),
         gone: BySide::new(row.get(13)?, row.get(14)?),
         seen: BySide::new(place(5, 9)?, place(6, 10)?),
         written: BySide::new(BatchId(bits(7)?), BatchId(bits(8)?)),

@@ -3,11 +3,11 @@
 
 use std::collections::HashMap;
 
-use rusqlite::{Connection, Transaction, params};
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
 use super::keys::Bits;
+use super::sql::{Connection, Transaction, params};
 use super::syncs::SyncId;
 
 /// Recognises a mapping; 0 where none is known.
@@ -65,7 +65,7 @@ pub fn list(
         let names: String = row.get(1)?;
         let table =
             serde_json::from_str(&names).map_err(|_| StoreError::Malformed("mappings.names"))?;
-        found.insert(MappingPrint(row.get::<_, Bits>(0)?.0), table);
+        found.insert(MappingPrint(row.get::<Bits>(0)?.0), table);
     }
     Ok(found)
 }

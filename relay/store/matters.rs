@@ -1,9 +1,8 @@
 //! Matters: what is wrong at present and has been told, so that it is told once, also by a relay that was
 //! started anew meanwhile; and the news by which it is told, in order.
 
-use rusqlite::{Connection, Row, Transaction, params};
-
 use super::StoreError;
+use super::sql::{self, Connection, Row, Transaction, params};
 
 /// News are kept this long, milliseconds: a channel that is told nothing for longer begins with the present.
 pub const NEWS_KEPT_MS: i64 = 7 * 24 * 3600 * 1000;
@@ -36,7 +35,7 @@ pub struct NewsRecord {
 pub fn all(conn: &Connection) -> Result<Vec<MatterRecord>, StoreError> {
     let sql = "select workspace, event, subject, since from matters";
     let mut statement = conn.prepare_cached(sql)?;
-    let rows = statement.query_map([], |row| {
+    let rows = statement.query_map((), |row| {
         Ok(MatterRecord {
             workspace: row.get(0)?,
             event: row.get(1)?,
@@ -67,12 +66,11 @@ pub fn begin(
     {
         return Ok(());
     }
-    tx.execute(
+    let news = tx.insert(
         "insert into news (workspace, event, subject, detail, is_over, since, at, begun)
          values (?1, ?2, ?3, ?4, 0, ?5, ?6, 0)",
         params![workspace, event, subject, detail, since_ms, now_ms],
     )?;
-    let news = tx.last_insert_rowid();
     tx.execute("update news set begun = id where id = ?1", [news])?;
     tx.execute(
         "insert into matters (workspace, event, subject, since, news) values (?1, ?2, ?3, ?4, ?5)",
@@ -110,8 +108,8 @@ pub fn end(
 /// Forgets what is the matter in workspaces that nobody is told of: it is told anew when somebody is.
 pub fn forget_untold(tx: &Transaction<'_>) -> Result<usize, StoreError> {
     let sql = "delete from matters where workspace not in
-                   (select workspace from channels where enabled)";
-    Ok(tx.execute(sql, [])?)
+                   (select workspace from channels where enabled = 1)";
+    Ok(tx.execute(sql, ())?)
 }
 
 /// Forgets news that are too old.
@@ -134,12 +132,12 @@ pub fn untold(conn: &Connection, channel: i64, limit: u32) -> Result<Vec<NewsRec
 
 /// A channel was told of all up to this one, or does not want them.
 pub fn note_told(tx: &Transaction<'_>, channel: i64, news: i64) -> Result<(), StoreError> {
-    let sql = "update channels set told_to = max(told_to, ?2) where id = ?1";
+    let sql = "update channels set told_to = ?2 where id = ?1 and told_to < ?2";
     tx.execute(sql, params![channel, news])?;
     Ok(())
 }
 
-fn news_from_row(row: &Row<'_>) -> rusqlite::Result<NewsRecord> {
+fn news_from_row(row: &Row<'_>) -> sql::Result<NewsRecord> {
     Ok(NewsRecord {
         id: row.get(0)?,
         event: row.get(1)?,

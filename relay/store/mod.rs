@@ -1,7 +1,7 @@
 //! The relay's memory: what was agreed, what was observed, and who may do what.
 //!
-//! One file per noun, each a set of named functions over a `rusqlite` transaction or connection,
-//! so that callers can combine several nouns in one transaction. This room never talks to a
+//! One file per noun, each a set of named functions over a transaction or connection of [`sql`], so
+//! that callers can combine several nouns in one transaction. This room never talks to a
 //! database of a customer and decides nothing about data; `engine`, `api`, `pairing` and `app`
 //! call it.
 //!
@@ -55,6 +55,7 @@ mod keys;
 mod migrations;
 mod moments;
 mod sealer;
+pub mod sql;
 mod sqlite;
 
 pub use error::{Class, StoreError};

@@ -1,8 +1,9 @@
 //! Moments of a side's history at rest: packed so that SQLite compares them as the history is
 //! ordered.
 
-use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use tidegate_sync::model::{BatchId, Place, Since};
+
+use super::sql::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 
 const BYTES: usize = 24;
 

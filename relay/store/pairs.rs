@@ -1,10 +1,10 @@
 //! Table pairs of a sync: whether they were live yet, and counts for people.
 
-use rusqlite::{Connection, Transaction, params};
 use tidegate_sync::model::{BySide, PairId, Side};
 
 use super::StoreError;
 use super::keys::Bits;
+use super::sql::{Connection, Transaction, params};
 use super::syncs::SyncId;
 
 /// What is counted of a table pair.
@@ -31,7 +31,7 @@ pub fn list(conn: &Connection, sync: SyncId) -> Result<Vec<PairRecord>, StoreErr
     )?;
     let rows = statement.query_map([sync.0], |row| {
         let first_run = row.get(1)?;
-        let known = |index: usize| row.get::<_, Bits>(index).map(|bits| bits.0);
+        let known = |index: usize| row.get::<Bits>(index).map(|bits| bits.0);
         Ok(PairRecord {
             pair: PairId(row.get(0)?),
             first_run,
@@ -105,9 +105,9 @@ pub(super) fn add(
     let mut statement = tx.prepare_cached(
         "insert into pairs (sync, pair, linked, left_writes, right_writes)
          values (?1, ?2, ?3, ?4, ?5)
-         on conflict do update set linked = linked + excluded.linked,
-             left_writes = left_writes + excluded.left_writes,
-             right_writes = right_writes + excluded.right_writes",
+         on conflict (sync, pair) do update set linked = pairs.linked + excluded.linked,
+             left_writes = pairs.left_writes + excluded.left_writes,
+             right_writes = pairs.right_writes + excluded.right_writes",
     )?;
     statement.execute(params![
         sync.0,

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, Transaction, params};
 use tidegate_sync::decide::Write;
 use tidegate_sync::model::{BySide, Side};
 
 use super::StoreError;
 use super::keys::{Bits, side_number, side_of};
+use super::sql::{Connection, Transaction, params};
 use super::syncs::SyncId;
 
 /// What was written to one side.
@@ -53,8 +53,8 @@ pub(super) fn add(
         "insert into runs (sync, run, side, first_at, last_at, creates, updates, deletes)
          values (?1, ?2, ?3, ?4, ?4, ?5, ?6, ?7)
          on conflict (sync, run, side) do update set last_at = excluded.last_at,
-             creates = creates + excluded.creates, updates = updates + excluded.updates,
-             deletes = deletes + excluded.deletes",
+             creates = runs.creates + excluded.creates, updates = runs.updates + excluded.updates,
+             deletes = runs.deletes + excluded.deletes",
     )?;
     statement.execute(params![
         sync.0,
@@ -94,9 +94,9 @@ pub fn list(
         record.first_at_ms = record.first_at_ms.min(first_at_ms);
         record.last_at_ms = record.last_at_ms.max(last_at_ms);
         record.writes[side_of(row.get(1)?, "runs.side")?] = Writes {
-            creates: row.get::<_, Bits>(4)?.0,
-            updates: row.get::<_, Bits>(5)?.0,
-            deletes: row.get::<_, Bits>(6)?.0,
+            creates: row.get::<Bits>(4)?.0,
+            updates: row.get::<Bits>(5)?.0,
+            deletes: row.get::<Bits>(6)?.0,
         };
     }
     Ok(found.into_values().rev().take(limit as usize).collect())

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Transaction, params};
 use tidegate_sync::model::{BySide, LinkId, PairId, Side};
 use tidegate_sync::session::{Noted, Settlement};
 
 use super::history::{HistoryRow, Keeping};
 use super::keys::RecordKeys;
-use super::links::{LinkRow, Placing};
+use super::links::LinkRow;
 use super::pairs::Delta;
+use super::sql::{Transaction, params};
 use super::syncs::SyncId;
 use super::{
     StoreError, conflicts, findings, intents, links, pairs, positions, runs, syncs, tombstones,
@@ -108,7 +108,7 @@ impl Settler<'_> {
         }
         let is_live = prepared.rest.live || syncs::is_live(tx, self.sync)?;
         let mut placing = if is_live {
-            Placing::Indexed
+            links::index_above(tx, &prepared.links)?
         } else {
             links::append_above(tx, self.sync)?
         };

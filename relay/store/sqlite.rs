@@ -1,6 +1,6 @@
 //! SQLite as the relay's store: one writer thread, a few readers, one data directory.
 //!
-//! Not an abstraction over SQL: nouns write their own statements. Every write is one `begin
+//! Nouns write their own statements (see [`super::sql`]). Every write is one `begin
 //! immediate` transaction, durable when the call returns (WAL with `synchronous = full`). A panic
 //! in a closure rolls its transaction back and is an error of that one call.
 
@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::sealer::{KeySource, Sealer};
+use super::sql::{self, Connection, OptionalExtension, Transaction};
 use super::{StoreError, limits, migrations, scans};
 
 /// Name of the database in the data directory.
@@ -22,7 +22,7 @@ pub(super) const DATABASE_FILE: &str = "tidegate.db";
 const LOCK_FILE: &str = "tidegate.lock";
 const MASTER_KEY_CHECK: &str = "master_key_check";
 
-type Job = Box<dyn FnOnce(&mut Connection) + Send>;
+type Job = Box<dyn FnOnce(&Connection) + Send>;
 
 /// The relay's durable state. Cheap to clone; the last clone to go closes it, after the writes that
 /// were queued.
@@ -70,6 +70,7 @@ impl Store {
         conn.pragma_update(None, "journal_size_limit", limits::WAL_BYTES_KEPT)?;
         let applied = migrations::run(&mut conn)?;
         tracing::debug!(applied, "The state database is up to date.");
+        let conn = Connection::sqlite(conn);
         let sealer = unlock(&conn, source)?;
         Ok(Self {
             inner: Arc::new(Inner {
@@ -101,7 +102,7 @@ impl Store {
     pub async fn write<T, F>(&self, job: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: FnOnce(&Transaction<'_>) -> Result<T, rusqlite::Error> + Send + 'static,
+        F: FnOnce(&Transaction<'_>) -> sql::Result<T> + Send + 'static,
     {
         self.transact(move |tx| Ok(job(tx)?)).await
     }
@@ -126,7 +127,7 @@ impl Store {
     pub async fn read<T, F>(&self, job: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T, rusqlite::Error> + Send + 'static,
+        F: FnOnce(&Connection) -> sql::Result<T> + Send + 'static,
     {
         self.view(move |conn| Ok(job(conn)?)).await
     }
@@ -160,13 +161,13 @@ struct Writer {
 }
 
 impl Writer {
-    fn start(mut conn: Connection, lock: File) -> Result<Self, StoreError> {
+    fn start(conn: Connection, lock: File) -> Result<Self, StoreError> {
         let (jobs, mut queue) = mpsc::channel::<Job>(limits::WRITE_QUEUE_LEN);
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || {
                 while let Some(job) = queue.blocking_recv() {
-                    job(&mut conn);
+                    job(&conn);
                 }
                 // The lock goes last: who gets it next must find a closed database.
                 drop(conn);
@@ -220,7 +221,7 @@ impl Readers {
         }
         let conn = connect(&self.path, limits::READER_CACHE_KIB)?;
         conn.pragma_update(None, "query_only", true)?;
-        Ok(conn)
+        Ok(Connection::sqlite(conn))
     }
 
     fn put_back(&self, conn: Connection) {
@@ -230,12 +231,12 @@ impl Readers {
 }
 
 fn run_transaction<T>(
-    conn: &mut Connection,
+    conn: &Connection,
     job: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
     // Immediate: a read transaction that turns into a write fails at once when another process
     // writes, without waiting for the busy timeout.
-    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let tx = conn.begin("begin immediate")?;
     let value = guard(|| job(&tx))?;
     tx.commit()?;
     Ok(value)
@@ -245,7 +246,7 @@ fn run_read<T>(
     conn: &Connection,
     job: impl FnOnce(&Connection) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
-    let tx = conn.unchecked_transaction()?;
+    let tx = conn.begin("begin")?;
     let value = guard(|| job(&tx))?;
     tx.commit()?;
     Ok(value)
@@ -263,8 +264,8 @@ fn guard<T>(job: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError
     })
 }
 
-pub(super) fn connect(path: &Path, cache_kib: i64) -> Result<Connection, StoreError> {
-    let conn = Connection::open(path)?;
+pub(super) fn connect(path: &Path, cache_kib: i64) -> Result<rusqlite::Connection, StoreError> {
+    let conn = rusqlite::Connection::open(path)?;
     conn.busy_timeout(limits::BUSY_TIMEOUT)?;
     conn.pragma_update(None, "foreign_keys", true)?;
     // Negative means KiB (SQLite manual, "pragma cache_size").

@@ -1,9 +1,9 @@
 //! How a sync stands: everything that is counted of it, looked up at once for people's eyes.
 
-use rusqlite::Connection;
 use tidegate_sync::model::PairId;
 
 use super::pairs::{self, PairRecord};
+use super::sql::Connection;
 use super::syncs::SyncId;
 use super::verifications::{self, Verification};
 use super::{StoreError, conflicts, findings};

@@ -4,10 +4,10 @@
 //! goes through [`check_epoch`] in the same transaction, so that a run that was replaced can
 //! change nothing, however late its writes arrive.
 
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use zeroize::Zeroizing;
 
 use super::sealer::fill_random;
+use super::sql::{self, Connection, OptionalExtension, Row, Transaction, params};
 use super::{Sealer, StoreError};
 
 const KEY_LABEL: &str = "syncs.key";
@@ -88,7 +88,7 @@ pub fn add(
     now_ms: i64,
 ) -> Result<SyncId, StoreError> {
     let sealed = sealer.seal(KEY_LABEL, new.key);
-    let inserted = tx.execute(
+    let inserted = tx.insert(
         "insert into syncs
              (workspace, name, left_conn, right_conn, definition, key_sealed, created_at, changed_at)
          values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7)",
@@ -102,8 +102,7 @@ pub fn add(
             now_ms
         ],
     );
-    StoreError::named(inserted, "sync", new.name)?;
-    Ok(SyncId(tx.last_insert_rowid()))
+    StoreError::named(inserted, "sync", new.name).map(SyncId)
 }
 
 /// All syncs of a workspace, by name.
@@ -118,7 +117,7 @@ pub fn list(conn: &Connection, workspace: &str) -> Result<Vec<SyncRecord>, Store
 pub fn list_wanted(conn: &Connection) -> Result<Vec<SyncRecord>, StoreError> {
     let sql = format!("select {COLUMNS} from syncs where wanted = 'running' order by id");
     let mut statement = conn.prepare_cached(&sql)?;
-    let rows = statement.query_map([], from_row)?;
+    let rows = statement.query_map((), from_row)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
@@ -126,7 +125,7 @@ pub fn list_wanted(conn: &Connection) -> Result<Vec<SyncRecord>, StoreError> {
 pub fn list_everywhere(conn: &Connection) -> Result<Vec<SyncRecord>, StoreError> {
     let sql = format!("select {COLUMNS} from syncs order by id");
     let mut statement = conn.prepare_cached(&sql)?;
-    let rows = statement.query_map([], from_row)?;
+    let rows = statement.query_map((), from_row)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
@@ -183,7 +182,7 @@ pub fn begin_run(tx: &Transaction<'_>, id: SyncId, now_ms: i64) -> Result<u32, S
 /// restore of an older backup.
 pub fn raise_epoch(tx: &Transaction<'_>, id: SyncId, seen: u32) -> Result<(), StoreError> {
     tx.execute(
-        "update syncs set epoch = max(epoch, ?2) where id = ?1",
+        "update syncs set epoch = ?2 where id = ?1 and epoch < ?2",
         params![id.0, seen],
     )?;
     Ok(())
@@ -274,7 +273,7 @@ pub fn remove(tx: &Transaction<'_>, id: SyncId) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn from_row(row: &Row<'_>) -> rusqlite::Result<SyncRecord> {
+fn from_row(row: &Row<'_>) -> sql::Result<SyncRecord> {
     let wanted: String = row.get(7)?;
     Ok(SyncRecord {
         id: SyncId(row.get(0)?),

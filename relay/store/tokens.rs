@@ -4,12 +4,12 @@
 
 use std::fs;
 
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use zeroize::Zeroizing;
 
 use super::roles::Role;
 use super::sealer::write_secret_file;
 use super::secret::{hash, random_text};
+use super::sql::{self, Connection, OptionalExtension, Row, Transaction, params};
 use super::{DEFAULT_WORKSPACE, Store, StoreError};
 
 /// Prefix of every API token, for secret scanners.
@@ -169,7 +169,7 @@ pub async fn ensure_operator_token(store: &Store, now_ms: i64) -> Result<(), Sto
         .await
 }
 
-fn from_row(row: &Row<'_>) -> rusqlite::Result<TokenRecord> {
+fn from_row(row: &Row<'_>) -> sql::Result<TokenRecord> {
     let scope: String = row.get(3)?;
     Ok(TokenRecord {
         id: row.get(0)?,

@@ -1,13 +1,13 @@
 //! Traces of keys that no longer name a record, so that late reports about them are recognised as
 //! replays. Forgotten once both the side's position and its batches have passed them.
 
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use tidegate_sync::model::{BatchId, PairId, Place, Position, Side, Trace};
 use tidegate_sync::session::Gone;
 
 use super::StoreError;
 use super::keys::{Bits, KeyHash, RecordKeys, side_number};
 use super::moments::Moment;
+use super::sql::{self, Connection, OptionalExtension, Row, Transaction, params};
 use super::syncs::SyncId;
 
 /// The traces of the records that had this key, one for each, in the order in which they got it.
@@ -52,9 +52,11 @@ pub(super) fn put(
     let seen = former.seen.max(gone.trace.seen);
     let written = former.written.max(gone.trace.written);
     let mut statement = tx.prepare_cached(
-        "insert or replace into tombstones
+        "insert into tombstones
              (sync, pair, side, key_hash, since, seen, seen_at, written)
-         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+         on conflict (sync, pair, side, key_hash, since) do update set seen = excluded.seen,
+             seen_at = excluded.seen_at, written = excluded.written",
     )?;
     statement.execute(params![
         sync.0,
@@ -89,10 +91,10 @@ pub(super) fn forget_passed(
     ])?)
 }
 
-fn from_row(row: &Row<'_>) -> rusqlite::Result<Trace> {
-    let bits = |index: usize| row.get::<_, Bits>(index).map(|bits| bits.0);
+fn from_row(row: &Row<'_>) -> sql::Result<Trace> {
+    let bits = |index: usize| row.get::<Bits>(index).map(|bits| bits.0);
     Ok(Trace {
-        since: row.get::<_, Moment>(0)?.0,
+        since: row.get::<Moment>(0)?.0,
         seen: Place {
             offset: bits(1)?,
             at: bits(2)?,

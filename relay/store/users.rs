@@ -1,9 +1,8 @@
 //! People who may sign in. Passwords are kept as argon2id hashes, which the caller makes.
 
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
-
 use super::StoreError;
 use super::roles::Role;
+use super::sql::{self, Connection, OptionalExtension, Row, Transaction, params};
 
 const COLUMNS: &str = "id, workspace, name, role, password is not null, created_at";
 
@@ -28,19 +27,18 @@ pub fn add(
     password_hash: Option<&str>,
     now_ms: i64,
 ) -> Result<i64, StoreError> {
-    let inserted = tx.execute(
+    let inserted = tx.insert(
         "insert into users (workspace, name, role, password, created_at)
          values (?1, ?2, ?3, ?4, ?5)",
         params![workspace, name, role.name(), password_hash, now_ms],
     );
-    StoreError::named(inserted, "user", name)?;
-    Ok(tx.last_insert_rowid())
+    StoreError::named(inserted, "user", name)
 }
 
 /// Whether anybody can sign in at all.
 pub fn any(conn: &Connection) -> Result<bool, StoreError> {
     let sql = "select exists (select 1 from users)";
-    Ok(conn.query_row(sql, [], |row| row.get(0))?)
+    Ok(conn.query_row(sql, (), |row| row.get(0))?)
 }
 
 /// The people of a workspace, by name.
@@ -95,7 +93,7 @@ pub fn set_password(tx: &Transaction<'_>, id: i64, hash: &str) -> Result<(), Sto
         "update users set password = ?2 where id = ?1",
         params![id, hash],
     )?;
-    tx.execute("delete from sessions where user = ?1", [id])?;
+    tx.execute(r#"delete from sessions where "user" = ?1"#, [id])?;
     Ok(())
 }
 
@@ -119,7 +117,7 @@ fn not_the_last(tx: &Transaction<'_>, user: &UserRecord) -> Result<(), StoreErro
     Ok(())
 }
 
-pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<UserRecord> {
+pub(super) fn from_row(row: &Row<'_>) -> sql::Result<UserRecord> {
     let role: String = row.get(3)?;
     Ok(UserRecord {
         id: row.get(0)?,

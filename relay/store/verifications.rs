@@ -1,9 +1,8 @@
 //! The last verify of each sync, for status and metrics.
 
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
-
 use super::StoreError;
 use super::keys::Bits;
+use super::sql::{Connection, OptionalExtension, Transaction, params};
 use super::syncs::SyncId;
 
 /// What a complete comparison of a sync's sides said.
@@ -18,8 +17,10 @@ pub struct Verification {
 /// Replaces the sync's last one.
 pub fn put(tx: &Transaction<'_>, sync: SyncId, of: &Verification) -> Result<(), StoreError> {
     tx.execute(
-        "insert or replace into verifications (sync, at, took_ms, records, differences)
-         values (?1, ?2, ?3, ?4, ?5)",
+        "insert into verifications (sync, at, took_ms, records, differences)
+         values (?1, ?2, ?3, ?4, ?5)
+         on conflict (sync) do update set at = excluded.at, took_ms = excluded.took_ms,
+             records = excluded.records, differences = excluded.differences",
         params![
             sync.0,
             of.at_ms,
@@ -39,9 +40,9 @@ pub fn last(conn: &Connection, sync: SyncId) -> Result<Option<Verification>, Sto
     let last = statement.query_row([sync.0], |row| {
         Ok(Verification {
             at_ms: row.get(0)?,
-            took_ms: row.get::<_, Bits>(1)?.0,
-            records: row.get::<_, Bits>(2)?.0,
-            difference_count: row.get::<_, Bits>(3)?.0,
+            took_ms: row.get::<Bits>(1)?.0,
+            records: row.get::<Bits>(2)?.0,
+            difference_count: row.get::<Bits>(3)?.0,
         })
     });
     Ok(last.optional()?)

@@ -1,8 +1,7 @@
 //! Workspaces: every record belongs to one. One exists as soon as somebody or something is in it.
 
-use rusqlite::Connection;
-
 use super::StoreError;
+use super::sql::Connection;
 
 /// All workspaces that hold anything, by name.
 pub fn all(conn: &Connection) -> Result<Vec<String>, StoreError> {
@@ -11,6 +10,6 @@ pub fn all(conn: &Connection) -> Result<Vec<String>, StoreError> {
          union select workspace from agents union select workspace from connections
          union select workspace from syncs order by 1",
     )?;
-    let rows = statement.query_map([], |row| row.get(0))?;
+    let rows = statement.query_map((), |row| row.get(0))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }

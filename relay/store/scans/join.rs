@@ -6,11 +6,11 @@
 
 use std::collections::HashMap;
 
-use rusqlite::{Connection, OptionalExtension, params};
 use tidegate_sync::model::{FindingCode, PairId, Side};
 
 use super::super::StoreError;
 use super::super::keys::side_of;
+use super::super::sql::{self, Connection, OptionalExtension, params};
 use super::super::syncs::SyncId;
 
 /// Which links are joined with what was added.
@@ -24,13 +24,13 @@ pub(super) enum Links {
 /// Joins what was added of these pairs; of all for `None`. Fills `matches`. `link_pair` tells the
 /// number under which a pair's links are stored, if it has any.
 pub(super) fn run(
-    conn: &mut Connection,
+    conn: &Connection,
     sync: SyncId,
     (only, which): (Option<&[PairId]>, Links),
     link_pair: impl Fn(i64) -> Option<i64>,
 ) -> Result<(), StoreError> {
     index_rows(conn)?;
-    let tx = conn.transaction()?;
+    let tx = conn.begin("begin")?;
     tx.execute_batch(
         "create table found (
              seq       integer primary key,
@@ -77,7 +77,7 @@ const TAKEN: i64 = 2;
 fn index_rows(conn: &Connection) -> Result<(), StoreError> {
     let by_key = "create unique index rows_key on rows (pair, side, key_hash)";
     if let Err(error) = conn.execute_batch(by_key) {
-        if !StoreError::is_unique_violation(&error) {
+        if !error.is_unique_violation() {
             return Err(error.into());
         }
         // An app whose pages shifted reported a record twice: the later report is the newer one.
@@ -93,7 +93,7 @@ fn index_rows(conn: &Connection) -> Result<(), StoreError> {
 
 /// The pairs that have records or may have links.
 fn all_pairs(conn: &Connection, sync: SyncId) -> Result<Vec<i64>, StoreError> {
-    let scanned: Vec<i64> = column(conn, "select distinct pair from rows", [])?;
+    let scanned: Vec<i64> = column(conn, "select distinct pair from rows", ())?;
     let linked: Vec<i64> = column(
         conn,
         "select pair from ledger.pairs where sync = ?1",
@@ -188,7 +188,7 @@ struct Linked {
 impl Linked {
     fn load(conn: &Connection, pair: i64) -> Result<Self, StoreError> {
         let last: Option<i64> = conn
-            .query_row("select max(id) from rows", [], |row| row.get(0))
+            .query_row("select max(id) from rows", (), |row| row.get(0))
             .optional()?
             .flatten();
         let words = usize::try_from(last.unwrap_or(0)).unwrap_or(0) / 64 + 1;
@@ -198,7 +198,7 @@ impl Linked {
             lonely: HashMap::new(),
         };
         let mut statement =
-            conn.prepare("select seq, left_row, right_row from found where pair = ?1")?;
+            conn.prepare_cached("select seq, left_row, right_row from found where pair = ?1")?;
         let mut rows = statement.query([pair])?;
         while let Some(row) = rows.next()? {
             let seq: i64 = row.get(0)?;
@@ -233,7 +233,7 @@ impl Linked {
 /// Unlinked records without a match key can't be matched.
 fn report_null_keys(conn: &Connection, pair: i64, linked: &Linked) -> Result<(), StoreError> {
     let mut statement =
-        conn.prepare("select id, side from rows where pair = ?1 and match_hash is null")?;
+        conn.prepare_cached("select id, side from rows where pair = ?1 and match_hash is null")?;
     let mut rows = statement.query([pair])?;
     while let Some(row) = rows.next()? {
         let id: i64 = row.get(0)?;
@@ -247,7 +247,7 @@ fn report_null_keys(conn: &Connection, pair: i64, linked: &Linked) -> Result<(),
 
 /// Goes through the records by match key, all with the same one together.
 fn join_unlinked(conn: &Connection, pair: i64, linked: &Linked) -> Result<(), StoreError> {
-    let mut statement = conn.prepare(
+    let mut statement = conn.prepare_cached(
         "select id, side, match_hash from rows
          where pair = ?1 and match_hash is not null order by match_hash, side, id",
     )?;
@@ -378,12 +378,8 @@ fn order_matches(conn: &Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn column(
-    conn: &Connection,
-    sql: &str,
-    params: impl rusqlite::Params,
-) -> Result<Vec<i64>, StoreError> {
-    let mut statement = conn.prepare(sql)?;
+fn column(conn: &Connection, sql: &str, params: impl sql::Params) -> Result<Vec<i64>, StoreError> {
+    let mut statement = conn.prepare_cached(sql)?;
     let rows = statement.query_map(params, |row| row.get(0))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }

@@ -12,7 +12,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use rusqlite::{Connection, Transaction, params};
 use tidegate_sync::baseline::Fingerprint;
 use tidegate_sync::decide::{Match, Scanned};
 use tidegate_sync::model::{BySide, Key, Link, PairId, Side};
@@ -22,6 +21,7 @@ use self::join::Links;
 use super::keys::{Bits, RecordKeys, pack_prints, side_number, unpack_prints};
 use super::layouts::Remap;
 use super::sealer::fill_random;
+use super::sql::{self, Connection, Transaction, params};
 use super::syncs::SyncId;
 use super::{Sealer, Store, StoreError, limits, links};
 
@@ -192,12 +192,7 @@ impl Scan {
         let inner = Arc::clone(&self.inner);
         blocking(move || {
             let from = |pair: i64| inner.link_pair(pair);
-            join::run(
-                &mut inner.lock(),
-                inner.sync,
-                (pairs.as_deref(), which),
-                from,
-            )
+            join::run(&inner.lock(), inner.sync, (pairs.as_deref(), which), from)
         })
         .await
     }
@@ -317,8 +312,8 @@ impl Inner {
                 (self.links.hash(&row.key), sealed, row)
             })
             .collect();
-        let mut conn = self.lock();
-        let tx = conn.transaction()?;
+        let conn = self.lock();
+        let tx = conn.begin("begin")?;
         for (hash, sealed, row) in &ready {
             insert_row(&tx, (pair, side), (hash, sealed), row)?;
         }
@@ -335,7 +330,7 @@ impl Inner {
         )?;
         let mut rows = statement.query(params![pair.0, side_number(Side::Left), hash])?;
         if let Some(row) = rows.next()? {
-            return Ok(Some(self.own.open(KEY, &row.get::<_, Vec<u8>>(0)?)?));
+            return Ok(Some(self.own.open(KEY, &row.get::<Vec<u8>>(0)?)?));
         }
         let stored = match &self.remap {
             Some(remap) => remap.pairs.get(pair.0 as usize).and_then(|pair| pair.from),
@@ -368,9 +363,9 @@ impl Inner {
             let alone = Match {
                 link: None,
                 scanned: BySide::new(is_left.then(anybody), (!is_left).then(anybody)),
-                problem: row.get::<_, Option<i64>>(1)?.map(join::problem_of),
+                problem: row.get::<Option<i64>>(1)?.map(join::problem_of),
             };
-            counted.push((alone, row.get::<_, Bits>(2)?.0));
+            counted.push((alone, row.get::<Bits>(2)?.0));
         }
         Ok(counted)
     }
@@ -402,9 +397,9 @@ impl Inner {
         let mut bytes = 0;
         while let Some(row) = rows.next()? {
             count += 1;
-            bytes += row.get::<_, Bits>(9)?.0;
+            bytes += row.get::<Bits>(9)?.0;
             page.next = Cursor(row.get(0)?);
-            let link = match row.get::<_, Option<i64>>(1)? {
+            let link = match row.get::<Option<i64>>(1)? {
                 None => None,
                 Some(id) => match links::by_id(&conn, &self.links, id)? {
                     None => continue,
@@ -413,11 +408,11 @@ impl Inner {
             };
             page.found.push(Match {
                 link,
-                scanned: BySide::new(self.scanned(row, 3)?, self.scanned(row, 5)?),
-                problem: row.get::<_, Option<i64>>(2)?.map(join::problem_of),
+                scanned: BySide::new(self.scanned(&row, 3)?, self.scanned(&row, 5)?),
+                problem: row.get::<Option<i64>>(2)?.map(join::problem_of),
             });
             let place = |index: usize| -> Result<Option<u64>, StoreError> {
-                Ok(row.get::<_, Option<Bits>>(index)?.map(|bits| bits.0))
+                Ok(row.get::<Option<Bits>>(index)?.map(|bits| bits.0))
             };
             page.places.push(BySide::new(place(7)?, place(8)?));
             if bytes >= limits::PAGE_BYTES {
@@ -429,12 +424,8 @@ impl Inner {
         Ok(page)
     }
 
-    fn scanned(
-        &self,
-        row: &rusqlite::Row<'_>,
-        index: usize,
-    ) -> Result<Option<Scanned>, StoreError> {
-        let Some(sealed) = row.get::<_, Option<Vec<u8>>>(index)? else {
+    fn scanned(&self, row: &sql::Row<'_>, index: usize) -> Result<Option<Scanned>, StoreError> {
+        let Some(sealed) = row.get::<Option<Vec<u8>>>(index)? else {
             return Ok(None);
         };
         let prints: Vec<u8> = row.get(index + 1)?;
@@ -487,7 +478,7 @@ fn insert_row(
 }
 
 fn open_table(path: &Path, database: &Path) -> Result<Connection, StoreError> {
-    let conn = Connection::open(path)?;
+    let conn = rusqlite::Connection::open(path)?;
     conn.busy_timeout(limits::BUSY_TIMEOUT)?;
     conn.pragma_update_and_check(None, "journal_mode", "off", |_| Ok(()))?;
     conn.pragma_update(None, "synchronous", "off")?;
@@ -508,7 +499,8 @@ fn open_table(path: &Path, database: &Path) -> Result<Connection, StoreError> {
     // The links are read where they are; nothing is written there.
     let path = database.to_string_lossy();
     conn.execute("attach database ?1 as ledger", [path.as_ref()])?;
-    Ok(conn)
+    conn.set_prepared_statement_cache_capacity(limits::STATEMENTS_CACHED);
+    Ok(Connection::sqlite(conn))
 }
 
 fn remove_if_there(path: &Path) -> Result<(), StoreError> {

@@ -28,8 +28,8 @@ async fn migrations_run_twice_do_nothing_and_a_newer_database_is_refused() {
         async move {
             let sql = "select count(*), max(applied_on) from refinery_schema_history";
             let read = store.read(move |conn| {
-                conn.query_row(sql, [], |row| {
-                    Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
+                conn.query_row(sql, (), |row| {
+                    Ok((row.get::<i64>(0)?, row.get::<String>(1)?))
                 })
             });
             read.await.unwrap()
@@ -42,7 +42,7 @@ async fn migrations_run_twice_do_nothing_and_a_newer_database_is_refused() {
         "insert into refinery_schema_history values (99, 'future', '2030-01-01T00:00:00Z', '1')";
     world
         .store
-        .write(move |tx| tx.execute(insert, []))
+        .write(move |tx| tx.execute(insert, ()))
         .await
         .unwrap();
     let World { dir, store } = world;
@@ -271,7 +271,7 @@ async fn the_audit_log_only_grows_and_shows_tampering() {
         assert!(
             world
                 .store
-                .write(move |tx| tx.execute(sql, []))
+                .write(move |tx| tx.execute(sql, ()))
                 .await
                 .is_err()
         );
