@@ -1,8 +1,7 @@
 //! Who a person is at a provider of identities: an issuer and a subject there lead to one user.
 
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
-
 use super::StoreError;
+use super::sql::{Connection, OptionalExtension, Transaction, params};
 use super::users::{self, UserRecord};
 
 /// Somebody who was recognised.
