@@ -25,10 +25,16 @@ fail() { echo "test-boot: $*" >&2; exit 1; }
 need qemu-system-x86_64 qemu-system-x86
 work=$(mktemp -d /var/tmp/tidegate-boot.XXXXXX)
 root=$work/debian
+leave_root() {
+  local place
+  for place in dev/shm proc; do
+    ! mountpoint -q "$root/$place" || umount "$root/$place"
+  done
+}
 clean_up() {
   local status=$?
   trap - EXIT
-  ! mountpoint -q "$root/proc" || umount "$root/proc"
+  leave_root
   rm -rf "$work"
   exit "$status"
 }
@@ -39,6 +45,8 @@ trap 'exit 143' TERM
 say "a Debian with systemd and PostgreSQL"
 debian_root "$root" systemd,systemd-sysv,dbus,ca-certificates >"$work/log" || fail "debootstrap: $(tail -n 5 "$work/log")"
 mount -t proc proc "$root/proc"
+# initdb wants shared memory.
+mount -t tmpfs tmpfs "$root/dev/shm"
 echo "127.0.0.1 localhost relay.test" >"$root/etc/hosts"
 echo boot-test >"$root/etc/hostname"
 echo "/dev/vda / ext4 defaults 0 1" >"$root/etc/fstab"
@@ -49,7 +57,12 @@ chmod +x "$root/usr/sbin/policy-rc.d"
 "${in_root[@]}" apt-get install -qy --no-install-recommends postgresql linux-image-cloud-amd64 initramfs-tools \
   >"$work/log" 2>&1 || fail "apt-get: $(tail -n 5 "$work/log")"
 rm "$root/usr/sbin/policy-rc.d"
-"${in_root[@]}" sh -c 'echo "wal_level = logical" >>/etc/postgresql/*/main/postgresql.conf'
+in_version=$(ls "$root/usr/lib/postgresql")
+# Its package makes one only where a locale is chosen.
+[ -d "$root/etc/postgresql/$in_version/main" ] ||
+  "${in_root[@]}" pg_createcluster --locale C.UTF-8 "$in_version" main >"$work/log" 2>&1 ||
+  fail "pg_createcluster: $(tail -n 5 "$work/log")"
+echo "wal_level = logical" >>"$root/etc/postgresql/$in_version/main/postgresql.conf"
 
 say "both packages"
 cp "$packages"/tidegate-*.deb "$root/tmp/"
@@ -67,7 +80,7 @@ cp packaging/boot/boot-test.service "$root/etc/systemd/system/"
 kernel=("$root"/boot/vmlinuz-*) initrd=("$root"/boot/initrd.img-*)
 cp "${kernel[0]}" "$work/vmlinuz"
 cp "${initrd[0]}" "$work/initrd"
-umount "$root/proc"
+leave_root
 mke2fs -q -t ext4 -d "$root" "$work/disk" 4G
 rm -rf "$root"
 

@@ -10,7 +10,7 @@ leave() {
   trap - EXIT
   if [ "$status" != 0 ]; then
     say "failed at line $line: $BASH_COMMAND"
-    systemctl status --no-pager --lines=0 tidegate-relay tidegate-agent postgresql@15-main || true
+    systemctl status --no-pager --lines=0 tidegate-relay tidegate-agent || true
     journalctl --no-pager -o cat -n 30 -u tidegate-relay -u tidegate-agent || true
   fi
   systemctl --no-block "${next:-poweroff}"

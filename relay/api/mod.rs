@@ -295,7 +295,7 @@ fn with_problems(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::Ope
                 .entry("default".to_owned())
                 .or_insert(RefOr::T(other));
             for (status, response) in responses {
-                let is_refusal = !status.starts_with('2');
+                let is_refusal = !status.starts_with(['2', '3']);
                 if let (true, RefOr::T(response)) = (is_refusal, response) {
                     response.content.clear();
                     response

@@ -172,7 +172,7 @@ pub struct SyncStatus {
 pub struct BrokenSide {
     /// `left` or `right`.
     pub side: String,
-    /// Stable, as of the problem documents: `agent-offline`, `database-unreachable`, `login-refused` …
+    /// Stable, as of the problem documents: `agent-offline`, `server-unavailable`, `login-refused` …
     pub code: String,
 }
 

@@ -252,6 +252,13 @@ async fn a_database_that_goes_down_is_waited_for() {
         .unwrap()
         .to_owned();
     assert!(error.starts_with("left: "), "{error}");
+    // Until then the last error may be that of the session which broke.
+    stage
+        .wait("the leg to be told", async |stage: &Stage| {
+            let broken = &stage.get("syncs/blog").await["broken"];
+            *broken == json!({"side": "left", "code": "server-unavailable"})
+        })
+        .await;
     let right = stage.right.client().await;
     right
         .batch_execute("insert into posts (slug) values ('meanwhile')")
