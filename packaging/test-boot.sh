@@ -74,7 +74,7 @@ for package in "$packages"/tidegate-*.deb; do
 done
 sed -i 's/^#names = .*/names = ["relay.test"]/' "$root/etc/tidegate-relay/relay.toml"
 "${in_root[@]}" systemctl enable -q tidegate-relay
-cp packaging/boot/inside.sh "$root/root/"
+cp packaging/boot/inside.sh "$root/usr/local/sbin/boot-test"
 cp packaging/boot/boot-test.service "$root/etc/systemd/system/"
 "${in_root[@]}" systemctl enable -q boot-test
 kernel=("$root"/boot/vmlinuz-*) initrd=("$root"/boot/initrd.img-*)

@@ -2,7 +2,7 @@
 # What the emulated machine of test-boot.sh does as root: the first boot sets up a sync, disturbs it, upgrades; the second
 # one finds everything running again and purges. The last words go to the console.
 set -euo pipefail
-cd /root
+cd ~root
 
 say() { printf 'boot-test: %s\n' "$*"; }
 leave() {
