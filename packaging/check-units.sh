@@ -15,7 +15,7 @@ fi
 # verify looks for the programs, and for what every service depends on.
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
-install -D -m 0755 /dev/null "$root/bin/kill"
+install -D -m 0755 /dev/null "$root/bin/sh"
 install -D -m 0644 -t "$root/usr/lib/systemd/system" /usr/lib/systemd/system/{*.target,*.slice}
 failed=0
 check() {
