@@ -135,8 +135,9 @@ second_boot() {
   edit hello "after the reboot"
   tidegate-relay sync verify posts >/dev/null
 
-  say "the units are closed: $(systemd-analyze security --no-pager tidegate-agent.service tidegate-relay.service |
-    awk '{print $1, $2}' | tr '\n' ' ')"
+  for name in agent relay; do
+    say "$(systemd-analyze security --no-pager "tidegate-$name.service" | sed -n 's/.*Overall exposure/exposure/p')"
+  done
   systemd-analyze verify tidegate-agent.service tidegate-relay.service
 
   say "a purge stops both and leaves nothing but what is in the databases"
