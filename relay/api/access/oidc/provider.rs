@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jsonwebtoken::jwk::Jwk;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder, Url};
 use secrecy::{ExposeSecret, SecretString};
@@ -28,6 +29,13 @@ const ANSWER_MAX: Duration = Duration::from_secs(15);
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 /// What the provider says of itself is asked again after this. New keys are looked for at once.
 const KNOWN_FOR: Duration = Duration::from_secs(3600);
+
+/// All but RFC 3986's unreserved characters.
+const RESERVED: AsciiSet = NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 /// Why the provider did not help.
 #[derive(Debug, thiserror::Error)]
@@ -327,16 +335,7 @@ fn form_of(pairs: &HashMap<&str, &str>) -> Zeroizing<String> {
 
 /// As in a form (RFC 6749, section 2.3.1, has it so for names and secrets in headers, too).
 fn encoded(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                out.push(char::from(byte));
-            }
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
+    utf8_percent_encode(text, &RESERVED).to_string()
 }
 
 #[cfg(test)]
