@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tidegate_shared::identity::limits::CLOCK_SKEW;
 use tidegate_shared::identity::{
@@ -15,6 +15,9 @@ use tidegate_shared::identity::{
 use tidegate_shared::wire::Trust;
 
 use super::{CustodyError, files};
+
+/// Certificates know whole seconds (RFC 5280, section 4.1.2.5), cut off.
+const X509_TICK: Duration = Duration::from_secs(1);
 
 const AGENTS_FILE: &str = "agent-authority.pem";
 const FORMER_AGENTS_FILE: &str = "agent-authority-former.pem";
@@ -37,7 +40,7 @@ pub struct AuthorityState {
 pub struct RollOver {
     /// Of agents: the one before. Of relays: the one to come.
     pub pin: [u8; 32],
-    /// When it began.
+    /// When it began, up to a second later: whoever was certified before is certified before this.
     pub since: SystemTime,
 }
 
@@ -149,7 +152,9 @@ impl Authorities {
         let roll_over = match (other, newest) {
             (Some(other), Some(newest)) => Some(RollOver {
                 pin: other.spki_pin()?,
-                since: CertificateFacts::read(newest.certificate())?.not_before + CLOCK_SKEW,
+                since: CertificateFacts::read(newest.certificate())?.not_before
+                    + CLOCK_SKEW
+                    + X509_TICK,
             }),
             _ => None,
         };

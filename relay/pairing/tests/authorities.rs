@@ -177,8 +177,8 @@ async fn an_agent_of_the_former_authority_comes_in_until_that_is_dropped(transpo
     let world = World::over(transport);
     let running = world.listen();
     let kind = AuthorityKind::Agents;
+    // Certified in the same second, and yet before.
     let agent = world.paired("office-db").await;
-    world.pass(MOMENT);
     let renewed = world
         .pairing
         .renew_authority(ASKER, kind, world.now())
