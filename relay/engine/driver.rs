@@ -352,6 +352,8 @@ impl Driver {
                 Side::Left => (&mut self.sides.left, &mut self.sides.right),
                 Side::Right => (&mut self.sides.right, &mut self.sides.left),
             };
+            check_emptied(&mut second_side.writer, second, &steps).await?;
+            check_emptied(&mut first_side.writer, side, &steps2).await?;
             let (first, other) = tokio::try_join!(
                 write(&mut first_side.writer, side, batch, &steps, recorded),
                 write(&mut second_side.writer, second, batch2, &steps2, recorded),
@@ -366,6 +368,8 @@ impl Driver {
             });
             return Ok(());
         }
+        let source = side.other();
+        check_emptied(&mut self.sides[source].writer, source, &steps).await?;
         let writer = &mut self.sides[side].writer;
         let outcomes = write(writer, side, batch, &steps, recorded).await?;
         self.session.handle(Event::Applied { side, outcomes });
@@ -605,6 +609,16 @@ pub(super) async fn recover(
     let BySide { left, right } = sides;
     let (left, right) = tokio::try_join!(ask(left, Side::Left), ask(right, Side::Right))?;
     Ok(BySide::new(left, right))
+}
+
+/// Of the side whose values `steps` write to the other one.
+async fn check_emptied(
+    writer: &mut Box<dyn Writer>,
+    side: Side,
+    steps: &[Step],
+) -> Result<(), RunError> {
+    let checked = writer.check_emptied(steps).await;
+    checked.map_err(|source| RunError::Side { side, source })
 }
 
 async fn write(

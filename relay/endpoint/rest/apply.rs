@@ -13,6 +13,7 @@ use tidegate_sync::model::{BatchId, FindingCode, Key, Outcome, PairId, Recovered
 use super::altered::kept;
 use super::as_written::as_written;
 use super::clock::Micros;
+use super::emptied::check_emptied;
 use super::guard::{Act, Planned, Verdict, exact, judge, waves};
 use super::manifest::Meaning;
 use super::path;
@@ -286,6 +287,10 @@ impl Writer for RestWriter {
             rows.push(record.map(|record| record.row));
         }
         Ok((rows, fence))
+    }
+
+    async fn check_emptied(&mut self, steps: &[Step]) -> Result<(), EndpointError> {
+        check_emptied(&self.bound, steps).await
     }
 }
 

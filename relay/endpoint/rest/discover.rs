@@ -1,6 +1,6 @@
 //! What an app has: who one is signed in as, containers, tables, fields, rights.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::Value as Json;
 
@@ -230,6 +230,33 @@ pub(super) async fn count(client: &Client, place: &Place) -> Result<u64, Endpoin
         .header(&count.header)
         .and_then(|text| text.parse().ok());
     Ok(number.unwrap_or(0))
+}
+
+/// What records call the fields that a table has now; none where the table is gone, and `None` where this
+/// token may not read them.
+pub(super) async fn field_keys(
+    client: &Client,
+    place: &Place,
+) -> Result<Option<HashSet<String>>, EndpointError> {
+    let is_asked_alone = matches!(
+        client.manifest.fields,
+        Fields::Listed {
+            request: Some(_),
+            ..
+        }
+    );
+    let listed = match is_asked_alone {
+        true => listed_fields(client, place, &Json::Null).await?,
+        false => {
+            let tables = listed_tables(client, place.container.clone()).await?;
+            let mut tables = tables.into_iter();
+            match tables.find(|(other, _)| other.table.0 == place.table.0) {
+                Some((_, item)) => listed_fields(client, place, &item).await?,
+                None => Some(Vec::new()),
+            }
+        }
+    };
+    Ok(listed.map(|fields| fields.into_iter().map(|field| field.key).collect()))
 }
 
 /// `None` where this token may not read them.

@@ -29,6 +29,7 @@ mod clock;
 pub mod connectors;
 mod cost;
 mod discover;
+mod emptied;
 mod fields;
 mod guard;
 mod limiter;

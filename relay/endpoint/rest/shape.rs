@@ -1,6 +1,7 @@
 //! A mapped table: how its records become rows, and rows the fields of a request.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde_json::{Map, Value as Json};
@@ -202,6 +203,31 @@ impl Shape {
         Ok(self.lens.row(cells))
     }
 
+    /// That a mapped field is not there any more.
+    pub(super) fn no_field(&self, column: &Field) -> EndpointError {
+        let text = format!("{} has no field `{}` any more", self.label, column.name);
+        EndpointError::operator(NO_FIELD, text)
+    }
+
+    /// The columns whose fields have these values as a record has them that does not show the column.
+    pub(super) fn read_as_absent(
+        &self,
+        manifest: &Manifest,
+        set: &[(usize, &Value)],
+    ) -> Result<Vec<&Field>, EndpointError> {
+        let absent = |column| self.value(manifest, column, &Json::Null).map(Cell::Value);
+        let absent = self.columns.iter().map(absent);
+        let absent = self.lens.row(absent.collect::<Result<_, _>>()?);
+        let mut columns = BTreeSet::new();
+        for (field, value) in set {
+            if absent.get(*field).and_then(Cell::value) == Some(*value) {
+                columns.extend(self.lens.column(*field));
+            }
+        }
+        let columns = columns.into_iter().filter_map(|at| self.columns.get(at));
+        Ok(columns.filter(|column| !is_id(column)).collect())
+    }
+
     /// What a record's fields have of one of them.
     fn value(
         &self,
@@ -213,8 +239,7 @@ impl Shape {
         let of = &manifest.record;
         if found.is_none() && (of.all_fields || of.cell_id.is_some()) {
             // It would look as if somebody had emptied it everywhere.
-            let text = format!("{} has no field `{}` any more", self.label, column.name);
-            return Err(EndpointError::operator(NO_FIELD, text));
+            return Err(self.no_field(column));
         }
         let named = match (&column.choices, found) {
             (Some(choices), Some(cell)) => Some(choices.read(cell)),

@@ -227,6 +227,35 @@ async fn a_field_that_is_renamed_keeps_its_values_going() {
         .await;
 }
 
+/// A record looks the same when a cell was emptied and when its field was removed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_field_that_is_removed_while_the_sync_runs_empties_nothing() {
+    let scene = synced("removed_field", 3).await;
+    let field = json!({ "table": TABLE, "field": "title" });
+    scene.app.double.hand("delete-field", field).unwrap();
+    let touched = Row {
+        qty: Some(77),
+        ..scene.left().await["row-1"].clone()
+    };
+    let rows = scene.app.double.rows(TABLE).unwrap();
+    let touched_id = &rows
+        .iter()
+        .find(|row| row.fields["slug"] == "row-1")
+        .unwrap()
+        .id;
+    let qty = json!({ "qty": touched.qty });
+    scene.app.double.update(TABLE, touched_id, qty).unwrap();
+    let has_crossed = async |_: &Stage| scene.left().await["row-1"].qty == touched.qty;
+    scene.stage.wait("the other field", has_crossed).await;
+    scene.quiet().await;
+    let left = scene.left().await;
+    for (slug, row) in &left {
+        assert_eq!(row.title.as_deref(), Some("left"), "{slug}");
+    }
+    let status = scene.stage.get("syncs/things").await;
+    assert!(status.to_string().contains("title"), "{status:#}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_without_the_right_to_a_log_is_told_what_it_needs() {
     let scene = Scene::start(Airtable::start().await, "no_log").await;
