@@ -40,7 +40,8 @@ pub struct AuthorityState {
 pub struct RollOver {
     /// Of agents: the one before. Of relays: the one to come.
     pub pin: [u8; 32],
-    /// When it began, up to a second later: whoever was certified before is certified before this.
+    /// When it began, up to a second later: whoever was certified before is certified before this, and
+    /// whoever was certified since, within that second, is waited for without need.
     pub since: SystemTime,
 }
 

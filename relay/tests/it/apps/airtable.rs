@@ -252,8 +252,11 @@ async fn a_field_that_is_removed_while_the_sync_runs_empties_nothing() {
     for (slug, row) in &left {
         assert_eq!(row.title.as_deref(), Some("left"), "{slug}");
     }
-    let status = scene.stage.get("syncs/things").await;
-    assert!(status.to_string().contains("title"), "{status:#}");
+    let paused = scene.stage.get("syncs/things").await["paused_fields"].to_string();
+    assert!(
+        paused.contains("field-paused") && paused.contains("title"),
+        "{paused}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
